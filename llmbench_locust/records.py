@@ -1,0 +1,210 @@
+"""What happened to one request, and many of them as columns.
+
+A `RequestRecord` is flat and holds raw times; every ratio is derived later, once, by ``metrics``. `RecordColumns` is the
+same for many requests: numpy arrays that merge by concatenation and travel between processes as bytes. All times are
+seconds on one monotonic clock (`time.perf_counter` of the master; a worker's are converted before they are merged).
+
+Missing is NaN in a float column, -1 in an integer column, "" in a text column; never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NAN = float("nan")
+_EMPTY: NDArray[np.float64] = np.empty(0, np.float64)
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """One request's outcome. Times in seconds; NaN where the thing never happened.
+
+    ``prompt_len``: tokens by the workload's count. ``input_tokens``, ``output_len``: the server's own counts, -1 when it
+    gave none. ``token_times``: arrival of each token event (float64, shape (n_events,)). ``token_counts``: tokens carried by
+    each event (int32, same shape), None when every event carried one. ``client_queue_time``: start − due.
+    ``error_kind`` is a short stable word to count by: "http_429", "connect", "timeout", "cut", "server", "protocol",
+    "no_tokens", "interrupted", "worker_lost", "client".
+    """
+
+    index: int
+    request_id: str = ""
+    success: bool = False
+    error: str = ""
+    error_kind: str = ""
+    status: int = -1
+    prompt_len: int = 0
+    input_tokens: int = -1
+    expected_output_len: int = -1
+    output_len: int = -1
+    due_time: float = NAN
+    start_time: float = NAN
+    first_token_time: float = NAN
+    first_answer_time: float = NAN
+    end_time: float = NAN
+    client_queue_time: float = NAN
+    connect_s: float = NAN
+    token_times: NDArray[np.float64] = field(default_factory=lambda: _EMPTY)
+    token_counts: NDArray[np.int32] | None = None
+    reasoning_tokens: int = -1
+    text: str = ""
+    finish_reason: str = ""
+    num_sequences: int = 1
+    audio_s: float = 0.0
+    label: str = ""
+    conversation: int = -1
+    turn: int = -1
+    worker: str = ""
+
+
+_FLOATS = (
+    "due_time",
+    "start_time",
+    "first_token_time",
+    "first_answer_time",
+    "end_time",
+    "client_queue_time",
+    "connect_s",
+    "audio_s",
+)
+_INTS = (
+    "index",
+    "status",
+    "prompt_len",
+    "input_tokens",
+    "expected_output_len",
+    "output_len",
+    "reasoning_tokens",
+    "num_sequences",
+    "conversation",
+    "turn",
+)
+_TEXTS = ("request_id", "error", "error_kind", "text", "finish_reason", "label", "worker")
+
+
+@dataclass(slots=True)
+class RecordColumns:
+    """Many records as columns; row i of each array is one request.
+
+    ``token_times`` holds all rows' token events one after the other (float64, shape (n_tokens,)); row i owns
+    ``token_times[token_offsets[i]:token_offsets[i + 1]]`` (int64, shape (n_rows + 1,)). ``token_counts`` (int32) has the
+    shape of ``token_times``, or is None when every event carried one token.
+    """
+
+    success: NDArray[np.bool_]
+    floats: dict[str, NDArray[np.float64]]
+    ints: dict[str, NDArray[np.int64]]
+    texts: dict[str, list[str]]
+    token_times: NDArray[np.float64]
+    token_offsets: NDArray[np.int64]
+    token_counts: NDArray[np.int32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.success)
+
+    @classmethod
+    def from_records(cls, records: Sequence[RequestRecord]) -> RecordColumns:
+        lengths = np.fromiter((len(r.token_times) for r in records), np.int64, len(records))
+        offsets = np.zeros(len(records) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        counts: NDArray[np.int32] | None = None
+        if any(r.token_counts is not None for r in records):
+            counts = np.concatenate(
+                [np.ones(len(r.token_times), np.int32) if r.token_counts is None else r.token_counts for r in records]
+            )
+        return cls(
+            success=np.fromiter((r.success for r in records), np.bool_, len(records)),
+            floats={n: np.fromiter((getattr(r, n) for r in records), np.float64, len(records)) for n in _FLOATS},
+            ints={n: np.fromiter((getattr(r, n) for r in records), np.int64, len(records)) for n in _INTS},
+            texts={n: [getattr(r, n) for r in records] for n in _TEXTS},
+            token_times=np.concatenate([r.token_times for r in records]) if records else _EMPTY,
+            token_offsets=offsets,
+            token_counts=counts,
+        )
+
+    @classmethod
+    def concat(cls, parts: Iterable[RecordColumns]) -> RecordColumns:
+        """Rows of all parts, in order. Merging the parts equals building the whole."""
+        some = [p for p in parts if len(p)]
+        if len(some) == 1:
+            return some[0]
+        if not some:
+            return cls.from_records([])
+        lengths = np.concatenate([np.diff(p.token_offsets) for p in some])
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        counts: NDArray[np.int32] | None = None
+        if any(p.token_counts is not None for p in some):
+            counts = np.concatenate(
+                [np.ones(len(p.token_times), np.int32) if p.token_counts is None else p.token_counts for p in some]
+            )
+        return cls(
+            success=np.concatenate([p.success for p in some]),
+            floats={n: np.concatenate([p.floats[n] for p in some]) for n in _FLOATS},
+            ints={n: np.concatenate([p.ints[n] for p in some]) for n in _INTS},
+            texts={n: [t for p in some for t in p.texts[n]] for n in _TEXTS},
+            token_times=np.concatenate([p.token_times for p in some]),
+            token_offsets=offsets,
+            token_counts=counts,
+        )
+
+    def take(self, rows: NDArray[np.int64]) -> RecordColumns:
+        """The given rows, in the given order."""
+        lengths = np.diff(self.token_offsets)[rows]
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        # Positions in the old token arrays: each row's start, repeated, plus a running count within the row.
+        where = np.repeat(self.token_offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1], dtype=np.int64)
+        return RecordColumns(
+            success=self.success[rows],
+            floats={n: a[rows] for n, a in self.floats.items()},
+            ints={n: a[rows] for n, a in self.ints.items()},
+            texts={n: [t[i] for i in rows] for n, t in self.texts.items()},
+            token_times=self.token_times[where],
+            token_offsets=offsets,
+            token_counts=None if self.token_counts is None else self.token_counts[where],
+        )
+
+    def sorted_by_index(self) -> RecordColumns:
+        """The rows in the order of the plan."""
+        index = self.ints["index"]
+        if len(index) < 2 or bool(np.all(index[1:] > index[:-1])):
+            return self
+        return self.take(np.argsort(index, kind="stable"))
+
+    def shift_times(self, offset_s: float) -> None:
+        """Add ``offset_s`` to every absolute time, in place: how a worker's clock becomes the master's."""
+        for name in ("due_time", "start_time", "first_token_time", "first_answer_time", "end_time"):
+            self.floats[name] += offset_s
+        self.token_times += offset_s
+
+    def to_message(self) -> dict[str, Any]:
+        """A form that msgpack carries: arrays as bytes, a text column that is empty all over as None."""
+        return {
+            "n": len(self),
+            "success": self.success.tobytes(),
+            "floats": {n: a.tobytes() for n, a in self.floats.items()},
+            "ints": {n: a.tobytes() for n, a in self.ints.items()},
+            "texts": {n: t if any(t) else None for n, t in self.texts.items()},
+            "token_times": self.token_times.tobytes(),
+            "token_offsets": self.token_offsets.tobytes(),
+            "token_counts": None if self.token_counts is None else self.token_counts.tobytes(),
+        }
+
+    @classmethod
+    def from_message(cls, message: dict[str, Any]) -> RecordColumns:
+        n = message["n"]
+        counts = message["token_counts"]
+        return cls(
+            success=np.frombuffer(message["success"], np.bool_).copy(),
+            floats={k: np.frombuffer(v, np.float64).copy() for k, v in message["floats"].items()},
+            ints={k: np.frombuffer(v, np.int64).copy() for k, v in message["ints"].items()},
+            texts={k: v if v is not None else [""] * n for k, v in message["texts"].items()},
+            token_times=np.frombuffer(message["token_times"], np.float64).copy(),
+            token_offsets=np.frombuffer(message["token_offsets"], np.int64).copy(),
+            token_counts=None if counts is None else np.frombuffer(counts, np.int32).copy(),
+        )
