@@ -1,0 +1,46 @@
+"""One request and what came back: plain data, no sockets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+NAN = float("nan")
+
+
+@dataclass(slots=True)
+class Request:
+    """What goes out, ready to send. ``target`` is path and query; ``headers`` lack Host and Content-Length."""
+
+    target: str
+    headers: dict[str, str]
+    body: bytes
+    method: str = "POST"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What came back. Times in seconds of `time.perf_counter`; NaN where the thing never happened.
+
+    ``start_time``: just before the first byte was written. ``connect_s``: 0.0 on a connection that was open already.
+    ``first_token_time``: arrival of the first token event. ``end_time``: the stream closed (or failed).
+    ``token_times``: float64, shape (n_events,); ``token_counts``: int32, same shape, None when each carried one.
+    ``error_kind``: "" or one of `RequestRecord`'s words. ``complete``: the body ended cleanly by HTTP's framing.
+    ``error_body``: the first 64 KB of an answer whose status was not 2xx.
+    """
+
+    start_time: float = NAN
+    connect_s: float = 0.0
+    first_token_time: float = NAN
+    end_time: float = NAN
+    status: int = -1
+    headers: dict[str, str] = field(default_factory=dict)
+    token_times: NDArray[np.float64] = field(default_factory=lambda: np.empty(0, np.float64))
+    token_counts: NDArray[np.int32] | None = None
+    complete: bool = False
+    error: str = ""
+    error_kind: str = ""
+    error_body: bytes = b""
+    resent: bool = False

@@ -1,0 +1,39 @@
+"""What a worker must know to speak to the server: the part of the run's configuration that travels by message."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class WireConfig:
+    """Everything that goes on the wire with each request. All of it msgpack carries as it is.
+
+    ``base_url``: scheme, host and port. ``endpoint``: path and query. ``model``: the name sent (served name, else model).
+    ``sampling``: the sampling parameters that were set, by API name (temperature is 0.0 unless given). ``headers``: the
+    user's (``--header``). ``api_key``: of OPENAI_API_KEY (ANTHROPIC_API_KEY for anthropic). ``keep_text``: whether records
+    carry the text; without it only answers whose length the server did not tell do.
+    """
+
+    backend: str
+    base_url: str
+    endpoint: str
+    model: str
+    sampling: dict[str, Any] = field(default_factory=dict)
+    ignore_eos: bool = False
+    logprobs: int | None = None
+    extra_body: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    api_key: str = field(default="", repr=False)
+    request_timeout_s: float | None = None
+    insecure: bool = False
+    kernel_timestamps: bool = False
+    keep_text: bool = False
+
+    def to_message(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_message(cls, message: dict[str, Any]) -> WireConfig:
+        return cls(**message)
