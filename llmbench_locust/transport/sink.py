@@ -27,7 +27,7 @@ class Sink(Protocol):
 
     def on_event(self, data: bytes) -> int:
         """One whole event. Returns the tokens that it carried: 0 for none (role, usage, ping, end), -1 for a *plain* token
-        event of one token: nothing but the text may differ in the next one like it. Never raises on bad input: it sets ``error``."""
+        event of one token: nothing but the text may differ in the next one like it. Bad input sets ``error``, never raises."""
         ...
 
     def on_text(self, raw: bytes) -> None:
