@@ -1,0 +1,222 @@
+"""Who sends when, in one process: each ticket is started when it is due, under the cap, by an idle user.
+
+Open loop: a due ticket never waits for an idle user (without one it is started all the same and counted as overflow). It
+waits, first in first out, only for a permit when there is a cap. Nothing is started after the lease has run out: a process
+that was cut off from its master, or stopped and continued, sends nothing that another may have sent in its place.
+
+All methods are called from greenlets of one gevent loop; `_pump` runs in the hub and never blocks.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable
+from time import perf_counter
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from llmbench_locust.dispatch.alarm import Alarm
+from llmbench_locust.dispatch.tickets import Ticket
+
+#: How long one call of the pump may start requests before the loop gets its turn.
+SLICE_S = 0.0005
+
+Perform = Callable[[Ticket, float, Any], None]
+
+
+class Dispatcher:
+    """``perform(ticket, due_time, user)`` runs in a greenlet of its own for each ticket and returns at its outcome.
+
+    ``permits``: how many may be in flight here, None without a cap. ``wanted``: called when tickets wait for a permit and when
+    the stock runs low.
+    """
+
+    def __init__(self, perform: Perform, *, permits: int | None, wanted: Callable[[], None] = lambda: None) -> None:
+        self._perform = perform
+        self.permits = permits
+        self._wanted = wanted
+        self._coming: list[tuple[float, int, Ticket]] = []
+        self._waiting: deque[tuple[float, Ticket]] = deque()
+        self._idle: deque[Any] = deque()
+        self._present: set[Any] = set()
+        self._jobs: set[gevent.Greenlet] = set()
+        self._start_s = float("inf")
+        self._lease_until_s = float("-inf")
+        self._halted = False
+        self._alarm = Alarm(self._pump)
+        self._loop = gevent.get_hub().loop
+        self._pump_due = False
+        self.closed = Event()
+        self.sent = array("q")
+        self.send_lag_s = array("d")
+        self.offered = 0
+        self.overflow = 0
+
+    # --- what the master tells -----------------------------------------------------------------------------------
+
+    def add(self, tickets: Iterable[Ticket]) -> None:
+        """More tickets; ``due_s`` counts from the start of the arrivals."""
+        if self._halted:
+            return
+        for ticket in tickets:
+            heapq.heappush(self._coming, (ticket.due_s, ticket.index, ticket))
+        self._arm()
+
+    def add_turn(self, ticket: Ticket, due_time: float) -> None:
+        """A later turn of a conversation, due at ``due_time`` (seconds of perf_counter)."""
+        if not self._halted:
+            heapq.heappush(self._coming, (due_time - self._start_s, ticket.index, ticket))
+            self._arm()
+
+    def go(self, start_s: float) -> None:
+        """The arrivals start at ``start_s`` (seconds of perf_counter)."""
+        self._start_s = start_s
+        self._arm()
+
+    def lease(self, until_s: float) -> None:
+        """Requests may be started until ``until_s``."""
+        expired = perf_counter() > self._lease_until_s
+        self._lease_until_s = max(self._lease_until_s, until_s)
+        if expired:
+            self._arm()
+
+    def grant(self, permits: int) -> None:
+        """So many more may be in flight."""
+        if self.permits is not None:
+            self.permits += permits
+            self._soon()
+
+    def give_back(self, wanted: int) -> int:
+        """Up to ``wanted`` permits that nobody needs now; returns how many were given."""
+        given = min(wanted, max(0, self.free_permits - len(self._waiting)))
+        if self.permits is not None:
+            self.permits -= given
+        return given
+
+    def halt(self) -> list[int]:
+        """Start nothing more; those in flight go on. Returns the indexes that were never sent."""
+        self._halted = True
+        left = [i for _, _, t in self._coming for i in _indexes(t)] + [i for _, t in self._waiting for i in _indexes(t)]
+        self._coming.clear()
+        self._waiting.clear()
+        return left
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Halt, break off what is in flight (`perform` sees GreenletExit) and let the users go."""
+        self.halt()
+        self._alarm.close()
+        self.closed.set()
+        gevent.killall(list(self._jobs), block=True, timeout=timeout_s)
+
+    # --- what the users do ---------------------------------------------------------------------------------------
+
+    def attend(self, user: Any) -> None:
+        """Stand ready to carry tickets until the run is over (or the calling greenlet is killed)."""
+        self._present.add(user)
+        self._idle.append(user)
+        try:
+            self.closed.wait()
+        finally:
+            self._present.discard(user)
+
+    # --- figures -------------------------------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def stock(self) -> int:
+        """Tickets here that were not started."""
+        return len(self._coming) + len(self._waiting)
+
+    @property
+    def free_permits(self) -> int:
+        return 0 if self.permits is None else max(0, self.permits - len(self._jobs))
+
+    def upcoming(self, n: int) -> list[Ticket]:
+        """Some of the tickets that are due next, for preparing them."""
+        return [t for _, t in list(self._waiting)[:n]] + [t for _, _, t in heapq.nsmallest(n, self._coming)]
+
+    # --- the pump ------------------------------------------------------------------------------------------------
+
+    def _soon(self) -> None:
+        if not self._pump_due and not self.closed.is_set():
+            self._pump_due = True
+            self._loop.run_callback(self._pump)
+
+    def _arm(self) -> None:
+        if self._coming and not self.closed.is_set():
+            self._alarm.set(self._start_s + self._coming[0][0] if self._start_s < float("inf") else 2**31)
+
+    def _pump(self) -> None:
+        self._pump_due = False
+        now = perf_counter()
+        stop = now + SLICE_S
+        if now > self._lease_until_s or self.closed.is_set():
+            return
+        while self._waiting and self.free_permits:
+            due, ticket = self._waiting.popleft()
+            self._start(ticket, due, perf_counter() if due < now else due)
+            if perf_counter() > stop:
+                self._soon()
+                return
+        coming, start_s = self._coming, self._start_s
+        while coming and start_s + coming[0][0] <= now:
+            due, _, ticket = heapq.heappop(coming)
+            due += start_s
+            self.offered += 1
+            if self.permits is None or (self.free_permits and not self._waiting):
+                self._start(ticket, due, due)
+            else:
+                self._waiting.append((due, ticket))
+                if len(self._waiting) == 1:
+                    self._wanted()
+            now = perf_counter()
+            if now > stop:
+                # The alarm, not a callback: sockets are looked at in between.
+                self._alarm.set(now)
+                return
+        self._arm()
+
+    def _start(self, ticket: Ticket, due: float, ready: float) -> None:
+        """``ready``: when nothing but this process stood in the way."""
+        user = self._idle_user()
+        if user is None:
+            self.overflow += 1
+        self.sent.append(ticket.index)
+        job = gevent.Greenlet(self._run, ticket, due, ready, user)
+        self._jobs.add(job)
+        job.start()
+
+    def _idle_user(self) -> Any:
+        while self._idle:
+            user = self._idle.popleft()
+            if user in self._present:
+                return user
+        return None
+
+    def _run(self, ticket: Ticket, due: float, ready: float, user: Any) -> None:
+        self.send_lag_s.append(perf_counter() - ready)
+        try:
+            self._perform(ticket, due, user)
+        finally:
+            self._jobs.discard(gevent.getcurrent())
+            if user is not None:
+                self._idle.append(user)
+            if self._waiting:
+                self._soon()
+            elif self.permits is not None and self.stock <= self.permits:
+                self._wanted()
+
+
+def _indexes(ticket: Ticket) -> list[int]:
+    return [ticket.index, *(t.index for t in ticket.following)]

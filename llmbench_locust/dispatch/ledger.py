@@ -1,0 +1,92 @@
+"""What became of each request of the plan: a pure book-keeper for the master. No messages, no clock, no Locust.
+
+Each request is planned, delivered to a worker, sent, and then has its outcome or was never sent. Nothing goes backwards, but
+for a request that a lost worker cannot have sent: it becomes planned again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+PLANNED, DELIVERED, SENT, DONE, NEVER = range(5)
+
+Indexes = NDArray[np.int64]
+
+
+class Ledger:
+    """``weights``: size of each request in bytes (int64, shape (n,)), to bound what is under way."""
+
+    def __init__(self, weights: Indexes) -> None:
+        n = len(weights)
+        self.weights = weights
+        self.state = np.zeros(n, np.uint8)
+        self.owner = np.full(n, -1, np.int32)
+        self.pending: dict[int, int] = {}  # delivered and not sent, by worker
+        self.pending_bytes: dict[int, int] = {}
+        self.sent_count = 0
+        self.done_count = 0
+        self.never_count = 0
+
+    @property
+    def finished(self) -> bool:
+        """Every request has its outcome or was never sent."""
+        return self.done_count + self.never_count >= len(self.state)
+
+    def deliver(self, worker: int, indexes: Indexes) -> None:
+        self.state[indexes] = DELIVERED
+        self.owner[indexes] = worker
+        self._move(worker, indexes, +1)
+
+    def send(self, worker: int, indexes: Indexes) -> None:
+        """The worker reports that it sent these."""
+        new = indexes[(self.owner[indexes] == worker) & (self.state[indexes] == DELIVERED)]
+        self.state[new] = SENT
+        self.sent_count += len(new)
+        self._move(worker, new, -1)
+
+    def finish(self, worker: int, indexes: Indexes) -> Indexes:
+        """Outcomes; returns those that count: a request of another worker, or one that has its outcome already, does not."""
+        self.send(worker, indexes)
+        new: Indexes = indexes[(self.owner[indexes] == worker) & (self.state[indexes] == SENT)]
+        self.state[new] = DONE
+        self.done_count += len(new)
+        return new
+
+    def never(self, worker: int, indexes: Indexes) -> None:
+        """The worker says that it will not send these."""
+        new = indexes[(self.owner[indexes] == worker) & (self.state[indexes] == DELIVERED)]
+        self._move(worker, new, -1)
+        self.state[new] = NEVER
+        self.never_count += len(new)
+
+    def cancel(self) -> int:
+        """What is still planned is never delivered; returns how many."""
+        left = np.flatnonzero(self.state == PLANNED)
+        self.state[left] = NEVER
+        self.never_count += len(left)
+        return len(left)
+
+    def lose(self, worker: int, startable: NDArray[np.bool_]) -> tuple[Indexes, Indexes]:
+        """The worker is lost. ``startable`` (bool, shape (n,)): what it may have started before its lease ran out.
+
+        Returns (failed, returned): requests that were or may have been sent, now done; and those that cannot have been, planned
+        again.
+        """
+        mine = self.owner == worker
+        delivered = mine & (self.state == DELIVERED)
+        failed = np.flatnonzero((mine & (self.state == SENT)) | (delivered & startable))
+        returned = np.flatnonzero(delivered & ~startable)
+        self.sent_count += int(np.count_nonzero(self.state[failed] == DELIVERED))
+        self.state[failed] = DONE
+        self.done_count += len(failed)
+        self.state[returned] = PLANNED
+        self.owner[returned] = -1
+        self.pending.pop(worker, None)
+        self.pending_bytes.pop(worker, None)
+        return failed, returned
+
+    def _move(self, worker: int, indexes: Indexes, sign: int) -> None:
+        self.pending[worker] = self.pending.get(worker, 0) + sign * len(indexes)
+        moved = int(self.weights[indexes].sum())
+        self.pending_bytes[worker] = self.pending_bytes.get(worker, 0) + sign * moved

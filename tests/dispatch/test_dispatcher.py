@@ -1,0 +1,184 @@
+"""The dispatcher on a real gevent loop, with requests that only wait."""
+
+from time import perf_counter
+
+import gevent
+import pytest
+
+from llmbench_locust.dispatch.alarm import Alarm
+from llmbench_locust.dispatch.clock import ClockOffset, clock_identity
+from llmbench_locust.dispatch.dispatcher import Dispatcher
+from llmbench_locust.dispatch.tickets import Ticket, from_message, to_message, weight
+from llmbench_locust.workload.sample import SampleRequest
+
+
+def ticket(index, due_s=0.0, **more):
+    return Ticket(index, due_s, SampleRequest("hello", 1, 1, request_id=f"r{index}"), **more)
+
+
+class Log:
+    """Stands where requests are sent: each takes ``takes_s``."""
+
+    def __init__(self, takes_s=0.0):
+        self.takes_s = takes_s
+        self.started, self.running, self.peak, self.users = [], 0, 0, []
+
+    def __call__(self, ticket, due, user):
+        self.started.append((ticket.index, perf_counter() - due))
+        self.users.append(user)
+        self.running += 1
+        self.peak = max(self.peak, self.running)
+        try:
+            gevent.sleep(self.takes_s)
+        finally:
+            self.running -= 1
+
+
+@pytest.fixture
+def make():
+    made = []
+
+    def build(log, **options):
+        dispatcher = Dispatcher(log, **{"permits": None, **options})
+        made.append(dispatcher)
+        return dispatcher
+
+    yield build
+    for dispatcher in made:
+        dispatcher.close()
+
+
+def run(dispatcher, until, timeout_s=5.0):
+    dispatcher.lease(perf_counter() + 60)
+    dispatcher.go(perf_counter())
+    deadline = perf_counter() + timeout_s
+    while not until() and perf_counter() < deadline:
+        gevent.sleep(0.001)
+
+
+def test_each_is_started_once_in_the_order_of_its_due_time(make):
+    log = Log()
+    dispatcher = make(log)
+    dispatcher.add([ticket(i, due_s=(9 - i) * 0.005) for i in range(10)])
+    run(dispatcher, lambda: len(log.started) == 10)
+    assert [i for i, _ in log.started] == list(range(9, -1, -1))
+    assert all(late >= 0 for _, late in log.started)
+    assert dispatcher.offered == 10
+    assert list(dispatcher.sent) == list(range(9, -1, -1))
+
+
+def test_without_an_idle_user_a_request_is_sent_all_the_same(make):
+    log = Log()
+    dispatcher = make(log)
+    user = object()
+    gevent.spawn(dispatcher.attend, user)
+    gevent.sleep(0)
+    dispatcher.add([ticket(i) for i in range(3)])
+    run(dispatcher, lambda: len(log.started) == 3)
+    assert dispatcher.overflow == 2
+    assert log.users.count(user) == 1
+
+
+def test_a_user_that_was_killed_is_not_used_again(make):
+    log = Log(0.01)
+    dispatcher = make(log)
+    stands = gevent.spawn(dispatcher.attend, "user")
+    gevent.sleep(0)
+    stands.kill()
+    dispatcher.add([ticket(0)])
+    run(dispatcher, lambda: log.started)
+    assert log.users == [None]
+
+
+def test_the_cap_holds_and_those_who_wait_keep_their_order(make):
+    log = Log(0.01)
+    dispatcher = make(log, permits=3)
+    dispatcher.add([ticket(i) for i in range(20)])
+    run(dispatcher, lambda: len(log.started) == 20)
+    assert log.peak == 3
+    assert [i for i, _ in log.started] == list(range(20))
+
+
+def test_permits_come_and_go(make):
+    log = Log(10)
+    dispatcher = make(log, permits=0)
+    dispatcher.add([ticket(i) for i in range(3)])
+    run(dispatcher, lambda: dispatcher.waiting == 3)
+    assert not log.started
+    dispatcher.grant(2)
+    gevent.sleep(0.05)
+    assert len(log.started) == 2
+    assert dispatcher.give_back(5) == 0
+    dispatcher.grant(3)
+    gevent.sleep(0.05)
+    assert dispatcher.give_back(5) == 2
+    assert dispatcher.permits == 3
+
+
+def test_nothing_is_started_without_a_lease(make):
+    log = Log()
+    dispatcher = make(log)
+    dispatcher.add([ticket(0), ticket(1, due_s=0.01)])
+    dispatcher.lease(perf_counter() - 1)
+    dispatcher.go(perf_counter())
+    gevent.sleep(0.05)
+    assert not log.started
+    dispatcher.lease(perf_counter() + 5)
+    gevent.sleep(0.05)
+    assert len(log.started) == 2
+
+
+def test_halt_gives_back_what_was_not_sent_and_lets_the_rest_finish(make):
+    log = Log(0.02)
+    dispatcher = make(log, permits=1)
+    dispatcher.add([ticket(0), ticket(1), ticket(2, due_s=60, following=[ticket(3)])])
+    run(dispatcher, lambda: log.started and dispatcher.waiting)
+    assert sorted(dispatcher.halt()) == [1, 2, 3]
+    gevent.sleep(0.1)
+    assert [i for i, _ in log.started] == [0]
+    assert dispatcher.in_flight == 0
+
+
+def test_close_breaks_off_what_is_in_flight(make):
+    log = Log(60)
+    dispatcher = make(log)
+    dispatcher.add([ticket(0)])
+    run(dispatcher, lambda: log.running)
+    dispatcher.close()
+    assert log.running == 0
+
+
+def test_an_alarm_rings_after_its_time_and_once():
+    rings = []
+    alarm = Alarm(lambda: rings.append(perf_counter()))
+    at = perf_counter() + 0.02
+    alarm.set(at)
+    gevent.sleep(0.1)
+    assert len(rings) == 1
+    assert rings[0] >= at
+    alarm.set(perf_counter() - 5)
+    gevent.sleep(0.02)
+    assert len(rings) == 2
+    alarm.set(perf_counter() + 0.01)
+    alarm.close()
+    gevent.sleep(0.03)
+    assert len(rings) == 2
+
+
+def test_a_ticket_survives_its_message():
+    sample = SampleRequest([1, 2, 3], 3, 7, request_id="x", label="a", conversation=4, turn=0)
+    given = Ticket(5, 1.25, sample, "lora", 0.5, (ticket(6),))
+    again = from_message(to_message(given))
+    assert again == given
+    assert again.count == 2
+    assert weight(again) > weight(ticket(6))
+
+
+def test_the_clock_offset_is_that_of_the_shortest_round_trip():
+    clock = ClockOffset()
+    clock.measured(10.0, 110.5, 11.0)  # ± 0.5: middle 10.5, offset 100.0
+    clock.measured(20.0, 120.2, 20.2)  # ± 0.1: middle 20.1, offset 100.1
+    clock.measured(30.0, 131.0, 31.0)  # worse
+    assert clock.offset_s == pytest.approx(100.1)
+    assert clock.error_s == pytest.approx(0.1)
+    assert clock_identity() == clock_identity() != ""
