@@ -1,0 +1,364 @@
+"""One answer as it arrives: (time, bytes) pairs go in, status, headers and token times come out. Pure: no socket, no gevent.
+
+Whoever reads the socket appends to ``arrivals``: a time, then the bytes that were read at that time, and so on in turn.
+`StreamAssembly.decode` works that off whenever there is time for it; when it runs changes nothing about what it finds.
+
+Three ways through the body, each exact, the faster ones leaving what they do not know to the next:
+a read that is one chunk equal to the template (`template`), whole plain chunks (`http1.whole_chunks`), llhttp.
+"""
+
+from __future__ import annotations
+
+from array import array
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench_locust.transport.decoders import EventTooLarge, NDJSONDecoder, PlainDecoder, SSEDecoder
+from llmbench_locust.transport.exchange import NAN
+from llmbench_locust.transport.http1 import MAX_HEAD_BYTES, HTTPParseError, ResponseParser, whole_chunks
+from llmbench_locust.transport.sink import Sink
+from llmbench_locust.transport.template import KNOWN, Template, learn, valid_text
+
+ERROR_BODY_BYTES = 64 << 10
+# After this many reads in a row that equal no template, a stream is taken to have none.
+_GIVE_UP_AFTER = 16
+
+
+class StreamAssembly:
+    """Reads one answer for ``sink``. ``status`` is -1 and ``first_token_time`` NaN until they are known.
+
+    ``done``: nothing more is to come; then ``complete`` says whether HTTP's framing was satisfied, ``end_time`` when the last
+    byte came, ``error`` and ``error_kind`` what went wrong ("" for nothing that the transport can judge).
+    ``streaming``: a body of chunks in which the first token was found: what follows may be decoded late.
+    """
+
+    __slots__ = (
+        "_carry", "_decoder", "_head", "_leftover", "_misses", "_parser", "_plain", "_sse", "_template", "_walk",
+        "arrivals", "bytes_in", "complete", "counts", "done", "end_time", "error", "error_kind",
+        "first_byte_time", "first_token_time", "reusable", "sink", "status", "times",
+    )  # fmt: skip
+
+    def __init__(self, sink: Sink, method: str = "POST") -> None:
+        self.sink = sink
+        self.arrivals: list[float | bytes] = []
+        self.status = -1
+        self.first_byte_time = NAN
+        self.first_token_time = NAN
+        self.end_time = NAN
+        self.times = array("d")
+        self.counts: array[int] | None = None
+        self.done = False
+        self.complete = False
+        self.reusable = False
+        self.error = ""
+        self.error_kind = ""
+        self.bytes_in = 0
+        self._parser = ResponseParser(method)
+        self._head = b""
+        self._carry = b""
+        self._walk = False
+        self._sse = sink.framing == "sse"
+        self._decoder: SSEDecoder | NDJSONDecoder | None = None
+        self._plain: PlainDecoder | None = None
+        self._template: Template | None = None
+        self._misses = 0
+
+    # What came out
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return self._parser.headers
+
+    @property
+    def error_body(self) -> bytes:
+        """The first 64 KB of an answer that was no success, or that was not the stream that was asked for."""
+        kept = self._plain is not None and (not 200 <= self.status < 300 or self._wrong_type)
+        return self._plain.body if kept and self._plain is not None else b""
+
+    @property
+    def _wrong_type(self) -> bool:
+        """A page or a document where a stream was asked for."""
+        kind = self.headers.get("content-type", "").split(";")[0].strip().lower()
+        if kind == "application/json":
+            return self._sse
+        return kind == "text/html" and self.sink.framing != "plain"
+
+    @property
+    def streaming(self) -> bool:
+        return self._walk and self.first_token_time == self.first_token_time
+
+    def token_times(self, start: int = 0) -> NDArray[np.float64]:
+        """Arrival times of the token events from the ``start``-th on."""
+        return np.array(self.times[start:] if start else self.times, np.float64)
+
+    def token_counts(self) -> NDArray[np.int32] | None:
+        return None if self.counts is None else np.array(self.counts, np.int32)
+
+    # What goes in
+
+    def decode(self, limit: int = 1 << 30) -> int:
+        """Work off up to ``limit`` reads of ``arrivals``. Returns how many."""
+        arrivals = self.arrivals
+        n = min(len(arrivals) >> 1, limit)
+        if not n:
+            return 0
+        batch = arrivals[: 2 * n]
+        del arrivals[: 2 * n]
+        i = 0
+        while i < n and not self.done:
+            if self._template is not None and not self._carry and self._walk:
+                i += self._decode_templated(batch, i, n)
+                if i == n:
+                    break
+            self._read(batch[2 * i], batch[2 * i + 1])  # type: ignore[arg-type]
+            i += 1
+        return n
+
+    def close(self, time_s: float, error: str = "") -> None:
+        """The peer closed or the connection broke (``error``) at ``time_s``, after all of ``arrivals``."""
+        if self._decode_all():
+            return
+        self.end_time = time_s
+        if not error and self._parser.head_complete and self._parser.until_close:
+            self.complete = True
+            self._finish(time_s)
+            return
+        self.done = True
+        self._end_of_body(time_s)
+        if not self.sink.finished:
+            self._fail("cut" if self.first_byte_time == self.first_byte_time else "connect", _cut_words(self, error))
+
+    def fail(self, time_s: float, kind: str, error: str) -> None:
+        """End it from outside (a timeout), keeping what came before."""
+        if not self._decode_all():
+            self.done = True
+            self.end_time = time_s
+            self._end_of_body(time_s)
+            self._fail(kind, error)
+
+    # Inside
+
+    def _decode_all(self) -> bool:
+        """Work off what there is; whether that was the end."""
+        if not self.done:
+            self.decode()
+        return self.done
+
+    def _decode_templated(self, batch: list[float | bytes], i: int, n: int) -> int:
+        """Take reads from ``i`` on that are one plain token event each. Returns how many were taken."""
+        template = self._template
+        assert template is not None
+        heads, tail, tail_len = template.heads, template.tail, template.tail_len
+        sink = self.sink
+        if sink.finished:
+            return 0
+        on_text = sink.on_text
+        known = KNOWN
+        taken = size = 0
+        for read in batch[2 * i + 1 : 2 * n : 2]:
+            length = len(read)  # type: ignore[arg-type]
+            head = heads.get(length)
+            if head is None:
+                head = template.head(length)
+            if not head or not read.startswith(head) or not read.endswith(tail):  # type: ignore[union-attr]
+                break
+            text = read[len(head) : length - tail_len]  # type: ignore[index]
+            if text not in known and not valid_text(text):
+                break
+            on_text(text)
+            size += length
+            taken += 1
+        if taken:
+            self.bytes_in += size
+            self._misses = 0
+            self.times.extend(batch[2 * i : 2 * (i + taken) : 2])  # type: ignore[arg-type]
+            if self.counts is not None:
+                self.counts.extend(repeat(1, taken))
+        return taken
+
+    def _read(self, time_s: float, data: bytes) -> None:
+        """One read, by whichever way knows it."""
+        self.bytes_in += len(data)
+        try:
+            if not self._parser.head_complete:
+                data = self._read_head(time_s, data)
+                if not data:
+                    return
+            if self._walk:
+                data = self._read_chunks(time_s, data)
+            if data and not self.done:
+                self._read_llhttp(time_s, data)
+        except HTTPParseError as error:
+            self._fail("protocol", f"not HTTP: {error.args[0] if error.args else error}")
+            self.done = True
+            self.end_time = time_s
+            self._end_of_body(time_s)
+        except EventTooLarge as error:
+            self._fail("protocol", str(error))
+            self.done = True
+            self.end_time = time_s
+
+    def _read_head(self, time_s: float, data: bytes) -> bytes:
+        """Collect the head; give what follows it."""
+        if self.first_byte_time != self.first_byte_time:
+            self.first_byte_time = time_s
+        parser = self._parser
+        data = self._head + data
+        while not parser.head_complete:
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                self._head = data
+                if len(data) > MAX_HEAD_BYTES:
+                    raise HTTPParseError(f"a head of more than {MAX_HEAD_BYTES} bytes")
+                if not b"HTTP/".startswith(data[:5]):
+                    raise HTTPParseError("Expected HTTP/")
+                return b""
+            parser.feed(data[: end + 4])
+            data = data[end + 4 :]
+        self._head = b""
+        self._begin_body()
+        if parser.complete:
+            self.complete = True
+            parser.extra = bool(data)
+            self._finish(time_s)
+            return b""
+        return data
+
+    def _begin_body(self) -> None:
+        parser = self._parser
+        self.status = parser.get_code()
+        encoding = parser.headers.get("content-encoding", "").lower()
+        if encoding not in ("", "identity"):
+            raise HTTPParseError(f"Content-Encoding {encoding} was not asked for")
+        if not 200 <= self.status < 300 or self._wrong_type:
+            self._plain = PlainDecoder(ERROR_BODY_BYTES)
+        elif self._sse:
+            self._decoder = SSEDecoder()
+        elif self.sink.framing == "ndjson":
+            self._decoder = NDJSONDecoder()
+        else:
+            self._plain = PlainDecoder()
+        self._walk = self._decoder is not None and parser.chunked
+
+    def _read_chunks(self, time_s: float, data: bytes) -> bytes:
+        """Whole plain chunks; gives back what llhttp must read."""
+        if self._carry:
+            data = self._carry + data
+            self._carry = b""
+        bodies, used, plain = whole_chunks(data)
+        sink = self.sink
+        decoder = self._decoder
+        assert decoder is not None
+        for body in bodies:
+            template = self._template
+            if template is not None and decoder.idle and not sink.finished:
+                text = template.text_of_chunk(body)
+                if text is not None:
+                    sink.on_text(text)
+                    self._token(time_s, 1)
+                    self._misses = 0
+                    continue
+                self._misses += 1
+            was_idle = decoder.idle
+            events = decoder.feed(body)
+            tokens = self._events(time_s, events)
+            if tokens < 0 and was_idle and len(events) == 1 and decoder.idle and self._misses < _GIVE_UP_AFTER:
+                upper = not data[: data.find(b"\r\n")].islower() and not data[: data.find(b"\r\n")].isdigit()
+                self._template = learn(body, sink.markers, sse=self._sse, upper_hex=upper)
+        if self._misses >= _GIVE_UP_AFTER:
+            self._template = None
+        rest = data[used:] if used else data
+        if rest and plain and not self._holds_event(rest):
+            self._carry = rest
+            return b""
+        return rest
+
+    def _holds_event(self, rest: bytes) -> bool:
+        """Whether an unfinished chunk already holds the end of an event, whose time is now and not when the chunk ends."""
+        body = rest.find(b"\r\n") + 2
+        if body < 2:
+            return False
+        return rest.find(b"\n\n" if self._sse else b"\n", body) >= 0 or rest.find(b"\r", body) >= 0
+
+    def _read_llhttp(self, time_s: float, data: bytes) -> None:
+        parser = self._parser
+        self._walk = False
+        failure: HTTPParseError | None = None
+        try:
+            parser.feed(data)
+        except HTTPParseError as error:
+            if not parser.complete:
+                failure = error
+            parser.extra = True
+        body = parser.take_body()
+        if body:
+            if self._plain is not None:
+                self._plain.feed(body)
+            else:
+                assert self._decoder is not None
+                self._events(time_s, self._decoder.feed(body))
+        if failure is not None:
+            raise failure
+        if parser.complete:
+            self.complete = True
+            self._finish(time_s)
+        elif self._decoder is not None and parser.chunked and data[-4:] == b"\n\n\r\n" and body[-2:] == b"\n\n":
+            # The body ended in LF LF and CR LF came after it: those can only end a chunk.
+            self._walk = True
+
+    def _events(self, time_s: float, events: list[bytes]) -> int:
+        """Hand events to the sink. Returns what it said of the last."""
+        sink = self.sink
+        tokens = 0
+        for event in events:
+            if sink.finished:
+                break
+            tokens = sink.on_event(event)
+            if tokens:
+                self._token(time_s, tokens if tokens > 0 else 1)
+        return tokens
+
+    def _token(self, time_s: float, tokens: int) -> None:
+        if self.first_token_time != self.first_token_time:
+            self.first_token_time = time_s
+        self.times.append(time_s)
+        if self.counts is not None:
+            self.counts.append(tokens)
+        elif tokens != 1:
+            self.counts = array("i", repeat(1, len(self.times) - 1))
+            self.counts.append(tokens)
+
+    def _finish(self, time_s: float) -> None:
+        """The body ended by HTTP's framing."""
+        self.done = True
+        self.end_time = time_s
+        self.reusable = not self._parser.extra and not self._parser.until_close and self._parser.should_keep_alive()
+        self._end_of_body(time_s)
+        if 200 <= self.status < 300 and not self.sink.finished:
+            self._fail("cut", _cut_words(self, ""))
+
+    def _end_of_body(self, time_s: float) -> None:
+        if isinstance(self._decoder, NDJSONDecoder) and self.complete:
+            self._events(time_s, self._decoder.finish())
+        if self._plain is not None and self.complete and 200 <= self.status < 300:
+            if self._wrong_type:
+                self._fail("protocol", f"no event stream but {self.headers['content-type']}")
+            else:
+                self.sink.on_body(self._plain.body)
+
+    def _fail(self, kind: str, error: str) -> None:
+        if not self.error and not self.sink.error:
+            self.error_kind = kind
+            self.error = error
+
+
+def _cut_words(stream: StreamAssembly, why: str) -> str:
+    if stream.status < 0:
+        words = "the server closed the connection without an answer"
+    elif stream.sink.framing == "plain" or not 200 <= stream.status < 300:
+        words = "the answer ended before its end"
+    else:
+        words = "stream ended before its end marker"
+    return f"{words} ({why})" if why else words

@@ -1,0 +1,280 @@
+"""One connection: dialling (proxy, TLS), sending without stalling the loop, receiving for the reader.
+
+Sockets are the bare C ones, never blocking: gevent's own would switch greenlets for each read.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import gevent
+import gevent.socket
+
+from llmbench_locust.transport.clock import SO_TIMESTAMPNS, KernelClock
+from llmbench_locust.transport.endpoint import Endpoint
+from llmbench_locust.transport.http1 import HTTPParseError, ResponseParser
+from llmbench_locust.transport.reader import READ_BYTES, StreamReader
+from llmbench_locust.transport.tls import TlsLayer
+
+_SEND_BYTES = 256 << 10
+Address = tuple[int, Any]
+
+
+class ConnectError(OSError):
+    """No connection could be made. The message says to what, and why."""
+
+
+class Owner(Protocol):
+    """The exchange that a connection carries."""
+
+    arrivals: list[float | bytes]
+    streaming: bool
+
+    def on_data(self) -> None:
+        """Something was appended to ``arrivals`` that should be decoded soon."""
+        ...
+
+    def on_end(self, time_s: float, error: str) -> None:
+        """The peer closed, or the connection broke."""
+        ...
+
+
+class Connection:
+    """An open connection. ``owner``: the exchange in flight, None while idle. ``alive``: it may be used (again)."""
+
+    __slots__ = ("_clock", "_reader", "_sock", "_tls", "alive", "fd", "on_idle_close", "owner", "receive")
+
+    def __init__(
+        self,
+        sock: _socket.socket,
+        tls: TlsLayer | None,
+        reader: StreamReader,
+        clock: KernelClock | None,
+        on_idle_close: Callable[[Connection], None],
+    ) -> None:
+        self._sock = sock
+        self._tls = tls
+        self._reader = reader
+        self._clock = clock
+        self.fd = sock.fileno()
+        self.owner: Owner | None = None
+        self.alive = True
+        self.on_idle_close = on_idle_close
+        self.receive: Callable[[int], bytes] = sock.recv if tls is None else tls.receive
+        reader.register(self)
+
+    def send(self, data: bytes, deadline: float | None) -> None:
+        """All of ``data``, in pieces, giving way to other greenlets between them. Raises OSError, TimeoutError."""
+        view = memoryview(data)
+        while view:
+            piece = view[:_SEND_BYTES]
+            view = view[_SEND_BYTES:]
+            self._send_piece(piece if self._tls is None else memoryview(self._tls.encrypt(piece)), deadline)
+            if view:
+                gevent.sleep(0)
+
+    def _send_piece(self, piece: memoryview, deadline: float | None) -> None:
+        while piece:
+            try:
+                piece = piece[self._sock.send(piece) :]
+            except (BlockingIOError, InterruptedError):
+                wait_write(self.fd, deadline)
+
+    def stream_fast(self, owner: Owner) -> bool:
+        """Let the reader's fast way serve this connection from now on. False where kernel timestamps are taken."""
+        if self._clock is not None or not self.alive:
+            return False
+        self._reader.fast[self.fd] = (self.receive, owner.arrivals.append)
+        return True
+
+    def stream_slow(self) -> None:
+        self._reader.fast.pop(self.fd, None)
+
+    def release(self) -> None:
+        """The exchange is over."""
+        self._reader.fast.pop(self.fd, None)
+        self.owner = None
+
+    def close(self) -> None:
+        if self.alive:
+            self.alive = False
+            self.owner = None
+            self._reader.unregister(self.fd)
+            self._sock.close()
+
+    # The reader's side
+
+    def on_readable(self) -> None:
+        owner = self.owner
+        try:
+            if self._clock is None:
+                data = self.receive(READ_BYTES)
+                time_s = time.perf_counter()
+            else:
+                data, time_s = self._clock.receive(self._sock, self._tls)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.on_broken(error, time.perf_counter())
+            return
+        if owner is None:
+            # An idle connection has nothing to say: it was closed, or it is out of step.
+            self._drop()
+        elif not data:
+            self.on_closing(data, time_s)
+        else:
+            owner.arrivals.append(time_s)
+            owner.arrivals.append(data)
+            if not owner.streaming or data[-4:] == b"\r\n\r\n":
+                owner.on_data()
+
+    def on_closing(self, data: bytes, time_s: float) -> None:
+        owner = self.owner
+        if data:
+            if owner is not None:
+                owner.on_data()
+            return
+        self._drop()
+        if owner is not None:
+            owner.on_end(time_s, "")
+
+    def on_broken(self, error: OSError, time_s: float) -> None:
+        owner = self.owner
+        self._drop()
+        if owner is not None:
+            owner.on_end(time_s, describe(error))
+
+    def _drop(self) -> None:
+        idle = self.owner is None
+        self.close()
+        if idle:
+            self.on_idle_close(self)
+
+
+def describe(error: BaseException) -> str:
+    """An error in words, without the number."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate: {error.verify_message}"
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or type(error).__name__
+    return str(error) or type(error).__name__
+
+
+def remaining(deadline: float | None) -> float | None:
+    """Seconds left; raises TimeoutError when there are none."""
+    if deadline is None:
+        return None
+    left = deadline - time.perf_counter()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def wait_write(fd: int, deadline: float | None) -> None:
+    gevent.socket.wait_write(fd, timeout=remaining(deadline), timeout_exc=TimeoutError())
+
+
+def wait_read(fd: int, deadline: float | None) -> None:
+    gevent.socket.wait_read(fd, timeout=remaining(deadline), timeout_exc=TimeoutError())
+
+
+def resolve(endpoint: Endpoint) -> list[Address]:
+    """(family, address) of what is dialled, in the resolver's order. Raises ConnectError."""
+    try:
+        found = gevent.socket.getaddrinfo(endpoint.dial_host, endpoint.dial_port, 0, socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConnectError(f"cannot resolve {endpoint.dial_host}: {describe(error)}") from None
+    return [(int(family), address) for family, _kind, _proto, _name, address in found]
+
+
+def dial(
+    endpoint: Endpoint, addresses: list[Address], context: ssl.SSLContext | None, deadline: float | None, kernel: bool
+) -> tuple[_socket.socket, TlsLayer | None]:
+    """Connect to the first address that answers, through the proxy, with TLS. Raises ConnectError or TimeoutError."""
+    reason: BaseException | None = None
+    for family, address in addresses:
+        sock = _socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _connect(sock, address, deadline)
+            if endpoint.tunnel:
+                _tunnel(sock, endpoint, deadline)
+            tls = None
+            if context is not None:
+                tls = TlsLayer(context, endpoint.host, sock.recv)
+                _handshake(sock, tls, deadline)
+            if kernel:
+                sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            return sock, tls
+        except (OSError, HTTPParseError) as error:
+            sock.close()
+            reason = error
+        except BaseException:
+            sock.close()
+            raise
+    if isinstance(reason, TimeoutError) and not reason.errno:
+        raise reason
+    if isinstance(reason, OSError) and reason.errno in (errno.EMFILE, errno.ENFILE):
+        raise ConnectError(f"too many open files to connect to {endpoint.name}; raise the limit (ulimit -n)")
+    raise ConnectError(f"cannot connect to {endpoint.name}: {describe(reason) if reason else 'no address'}")
+
+
+def _connect(sock: _socket.socket, address: Any, deadline: float | None) -> None:
+    code = sock.connect_ex(address)
+    if code in (errno.EINPROGRESS, errno.EAGAIN):
+        wait_write(sock.fileno(), deadline)
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+def _tunnel(sock: _socket.socket, endpoint: Endpoint, deadline: float | None) -> None:
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    authority = f"{host}:{endpoint.port}"
+    auth = f"Proxy-Authorization: {endpoint.proxy_auth}\r\n" if endpoint.proxy_auth else ""
+    _send_all(sock, f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{auth}\r\n".encode("latin-1"), deadline)
+    parser = ResponseParser("CONNECT")
+    while not parser.head_complete:
+        data = _receive(sock, deadline)
+        if not data:
+            raise OSError(errno.ECONNRESET, "the proxy closed the connection")
+        parser.feed(data)
+    code = parser.get_code()
+    if not 200 <= code < 300:
+        raise OSError(errno.ECONNREFUSED, f"the proxy answered {code}")
+
+
+def _handshake(sock: _socket.socket, tls: TlsLayer, deadline: float | None) -> None:
+    while not (done := tls.handshake_step()) or tls.outgoing.pending:
+        if tls.outgoing.pending:
+            _send_all(sock, tls.outgoing.read(), deadline)
+        if done:
+            return
+        data = _receive(sock, deadline)
+        if not data:
+            raise OSError(errno.ECONNRESET, "the server closed the connection during the TLS handshake")
+        tls.incoming.write(data)
+
+
+def _receive(sock: _socket.socket, deadline: float | None) -> bytes:
+    while True:
+        try:
+            return sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            wait_read(sock.fileno(), deadline)
+
+
+def _send_all(sock: _socket.socket, data: bytes, deadline: float | None) -> None:
+    while data:
+        try:
+            data = data[sock.send(data) :]
+        except (BlockingIOError, InterruptedError):
+            wait_write(sock.fileno(), deadline)

@@ -1,0 +1,227 @@
+"""Decoding in small slices, between turns of the event loop.
+
+What is urgent (heads, first tokens, ends, everything that is not a plain stream of chunks) is decoded as soon as it is there;
+streams in the middle of their body are visited in turn, each once in `SWEEP_S`, evenly spread. Every slice is short, and
+before each the sockets are read: a chunk that arrives while something else is decoded has its right time.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent.hub import Waiter
+from numpy import float64
+from numpy.typing import NDArray
+
+from llmbench_locust.transport.assembly import StreamAssembly
+from llmbench_locust.transport.connection import Connection
+from llmbench_locust.transport.reader import StreamReader
+
+logger = logging.getLogger(__name__)
+
+# Each stream is visited once in this time: the bound of what lies undecoded, and of how late live counts are.
+SWEEP_S = 0.5
+_TICK_S = 0.01
+_SLICE_S = 0.0004
+# Reads of one stream in one go.
+_READS_PER_VISIT = 64
+# Exchanges handed back in one slice: each wakes a user, whose code runs before the next slice.
+_ENDS_PER_SLICE = 2
+
+FirstToken = Callable[[float], None]
+Tokens = Callable[[NDArray[float64]], None]
+
+
+class Flight:
+    """One exchange between its request and its end: what connects a connection, an assembly and the waiting greenlet."""
+
+    __slots__ = (
+        "arrivals", "assembly", "connection", "counted", "done", "ended", "first_seen", "in_rotation", "loop",
+        "on_first_token", "on_tokens", "queued", "streaming", "waiter",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        loop: DecodeLoop,
+        connection: Connection,
+        assembly: StreamAssembly,
+        first: FirstToken | None,
+        tokens: Tokens | None,
+    ) -> None:
+        self.loop = loop
+        self.connection = connection
+        self.assembly = assembly
+        self.arrivals = assembly.arrivals
+        self.on_first_token = first
+        self.on_tokens = tokens
+        self.waiter = Waiter()
+        self.counted = 0
+        self.queued = False
+        self.done = False
+        self.first_seen = False
+        self.streaming = False
+        self.in_rotation = False
+        self.ended: tuple[float, str] | None = None
+
+    def on_data(self) -> None:
+        if not self.queued:
+            self.loop.push(self)
+
+    def on_end(self, time_s: float, error: str) -> None:
+        self.ended = (time_s, error)
+        if not self.queued:
+            self.loop.push(self)
+
+
+class DecodeLoop:
+    """One greenlet that decodes for all flights of a process. ``token_events``, ``bytes_in``: totals so far."""
+
+    def __init__(self, reader: StreamReader) -> None:
+        self._reader = reader
+        self._urgent: deque[Flight] = deque()
+        self._rotation: deque[Flight] = deque()
+        self._waiter: Any = None
+        self._swept = time.perf_counter()
+        self.token_events = 0
+        self.bytes_in = 0
+        self._hub_loop = gevent.get_hub().loop
+        self._timer = self._hub_loop.timer(_TICK_S, _TICK_S)
+        self._greenlet = gevent.spawn(self._run)
+
+    def push(self, flight: Flight) -> None:
+        flight.queued = True
+        self._urgent.append(flight)
+        if self._waiter is not None:
+            self._hub_loop.run_callback(self._waiter.switch, None)
+            self._waiter = None
+
+    def close(self) -> None:
+        self._greenlet.kill(block=False)
+        self._timer.stop()
+        self._timer.close()
+
+    def _run(self) -> None:
+        while True:
+            self._reader.poll()
+            if self._urgent:
+                self._decode_urgent()
+            behind = self._sweep()
+            if self._urgent or behind:
+                gevent.sleep(0)
+            else:
+                self._sleep()
+
+    def _sleep(self) -> None:
+        """Until something is urgent, or the next tick of the sweep."""
+        waiter = self._waiter = Waiter()
+        if self._rotation:
+            self._timer.again(waiter.switch, None, update=True)
+        else:
+            self._swept = time.perf_counter()
+        try:
+            waiter.get()
+        finally:
+            self._waiter = None
+            self._timer.stop()
+
+    def _decode_urgent(self) -> None:
+        urgent = self._urgent
+        now = time.perf_counter
+        deadline = now() + _SLICE_S
+        ends = 0
+        while urgent:
+            flight = urgent.popleft()
+            flight.queued = False
+            if flight.done:
+                continue
+            ends += self._decode(flight)
+            if flight.arrivals and not flight.assembly.done:
+                flight.queued = True
+                urgent.append(flight)
+            if ends >= _ENDS_PER_SLICE or now() > deadline:
+                return
+
+    def _sweep(self) -> bool:
+        """Visit the streams whose turn has come. True when more are due than the slice allowed."""
+        rotation = self._rotation
+        now = time.perf_counter()
+        if not rotation:
+            self._swept = now
+            return False
+        per_stream = SWEEP_S / len(rotation)
+        # A loop that was late for more than a whole round owes one round, not more.
+        self._swept = max(self._swept, now - SWEEP_S)
+        deadline = now + _SLICE_S
+        while rotation and self._swept + per_stream <= now:
+            self._swept += per_stream
+            flight = rotation.popleft()
+            if flight.done or not flight.streaming:
+                flight.in_rotation = False
+                continue
+            ended = self._decode(flight)
+            if not ended and flight.assembly.streaming:
+                rotation.append(flight)
+            else:
+                flight.in_rotation = False
+            if time.perf_counter() > deadline:
+                return self._swept + per_stream <= now
+        return False
+
+    def _decode(self, flight: Flight) -> int:
+        """Work off some of a flight's reads. Returns 1 when that ended it, else 0."""
+        assembly = flight.assembly
+        before = assembly.bytes_in
+        assembly.decode(_READS_PER_VISIT)
+        if flight.ended is not None and not flight.arrivals:
+            assembly.close(*flight.ended)
+        self.bytes_in += assembly.bytes_in - before
+        tokens = len(assembly.times)
+        if tokens != flight.counted:
+            self._report(flight, tokens)
+        if assembly.done:
+            self.finish(flight)
+            return 1
+        if assembly.streaming != flight.streaming:
+            self._change_pace(flight)
+        return 0
+
+    def _report(self, flight: Flight, tokens: int) -> None:
+        self.token_events += tokens - flight.counted
+        try:
+            if not flight.first_seen:
+                flight.first_seen = True
+                if flight.on_first_token is not None:
+                    flight.on_first_token(flight.assembly.first_token_time)
+            if flight.on_tokens is not None:
+                flight.on_tokens(flight.assembly.token_times(flight.counted))
+        except Exception:
+            logger.exception("a listener of token events failed")
+        flight.counted = tokens
+
+    def _change_pace(self, flight: Flight) -> None:
+        """A body of plain chunks is read the fast way and decoded in its turn; anything else at once."""
+        flight.streaming = flight.assembly.streaming and flight.ended is None
+        if flight.streaming:
+            flight.connection.stream_fast(flight)
+            if not flight.in_rotation:
+                flight.in_rotation = True
+                self._rotation.append(flight)
+        else:
+            flight.connection.stream_slow()
+
+    def finish(self, flight: Flight) -> None:
+        """Hand the exchange back to the greenlet that waits for it."""
+        flight.done = True
+        flight.streaming = False
+        flight.connection.release()
+        self._hub_loop.run_callback(flight.waiter.switch, None)
+
+    def abandon(self, flight: Flight) -> None:
+        """Nobody waits any more: keep what came, decode no more."""
+        flight.done = True
+        flight.streaming = False

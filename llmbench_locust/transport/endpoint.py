@@ -1,0 +1,78 @@
+"""Where the bytes go: base URL, proxy of the environment, addresses."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+
+from llmbench_locust.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """``host``, ``port``: the server. ``host_header``: its authority as the Host header has it. ``prefix``: goes before each
+    target: the base URL's path, or the whole URL for a plain proxy. ``dial_host``, ``dial_port``: what is connected to.
+    ``tunnel``: a CONNECT must come first. ``proxy_auth``: value of Proxy-Authorization, "" when there is none."""
+
+    tls: bool
+    host: str
+    port: int
+    host_header: str
+    prefix: str
+    dial_host: str
+    dial_port: int
+    proxied: bool
+    proxy_auth: str
+
+    @property
+    def tunnel(self) -> bool:
+        return self.proxied and self.tls
+
+    @property
+    def name(self) -> str:
+        """For messages: what is dialled."""
+        host = f"[{self.dial_host}]" if ":" in self.dial_host else self.dial_host
+        return f"{'proxy ' if self.proxied else ''}{host}:{self.dial_port}"
+
+
+def parse_endpoint(base_url: str) -> Endpoint:
+    """Raises ConfigError for what is no http:// or https:// URL, or a proxy that is not spoken to."""
+    parts = urlsplit(base_url)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"--base-url: {base_url!r}: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"--base-url: {base_url!r} is no URL of the form http://host:port or https://host:port")
+    tls = parts.scheme == "https"
+    host = parts.hostname
+    bracketed = f"[{host}]" if ":" in host else host
+    default = 443 if tls else 80
+    port = port or default
+    host_header = bracketed if port == default else f"{bracketed}:{port}"
+    path = parts.path.rstrip("/")
+    proxy = _proxy(parts.scheme, host, port)
+    if proxy is None:
+        return Endpoint(tls, host, port, host_header, path, host, port, False, "")
+    proxy_host, proxy_port, auth = proxy
+    prefix = path if tls else f"http://{host_header}{path}"
+    return Endpoint(tls, host, port, host_header, prefix, proxy_host, proxy_port, True, auth)
+
+
+def _proxy(scheme: str, host: str, port: int) -> tuple[str, int, str] | None:
+    """(host, port, authorization) of the proxy that the environment names for this server."""
+    proxies = getproxies_environment()
+    url = proxies.get(scheme) or proxies.get("all")
+    # Brackets are for URLs; a list of hosts in no_proxy has none. The port may be named there or not.
+    if not url or proxy_bypass_environment(host, proxies) or proxy_bypass_environment(f"{host}:{port}", proxies):
+        return None
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    if parts.scheme != "http" or not parts.hostname:
+        raise ConfigError(f"{scheme}_proxy: {parts.scheme}://{parts.hostname} cannot be used; allowed is http://host:port")
+    auth = ""
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        auth = "Basic " + base64.b64encode(pair.encode()).decode()
+    return parts.hostname, parts.port or 80, auth
