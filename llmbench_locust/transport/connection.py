@@ -209,7 +209,7 @@ def dial(
                 _tunnel(sock, endpoint, deadline)
             tls = None
             if context is not None:
-                tls = TlsLayer(context, endpoint.host, sock.recv)
+                tls = TlsLayer(context, endpoint.host, sock)
                 _handshake(sock, tls, deadline)
             if kernel:
                 sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)

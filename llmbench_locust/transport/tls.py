@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _socket
+import contextlib
+import socket
 import ssl
-from collections.abc import Callable
 
 _MAX_RECORD = 64 << 10
 
@@ -21,13 +23,14 @@ def client_context(insecure: bool) -> ssl.SSLContext:
 class TlsLayer:
     """``receive`` has the manner of a non-blocking socket's recv: plain bytes, b"" at the end, BlockingIOError for not yet."""
 
-    __slots__ = ("_eof", "_object", "_recv", "incoming", "outgoing")
+    __slots__ = ("_eof", "_object", "_recv", "_sock", "incoming", "outgoing")
 
-    def __init__(self, context: ssl.SSLContext, host: str, recv: Callable[[int], bytes]) -> None:
+    def __init__(self, context: ssl.SSLContext, host: str, sock: _socket.socket) -> None:
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self.incoming, self.outgoing, server_hostname=host)
-        self._recv = recv
+        self._sock = sock
+        self._recv = sock.recv
         self._eof = False
 
     def handshake_step(self) -> bool:
@@ -59,15 +62,21 @@ class TlsLayer:
         try:
             while True:
                 plain = self._object.read(_MAX_RECORD)
-                if not incoming.pending:
-                    if not parts:
-                        return plain
-                    parts.append(plain)
+                if not plain:
+                    # The peer's farewell. Behind data it must not be lost, and the socket itself may stay open and silent.
+                    self._end()
                     break
+                if not incoming.pending and not parts:
+                    return plain
                 parts.append(plain)
+                if not incoming.pending:
+                    break
         except ssl.SSLWantReadError:
             if not parts:
                 raise BlockingIOError from None
-        except ssl.SSLZeroReturnError:
-            self._eof = True
         return b"".join(parts)
+
+    def _end(self) -> None:
+        self._eof = True
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RD)  # makes it readable: the next receive finds the end

@@ -117,7 +117,7 @@ def test_prewarm_opens_before_the_clock(serve, connect):
     assert transport.prewarm(5) == 5
     assert transport.exchange(POST, TextSink()).connect_s == 0
     assert transport.prewarm(5) == 5
-    assert server.connections == 5
+    assert transport.counters.connections_opened == 5
 
 
 def test_prewarm_of_a_dead_server_opens_none(connect):
@@ -304,7 +304,7 @@ def test_a_timeout_keeps_what_came_and_closes(serve, connect):
     exchange = transport.exchange(POST, TextSink())
     assert exchange.error_kind == "timeout"
     assert len(exchange.token_times) == 1
-    assert 0.3 <= exchange.end_time - exchange.start_time < 5
+    assert 0.2 < exchange.end_time - exchange.start_time < 5
     transport.exchange(POST, TextSink(), timeout_s=0.1)
     assert server.connections == 2
     assert transport.counters.in_flight == 0
