@@ -1,0 +1,222 @@
+"""What happens to a request: generation goes to a job on the clock, everything else to Flask's routes (control.py)."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import orjson
+
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.simulator.ask import Ask, Refusal
+from llmbench_locust.simulator.clocks import Clock, EngineClock, FixedClock
+from llmbench_locust.simulator.control import make_control
+from llmbench_locust.simulator.counting import counter, load_tokenizer
+from llmbench_locust.simulator.faults import NONE, Faults, header_faults
+from llmbench_locust.simulator.forms import read_form
+from llmbench_locust.simulator.job import FaultyJob, Job, Outlet
+from llmbench_locust.simulator.planning import job_seed, make_plan
+from llmbench_locust.simulator.protocols import ROUTES
+from llmbench_locust.simulator.protocols.base import Script
+from llmbench_locust.simulator.settings import Settings
+from llmbench_locust.simulator.stats import Seen, Stats, header_subset
+from llmbench_locust.simulator.text import prompt_sha
+from llmbench_locust.simulator.wheel import Wheel
+
+_REASONS = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Content Too Large",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+_MESSAGES = {
+    429: "Rate limit exceeded: too many requests.",
+    503: "The server is overloaded or not ready yet.",
+}
+Answer = Iterable[bytes]
+StartResponse = Any  # of WSGI
+
+
+class Connection(Protocol):
+    """What the application needs of the connection's handler, which stands in the WSGI environment as `sim.handler`."""
+
+    arrived_s: float
+    socket: Any
+    job: Job | None
+    drop: bool  # close without an answer
+
+
+def make_clock(settings: Settings, wheel: Wheel) -> Clock:
+    if settings.clock == "fixed":
+        return FixedClock(wheel, settings.ttft_s, settings.itl_s, settings.jitter)
+    return EngineClock(
+        wheel,
+        prefill_rate=settings.prefill_rate,
+        step_s=settings.step_s,
+        step_per_seq_s=settings.step_per_seq_s,
+        max_num_seqs=settings.max_num_seqs,
+        max_batched_tokens=settings.max_batched_tokens,
+    )
+
+
+class Simulator:
+    """The WSGI application with its state: one for each process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.stats = Stats(settings.keep, settings.log)
+        self.wheel = Wheel()
+        self.clock = make_clock(settings, self.wheel)
+        tokenizer = load_tokenizer()
+        self.count = counter(tokenizer if settings.count == "tokenizer" else None)
+        self.control = make_control(settings, self.stats, self.clock, tokenizer)
+        self._draw = random.Random(settings.seed).random
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Answer:
+        path = environ["PATH_INFO"]
+        protocol = ROUTES.get(path)
+        if self.settings.api_key is not None and path not in ("/health", "/ping") and not path.startswith("/sim/"):
+            given = environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer "), environ.get("HTTP_X_API_KEY", "")
+            if self.settings.api_key not in given:
+                return _respond(start_response, 401, orjson.dumps({"error": "Unauthorized"}))
+        if protocol is None or environ["REQUEST_METHOD"] != "POST":
+            if protocol is not None:
+                return _respond(start_response, 405, b'{"detail":"Method Not Allowed"}')
+            answer: Answer = self.control(environ, start_response)
+            return answer
+        return self._generate(environ, start_response, protocol)
+
+    def _generate(self, environ: dict[str, Any], start_response: StartResponse, protocol: type[Script]) -> Answer:
+        handler: Connection = environ["sim.handler"]
+        seen = Seen(
+            t=handler.arrived_s,
+            path=environ["PATH_INFO"],
+            request_id=environ.get("HTTP_X_REQUEST_ID", "") or uuid.uuid4().hex,
+            sha="",
+            prompt_tokens=0,
+            output_tokens=0,
+            stream=False,
+            model="",
+            headers=header_subset(environ),
+        )
+        try:
+            faults = self._faults(environ)
+            ask = self._ask(environ, protocol, faults)
+            seen.sha = prompt_sha(ask.prompt)
+            seed = job_seed(self.settings, seen.sha)
+            plan = make_plan(ask, self.settings, faults, seed)
+        except Refusal as refusal:
+            return self._refuse(start_response, seen, refusal)
+        seen.prompt_tokens, seen.stream, seen.model = ask.prompt_tokens, ask.stream, ask.model
+        seen.output_tokens = plan.tokens * ask.choices if protocol.generates else 0
+        self.stats.begin(seen)
+        if faults.answers_with_error:
+            return self._fault_answer(handler, start_response, seen, faults)
+        script = protocol(ask, plan, seen.request_id[:64], faults.usage_with_choices)
+        outlet = Outlet(handler.socket)
+        if faults is NONE:
+            job = Job(outlet, script, seen, self.stats, seed)
+        else:
+            job = FaultyJob(outlet, script, seen, self.stats, seed, faults, self.wheel)
+        job.ttft_s = _milliseconds(environ, "HTTP_X_SIM_TTFT_MS")
+        job.itl_s = _milliseconds(environ, "HTTP_X_SIM_ITL_MS")
+        handler.job = job
+        job.begin()
+        self.clock.start(job)
+        return ()
+
+    def _faults(self, environ: dict[str, Any]) -> Faults:
+        try:
+            own = header_faults(environ)
+        except ConfigError as error:
+            raise Refusal(400, str(error)) from None
+        if own is not None:
+            return own
+        settings = self.settings
+        if settings.faults is NONE or (settings.fault_rate < 1 and self._draw() >= settings.fault_rate):
+            return NONE
+        return settings.faults
+
+    def _ask(self, environ: dict[str, Any], protocol: type[Script], faults: Faults) -> Ask:
+        raw = environ["wsgi.input"].read()
+        if protocol.multipart:
+            body = read_form(environ.get("CONTENT_TYPE", ""), raw)
+        else:
+            try:
+                body = orjson.loads(raw)
+            except orjson.JSONDecodeError as error:
+                raise Refusal(400, f"The body is no JSON: {error}") from None
+            if not isinstance(body, dict):
+                raise Refusal(400, "The body must be a JSON object.")
+        ask = protocol.ask_of(body, self.count)
+        settings = self.settings
+        ask.model = str(body.get("model") or settings.model)
+        if settings.strict_model and ask.model != settings.model:
+            raise Refusal(404, f"The model `{ask.model}` does not exist.", "NotFoundError", "model")
+        if protocol.streams(body, environ["PATH_INFO"]):
+            ask.stream = True
+        else:
+            ask.include_usage = True
+        ask.ignore_eos = bool(ask.ignore_eos or body.get("ignore_eos"))
+        if isinstance(body.get("min_tokens"), int):
+            ask.min_tokens = body["min_tokens"]
+        if protocol.reasons:
+            ask.reasoning = int(_number(environ, "HTTP_X_SIM_REASONING", settings.reasoning))
+            ask.reasoning_field = settings.reasoning_field
+            ask.tool_calls = settings.tool_calls or "HTTP_X_SIM_TOOL_CALLS" in environ
+        if faults.no_usage:
+            ask.include_usage = ask.continuous_usage = False
+        elif faults.usage_every:
+            ask.include_usage = ask.continuous_usage = True
+        return ask
+
+    def _refuse(self, start_response: StartResponse, seen: Seen, refusal: Refusal) -> Answer:
+        seen.status = refusal.status
+        self.stats.begin(seen)
+        self.stats.end(seen, "refused")
+        return _respond(start_response, refusal.status, orjson.dumps(refusal.body()))
+
+    def _fault_answer(self, handler: Connection, start_response: StartResponse, seen: Seen, faults: Faults) -> Answer:
+        """An answer that is no stream of tokens at all."""
+        if faults.disconnect:
+            seen.status = 0
+            self.stats.end(seen, "disconnect")
+            handler.drop = True
+            return ()
+        status = seen.status = faults.html or faults.status
+        self.stats.end(seen, "fault")
+        if faults.html:
+            page = f"<html>\r\n<head><title>{status} {_REASONS.get(status, '')}</title></head>\r\n<body>\r\n<center><h1>"
+            page += f"{status} {_REASONS.get(status, '')}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+            return _respond(start_response, status, page.encode(), [("Content-Type", "text/html")])
+        headers = [("Content-Type", "application/json")]
+        if status in (429, 503):
+            headers.append(("Retry-After", f"{faults.retry_after if faults.retry_after >= 0 else 1:g}"))
+        refusal = Refusal(status, _MESSAGES.get(status, "The simulator was told to fail."), "InternalServerError")
+        return _respond(start_response, status, orjson.dumps(refusal.body()), headers)
+
+
+def _number(environ: dict[str, Any], key: str, default: float) -> float:
+    try:
+        return max(0.0, float(environ[key])) if key in environ else default
+    except ValueError:
+        raise Refusal(400, f"{key[5:].lower().replace('_', '-')}: {environ[key]} is no number.") from None
+
+
+def _milliseconds(environ: dict[str, Any], key: str) -> float | None:
+    """A header's time in seconds, None when it is not there."""
+    return _number(environ, key, 0.0) / 1e3 if key in environ else None
+
+
+def _respond(start_response: StartResponse, status: int, body: bytes, headers: list[tuple[str, str]] | None = None) -> Answer:
+    headers = headers or [("Content-Type", "application/json")]
+    start_response(f"{status} {_REASONS.get(status, 'Status')}", [*headers, ("Content-Length", str(len(body)))])
+    return [body]

@@ -1,0 +1,73 @@
+"""One request as the simulator understands it, whatever protocol it came by, and how it can be refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(slots=True)
+class Ask:
+    """``prompt`` is what is hashed. ``max_tokens`` is None where the request leaves the length to the server."""
+
+    prompt: Any
+    prompt_tokens: int
+    max_tokens: int | None = None
+    stream: bool = False
+    model: str = ""
+    choices: int = 1
+    ignore_eos: bool = False
+    min_tokens: int = 0
+    include_usage: bool = False
+    continuous_usage: bool = False
+    logprobs: bool = False
+    reasoning: int = 0
+    reasoning_field: str = "reasoning"
+    tool_calls: bool = False
+
+
+class Refusal(Exception):
+    """The request is answered with this status and message. ``kind`` is the error's type in vLLM's JSON."""
+
+    def __init__(self, status: int, message: str, kind: str = "BadRequestError", param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.kind = kind
+        self.param = param
+
+    def body(self) -> dict[str, Any]:
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.status}}
+
+
+def whole(body: dict[str, Any], *names: str) -> int | None:
+    """The first of the named fields that is set, as a positive whole number. Raises Refusal."""
+    for name in names:
+        value = body.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise Refusal(400, f"{name} must be at least 1, got {value!r}.", param=name)
+        return value
+    return None
+
+
+def message_text(messages: Any) -> tuple[Any, str]:
+    """(what is hashed, all text) of chat messages. One user message of text alone hashes as that text, so that the same
+    workload has the same hashes by every protocol."""
+    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages) or not messages:
+        raise Refusal(400, "messages must be a list of at least one message.", param="messages")
+    texts = []
+    only_text = len(messages) == 1
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, str):
+            texts.append(content)
+        elif isinstance(content, list):
+            for part in content:
+                if isinstance(part, dict) and isinstance(part.get("text"), str):
+                    texts.append(part["text"])
+                else:
+                    only_text = False
+    only_text = only_text and len(texts) == 1
+    return (texts[0] if only_text else messages), "\n".join(texts)

@@ -1,0 +1,28 @@
+"""Multipart forms, by Werkzeug's parser."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from werkzeug.formparser import parse_form_data
+
+from llmbench_locust.simulator.ask import Refusal
+
+
+def read_form(content_type: str, raw: bytes) -> dict[str, Any]:
+    """Fields as str, files as bytes (and `NAME_filename`). Raises Refusal."""
+    if not content_type.startswith("multipart/form-data"):
+        raise Refusal(400, f"The body must be multipart/form-data, not {content_type or 'untyped'}.")
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "CONTENT_TYPE": content_type,
+        "CONTENT_LENGTH": str(len(raw)),
+        "wsgi.input": io.BytesIO(raw),
+    }
+    _, fields, uploads = parse_form_data(environ)
+    body: dict[str, Any] = fields.to_dict()
+    for name, upload in uploads.items():
+        body[name] = upload.read()
+        body[name + "_filename"] = upload.filename
+    return body

@@ -1,0 +1,88 @@
+"""The simulator in a process of its own, for `--sim` and for tests. It never outlives the one who started it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from types import TracebackType
+
+from llmbench_locust.errors import SetupError
+
+
+class SimProcess:
+    """A running simulator. `url` has no slash at its end; `stop` may be called more than once. A context manager."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
+        self._process = process
+        self.url = url
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        process = self._process
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def __enter__(self) -> SimProcess:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+
+def launch(args: list[str], timeout_s: float = 30.0) -> SimProcess:
+    """Start `llmbench sim ARGS` on a free port (unless ARGS name one) and wait until it answers.
+
+    Raises SetupError with the simulator's own message when it does not start. It ends when this process ends, however that
+    happens: its standard input closes then, and on Linux the kernel kills it.
+    """
+    command = [sys.executable, "-m", "llmbench_locust.cli", "sim", "--port", "0", *args, "--die-with-stdin"]
+    # The kernel's signal follows the thread that started it, so it is asked for only where that thread lives as long as we do.
+    if threading.get_native_id() == os.getpid():
+        command += ["--parent", str(os.getpid())]
+    with tempfile.TemporaryFile() as errors:  # a file, not a pipe: nobody reads it later, and it must never fill up
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0)
+        running = SimProcess(process, _first_line(process, timeout_s))
+        if running.url:
+            return running
+        running.stop()
+        errors.seek(0)
+        message = errors.read().decode(errors="replace").strip()
+    raise SetupError(f"the simulator did not start: {message or 'no answer in time'}")
+
+
+def _first_line(process: subprocess.Popen[bytes], timeout_s: float) -> str:
+    assert process.stdout is not None
+    descriptor = process.stdout.fileno()
+    deadline = time.monotonic() + timeout_s
+    data = b""
+    while b"\n" not in data:
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return ""
+        more = os.read(descriptor, 4096)
+        if not more:
+            return ""
+        data += more
+    return data.split(b"\n", 1)[0].decode()

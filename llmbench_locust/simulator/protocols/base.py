@@ -1,0 +1,91 @@
+"""What the protocols share: a script says which bytes an answer consists of; when they leave is the clock's business."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import orjson
+
+from llmbench_locust.simulator.ask import Ask
+from llmbench_locust.simulator.text import Plan, escaped
+
+Counter = Callable[[str], int]
+Frames = tuple[bytes, ...]
+
+
+class Script:
+    """The bytes of one answer. Each `bytes` is one event with its blank line; the HTTP framing is the job's."""
+
+    media: ClassVar[bytes] = b"text/event-stream; charset=utf-8"
+    generates: ClassVar[bool] = True  # False: pooling, one body and no tokens
+    multipart: ClassVar[bool] = False
+    reasons: ClassVar[bool] = False  # can carry reasoning and tool calls
+    done: ClassVar[Frames] = (b"data: [DONE]\n\n",)  # the end marker
+
+    def __init__(self, ask: Ask, plan: Plan, ident: str, usage_with_choices: bool = False) -> None:
+        self.ask = ask
+        self.plan = plan
+        self.ident = ident
+        self.created = int(time.time())
+        self.usage_with_choices = usage_with_choices
+        self.prepare()
+
+    @classmethod
+    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+        """Read the request. Raises Refusal."""
+        raise NotImplementedError
+
+    @classmethod
+    def streams(cls, body: dict[str, Any], path: str) -> bool:
+        """Whether a stream was asked for."""
+        return bool(body.get("stream"))
+
+    def prepare(self) -> None:
+        """Build once what every event shares."""
+
+    def opening(self) -> Frames:
+        """Events that are sent as soon as the request is accepted."""
+        return ()
+
+    def lead(self) -> Frames:
+        """Events that go out just before the first token."""
+        return ()
+
+    def event(self, index: int) -> bytes:
+        """The token event `index`."""
+        raise NotImplementedError
+
+    def last(self, index: int, finished: bool) -> bytes:
+        """The last token event; `finished` is False when the finish reason is to be missing."""
+        return self.event(index)
+
+    def closing(self) -> Frames:
+        """What stands between the last token and the end marker."""
+        return ()
+
+    def failure(self, message: str) -> Frames:
+        """The error event of a stream that has begun with status 200, with what the server sends after it."""
+        return (
+            b'data: {"error":{"message":"%b","type":"InternalServerError","param":null,"code":500}}\n\n' % escaped(message),
+            *self.done,
+        )
+
+    def whole(self) -> bytes:
+        """The body when no stream was asked for."""
+        raise NotImplementedError
+
+    def usage(self, completion: int) -> bytes:
+        prompt = self.ask.prompt_tokens
+        completion *= self.ask.choices
+        return b'"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d}' % (
+            prompt,
+            prompt + completion,
+            completion,
+        )
+
+    def string(self, escaped_text: bytes) -> str:
+        """The text behind JSON-escaped bytes."""
+        text: str = orjson.loads(b'"%b"' % escaped_text)
+        return text
