@@ -26,7 +26,7 @@ from llmbench_locust.simulator.job import Job
 from llmbench_locust.simulator.settings import Settings
 
 
-class Handler(WSGIHandler):  # type: ignore[misc]
+class Handler(WSGIHandler):
     """pywsgi's handler that knows when a request arrived and lets a job answer on its socket."""
 
     arrived_s = 0.0
