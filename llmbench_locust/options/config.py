@@ -1,0 +1,246 @@
+"""Everything that was asked for, checked once, in one frozen object. Below this, nobody looks at a flag again."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from llmbench_locust.backends import BackendInfo, backend_info
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.options import checks
+from llmbench_locust.options.table import FLAGS, fresh_prefix
+from llmbench_locust.options.values import number, pairs, read
+
+INF = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """One attribute for each flag, by its name, with its value. Those that differ from the plain text of their flag:
+
+    ``base_url``: complete, of --base-url or --host and --port. ``endpoint``: the backend's own when not given.
+    ``goodput``: objectives in ms by name. ``sampling``: parameters by API name, temperature 0.0 unless given.
+    ``run_time_s``, ``stop_timeout_s``, ``request_timeout_s``, ``think_time`` (min, max): seconds.
+    ``random_range_ratio``: (input, output). ``metric_percentiles``: in (0, 100].
+    """
+
+    backend_info: BackendInfo
+    seed: int
+    num_prompts: int
+    dataset_name: str
+    dataset_path: str | None
+    no_stream: bool
+    no_oversample: bool
+    skip_chat_template: bool
+    disable_shuffle: bool
+    enable_multimodal_chat: bool
+    label: str | None
+    backend: str
+    base_url: str
+    port: int
+    endpoint: str
+    header: dict[str, str] = field(repr=False)
+    max_concurrency: int | None
+    model: str | None
+    served_model_name: str | None
+    tokenizer: str | None
+    tokenizer_mode: str
+    trust_remote_code: bool
+    skip_tokenizer_init: bool
+    use_beam_search: bool
+    logprobs: int | None
+    request_rate: float
+    burstiness: float
+    probe_request_rate: float
+    disable_tqdm: bool
+    num_warmups: int
+    vllm_profile: bool
+    save_result: bool
+    save_detailed: bool
+    append_result: bool
+    metadata: dict[str, str]
+    result_dir: str | None
+    result_filename: str | None
+    ignore_eos: bool
+    percentile_metrics: tuple[str, ...]
+    metric_percentiles: tuple[float, ...]
+    goodput: dict[str, float]
+    request_id_prefix: str
+    lora_modules: tuple[str, ...]
+    lora_assignment: str
+    ramp_up_strategy: str | None
+    ramp_up_start_rps: float | None
+    ramp_up_end_rps: float | None
+    ready_check_timeout_sec: float
+    extra_body: dict[str, Any]
+    chat_template_kwargs: dict[str, Any]
+    input_len: int | None
+    output_len: int | None
+    insecure: bool
+    plot_timeline: bool
+    timeline_itl_thresholds: tuple[float, float]
+    plot_dataset_stats: bool
+    custom_output_len: int
+    spec_bench_output_len: int
+    spec_bench_category: str | None
+    sonnet_input_len: int
+    sonnet_output_len: int
+    sonnet_prefix_len: int
+    sharegpt_output_len: int | None
+    blazedit_min_distance: float
+    blazedit_max_distance: float
+    asr_min_audio_len_sec: float
+    asr_max_audio_len_sec: float
+    random_input_len: int
+    random_output_len: int
+    random_range_ratio: tuple[float, float]
+    random_prefix_len: int
+    random_batch_size: int
+    common_prefix_len: int | None
+    no_reranker: bool
+    random_mm_base_items_per_request: int
+    random_mm_num_mm_items_range_ratio: float
+    random_mm_limit_mm_per_prompt: dict[str, Any]
+    random_mm_bucket_config: dict[str, Any]
+    hf_subset: str | None
+    hf_split: str | None
+    hf_name: str | None
+    hf_output_len: int | None
+    hf_prompt_column: str | None
+    hf_output_column: str | None
+    bfcl_categories: str | None
+    prefix_repetition_prefix_len: int
+    prefix_repetition_suffix_len: int
+    prefix_repetition_num_prefixes: int
+    prefix_repetition_output_len: int
+    self_timed: bool
+    trace_speedup: float
+    timed_trace_chunk_hash_size: int
+    timed_trace_sec_multiplier: float
+    timed_trace_label_timestamp: str
+    timed_trace_label_input_length: str
+    timed_trace_label_output_length: str
+    timed_trace_label_hash_ids: str
+    multi_turn: bool
+    think_time: tuple[float, float]
+    mix: str | None
+    sampling: dict[str, Any]
+    sim: bool
+    sim_args: str
+    request_timeout_s: float | None
+    llm_html: str | None
+    per_request: str | None
+    kernel_timestamps: bool
+    max_exact_tokens: int
+    progress_stats: bool
+    run_time_s: float | None
+    stop_timeout_s: float
+
+    def with_server(self, base_url: str) -> RunConfig:
+        """The same run against another server."""
+        return replace(self, base_url=base_url)
+
+    def redacted(self) -> dict[str, Any]:
+        """For reports: what JSON can hold, without the values of headers and without passwords in URLs."""
+        shown = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("backend_info", "header")}
+        shown["header"] = dict.fromkeys(self.header, "***")
+        url = urlsplit(self.base_url)
+        if url.password or url.username:
+            shown["base_url"] = url._replace(netloc="***@" + url.netloc.rpartition("@")[2]).geturl()
+        return {k: (str(v) if isinstance(v, float) and not math.isfinite(v) else v) for k, v in shown.items()}
+
+
+def build_config(options: Any, overrides: dict[str, Any] | None = None) -> RunConfig:
+    """The configuration of a run from Locust's parsed options (or the web form's values, which are texts).
+
+    ``overrides``: flags by attribute name that replace the given ones (a part of a mix). Raises ConfigError: one line.
+    """
+    given = {dest: getattr(options, dest, None) for dest in FLAGS}
+    given.update(overrides or {})
+    v: dict[str, Any] = {dest: read(flag, given[dest]) for dest, flag in FLAGS.items()}
+    info = backend_info(v["backend"])
+    v["backend_info"] = info
+    host = getattr(options, "host", None)
+    v["base_url"], v["port"] = checks.base_url(v["base_url"], host, v["port"], sim=v["sim"])
+    v["endpoint"] = checks.endpoint(v["endpoint"], info)
+    v["header"] = pairs("--header", v["header"])
+    checks.headers(v["header"])
+    v["metadata"] = pairs("--metadata", v["metadata"])
+    v["goodput"] = checks.goodput(v["goodput"], info)
+    v["metric_percentiles"] = checks.percentiles(v["metric_percentiles"])
+    v["percentile_metrics"] = checks.percentile_metrics(v["percentile_metrics"], info)
+    v["random_range_ratio"] = checks.range_ratio(v["random_range_ratio"])
+    v["think_time"] = checks.think_time(v["think_time"])
+    v["timeline_itl_thresholds"] = checks.thresholds(v["timeline_itl_thresholds"])
+    v["self_timed"] = checks.self_timed(v["self_timed"], v["dataset_name"])
+    v["extra_body"] = dict(v["extra_body"] or {})
+    v["chat_template_kwargs"] = dict(v["chat_template_kwargs"] or {})
+    v["request_id_prefix"] = v["request_id_prefix"] or fresh_prefix()
+    v["sampling"] = checks.sampling(v, info)
+    v["request_timeout_s"] = v.pop("request_timeout")
+    v["sim_args"] = v["sim_args"] or ""
+    v["run_time_s"] = _seconds("--run-time", getattr(options, "run_time", None)) or None
+    v["stop_timeout_s"] = _seconds("--stop-timeout", getattr(options, "stop_timeout", None)) or 0.0
+    _lengths(v, given)
+    users = getattr(options, "num_users", None)
+    if v["max_concurrency"] is None and users not in (None, ""):
+        v["max_concurrency"] = int(users)
+    for name in ("top_p", "top_k", "min_p", "temperature", "frequency_penalty", "presence_penalty", "repetition_penalty"):
+        del v[name]
+    if v["chat_template_kwargs"]:
+        v["extra_body"].setdefault("chat_template_kwargs", v["chat_template_kwargs"])
+    if v["use_beam_search"]:
+        v["extra_body"].setdefault("use_beam_search", True)
+    checks.numbers(v)
+    checks.combinations(v, info)
+    return RunConfig(**v)
+
+
+def _seconds(name: str, value: Any) -> float | None:
+    if value in (None, ""):
+        return None
+    if isinstance(value, str):
+        from locust.util.timespan import parse_timespan
+
+        try:
+            return float(parse_timespan(value))
+        except ValueError:
+            return number(name, value)
+    return float(value)
+
+
+_INPUT_FLAGS = {
+    "random": "random_input_len",
+    "random-mm": "random_input_len",
+    "random-rerank": "random_input_len",
+    "sonnet": "sonnet_input_len",
+}
+_OUTPUT_FLAGS = {
+    "random": "random_output_len",
+    "random-mm": "random_output_len",
+    "random-rerank": "random_output_len",
+    "sonnet": "sonnet_output_len",
+    "sharegpt": "sharegpt_output_len",
+    "custom": "custom_output_len",
+    "custom_image": "custom_output_len",
+    "custom_audio": "custom_output_len",
+    "hf": "hf_output_len",
+    "spec_bench": "spec_bench_output_len",
+    "prefix_repetition": "prefix_repetition_output_len",
+}
+
+
+def _lengths(v: dict[str, Any], given: dict[str, Any]) -> None:
+    """--input-len and --output-len stand in for the dataset's own flag where that was left at its default."""
+    for general, table in (("input_len", _INPUT_FLAGS), ("output_len", _OUTPUT_FLAGS)):
+        own = table.get(v["dataset_name"])
+        if v[general] is not None and own is not None and v[own] == FLAGS[own].default:
+            v[own] = v[general]
+    if v["common_prefix_len"] is not None and not v["random_prefix_len"]:
+        v["random_prefix_len"] = v["common_prefix_len"]
+
+
+__all__ = ["ConfigError", "RunConfig", "build_config"]

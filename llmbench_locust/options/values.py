@@ -1,0 +1,96 @@
+"""One text becomes one value, or one clear line. Pure; each function names the flag in its error."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from typing import Any
+
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.table import Flag
+
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
+
+
+def read(flag: Flag, given: Any) -> Any:
+    """The value of a flag as its kind says. None, and a text that is empty, mean the default. Raises ConfigError."""
+    if flag.kind == "bool":
+        return _bool(flag, given)
+    if flag.kind == "list":
+        return _words(given)
+    if given is None or (isinstance(given, str) and not given.strip()):
+        return flag.default
+    if flag.kind == "json":
+        return given if isinstance(given, dict) else json_object(f"--{flag.name}", str(given))
+    text = str(given).strip()
+    if flag.kind == "int":
+        return integer(f"--{flag.name}", text)
+    if flag.kind == "float":
+        return number(f"--{flag.name}", text)
+    if flag.choices and text not in flag.choices:
+        raise ConfigError(f"--{flag.name}: {text!r} is not known; one of {', '.join(flag.choices)}")
+    return text
+
+
+def integer(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"{name}: {text!r} is not a whole number") from None
+
+
+def number(name: str, text: str) -> float:
+    """A float; inf is one, NaN is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise ConfigError(f"{name}: {text!r} is not a number") from None
+    if math.isnan(value):
+        raise ConfigError(f"{name}: {text!r} is not a number")
+    return value
+
+
+def json_object(name: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as e:
+        raise ConfigError(f"{name}: not JSON ({e}); give an object such as '{{\"key\": 1}}'") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name}: a JSON object is wanted, this is {type(value).__name__}")
+    return value
+
+
+def pairs(name: str, words: tuple[str, ...], mark: str = "=") -> dict[str, str]:
+    """KEY=VALUE words. Raises ConfigError for another form and for a key that comes twice."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, middle, value = word.partition(mark)
+        key = key.strip()
+        if not middle or not key:
+            raise ConfigError(f"{name}: {word!r} is not of the form KEY{mark}VALUE")
+        if key in found:
+            raise ConfigError(f"{name}: {key!r} is given twice")
+        found[key] = value.strip() if mark == ":" else value
+    return found
+
+
+def _bool(flag: Flag, given: Any) -> bool:
+    if isinstance(given, bool) or given is None:
+        return bool(given)
+    text = str(given).strip().lower()
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    raise ConfigError(f"--{flag.name}: {given!r} is neither true nor false")
+
+
+def _words(given: Any) -> tuple[str, ...]:
+    """A list, or one text (the web form, the environment) of words separated by spaces, quoted as in a shell."""
+    if given is None:
+        return ()
+    if isinstance(given, str):
+        try:
+            return tuple(shlex.split(given))
+        except ValueError:
+            return tuple(given.split())
+    return tuple(str(word) for word in given)
