@@ -114,12 +114,12 @@ class Simulator:
             seed = job_seed(self.settings, seen.sha)
             plan = make_plan(ask, self.settings, faults, seed)
         except Refusal as refusal:
-            return self._refuse(start_response, seen, refusal)
+            return self._refuse(start_response, seen, refusal, protocol)
         seen.prompt_tokens, seen.stream, seen.model = ask.prompt_tokens, ask.stream, ask.model
         seen.output_tokens = plan.tokens * ask.choices if protocol.generates else 0
         self.stats.begin(seen)
         if faults.answers_with_error:
-            return self._fault_answer(handler, start_response, seen, faults)
+            return self._fault_answer(environ, start_response, seen, faults)
         script = protocol(ask, plan, seen.request_id[:64], faults.usage_with_choices)
         outlet = Outlet(handler.socket)
         if faults is NONE:
@@ -165,32 +165,35 @@ class Simulator:
             ask.stream = True
         else:
             ask.include_usage = True
+        ask.dimensions = ask.dimensions or settings.dimensions
         ask.ignore_eos = bool(ask.ignore_eos or body.get("ignore_eos"))
         if isinstance(body.get("min_tokens"), int):
             ask.min_tokens = body["min_tokens"]
         if protocol.reasons:
             ask.reasoning = int(_number(environ, "HTTP_X_SIM_REASONING", settings.reasoning))
             ask.reasoning_field = settings.reasoning_field
+        if protocol.tools:
             ask.tool_calls = settings.tool_calls or "HTTP_X_SIM_TOOL_CALLS" in environ
         if faults.no_usage:
-            ask.include_usage = ask.continuous_usage = False
+            ask.include_usage = ask.continuous_usage = ask.give_counts = False
         elif faults.usage_every:
             ask.include_usage = ask.continuous_usage = True
         return ask
 
-    def _refuse(self, start_response: StartResponse, seen: Seen, refusal: Refusal) -> Answer:
+    def _refuse(self, start_response: StartResponse, seen: Seen, refusal: Refusal, protocol: type[Script]) -> Answer:
         seen.status = refusal.status
         self.stats.begin(seen)
         self.stats.end(seen, "refused")
-        return _respond(start_response, refusal.status, orjson.dumps(refusal.body()))
+        return _respond(start_response, refusal.status, orjson.dumps(protocol.refusal_body(refusal)))
 
-    def _fault_answer(self, handler: Connection, start_response: StartResponse, seen: Seen, faults: Faults) -> Answer:
+    def _fault_answer(self, environ: dict[str, Any], start_response: StartResponse, seen: Seen, faults: Faults) -> Answer:
         """An answer that is no stream of tokens at all."""
         if faults.disconnect:
             seen.status = 0
             self.stats.end(seen, "disconnect")
-            handler.drop = True
+            environ["sim.handler"].drop = True
             return ()
+        protocol = ROUTES[seen.path]
         status = seen.status = faults.html or faults.status
         self.stats.end(seen, "fault")
         if faults.html:
@@ -201,7 +204,7 @@ class Simulator:
         if status in (429, 503):
             headers.append(("Retry-After", f"{faults.retry_after if faults.retry_after >= 0 else 1:g}"))
         refusal = Refusal(status, _MESSAGES.get(status, "The simulator was told to fail."), "InternalServerError")
-        return _respond(start_response, status, orjson.dumps(refusal.body()), headers)
+        return _respond(start_response, status, orjson.dumps(protocol.refusal_body(refusal)), headers)
 
 
 def _number(environ: dict[str, Any], key: str, default: float) -> float:

@@ -20,10 +20,15 @@ class Ask:
     min_tokens: int = 0
     include_usage: bool = False
     continuous_usage: bool = False
+    give_counts: bool = True  # counts that a protocol gives unasked; only a fault turns them off
     logprobs: bool = False
     reasoning: int = 0
     reasoning_field: str = "reasoning"
     tool_calls: bool = False
+    accumulate: bool = False
+    items: int = 1
+    dimensions: int = 0
+    base64: bool = False
 
 
 class Refusal(Exception):

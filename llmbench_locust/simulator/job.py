@@ -139,11 +139,11 @@ class Job:
         self._index = index + 1
         if self.silent:
             return True
-        data = self.script.event(index)
         if index:
+            data = self.script.event(index)
             outlet.write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
-            outlet.write(b"".join(chunk(event) for event in (*self.script.lead(), data)))
+            outlet.write(b"".join(chunk(event) for event in (*self.script.lead(), self.script.event(0))))
         return True
 
     def _complete(self, index: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import orjson
 
-from llmbench_locust.simulator.ask import Ask
+from llmbench_locust.simulator.ask import Ask, Refusal
 from llmbench_locust.simulator.text import Plan, escaped
 
 Counter = Callable[[str], int]
@@ -21,8 +21,9 @@ class Script:
     media: ClassVar[bytes] = b"text/event-stream; charset=utf-8"
     generates: ClassVar[bool] = True  # False: pooling, one body and no tokens
     multipart: ClassVar[bool] = False
-    reasons: ClassVar[bool] = False  # can carry reasoning and tool calls
-    done: ClassVar[Frames] = (b"data: [DONE]\n\n",)  # the end marker
+    reasons: ClassVar[bool] = False  # can carry reasoning
+    tools: ClassVar[bool] = False  # can carry tool calls
+    done: Frames = (b"data: [DONE]\n\n",)  # the end marker
 
     def __init__(self, ask: Ask, plan: Plan, ident: str, usage_with_choices: bool = False) -> None:
         self.ask = ask
@@ -41,6 +42,11 @@ class Script:
     def streams(cls, body: dict[str, Any], path: str) -> bool:
         """Whether a stream was asked for."""
         return bool(body.get("stream"))
+
+    @classmethod
+    def refusal_body(cls, refusal: Refusal) -> Any:
+        """The JSON of an error status; vLLM's where the protocol has none of its own."""
+        return refusal.body()
 
     def prepare(self) -> None:
         """Build once what every event shares."""

@@ -12,14 +12,15 @@ from llmbench_locust.simulator.protocols.completions import stream_options
 from llmbench_locust.simulator.text import escaped
 
 #: What a chat template adds to each message, and what opens the answer: tokens, about.
-_PER_MESSAGE, _PER_PROMPT = 4, 3
-_TOOL = "get_weather"
+PER_MESSAGE, PER_PROMPT = 4, 3
+TOOL = "get_weather"
 
 
 class Chat(Script):
     """`delta` events of index 0 to n-1 for each step; usage where it was asked for; `[DONE]`."""
 
     reasons = True
+    tools = True
 
     @classmethod
     def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
@@ -27,7 +28,7 @@ class Chat(Script):
         usage, every = stream_options(body)
         return Ask(
             prompt=prompt,
-            prompt_tokens=count(text) + _PER_MESSAGE * len(body["messages"]) + _PER_PROMPT,
+            prompt_tokens=count(text) + PER_MESSAGE * len(body["messages"]) + PER_PROMPT,
             max_tokens=whole(body, "max_completion_tokens", "max_tokens"),
             choices=whole(body, "n") or 1,
             include_usage=usage,
@@ -78,7 +79,7 @@ class Chat(Script):
         if index == self.reasoning:
             return b'"tool_calls":[{"id":"call_%b","type":"function","index":0,"function":{"name":"%b","arguments":"%b"}}]' % (
                 escaped(self.ident),
-                _TOOL.encode(),
+                TOOL.encode(),
                 piece,
             )
         return b'"tool_calls":[{"index":0,"function":{"arguments":"%b"}}]' % piece
@@ -92,7 +93,7 @@ class Chat(Script):
         plan = self.plan
         answer = self.string(plan.text(plan.reasoning))
         thought = self.string(plan.text(0, plan.reasoning)) if plan.reasoning else None
-        call = {"id": f"call_{self.ident}", "type": "function", "function": {"name": _TOOL, "arguments": answer}}
+        call = {"id": f"call_{self.ident}", "type": "function", "function": {"name": TOOL, "arguments": answer}}
         message = {
             "role": "assistant",
             "content": None if plan.tool else answer,

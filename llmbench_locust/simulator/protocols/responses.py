@@ -1,0 +1,171 @@
+"""OpenAI's Responses, as vLLM writes them: named events with sequence numbers; the end is `response.completed`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from llmbench_locust.simulator.ask import Ask, Refusal, message_text, whole
+from llmbench_locust.simulator.protocols.base import Counter, Frames, Script
+from llmbench_locust.simulator.protocols.chat import PER_MESSAGE, PER_PROMPT
+from llmbench_locust.simulator.text import escaped
+
+
+class Responses(Script):
+    reasons = True
+
+    @classmethod
+    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+        given = body.get("input")
+        if isinstance(given, str):
+            prompt, text, messages = given, given, 1
+        elif isinstance(given, list):
+            prompt, text = message_text(given)
+            messages = len(given)
+        else:
+            raise Refusal(400, "input must be a text or a list of messages.", param="input")
+        return Ask(
+            prompt=prompt,
+            prompt_tokens=count(text) + PER_MESSAGE * messages + PER_PROMPT,
+            max_tokens=whole(body, "max_output_tokens"),
+            include_usage=True,
+        )
+
+    def prepare(self) -> None:
+        self.number = -1
+        self.item = f"msg_{self.ident[:16]}"
+        self.thought = f"rs_{self.ident[:16]}"
+        self.place = 1 if self.plan.reasoning else 0  # the message's output_index
+        self.start = b'event: response.output_text.delta\ndata: {"content_index":0,"delta":"'
+        self.end = b'","item_id":"%b","logprobs":[],"output_index":%d,"sequence_number":' % (
+            escaped(self.item),
+            self.place,
+        )
+
+    def _named(self, kind: str, **fields: Any) -> bytes:
+        self.number += 1
+        data = orjson.dumps({**fields, "sequence_number": self.number, "type": kind})
+        return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+
+    def _response(self, status: str, output: list[Any], usage: dict[str, Any] | None) -> dict[str, Any]:
+        cut = status == "incomplete"
+        return {
+            "id": f"resp_{self.ident}",
+            "created_at": self.created,
+            "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+            "instructions": None,
+            "metadata": None,
+            "model": self.ask.model,
+            "object": "response",
+            "output": output,
+            "parallel_tool_calls": True,
+            "temperature": 0.0,
+            "tool_choice": "none",
+            "tools": [],
+            "top_p": 1.0,
+            "background": False,
+            "max_output_tokens": self.ask.max_tokens,
+            "previous_response_id": None,
+            "reasoning": None,
+            "service_tier": "auto",
+            "status": status,
+            "truncation": "disabled",
+            "usage": usage,
+            "user": None,
+        }
+
+    def opening(self) -> Frames:
+        response = self._response("in_progress", [], None)
+        return (
+            self._named("response.created", response=response),
+            self._named("response.in_progress", response=response),
+        )
+
+    def _message_start(self) -> bytes:
+        item = {"id": self.item, "content": [], "role": "assistant", "status": "in_progress", "type": "message"}
+        part = {"annotations": [], "text": "", "type": "output_text", "logprobs": []}
+        added = self._named("response.output_item.added", item=item, output_index=self.place)
+        return added + self._named(
+            "response.content_part.added", content_index=0, item_id=self.item, output_index=self.place, part=part
+        )
+
+    def lead(self) -> Frames:
+        if not self.plan.reasoning:
+            return (self._message_start(),)
+        item: dict[str, Any] = {
+            "id": self.thought,
+            "summary": [],
+            "type": "reasoning",
+            "content": None,
+            "status": "in_progress",
+        }
+        return (self._named("response.output_item.added", item=item, output_index=0),)
+
+    def event(self, index: int) -> bytes:
+        if index < self.plan.reasoning:
+            delta = self.string(self.plan.pieces[index])
+            return self._named(
+                "response.reasoning_text.delta", content_index=0, delta=delta, item_id=self.thought, output_index=0
+            )
+        before = self._turn() if index == self.plan.reasoning and index else b""
+        self.number += 1
+        data = b'%b%b%b%d,"type":"response.output_text.delta"}\n\n' % (
+            self.start,
+            self.plan.pieces[index],
+            self.end,
+            self.number,
+        )
+        return before + data
+
+    def _turn(self) -> bytes:
+        """From reasoning to the answer."""
+        text = self.string(self.plan.text(0, self.plan.reasoning))
+        done = self._named("response.reasoning_text.done", content_index=0, item_id=self.thought, output_index=0, text=text)
+        return done + self._named("response.output_item.done", item=self._thought(text), output_index=0) + self._message_start()
+
+    def _thought(self, text: str) -> dict[str, Any]:
+        content = [{"text": text, "type": "reasoning_text"}]
+        return {"id": self.thought, "summary": [], "type": "reasoning", "content": content, "status": "completed"}
+
+    def _message(self) -> dict[str, Any]:
+        text = self.string(self.plan.text(self.plan.reasoning))
+        part: dict[str, Any] = {"annotations": [], "text": text, "type": "output_text", "logprobs": None}
+        return {"id": self.item, "content": [part], "role": "assistant", "status": "completed", "type": "message"}
+
+    def closing(self) -> Frames:
+        if self.plan.reasoning >= len(self.plan.pieces):
+            return ()
+        message = self._message()
+        part = message["content"][0]
+        where = {"content_index": 0, "item_id": self.item, "output_index": self.place}
+        return (
+            self._named("response.output_text.done", **where, logprobs=[], text=part["text"]),
+            self._named("response.content_part.done", **where, part=part),
+            self._named("response.output_item.done", item=message, output_index=self.place),
+        )
+
+    @property
+    def done(self) -> Frames:  # type: ignore[override]
+        """vLLM's name for the end is `response.completed`, whatever the status in it says."""
+        return (self._named("response.completed", response=self._final()),)
+
+    def _final(self) -> dict[str, Any]:
+        plan = self.plan
+        output: list[Any] = [self._thought(self.string(plan.text(0, plan.reasoning)))] if plan.reasoning else []
+        output.append(self._message())
+        usage = {
+            "input_tokens": self.ask.prompt_tokens,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": plan.tokens,
+            "output_tokens_details": {"reasoning_tokens": plan.reasoning_tokens, "tool_output_tokens": 0},
+            "total_tokens": self.ask.prompt_tokens + plan.tokens,
+        }
+        status = "incomplete" if plan.finish == "length" else "completed"
+        return self._response(status, output, usage if self.ask.include_usage else None)
+
+    def failure(self, message: str) -> Frames:
+        return (self._named("error", code="server_error", message=message, param=None),)
+
+    def whole(self) -> bytes:
+        return orjson.dumps(self._final())
