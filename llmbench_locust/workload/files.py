@@ -1,0 +1,61 @@
+"""Files of datasets: JSON, JSONL and CSV, read whole, with errors that name the file and the line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from llmbench_locust.errors import ConfigError
+
+
+def read_text(path: str, flag: str = "--dataset-path") -> str:
+    """The text of a UTF-8 file. Raises ConfigError where there is none."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{flag}: there is no {path!r}") from None
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{flag}: {path!r} cannot be read ({e})") from None
+
+
+def read_json(path: str, flag: str = "--dataset-path") -> Any:
+    """The one JSON value of a file."""
+    try:
+        return json.loads(read_text(path, flag))
+    except ValueError as e:
+        raise ConfigError(f"{flag}: {path!r} is no JSON ({e})") from None
+
+
+def read_jsonl(path: str, flag: str = "--dataset-path") -> list[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of each line that is not blank. At least one."""
+    rows = []
+    for number, line in enumerate(read_text(path, flag).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as e:
+            raise ConfigError(f"{flag}: {path!r} line {number} is no JSON ({e})") from None
+        if not isinstance(row, dict):
+            raise ConfigError(f"{flag}: {path!r} line {number} is no JSON object")
+        rows.append((number, row))
+    if not rows:
+        raise ConfigError(f"{flag}: {path!r} is empty")
+    return rows
+
+
+def read_csv(path: str, flag: str = "--dataset-path") -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """(column names, [(line number from 1, row)]) of a CSV file with a header. Rows may be missing, the header not."""
+    lines = read_text(path, flag).splitlines()
+    reader = csv.DictReader(lines)
+    try:
+        names = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = names
+        rows = [(reader.line_num, {k: v for k, v in row.items() if k is not None and v is not None}) for row in reader]
+    except csv.Error as e:
+        raise ConfigError(f"{flag}: {path!r} line {reader.line_num} is no CSV ({e})") from None
+    if not names:
+        raise ConfigError(f"{flag}: {path!r} is empty")
+    return names, rows

@@ -1,0 +1,178 @@
+"""Whole conversations: ``--dataset-name sharegpt --multi-turn``. Nothing here knows time or network.
+
+The contract with the dispatcher:
+
+* `load` gives the turns of each conversation in order. ``conversation`` counts from 0 over the workload, ``turn`` from 0
+  within the conversation. A turn holds only its own new text, so that a history is in memory only while it is played.
+* Turn 0 is an ordinary request: it arrives by the arrival process. A later turn is due when the answer to the one before has
+  come whole, plus a think time (`think_times`). Then the dispatcher calls `next_request`, and sends what it gives.
+* The history grows with the answers that really came, not with those of the dataset. Those only set the lengths asked for.
+* A conversation ends with a turn that failed: without an answer there is no history to go on with.
+
+For a chat backend the history is messages. For one that takes text it is the text so far, the answer, and the new turn:
+joined as the tokenizer's chat template joins them when there is one (and no ``--skip-chat-template``), else by line breaks.
+The template is applied here, at load time, so that a worker needs no tokenizer.
+
+``--num-prompts`` counts requests, as everywhere; the last conversation is cut short when its turns would exceed it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.workload.sample import SampleRequest
+
+_USERS = frozenset(("human", "user"))
+_ASSISTANTS = frozenset(("gpt", "assistant", "chatgpt", "bing", "bard", "model"))
+#: Stands for an answer while the chat template is asked what comes after one.
+_ANSWER = "llmbench-answer-8c1f"
+
+Progress = Callable[[int, int], None] | None
+Pair = tuple[str, str]
+
+
+def next_request(
+    previous: SampleRequest, answer_text: str, following: SampleRequest, tokenizer: Any, chat: bool
+) -> SampleRequest:
+    """``following`` as it is to be sent after ``previous`` was answered with ``answer_text``.
+
+    ``previous`` is the request as it was sent, history and all. ``chat``: whether the body holds messages. ``prompt_len``
+    becomes that of the whole history; the answer counts with its own tokens, or, without a tokenizer, with the length that
+    was asked for. The arguments stay as they are.
+    """
+    if tokenizer is not None:
+        answer_len = len(tokenizer.encode(answer_text, add_special_tokens=False))
+    else:
+        answer_len = previous.expected_output_len or 0
+    prompt_len = previous.prompt_len + answer_len + following.prompt_len
+    if chat:
+        history = previous.chat_messages or [{"role": "user", "content": previous.prompt}]
+        own = following.chat_messages or [{"role": "user", "content": following.prompt}]
+        messages = [*history, {"role": "assistant", "content": answer_text}, *own]
+        return replace(following, prompt_len=prompt_len, chat_messages=messages)
+    text = f"{previous.prompt}{answer_text}{following.prompt}"
+    return replace(following, prompt_len=prompt_len, prompt=text)
+
+
+def draw_think_times(think_time: tuple[float, float], rng: random.Random, n: int) -> list[float]:
+    """``n`` times in seconds, even between the two bounds; a constant where they are equal."""
+    low, high = think_time
+    return [rng.uniform(low, high) for _ in range(n)] if high > low else [low] * n
+
+
+def think_times(config: Any, n: int) -> list[float]:
+    """The think time before each of ``n`` requests, in seconds: by ``--think-time`` and ``--seed``."""
+    return draw_think_times(config.think_time, random.Random(config.seed), n)
+
+
+def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleRequest]:
+    """The turns of ShareGPT conversations, ``config.num_prompts`` of them.
+
+    Conversations are filtered, shuffled and judged by their first turn as vLLM does it for single turns; a conversation ends
+    before the first later turn whose own text or answer is too long by the same rule. When there are too few, conversations
+    are repeated at random unless ``--no-oversample``. Raises ConfigError.
+    """
+    entries = _read(config)
+    render = _renderer(config, tokenizer)
+    conversations: list[list[SampleRequest]] = []
+    total = 0
+    for pairs in map(_pairs, entries):
+        turns = list(_turns(pairs, config, tokenizer, render))
+        if turns:
+            conversations.append(turns)
+            total += len(turns)
+            if progress is not None:
+                progress(min(total, config.num_prompts), config.num_prompts)
+        if total >= config.num_prompts:
+            break
+    if not conversations:
+        raise ConfigError(
+            f"--dataset-path: no conversation of {config.dataset_path!r} is left after filtering; "
+            "a first turn of 4 to 1024 tokens with an answer of 4 or more, 2048 together, is wanted"
+        )
+    rng = random.Random(config.seed)
+    originals = len(conversations)
+    while total < config.num_prompts and not config.no_oversample:
+        conversations.append(conversations[rng.randrange(originals)])
+        total += len(conversations[-1])
+    return _numbered(conversations, config)
+
+
+def _numbered(conversations: Sequence[Sequence[SampleRequest]], config: Any) -> list[SampleRequest]:
+    found: list[SampleRequest] = []
+    for number, turns in enumerate(conversations):
+        for place, turn in enumerate(turns):
+            if len(found) == config.num_prompts:
+                return found
+            request_id = f"{config.request_id_prefix}{len(found)}"
+            found.append(replace(turn, request_id=request_id, conversation=number, turn=place))
+    return found
+
+
+def _read(config: Any) -> list[list[Any]]:
+    """The conversations of the file in the order of their use."""
+    from llmbench_locust.workload.files import read_json
+
+    data = read_json(config.dataset_path)
+    if not isinstance(data, list):
+        raise ConfigError(f"--dataset-path: {config.dataset_path!r} holds no list of conversations, as ShareGPT has it")
+    entries = []
+    for entry in data:
+        turns = entry.get("conversations") if isinstance(entry, dict) else None
+        if isinstance(turns, list) and len(turns) >= 2:
+            entries.append(turns)
+    if not config.disable_shuffle:
+        random.Random(config.seed).shuffle(entries)
+    return entries
+
+
+def _pairs(turns: Sequence[Any]) -> list[Pair]:
+    """(question, answer) as long as they alternate, from the first question on."""
+    said = [(str(t.get("from", "")).lower(), t.get("value")) for t in turns if isinstance(t, dict)]
+    if any(who in _USERS for who, _ in said):
+        while said[0][0] not in _USERS:
+            said.pop(0)
+    pairs = []
+    for (asks, question), (answers, answer) in zip(said[::2], said[1::2], strict=False):
+        if asks in _ASSISTANTS or answers in _USERS or not isinstance(question, str) or not isinstance(answer, str):
+            break
+        pairs.append((question, answer))
+    return pairs
+
+
+def _turns(pairs: Sequence[Pair], config: Any, tokenizer: Any, render: Callable[[str, bool], str]) -> Iterator[SampleRequest]:
+    for place, (question, answer) in enumerate(pairs):
+        own_len, answer_len = len(tokenizer.encode(question)), len(tokenizer.encode(answer))
+        output_len = config.sharegpt_output_len or answer_len
+        if own_len > 1024 or own_len + output_len > 2048:
+            return
+        if place == 0 and (own_len < 4 or (output_len < 4 and config.sharegpt_output_len is None)):
+            return
+        if not question or output_len < 1:
+            return
+        prompt = render(question, place == 0)
+        prompt_len = own_len if prompt == question else len(tokenizer.encode(prompt, add_special_tokens=place == 0))
+        yield SampleRequest(prompt, prompt_len, output_len)
+
+
+def _renderer(config: Any, tokenizer: Any) -> Callable[[str, bool], str]:
+    """(text, whether it is the first turn) → what is sent of it: itself, or with the marks of the chat template around it."""
+    if config.backend_info.chat:
+        return lambda text, first: text
+    if config.skip_chat_template or getattr(tokenizer, "chat_template", None) is None:
+        return lambda text, first: text if first else "\n" + text
+
+    def templated(text: str, first: bool) -> str:
+        user = {"role": "user", "content": text}
+        if first:
+            return str(tokenizer.apply_chat_template([user], add_generation_prompt=True, tokenize=False))
+        before = [{"role": "user", "content": "."}, {"role": "assistant", "content": _ANSWER}]
+        whole = str(tokenizer.apply_chat_template([*before, user], add_generation_prompt=True, tokenize=False))
+        _, mark, rest = whole.partition(_ANSWER)
+        return rest if mark else "\n" + text
+
+    return templated
