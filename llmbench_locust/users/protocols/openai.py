@@ -147,7 +147,7 @@ def messages_of(sample: SampleRequest, *, media_first: bool = False) -> list[dic
     if sample.chat_messages is not None:
         return sample.chat_messages
     if isinstance(sample.prompt, list) and sample.prompt and isinstance(sample.prompt[0], dict):
-        return sample.prompt  # type: ignore[return-value]
+        return sample.prompt
     text = [{"type": "text", "text": text_of(sample)}]
     media = media_of(sample)
     return [{"role": "user", "content": [*media, *text] if media_first else [*text, *media]}]
