@@ -1,0 +1,51 @@
+"""Which samples are taken, and how often: the rules that the datasets share. As in vLLM, seed for seed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.workload.sample import SampleRequest
+
+
+def fits(
+    prompt_len: int,
+    output_len: int,
+    *,
+    least: int = 4,
+    most_prompt: int = 1024,
+    most_total: int = 2048,
+    any_output: bool = False,
+) -> bool:
+    """Whether a sample of these lengths (tokens) is kept. ``any_output``: the output length was given, so it may be short."""
+    if prompt_len < least or (output_len < least and not any_output):
+        return False
+    return prompt_len <= most_prompt and prompt_len + output_len <= most_total
+
+
+def oversample(requests: list[SampleRequest], config: Any) -> list[SampleRequest]:
+    """As many as ``--num-prompts``: random ones again, with ids of their own, unless ``--no-oversample``. In place."""
+    missing = config.num_prompts - len(requests)
+    if config.no_oversample or missing <= 0 or not requests:
+        return requests
+    rng = random.Random(config.seed)
+    there = len(requests)
+    originals = requests[:]
+    for i in range(missing):
+        requests.append(replace(rng.choice(originals), request_id=f"{config.request_id_prefix}{there + i}"))
+    return requests
+
+
+def own_output_len(row: dict[str, Any], line: int, config: Any) -> int:
+    """``--custom-output-len``; where that is -1, the ``output_tokens`` of the line. Raises ConfigError."""
+    if config.custom_output_len != -1:
+        return int(config.custom_output_len)
+    value = row.get("output_tokens")
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(
+            f"--dataset-path: {config.dataset_path!r} line {line} has no whole number of 1 or more as 'output_tokens', "
+            "which --custom-output-len -1 asks for"
+        )
+    return value

@@ -1,0 +1,111 @@
+"""``custom_image``: JSONL with prompts and images.
+
+A line holds ``prompt`` and ``image_files`` (a list of paths, URLs or data URLs), or ``content``: a list of parts as chat
+messages have them, ``{"type": "text", "text"}``, ``{"type": "image", "image"}`` or ``{"type": "image_url", "image_url"}``.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from typing import Any
+
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.workload.choose import oversample, own_output_len
+from llmbench_locust.workload.files import read_jsonl
+from llmbench_locust.workload.media import image_part
+from llmbench_locust.workload.sample import SampleRequest
+
+Part = dict[str, Any]
+
+
+def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
+    """The samples, shuffled by seed. ``prompt_len`` is that of the text alone. Raises ConfigError with the line's number."""
+    if not str(config.dataset_path).endswith(".jsonl"):
+        raise ConfigError(f"--dataset-path: {config.dataset_path!r}; custom_image reads files that end in .jsonl")
+    rows = read_jsonl(config.dataset_path)
+    for line, row in rows:
+        if "content" not in row and not ("prompt" in row and "image_files" in row):
+            raise _bad(config, line, "has neither 'content' nor both 'prompt' and 'image_files'")
+    if not config.disable_shuffle:
+        random.Random(config.seed).shuffle(rows)
+    samples = []
+    for i, (line, row) in enumerate(rows[: config.num_prompts]):
+        sample = _interleaved(row, line, config) if "content" in row else _with_files(row, line, config)
+        sample.prompt_len = 1 if tokenizer is None else len(tokenizer.encode(_text(sample.prompt)))
+        if config.enable_multimodal_chat:
+            _as_messages(sample)
+        sample.request_id = f"{config.request_id_prefix}{i}"
+        samples.append(sample)
+        if progress is not None:
+            progress(len(samples), config.num_prompts)
+    return oversample(samples, config)
+
+
+def _bad(config: Any, line: int, what: str) -> ConfigError:
+    return ConfigError(f"--dataset-path: {config.dataset_path!r} line {line} {what}")
+
+
+def _with_files(row: Part, line: int, config: Any) -> SampleRequest:
+    prompt, files = row["prompt"], row["image_files"]
+    if not isinstance(prompt, str):
+        raise _bad(config, line, "has a 'prompt' that is no text")
+    if not isinstance(files, list) or not files:
+        raise _bad(config, line, "has an 'image_files' that is no list of one or more")
+    parts = [_image(image, line, config) for image in files]
+    media = parts[0] if len(parts) == 1 else parts
+    return SampleRequest(prompt, 0, own_output_len(row, line, config), multi_modal=media)
+
+
+def _interleaved(row: Part, line: int, config: Any) -> SampleRequest:
+    content = row["content"]
+    if not isinstance(content, list) or not content:
+        raise _bad(config, line, "has a 'content' that is no list of one or more parts")
+    parts = [_part(part, line, config) for part in content]
+    messages = [{"role": "user", "content": parts}]
+    return SampleRequest(parts, 0, own_output_len(row, line, config), chat_messages=messages)
+
+
+def _part(part: Any, line: int, config: Any) -> Part:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "text":
+        if not isinstance(part.get("text"), str):
+            raise _bad(config, line, "has a text part without a 'text'")
+        return {"type": "text", "text": part["text"]}
+    if kind == "image" and "image" in part:
+        return _image(part["image"], line, config)
+    if kind == "image_url":
+        named = part.get("image_url")
+        url = named.get("url") if isinstance(named, dict) else named
+        if isinstance(url, str):
+            made = _image(url, line, config)
+            if isinstance(named, dict):
+                made["image_url"] = {**named, **made["image_url"]}
+            return made
+        raise _bad(config, line, "has an image_url part without a URL")
+    raise _bad(config, line, "has a part whose type is none of text, image, image_url")
+
+
+def _image(image: Any, line: int, config: Any) -> Part:
+    folder = os.path.dirname(os.path.abspath(config.dataset_path))
+    try:
+        return image_part(image, embed=getattr(config, "custom_ensure_client_side_data", False), folder=folder)
+    except ConfigError as e:
+        raise ConfigError(f"{e} (line {line})") from None
+
+
+def _text(prompt: Any) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    return "".join(part["text"] for part in prompt if part["type"] == "text")
+
+
+def _as_messages(sample: SampleRequest) -> None:
+    """--enable-multimodal-chat: the messages stand in the prompt, the media in them."""
+    if sample.chat_messages is None:
+        media = sample.multi_modal
+        parts = media if isinstance(media, list) else [media] if media else []
+        sample.chat_messages = [{"role": "user", "content": [{"text": sample.prompt, "type": "text"}, *parts]}]
+        sample.multi_modal = None
+    sample.prompt = sample.chat_messages

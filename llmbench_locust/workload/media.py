@@ -1,0 +1,195 @@
+"""Images, videos and sounds become what a request carries: content parts with a URL or base64 data, or the bytes of a file.
+
+References stay references: an http(s) URL and a data URL pass as they are, a path becomes a ``file://`` URL that the server
+opens (vLLM needs ``--allowed-local-media-path`` for it). With ``embed=True`` the client reads them and sends a data URL.
+
+Pillow, soundfile and OpenCV are extras and are imported when they are needed.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import io
+from pathlib import Path
+from typing import Any
+
+from llmbench_locust.errors import ConfigError
+
+#: Module → (extra that brings it, what it is needed for).
+_EXTRAS = {
+    "PIL.Image": ("vision", "images need Pillow"),
+    "soundfile": ("audio", "sound files need soundfile"),
+    "cv2": ("video", "making videos needs OpenCV"),
+}
+_REMOTE = ("http://", "https://")
+_MAGIC = (
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"GIF8", "image/gif"),
+    (b"BM", "image/bmp"),
+)
+
+
+def need(module: str) -> Any:
+    """An optional module. Raises ConfigError that says which extra to install."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        extra, purpose = _EXTRAS[module]
+        raise ConfigError(
+            f"--dataset-name: {purpose}, which is not installed; pip install 'llmbench-locust[{extra}]'"
+        ) from None
+
+
+def data_url(mime: str, data: bytes) -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def image_part(image: Any, *, embed: bool = False, folder: str | None = None) -> dict[str, Any]:
+    """An ``image_url`` part of a Pillow image, of ``{"bytes": …}`` or ``{"path": …}``, or of a reference (URL, path).
+
+    Pixels are sent as JPEG. ``folder``: where a relative path may lie. Raises ConfigError.
+    """
+    if isinstance(image, dict):
+        if image.get("bytes") is not None:
+            image = _open_image(image["bytes"])
+        elif image.get("path"):
+            image = image["path"]
+    if isinstance(image, str) and image:
+        url = image if image.startswith("data:image/") else _reference(image, folder)
+        if embed and not url.startswith("data:"):
+            url = _embedded(url)
+    elif hasattr(image, "convert") and hasattr(image, "save"):
+        url = data_url("image/jpeg", jpeg(image))
+    else:
+        raise ConfigError(
+            f"--dataset-path: an image is a {type(image).__name__}; a path, a URL, a data:image URL or image bytes are wanted"
+        )
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def jpeg(image: Any) -> bytes:
+    """The JPEG of a Pillow image; what is transparent becomes white."""
+    if image.mode == "RGBA":
+        opaque = need("PIL.Image").new("RGB", image.size, (255, 255, 255))
+        opaque.paste(image, mask=image.split()[3])
+        image = opaque
+    elif image.mode != "RGB":
+        image = image.convert("RGB")
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG")
+    return buffer.getvalue()
+
+
+def video_part(video: Any, *, folder: str | None = None) -> dict[str, Any]:
+    """A ``video_url`` part of ``{"bytes": an MP4 file's}``, ``{"path": …}``, or of a reference (URL, path)."""
+    if isinstance(video, dict):
+        if video.get("bytes") is not None:
+            return {"type": "video_url", "video_url": {"url": data_url("video/mp4", video["bytes"])}}
+        video = video.get("path")
+    if not isinstance(video, str) or not video:
+        raise ConfigError(
+            f"--dataset-path: a video is a {type(video).__name__}; a path, a URL, a data:video URL or video bytes are wanted"
+        )
+    url = video if video.startswith("data:video/") else _reference(video, folder)
+    return {"type": "video_url", "video_url": {"url": url}}
+
+
+def audio_file(audio: Any, *, folder: str | None = None) -> dict[str, Any]:
+    """What ``openai-audio`` sends: ``{"audio": bytes of a file, "filename", "duration_s"}``.
+
+    ``audio``: a path (the file as it is), ``{"path": …}``, ``{"bytes": …}``, ``{"array", "sampling_rate"}`` or (array, rate)
+    (the samples as 16-bit WAV). Raises ConfigError.
+    """
+    soundfile = need("soundfile")
+    if isinstance(audio, dict):
+        if audio.get("bytes") is not None:
+            name = Path(audio.get("path") or "audio").name
+            return _file_of_bytes(soundfile, audio["bytes"], name)
+        if "array" in audio and "sampling_rate" in audio:
+            audio = (audio["array"], audio["sampling_rate"])
+        else:
+            audio = audio.get("path")
+    if isinstance(audio, str) and audio:
+        path = local_path(audio, folder)
+        try:
+            data = path.read_bytes()
+        except OSError as e:
+            raise ConfigError(f"--dataset-path: {audio!r} cannot be read ({e.strerror})") from None
+        return _file_of_bytes(soundfile, data, path.name)
+    if isinstance(audio, tuple) and len(audio) == 2:
+        samples, rate = audio
+        return {"audio": _wav(soundfile, samples, rate), "filename": "audio.wav", "duration_s": len(samples) / float(rate)}
+    raise ConfigError("--dataset-path: an audio is neither a path nor bytes nor samples with their sampling_rate")
+
+
+def audio_part(audio: Any, *, folder: str | None = None) -> dict[str, Any]:
+    """A part for chat: ``input_audio`` with base64 WAV; for an http(s) or data URL an ``audio_url``."""
+    if isinstance(audio, str) and audio.startswith((*_REMOTE, "data:audio/")):
+        return {"type": "audio_url", "audio_url": {"url": audio}}
+    found = audio_file(audio, folder=folder)
+    soundfile = need("soundfile")
+    samples, rate = soundfile.read(io.BytesIO(found["audio"]))
+    data = base64.b64encode(_wav(soundfile, samples, rate)).decode("ascii")
+    return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+
+
+def local_path(name: str, folder: str | None) -> Path:
+    """A path as given, or in ``folder`` when it is only there."""
+    path = Path(name.removeprefix("file://"))
+    if folder is not None and not path.is_absolute() and not path.exists() and (Path(folder) / path).exists():
+        return Path(folder) / path
+    return path
+
+
+def _reference(text: str, folder: str | None) -> str:
+    if text.startswith((*_REMOTE, "file://")):
+        return text
+    path = local_path(text, folder)
+    return f"file://{path.absolute() if path.exists() else path}"
+
+
+def _embedded(url: str) -> str:
+    """The data URL of what a file:// or http(s) URL names."""
+    if url.startswith("file://"):
+        try:
+            data = Path(url.removeprefix("file://")).read_bytes()
+        except OSError as e:
+            raise ConfigError(f"--custom-ensure-client-side-data: {url!r} cannot be read ({e.strerror})") from None
+    else:
+        import requests
+
+        try:
+            answer = requests.get(url, timeout=30)
+            answer.raise_for_status()
+        except requests.RequestException as e:
+            raise ConfigError(f"--custom-ensure-client-side-data: {url!r} cannot be had ({type(e).__name__})") from None
+        data = answer.content
+    for magic, mime in _MAGIC:
+        if data.startswith(magic):
+            return data_url(mime, data)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return data_url("image/webp", data)
+    return data_url("image/jpeg", jpeg(_open_image(data)))
+
+
+def _open_image(data: bytes) -> Any:
+    try:
+        return need("PIL.Image").open(io.BytesIO(data))
+    except OSError as e:
+        raise ConfigError(f"--dataset-path: image bytes that Pillow cannot read ({e})") from None
+
+
+def _wav(soundfile: Any, samples: Any, rate: Any) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, int(rate), format="WAV")
+    return buffer.getvalue()
+
+
+def _file_of_bytes(soundfile: Any, data: bytes, name: str) -> dict[str, Any]:
+    try:
+        duration_s = float(soundfile.info(io.BytesIO(data)).duration)
+    except RuntimeError as e:
+        raise ConfigError(f"--dataset-path: {name!r} is no sound file that soundfile can read ({e})") from None
+    return {"audio": data, "filename": name, "duration_s": duration_s}
