@@ -7,11 +7,9 @@
 from __future__ import annotations
 
 import random
-import time
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
-
-from llmbench_locust.simulator.wheel import Wheel
 
 
 class Timed(Protocol):
@@ -33,6 +31,14 @@ class Timed(Protocol):
     def gone(self) -> bool: ...
 
 
+class Timer(Protocol):
+    """What a clock needs of a wheel: the time, and a call at a time. Tests turn one by hand."""
+
+    def now(self) -> float: ...
+
+    def at(self, due_s: float, callback: Callable[[float], None]) -> None: ...
+
+
 class Clock(Protocol):
     def start(self, job: Timed) -> None: ...
 
@@ -46,7 +52,7 @@ class Clock(Protocol):
 class FixedClock:
     """First token `ttft_s` after the arrival, then one each `itl_s`; each gap times 1 ± `jitter`, uniform, by seed."""
 
-    def __init__(self, wheel: Wheel, ttft_s: float, itl_s: float, jitter: float) -> None:
+    def __init__(self, wheel: Timer, ttft_s: float, itl_s: float, jitter: float) -> None:
         self._wheel = wheel
         self._ttft_s = ttft_s
         self._itl_s = itl_s
@@ -107,7 +113,7 @@ class EngineClock:
 
     def __init__(
         self,
-        wheel: Wheel,
+        wheel: Timer,
         *,
         prefill_rate: float,
         step_s: float,
@@ -137,7 +143,7 @@ class EngineClock:
     def start(self, job: Timed) -> None:
         self._queue.append(job)
         if not self._busy:
-            self._begin_step(max(job.arrival_s, time.monotonic()))
+            self._begin_step(max(job.arrival_s, self._wheel.now()))
 
     def _begin_step(self, now: float) -> None:
         """Fill the batch and let the step's end come due."""
@@ -172,5 +178,5 @@ class EngineClock:
         self._prefilling = [entry for entry in self._prefilling if not entry[0].gone]
         # A step begins when the last one ended, not when this callback got its turn: the schedule stays the model's own,
         # unless this process fell far behind it.
-        now = time.monotonic()
+        now = self._wheel.now()
         self._begin_step(due if now - due < 0.25 else now)

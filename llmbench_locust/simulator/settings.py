@@ -21,9 +21,9 @@ class Settings:
     ttft_s: float = 0.05
     itl_s: float = 0.01
     jitter: float = 0.0
-    prefill_rate: float = 20_000.0
-    step_s: float = 0.008
-    step_per_seq_s: float = 0.00006
+    prefill_rate: float = 200_000.0
+    step_s: float = 0.006
+    step_per_seq_s: float = 0.00003
     max_num_seqs: int = 256
     max_batched_tokens: int = 8192
     max_model_len: int = 131_072
@@ -124,9 +124,9 @@ def _time_arguments(p: argparse.ArgumentParser, d: Settings) -> None:
     g.add_argument(
         "--jitter", type=_number(0, 1), default=0.0, help="fixed: each gap times 1 ± J, uniform, by seed (default 0)"
     )
-    g.add_argument("--prefill-rate", type=_number(1), default=d.prefill_rate, help="engine: prompt tokens/s (default 20000)")
-    g.add_argument("--step-ms", type=ms, default=d.step_s * 1e3, help="engine: a step of an empty batch (default 8)")
-    g.add_argument("--step-per-seq-ms", type=ms, default=d.step_per_seq_s * 1e3, help="engine: + per sequence (default 0.06)")
+    g.add_argument("--prefill-rate", type=_number(1), default=d.prefill_rate, help="engine: prompt tokens/s (default 200000)")
+    g.add_argument("--step-ms", type=ms, default=d.step_s * 1e3, help="engine: a step of an empty batch (default 6)")
+    g.add_argument("--step-per-seq-ms", type=ms, default=d.step_per_seq_s * 1e3, help="engine: + per sequence (default 0.03)")
     g.add_argument("--max-num-seqs", type=_whole(1), default=d.max_num_seqs, help="engine: sequences at once (default 256)")
     g.add_argument("--max-batched-tokens", type=_whole(1), default=d.max_batched_tokens, help="engine: a step (default 8192)")
     g.add_argument("--seed", type=_whole(0), default=0, help="of jitter, faults, early stops, texts (default 0)")
