@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from llmbench_locust.backends import BACKENDS
-from llmbench_locust.users.protocols.base import Protocol, TextSink, count
+from llmbench_locust.users.protocols.base import Protocol
+from llmbench_locust.users.protocols.content import chat_messages
+from llmbench_locust.users.protocols.sinks import TextSink, count
 from llmbench_locust.workload.sample import SampleRequest
 
 
 class OpenAISink(TextSink):
     """What completions and chat share: ``[DONE]``, usage, and how many tokens a chunk carries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Whether every token event so far had usage: then the difference to the one before is what it carried.
+        self._usage_on_each = True
 
     def on_event(self, data: bytes) -> int:
         if data.strip() == b"[DONE]":
@@ -19,27 +26,21 @@ class OpenAISink(TextSink):
         event = self.parse(data)
         if event is None:
             return 0
-        before = self.output_tokens
+        before = max(self.output_tokens, 0)
         usage = event.get("usage")
         if isinstance(usage, dict):
             self._usage(usage)
         choices = event.get("choices")
-        if not isinstance(choices, list) or not choices:
-            return 0
-        choice = choices[0]
-        if not isinstance(choice, dict):
-            self.error = "an event is of a form that is not known"
+        if not isinstance(choices, list) or not choices or not isinstance(choice := choices[0], dict):
             return 0
         plain = self._token(choice)
         reason = choice.get("finish_reason")
-        if reason:
-            self.finish_reason = str(reason)
+        self.finish(reason)
         if plain is None:
             return 0
-        if usage is not None:
-            # Usage on every chunk: what was added since is what this one carries.
-            added = self.output_tokens - max(before, 0)
-            return added if self.output_tokens >= 0 and added > 0 else 1
+        if isinstance(usage, dict):
+            return max(1, self.output_tokens - before) if self._usage_on_each else 1
+        self._usage_on_each = False
         return -1 if plain and not reason and len(choices) == 1 and not choice.get("logprobs") else 1
 
     def _usage(self, usage: dict[str, Any]) -> None:
@@ -57,6 +58,8 @@ class OpenAISink(TextSink):
 
 
 class CompletionSink(OpenAISink):
+    """A chunk with choices is a token event; its text may be empty (a special token, a character in parts)."""
+
     markers = (b'"text":"',)
 
     def _token(self, choice: dict[str, Any]) -> bool | None:
@@ -66,34 +69,41 @@ class CompletionSink(OpenAISink):
 
 
 class ChatSink(OpenAISink):
-    # Only the answer: a run of reasoning must be counted event by event until the answer begins.
-    markers = (b'"content":"',)
+    """A delta with content, reasoning or a call is a token event; one with a role and no content is none."""
+
+    markers = (b'"content":"', b'"reasoning_content":"', b'"reasoning":"')
 
     def _token(self, choice: dict[str, Any]) -> bool | None:
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             return None
-        thought = delta.get("reasoning_content") or delta.get("reasoning")
-        if thought:
-            self.reasoning(str(thought))
-            return False
         content = delta.get("content")
-        if content:
-            self.answer(str(content))
-            return isinstance(content, str) and not delta.get("tool_calls")
         call = delta.get("tool_calls") or delta.get("function_call")
-        if call:
-            self.answer(_arguments(call))
-            return False
+        thought = delta.get("reasoning_content") or delta.get("reasoning")
+        if content or call:
+            self.answer(_text(content) if content else _called(call))
+            if thought:  # the chunk in which the one turns into the other
+                self.thoughts.append(_text(thought))
+            return isinstance(content, str) and not call and not thought
+        if thought:
+            return self.reasoning(_text(thought)) and isinstance(thought, str)
         if content == "" and not delta.get("role"):
-            self.answer("")
-            # An empty text in the template would make every event alike a token: it is one, but learn from a real one.
+            self.nothing()
             return False
         return None
 
 
-def _arguments(call: Any) -> str:
-    """The text that a tool call's chunk adds: name, then arguments, piece by piece."""
+def _text(content: Any) -> str:
+    """The text of a delta's content: a string, or parts as Mistral's API sends them."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return str(content)
+
+
+def _called(call: Any) -> str:
+    """The text that a tool call's chunk adds: its name, then its arguments, piece by piece."""
     calls = call if isinstance(call, list) else [{"function": call}]
     text = ""
     for one in calls:
@@ -108,7 +118,7 @@ class Completions(Protocol):
     sink_class = CompletionSink
 
     def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
-        body = {
+        return {
             "model": model,
             "prompt": sample.prompt,
             "repetition_penalty": 1.0,
@@ -117,7 +127,6 @@ class Completions(Protocol):
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        return {k: v for k, v in body.items() if v is not None}
 
 
 class VLLMCompletions(Completions):
@@ -129,40 +138,13 @@ class Chat(Protocol):
     sink_class = ChatSink
 
     def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
-        body: dict[str, Any] = {
+        logprobs = self.wire.logprobs
+        return {
             "model": model,
-            "messages": messages_of(sample),
+            "messages": chat_messages(sample),
             "max_completion_tokens": sample.expected_output_len,
+            "logprobs": None if logprobs is None else True,
+            "top_logprobs": logprobs,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        if self.wire.logprobs is not None:
-            body["logprobs"] = True
-            body["top_logprobs"] = self.wire.logprobs
-        return {k: v for k, v in body.items() if v is not None}
-
-
-def messages_of(sample: SampleRequest, *, media_first: bool = False) -> list[dict[str, Any]]:
-    """The sample as chat messages: its own, or one of the user with a text part and the media."""
-    if sample.chat_messages is not None:
-        return sample.chat_messages
-    if isinstance(sample.prompt, list) and sample.prompt and isinstance(sample.prompt[0], dict):
-        return sample.prompt
-    text = [{"type": "text", "text": text_of(sample)}]
-    media = media_of(sample)
-    return [{"role": "user", "content": [*media, *text] if media_first else [*text, *media]}]
-
-
-def media_of(sample: SampleRequest) -> list[dict[str, Any]]:
-    """The multi-modal content parts, if any."""
-    media = sample.multi_modal
-    if media is None:
-        return []
-    return media if isinstance(media, list) else [media]
-
-
-def text_of(sample: SampleRequest) -> str:
-    """The prompt as one text."""
-    if isinstance(sample.prompt, str):
-        return sample.prompt
-    return " ".join(str(part) for part in sample.prompt)

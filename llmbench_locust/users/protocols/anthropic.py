@@ -1,0 +1,87 @@
+"""Anthropic's /v1/messages: named events, content blocks, input counted at the start and output at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmbench_locust.backends import BACKENDS
+from llmbench_locust.users.protocols.base import Protocol
+from llmbench_locust.users.protocols.content import message_text, plain_messages
+from llmbench_locust.users.protocols.sinks import TextSink, count
+from llmbench_locust.workload.sample import SampleRequest
+
+# The protocol demands a bound; for samples that leave the length to the server.
+_MOST_TOKENS = 4096
+_VERSION = "2023-06-01"
+_PLAIN = {"type", "index", "delta"}
+
+
+class AnthropicSink(TextSink):
+    markers = (b'"text":"', b'"thinking":"', b'"partial_json":"')
+
+    def on_event(self, data: bytes) -> int:
+        event = self.parse(data)
+        if event is None:
+            return 0
+        kind = event.get("type")
+        if kind == "content_block_delta":
+            return self._delta(event)
+        if kind == "message_start":
+            message = event.get("message")
+            self._usage(message.get("usage") if isinstance(message, dict) else None)
+        elif kind == "message_delta":
+            delta = event.get("delta")
+            self.finish(delta.get("stop_reason") if isinstance(delta, dict) else None)
+            self._usage(event.get("usage"), ended=True)
+        elif kind == "message_stop":
+            self.finished = True
+        elif kind == "error":
+            self.fail("an error without a message")
+        return 0
+
+    def _delta(self, event: dict[str, Any]) -> int:
+        delta = event.get("delta")
+        if not isinstance(delta, dict):
+            return 0
+        like_others = event.keys() <= _PLAIN and len(delta) == 2
+        kind = delta.get("type")
+        if kind == "text_delta":
+            self.answer(str(delta.get("text") or ""))
+        elif kind == "input_json_delta":
+            self.answer(str(delta.get("partial_json") or ""))
+        elif kind == "thinking_delta":
+            like_others = self.reasoning(str(delta.get("thinking") or "")) and like_others
+        else:
+            return 0  # signatures, citations
+        return -1 if like_others else 1
+
+    def _usage(self, usage: Any, ended: bool = False) -> None:
+        if not isinstance(usage, dict):
+            return
+        if (n := count(usage.get("input_tokens"))) >= 0:
+            self.input_tokens = n
+        # What the start counts as output is no count yet.
+        if ended and (n := count(usage.get("output_tokens"))) >= 0:
+            self.output_tokens = n
+
+
+class Anthropic(Protocol):
+    info = BACKENDS["anthropic"]
+    sink_class = AnthropicSink
+
+    def headers(self) -> dict[str, str]:
+        found = {"Content-Type": "application/json", "anthropic-version": _VERSION}
+        if self.wire.api_key:
+            found["x-api-key"] = self.wire.api_key
+        return found
+
+    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+        messages = plain_messages(sample)
+        system = [message_text(m) for m in messages if m.get("role") in ("system", "developer")]
+        return {
+            "model": model,
+            "max_tokens": _MOST_TOKENS if sample.expected_output_len is None else sample.expected_output_len,
+            "system": "\n\n".join(system) or None,
+            "messages": [m for m in messages if m.get("role") not in ("system", "developer")] if system else messages,
+            "stream": True,
+        }

@@ -1,0 +1,126 @@
+"""OpenAI-compatible transcriptions and translations: a multipart form goes out, chunks of text come back."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import uuid
+import wave
+from typing import Any
+
+import numpy as np
+
+from llmbench_locust.backends import BACKENDS
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.records import RequestRecord
+from llmbench_locust.transport.exchange import Exchange
+from llmbench_locust.users.protocols.base import Protocol
+from llmbench_locust.users.protocols.openai import ChatSink
+from llmbench_locust.users.protocols.sinks import TextSink
+from llmbench_locust.workload.sample import SampleRequest
+
+
+class Transcriptions(Protocol):
+    """The sample's ``multi_modal`` is ``{"audio": bytes of a sound file, or (samples, rate)}`` or ``{"audio_path": path}``."""
+
+    info = BACKENDS["openai-audio"]
+    sink_class = ChatSink
+
+    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+        return {
+            "model": model,
+            "max_completion_tokens": sample.expected_output_len,
+            "stream": True,
+            "language": "en",
+            # Flat, because a form has no objects.
+            "stream_include_usage": True,
+            "stream_continuous_usage_stats": True,
+        }
+
+    def encode(self, body: dict[str, Any], sample: SampleRequest, headers: dict[str, str]) -> bytes:
+        name, audio = sound_of(sample)
+        boundary = f"llmbench{uuid.uuid4().hex}"
+        for old in [n for n in headers if n.lower() == "content-type"]:
+            del headers[old]
+        headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
+        return form(body, name, audio, boundary)
+
+    def record(self, index: int, sample: SampleRequest, exchange: Exchange, sink: TextSink) -> RequestRecord:
+        record = super().record(index, sample, exchange, sink)
+        record.audio_s = duration_s(sample)
+        return record
+
+
+def form(fields: dict[str, Any], filename: str, audio: bytes, boundary: str) -> bytes:
+    """The file and the fields as multipart/form-data (RFC 7578)."""
+    quoted = filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    kind = "audio/wav" if filename.lower().endswith(".wav") else "application/octet-stream"
+    line = b"--" + boundary.encode() + b"\r\n"
+    head = f'Content-Disposition: form-data; name="file"; filename="{quoted}"\r\nContent-Type: {kind}\r\n\r\n'
+    parts = [line, head.encode(), audio, b"\r\n"]
+    for name, value in fields.items():
+        parts += [line, f'Content-Disposition: form-data; name="{name}"\r\n\r\n{_field(value)}\r\n'.encode()]
+    return b"".join([*parts, b"--", boundary.encode(), b"--\r\n"])
+
+
+def _field(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def sound_of(sample: SampleRequest) -> tuple[str, bytes]:
+    """(file name, bytes of a sound file). Raises ConfigError for a sample without sound."""
+    media = sample.multi_modal
+    if isinstance(media, dict) and "audio" in media:
+        audio = media["audio"]
+        if isinstance(audio, bytes | bytearray | memoryview):
+            return str(media.get("filename") or "audio.wav"), bytes(audio)
+        samples, rate = audio
+        return "audio.wav", wav_of(np.asarray(samples), int(rate))
+    if isinstance(media, dict) and "audio_path" in media:
+        with open(media["audio_path"], "rb") as file:
+            return os.path.basename(media["audio_path"]), file.read()
+    raise ConfigError("--dataset-name: a sample holds no audio, which is all that --backend openai-audio takes")
+
+
+def wav_of(samples: Any, rate: int) -> bytes:
+    """A WAV file, 16 bits, of samples: floats in [-1, 1] or 16-bit integers, shape (n,) or (n, channels)."""
+    if samples.dtype.kind == "f":
+        samples = np.rint(np.clip(samples, -1.0, 1.0) * 32767)
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as sound:
+        sound.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
+        sound.setsampwidth(2)
+        sound.setframerate(rate)
+        sound.writeframes(samples.astype("<i2").tobytes())
+    return buffer.getvalue()
+
+
+def duration_s(sample: SampleRequest) -> float:
+    """Seconds of sound: as the sample says, else of its samples or its file; 0.0 where nothing tells."""
+    media = sample.multi_modal
+    if not isinstance(media, dict):
+        return 0.0
+    if media.get("duration_s") is not None:
+        return float(media["duration_s"])
+    if isinstance(media.get("audio"), tuple | list):
+        samples, rate = media["audio"]
+        return float(len(samples) / rate)
+    return file_duration_s(sound_of(sample)[1])
+
+
+def file_duration_s(audio: bytes) -> float:
+    """Seconds of a sound file: WAV always, other formats where soundfile is installed; else 0.0."""
+    try:
+        with wave.open(io.BytesIO(audio)) as sound:
+            return float(sound.getnframes() / sound.getframerate())
+    except (wave.Error, EOFError, ZeroDivisionError):
+        pass
+    try:
+        import soundfile
+    except ImportError:
+        return 0.0
+    try:
+        return float(soundfile.info(io.BytesIO(audio)).duration)
+    except RuntimeError:
+        return 0.0

@@ -1,0 +1,63 @@
+"""A sample's prompt in the forms that bodies have: one text, chat messages, content parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmbench_locust.workload.sample import SampleRequest
+
+
+def text_of(sample: SampleRequest) -> str:
+    """The prompt as one text; of chat messages the texts of all, each on lines of its own."""
+    prompt: Any = sample.chat_messages if sample.chat_messages is not None else sample.prompt
+    if isinstance(prompt, str):
+        return prompt
+    if prompt and isinstance(prompt[0], dict):
+        return "\n".join(filter(None, (message_text(message) for message in prompt)))
+    return " ".join(map(str, prompt))
+
+
+def message_text(message: dict[str, Any]) -> str:
+    """The text of one message, or of one content part."""
+    content = message.get("content", message.get("text"))
+    if isinstance(content, list):
+        return "\n".join(str(part["text"]) for part in content if isinstance(part, dict) and part.get("text"))
+    return content if isinstance(content, str) else ""
+
+
+def media_of(sample: SampleRequest) -> list[dict[str, Any]]:
+    """The multi-modal content parts; [] for none."""
+    media = sample.multi_modal
+    if not media:
+        return []
+    return media if isinstance(media, list) else [media]
+
+
+def own_messages(sample: SampleRequest) -> list[dict[str, Any]] | None:
+    """The chat messages that the sample brings, to be sent as they are; None when it brings a prompt."""
+    if sample.chat_messages is not None:
+        return sample.chat_messages
+    prompt: Any = sample.prompt
+    if isinstance(prompt, list) and prompt and all(isinstance(m, dict) and "role" in m for m in prompt):
+        return prompt
+    return None
+
+
+def chat_messages(sample: SampleRequest, text: str | None = None, *, media_first: bool = False) -> list[dict[str, Any]]:
+    """The sample's own messages, or one of the user with a text part and the media. ``text`` replaces the prompt."""
+    own = own_messages(sample)
+    if own is not None:
+        return own
+    prompt: Any = sample.prompt
+    if text is None and isinstance(prompt, list) and prompt and isinstance(prompt[0], dict):
+        parts = list(prompt)  # content parts
+    else:
+        parts = [{"type": "text", "text": text_of(sample) if text is None else text}]
+    media = media_of(sample)
+    return [{"role": "user", "content": [*media, *parts] if media_first else [*parts, *media]}]
+
+
+def plain_messages(sample: SampleRequest) -> list[dict[str, Any]]:
+    """The sample's own messages, or one of the user whose content is the text: for protocols without content parts."""
+    own = own_messages(sample)
+    return own if own is not None else [{"role": "user", "content": text_of(sample)}]

@@ -1,0 +1,95 @@
+"""What went wrong, in the server's own words: the message out of an error body of any form, short and without secrets."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+MOST_ERROR_CHARS = 500
+# A value shorter than this is no secret, and its like would be found in every message.
+_SHORTEST_SECRET = 6
+_SECRET_NAMES = re.compile(r"auth|key|token|secret|cookie|password|session", re.I)
+# Where servers put their message, the most telling first.
+_MESSAGE_KEYS = ("message", "error", "detail", "msg", "errors", "error_message", "title", "reason")
+
+
+def message_of(error: Any) -> str:
+    """The message of an error: JSON of any form (parsed, or as bytes), a page of HTML (its title), or text. "" for none."""
+    if isinstance(error, bytes):
+        return _of_bytes(error)
+    if isinstance(error, str):
+        return error.strip()
+    if isinstance(error, list):
+        return "; ".join(filter(None, map(message_of, error)))
+    if isinstance(error, dict):
+        return _of_object(error)
+    return "" if error is None or isinstance(error, bool) else str(error)
+
+
+def _of_bytes(body: bytes) -> str:
+    text = body.decode("utf-8", "replace").strip()
+    if not text:
+        return ""
+    try:
+        return message_of(orjson.loads(text))
+    except orjson.JSONDecodeError:
+        return _of_text(text)
+
+
+def _of_object(error: dict[str, Any]) -> str:
+    for key in _MESSAGE_KEYS:
+        said = message_of(error.get(key))
+        if said:
+            where = error.get("loc")
+            if key == "msg" and isinstance(where, list) and where:  # FastAPI's validation errors
+                return f"{'.'.join(map(str, where))}: {said}"
+            return said
+    return orjson.dumps(error).decode() if error else ""
+
+
+def _of_text(text: str) -> str:
+    if not re.search(r"<(?:html|!doctype|head|body|h1)\b", text, re.I):
+        return text
+    for tag in ("title", "h1"):
+        found = re.search(rf"<{tag}[^>]*>(.*?)</{tag}>", text, re.S | re.I)
+        if found and (said := _without_tags(found.group(1))):
+            return f"an HTML page: {said}"
+    return f"an HTML page: {_without_tags(text)}"
+
+
+def _without_tags(page: str) -> str:
+    page = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.S | re.I)
+    return html.unescape(re.sub(r"<[^>]*>", " ", page)).strip()
+
+
+def status_words(status: int) -> str:
+    """A status whose answer said nothing more."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"status {status}"
+
+
+def secrets_of(api_key: str, headers: Mapping[str, str]) -> tuple[str, ...]:
+    """What no message may show, longest first: the key, the user's header values, and the parts of those that are named
+    like secrets (the token after ``Bearer``)."""
+    found = {api_key, *headers.values()}
+    for name, value in headers.items():
+        if _SECRET_NAMES.search(name):
+            found.update(re.split(r"[\s;,=]+", value))
+    return tuple(
+        sorted((s for s in found if len(s) >= _SHORTEST_SECRET and s.lower() not in ("bearer",)), key=len, reverse=True)
+    )
+
+
+def clean(text: str, secrets: Iterable[str] = ()) -> str:
+    """One line of at most `MOST_ERROR_CHARS` characters, secrets as ``***``."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    text = " ".join(text.split())
+    return text if len(text) <= MOST_ERROR_CHARS else text[: MOST_ERROR_CHARS - 1] + "…"

@@ -1,0 +1,57 @@
+"""llama.cpp's own /completion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmbench_locust.backends import BACKENDS
+from llmbench_locust.users.protocols.base import Protocol
+from llmbench_locust.users.protocols.sinks import TextSink, count
+from llmbench_locust.workload.sample import SampleRequest
+
+
+class LlamaCppSink(TextSink):
+    """The last event has ``stop`` true and the counts. Newer servers count on every event, too."""
+
+    markers = (b'"content":"',)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counted = 0
+
+    def on_event(self, data: bytes) -> int:
+        if data.strip() == b"[DONE]":
+            self.finished = True
+            return 0
+        event = self.parse(data)
+        if event is None:
+            return 0
+        stop = bool(event.get("stop"))
+        predicted = count(event.get("tokens_predicted"))
+        if stop:
+            self._end(event)
+        content = event.get("content")
+        if not content:
+            return 0
+        self.answer(str(content))
+        if predicted < 0:
+            return 1 if stop or event.get("tokens") or not isinstance(content, str) else -1
+        # A character of several tokens comes in one event: with the last of them.
+        added, self._counted = predicted - self._counted, predicted
+        return max(1, added)
+
+    def _end(self, event: dict[str, Any]) -> None:
+        self.finished = True
+        self.output_tokens = count(event.get("tokens_predicted"))
+        self.input_tokens = count(event.get("tokens_evaluated"))
+        older = "length" if event.get("stopped_limit") else "stop"
+        self.finish(event.get("stop_type") or older)
+
+
+class LlamaCpp(Protocol):
+    info = BACKENDS["llama.cpp"]
+    sink_class = LlamaCppSink
+    renamed = {"repetition_penalty": "repeat_penalty"}
+
+    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+        return {"prompt": sample.prompt, "n_predict": sample.expected_output_len, "stream": True}

@@ -1,0 +1,69 @@
+"""Ollama's /api/generate and /api/chat: a JSON object on each line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmbench_locust.backends import BACKENDS
+from llmbench_locust.users.protocols.base import Protocol
+from llmbench_locust.users.protocols.content import plain_messages, text_of
+from llmbench_locust.users.protocols.sinks import TextSink, count
+from llmbench_locust.workload.sample import SampleRequest
+
+
+class OllamaSink(TextSink):
+    """The last line has ``done`` true and the counts. Lines carry a time each, so that few equal the one before."""
+
+    framing = "ndjson"
+    markers = (b'"response":"', b'"content":"')
+
+    def on_event(self, data: bytes) -> int:
+        event = self.parse(data)
+        if event is None:
+            return 0
+        message = event.get("message")
+        source = message if isinstance(message, dict) else event
+        text = source.get("content" if source is message else "response")
+        done = bool(event.get("done"))
+        if done:
+            self.finished = True
+            self.output_tokens = count(event.get("eval_count"))
+            self.input_tokens = count(event.get("prompt_eval_count"))
+            self.finish(event.get("done_reason") or "stop")
+        if source.get("tool_calls"):
+            self.answer(f"{text or ''}{_calls(source['tool_calls'])}")
+            return 1
+        if text:
+            self.answer(str(text))
+            return 1 if done or source.get("thinking") or not isinstance(text, str) else -1
+        if source.get("thinking"):
+            self.reasoning(str(source["thinking"]))
+            return 1
+        if done or text is None:
+            return 0
+        self.nothing()
+        return 1
+
+
+def _calls(calls: Any) -> str:
+    found = [c.get("function") for c in calls if isinstance(c, dict)] if isinstance(calls, list) else []
+    return "".join(f"{f.get('name') or ''}{f.get('arguments') or ''}" for f in found if isinstance(f, dict))
+
+
+class Ollama(Protocol):
+    """Which of the two it is, the endpoint tells."""
+
+    info = BACKENDS["ollama"]
+    sink_class = OllamaSink
+    nested = "options"
+    renamed = {"repetition_penalty": "repeat_penalty"}
+
+    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+        chat = self.wire.endpoint.partition("?")[0].rstrip("/").endswith("chat")
+        wanted = {} if sample.expected_output_len is None else {"num_predict": sample.expected_output_len}
+        return {
+            "model": model,
+            **({"messages": plain_messages(sample)} if chat else {"prompt": text_of(sample)}),
+            "stream": True,
+            "options": wanted,
+        }

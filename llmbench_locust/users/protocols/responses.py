@@ -1,0 +1,68 @@
+"""OpenAI's responses API: named events, a terminal event that carries the counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmbench_locust.backends import BACKENDS
+from llmbench_locust.users.protocols.base import Protocol
+from llmbench_locust.users.protocols.content import own_messages, text_of
+from llmbench_locust.users.protocols.faults import message_of
+from llmbench_locust.users.protocols.sinks import TextSink, count
+from llmbench_locust.workload.sample import SampleRequest
+
+
+class ResponsesSink(TextSink):
+    """Events number themselves (``sequence_number``), so that none equals the one before: each is parsed."""
+
+    def on_event(self, data: bytes) -> int:
+        if data.strip() == b"[DONE]":
+            return 0
+        event = self.parse(data)
+        if event is None:
+            return 0
+        kind = event.get("type")
+        if kind in ("response.output_text.delta", "response.function_call_arguments.delta"):
+            self.answer(str(event.get("delta") or ""))
+            return 1
+        if kind == "response.reasoning_text.delta":
+            self.reasoning(str(event.get("delta") or ""))
+            return 1
+        response = event.get("response")
+        response = response if isinstance(response, dict) else {}
+        if kind in ("response.completed", "response.incomplete"):
+            self._end(kind, response)
+        elif kind == "error":
+            self.fail(message_of(event.get("message")) or message_of(event))
+        elif kind in ("response.failed", "response.cancelled"):
+            self.fail(message_of(response.get("error")) or f"the server sent {kind}")
+        return 0
+
+    def _end(self, kind: str, response: dict[str, Any]) -> None:
+        usage = response.get("usage")
+        if isinstance(usage, dict):
+            self.output_tokens = count(usage.get("output_tokens"))
+            self.input_tokens = count(usage.get("input_tokens"))
+            details = usage.get("output_tokens_details")
+            if isinstance(details, dict):
+                self.reasoning_tokens = count(details.get("reasoning_tokens"))
+        why = response.get("incomplete_details")
+        reason = why.get("reason") if isinstance(why, dict) else None
+        cut = kind == "response.incomplete" or response.get("status") == "incomplete"
+        self.finish(reason or ("length" if cut else "stop"))
+        self.finished = True
+
+
+class Responses(Protocol):
+    info = BACKENDS["openai-responses"]
+    sink_class = ResponsesSink
+
+    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+        messages = own_messages(sample)
+        return {
+            "model": model,
+            "input": text_of(sample) if messages is None else messages,
+            "max_output_tokens": sample.expected_output_len,
+            "stream": True,
+            "store": False,
+        }

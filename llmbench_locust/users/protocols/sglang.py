@@ -1,0 +1,65 @@
+"""SGLang's own /generate: each event repeats the whole text so far and counts the tokens so far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmbench_locust.backends import BACKENDS
+from llmbench_locust.users.protocols.base import Protocol
+from llmbench_locust.users.protocols.content import text_of
+from llmbench_locust.users.protocols.sinks import TextSink, count
+from llmbench_locust.workload.sample import SampleRequest
+
+
+class SGLangSink(TextSink):
+    """Keeps the last text only, since it holds those before."""
+
+    def on_event(self, data: bytes) -> int:
+        if data.strip() == b"[DONE]":
+            self.finished = True
+            return 0
+        event = self.parse(data)
+        if event is None:
+            return 0
+        meta = event.get("meta_info")
+        meta = meta if isinstance(meta, dict) else {}
+        before = max(self.output_tokens, 0)
+        counted = count(meta.get("completion_tokens"))
+        if counted >= 0:
+            self.output_tokens = counted
+        if (n := count(meta.get("prompt_tokens"))) >= 0:
+            self.input_tokens = n
+        self._finish(meta.get("finish_reason"))
+        text = event.get("text")
+        if self.error or not isinstance(text, str):
+            return 0
+        last = self.pieces.pop() if self.pieces else ""
+        grown = text != last
+        self.answered = True
+        # With --stream-output the server sends each event's own text alone.
+        self.pieces.extend((text,) if text.startswith(str(last)) else (last, text))
+        # A server that does not count tells of a token by its text alone.
+        return max(counted - before, 0) if counted >= 0 else int(grown)
+
+    def _finish(self, reason: Any) -> None:
+        """An object like {"type": "length", "length": 16}; an aborted request has its error there."""
+        kind = reason.get("type") if isinstance(reason, dict) else reason
+        if kind == "abort" and isinstance(reason, dict):
+            self.fail(str(reason.get("message") or "the server aborted the request"))
+        self.finish(kind)
+
+
+class SGLang(Protocol):
+    info = BACKENDS["sglang"]
+    sink_class = SGLangSink
+    nested = "sampling_params"
+
+    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+        wanted = {"max_new_tokens": sample.expected_output_len}
+        ids = isinstance(sample.prompt, list) and bool(sample.prompt) and isinstance(sample.prompt[0], int)
+        return {
+            **({"input_ids": sample.prompt} if ids else {"text": text_of(sample)}),
+            "sampling_params": {k: v for k, v in wanted.items() if v is not None},
+            "stream": True,
+            "lora_path": model if model != self.wire.model else None,
+        }

@@ -1,0 +1,171 @@
+"""Readers of answers. A backend's sink says which events carry tokens; gathering text and counts is here once.
+
+The rule that makes them light: a token event costs one append. Text stays as the bytes that came (still escaped) and is
+decoded only when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from llmbench_locust.users.protocols.faults import message_of
+
+#: The servers' own words for why an answer ended, in OpenAI's terms.
+FINISH_REASONS = {
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "limit": "length",
+    "end_turn": "stop",
+    "eos_token": "stop",
+    "eos": "stop",
+    "word": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+}
+
+
+class TextSink:
+    """Reads one answer. A backend overrides `on_event`; most of an answer comes by `on_text`.
+
+    ``output_tokens``, ``input_tokens``, ``reasoning_tokens``: the server's counts, -1 when it gave none. ``finish_reason``: in
+    OpenAI's terms. ``error_kind``: of ``error``; "server" for what the server reported, "protocol" for what nobody can read.
+
+    Each token event adds exactly one piece, by `answer`, `reasoning` or `nothing`: so it is known which event began the answer.
+    """
+
+    framing = "sse"
+    markers: tuple[bytes, ...] = ()
+
+    def __init__(self) -> None:
+        self.finished = False
+        self.error = ""
+        self.error_kind = "server"
+        self.output_tokens = -1
+        self.input_tokens = -1
+        self.reasoning_tokens = -1
+        self.finish_reason = ""
+        self.answered = False
+        self.pieces: list[str | bytes] = []
+        self.thoughts: list[str | bytes] = []
+        self.reasoning_events = 0
+        # The fast path of a token event is this one append. Until the answer begins, what is like the event before is
+        # reasoning; see `answer`.
+        self.on_text = self.thoughts.append
+
+    # --- what the transport calls ----------------------------------------------------------------------------------
+
+    def on_event(self, data: bytes) -> int:
+        raise NotImplementedError
+
+    def on_body(self, body: bytes) -> None:
+        """A whole body where a stream was asked for."""
+        said = message_of(body)
+        self.fail(said or "one body in place of a stream", "server" if said else "protocol")
+
+    # --- what backends use -----------------------------------------------------------------------------------------
+
+    def parse(self, data: bytes) -> dict[str, Any] | None:
+        """The event as an object. None, with ``error`` set, when it is none or reports an error."""
+        try:
+            event = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            self.fail(f"an event is not JSON: {data[:80].decode('utf-8', 'replace')!r}", "protocol")
+            return None
+        if not isinstance(event, dict):
+            self.fail(f"an event is no JSON object: {data[:80].decode('utf-8', 'replace')!r}", "protocol")
+            return None
+        if event.get("error") or event.get("object") == "error":
+            self.fail(message_of(event) or "an error without a message")
+            return None
+        return event
+
+    def fail(self, error: str, kind: str = "server") -> None:
+        """Keep the first error."""
+        if not self.error:
+            self.error = error
+            self.error_kind = kind
+
+    def answer(self, piece: str) -> None:
+        """The piece of a token event that belongs to the answer."""
+        if not self.answered:
+            self.answered = True
+            # Empty events that stood before the answer belong to the reasoning, if there was any.
+            self.reasoning_events = len(self.thoughts) + len(self.pieces) if self.thoughts else 0
+            self.on_text = self.pieces.append
+        self.pieces.append(piece)
+
+    def nothing(self) -> None:
+        """A token event without text."""
+        self.pieces.append("")
+
+    def reasoning(self, piece: str) -> bool:
+        """The piece of a token event of reasoning. Whether the next one like it may come by `on_text`."""
+        self.thoughts.append(piece)
+        return not self.answered
+
+    def finish(self, reason: Any) -> None:
+        """Keep why the answer ended, if it says so."""
+        if reason:
+            self.finish_reason = FINISH_REASONS.get(str(reason), str(reason))
+
+    # --- what came out ---------------------------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer says that it is whole: by its end marker, or by a finish reason. A body that then ended
+        cleanly is complete."""
+        return self.finished or bool(self.finish_reason)
+
+    def text(self, *, reasoning: bool = False) -> str:
+        """The answer's text; with ``reasoning`` what went before it, too."""
+        return "".join(map(_unescape, [*self.thoughts, *self.pieces] if reasoning else self.pieces))
+
+
+class BodySink(TextSink):
+    """One JSON body, no tokens: pooling. ``usage`` as in OpenAI's answers."""
+
+    framing = "plain"
+
+    def on_event(self, data: bytes) -> int:
+        return 0
+
+    def on_body(self, body: bytes) -> None:
+        try:
+            found = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            self.fail(f"the answer is no JSON: {message_of(body)[:80]!r}", "protocol")
+            return
+        if isinstance(found, dict):
+            if found.get("error") or found.get("object") == "error":
+                self.fail(message_of(found) or "an error without a message")
+                return
+            self.usage(found.get("usage"))
+        self.finished = True
+
+    def usage(self, usage: Any) -> None:
+        if isinstance(usage, dict):
+            prompt = count(usage.get("prompt_tokens"))
+            self.input_tokens = prompt if prompt >= 0 else count(usage.get("total_tokens"))
+
+
+class BytesSink(BodySink):
+    """One body that is no JSON, because it was asked for as bytes: it only has to come whole."""
+
+    def on_body(self, body: bytes) -> None:
+        self.finished = True
+
+
+def count(value: Any) -> int:
+    """A token count of an answer, -1 for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else -1
+
+
+def _unescape(piece: str | bytes) -> str:
+    if isinstance(piece, str):
+        return piece
+    try:
+        return str(orjson.loads(b'"%b"' % piece))
+    except orjson.JSONDecodeError:
+        return piece.decode("utf-8", "replace")

@@ -1,0 +1,65 @@
+"""Text Generation Inference's own /generate_stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmbench_locust.backends import BACKENDS
+from llmbench_locust.users.protocols.base import Protocol
+from llmbench_locust.users.protocols.content import text_of
+from llmbench_locust.users.protocols.sinks import TextSink, count
+from llmbench_locust.workload.sample import SampleRequest
+
+# TGI refuses a temperature of 0 and a top_p of 1; these are vLLM's stand-ins.
+_COLDEST = 0.01
+_WIDEST = 0.99
+
+
+class TGISink(TextSink):
+    """Each event is one token with its id and log probability, so that none equals the one before."""
+
+    def on_event(self, data: bytes) -> int:
+        event = self.parse(data)
+        if event is None:
+            return 0
+        details = event.get("details")
+        if isinstance(details, dict):
+            self.output_tokens = count(details.get("generated_tokens"))
+            self.input_tokens = count(details.get("input_length"))
+            self.finish(details.get("finish_reason"))
+        if event.get("generated_text") is not None:
+            self.finished = True
+        token = event.get("token")
+        if not isinstance(token, dict):
+            return 0
+        # A special token (the end of the text) is a token, but no part of the text.
+        self.answer("" if token.get("special") else str(token.get("text") or ""))
+        return 1
+
+
+class TGI(Protocol):
+    info = BACKENDS["tgi"]
+    sink_class = TGISink
+    nested = "parameters"
+
+    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+        parameters: dict[str, Any] = {
+            "max_new_tokens": sample.expected_output_len,
+            "do_sample": True,
+            "temperature": _COLDEST,
+            "top_p": _WIDEST,
+            "truncate": sample.prompt_len or None,
+            # Without it the last event has no counts.
+            "details": True,
+        }
+        return {"inputs": text_of(sample), "parameters": {k: v for k, v in parameters.items() if v is not None}}
+
+    def sampling(self) -> dict[str, Any]:
+        found = super().sampling()
+        if "temperature" in found:
+            found["temperature"] = max(found["temperature"], _COLDEST)
+        if "top_p" in found:
+            found["top_p"] = min(found["top_p"], _WIDEST)
+        if found.get("top_k", 1) < 1:  # none, in vLLM's terms
+            del found["top_k"]
+        return found
