@@ -1,0 +1,71 @@
+"""The rows of the live summary: the console table's figures, from the running totals or, after the run, from its document."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+#: Latency → (name, unit) as the console table has them.
+LATENCY_NAMES = {
+    "ttft": "Time to first token (TTFT)",
+    "tpot": "Time per output token (TPOT)",
+    "itl": "Inter-token latency (ITL)",
+    "e2el": "End-to-end latency (E2EL)",
+}
+
+#: key of the result document → (name, unit). The order is the table's.
+FIGURES = {
+    "completed": ("Successful requests", ""),
+    "failed": ("Failed requests", ""),
+    "duration": ("Benchmark duration", "s"),
+    "total_input_tokens": ("Total input tokens", ""),
+    "total_output_tokens": ("Total generated tokens", ""),
+    "request_throughput": ("Request throughput", "req/s"),
+    "request_goodput": ("Request goodput", "req/s"),
+    "output_throughput": ("Output token throughput", "tok/s"),
+    "total_token_throughput": ("Total token throughput", "tok/s"),
+    "max_output_tokens_per_s": ("Peak output token throughput", "tok/s"),
+    "max_concurrent_requests": ("Peak concurrent requests", ""),
+}
+
+
+def number(value: Any) -> float | int | None:
+    """The value when it is a finite number, else None: a result may hold "inf", null, or nothing."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return value
+
+
+def figure_rows(totals: dict[str, Any], document: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """``{key, name, unit, value}`` for each figure that is known; the document's value is the final one."""
+    rows = []
+    for key, (name, unit) in FIGURES.items():
+        value = number(document.get(key)) if document is not None else None
+        if value is None:
+            value = number(totals.get(key))
+        if value is not None:
+            rows.append({"key": key, "name": name, "unit": unit, "value": value})
+    return rows
+
+
+def latency_rows(
+    live: dict[str, dict[str, float]], percentiles: tuple[float, ...], document: dict[str, Any] | None
+) -> list[dict[str, Any]]:
+    """``{key, name, unit: "ms", mean, median, std, max, percentiles: {"p99": …}}`` for each latency that has samples.
+
+    ``live``: `Samples.figures` by latency.
+    """
+    rows = []
+    for key, name in LATENCY_NAMES.items():
+        figures = dict(live.get(key, {}))
+        for stat in ("mean", "median", "std", *(f"p{q:g}" for q in percentiles)):
+            final = number(document.get(f"{stat}_{key}_ms")) if document is not None else None
+            if final is not None:
+                figures[stat] = final
+        if not figures:
+            continue
+        row: dict[str, Any] = {"key": key, "name": name, "unit": "ms"}
+        row |= {stat: number(figures.get(stat)) for stat in ("mean", "median", "std", "max")}
+        row["percentiles"] = {f"p{q:g}": number(figures.get(f"p{q:g}")) for q in percentiles}
+        rows.append(row)
+    return rows
