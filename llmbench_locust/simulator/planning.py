@@ -56,7 +56,7 @@ def make_plan(ask: Ask, settings: Settings, faults: Faults, seed: int) -> Plan:
     if faults.empty_text:
         texts = [b""] * count
     reasoning = min(ask.reasoning, count)
-    plan = Plan(texts, count, finish, reasoning=reasoning, tool=ask.tool_calls)
+    plan = Plan(texts, count, finish, reasoning=reasoning, tool=ask.tool_calls, draft_tokens=settings.spec_tokens)
     if settings.spec_tokens:
         draw = random.Random(seed ^ 0xD4AF7).random
         sizes: list[int] = []

@@ -140,7 +140,9 @@ def serve(settings: Settings) -> int:
 def _tls(settings: Settings) -> Any:
     import ssl
 
-    context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    from gevent.ssl import SSLContext
+
+    context = SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key)
     except (OSError, ssl.SSLError) as error:

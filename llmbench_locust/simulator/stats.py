@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from llmbench_locust.errors import ConfigError
+
 _HEADERS = ("user-agent", "x-request-id", "content-type", "accept", "connection")
 
 
@@ -42,7 +44,12 @@ class Stats:
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self._log = None if self.log_path is None else os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._log: int | None = None
+        if self.log_path is not None:
+            try:
+                self._log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            except OSError as error:
+                raise ConfigError(f"--log: {self.log_path}: {error.strerror}") from None
         self.reset()
 
     def reset(self) -> None:

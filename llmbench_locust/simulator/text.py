@@ -49,6 +49,7 @@ class Plan:
 
     ``pieces``: the JSON-escaped text of each event. ``cumulative``: tokens after each event, None where each has one.
     ``reasoning``: how many of the first events are reasoning. ``tool``: the events after those are a tool call's arguments.
+    ``draft_tokens``: proposed in each step of speculative decoding; 0 without it.
     """
 
     pieces: list[bytes]
@@ -57,7 +58,6 @@ class Plan:
     cumulative: list[int] | None = None
     reasoning: int = 0
     tool: bool = False
-    drafts: int = 0
     draft_tokens: int = 0
 
     def tokens_after(self, index: int) -> int:

@@ -23,6 +23,8 @@ _CLOCK_MONOTONIC = 1
 #: A wake-up costs twice what an event does, so the next one is no sooner than this. Only a dense schedule notices: what falls
 #: due within it leaves together, late by less than that.
 _SLACK_S = 0.00025
+#: The longest turn; then the event loop accepts and reads again before the rest of what is due goes out.
+_TURN_S = 0.005
 
 Callback = Callable[[float], None]
 
@@ -114,9 +116,12 @@ class Wheel:
         heap, monotonic = self._heap, time.monotonic
         self._running = True
         try:
-            while heap and heap[0][0] <= monotonic():
+            now = monotonic()
+            enough = now + _TURN_S
+            while heap and heap[0][0] <= now < enough:
                 due, _, callback = heappop(heap)
                 callback(due)
+                now = monotonic()
         finally:
             self._running = False
             if heap:
