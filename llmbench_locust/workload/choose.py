@@ -31,10 +31,12 @@ def oversample(requests: list[SampleRequest], config: Any) -> list[SampleRequest
     if config.no_oversample or missing <= 0 or not requests:
         return requests
     rng = random.Random(config.seed)
-    there = len(requests)
-    originals = requests[:]
-    for i in range(missing):
-        requests.append(replace(rng.choice(originals), request_id=f"{config.request_id_prefix}{there + i}"))
+    originals, used, number = requests[:], {r.request_id for r in requests}, len(requests)
+    for _ in range(missing):
+        while f"{config.request_id_prefix}{number}" in used:  # ids of rows may have gaps
+            number += 1
+        requests.append(replace(rng.choice(originals), request_id=f"{config.request_id_prefix}{number}"))
+        number += 1
     return requests
 
 

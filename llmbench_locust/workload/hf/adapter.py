@@ -1,0 +1,78 @@
+"""What an adapter is: a dataset's layout as a function from one row to one request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.workload.sample import SampleRequest
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Context:
+    """What an adapter needs besides the row. ``name``: the dataset's id on the hub; ``folder``: of a local copy, or None."""
+
+    config: Any
+    tokenizer: Any
+    name: str
+    folder: str | None
+
+    def tokens(self, text: str, *, special: bool = True) -> int:
+        return len(self.tokenizer.encode(text, add_special_tokens=special))
+
+    def templated(self, messages: list[dict[str, Any]], **kwargs: Any) -> str:
+        """The messages as the tokenizer's chat template renders them for an answer. Raises ConfigError without one."""
+        if getattr(self.tokenizer, "chat_template", None) is None:
+            raise ConfigError(
+                "--tokenizer: it has no chat template, which this dataset is sent with; "
+                "give --skip-chat-template or another --tokenizer"
+            )
+        return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **kwargs))
+
+    def question(self, text: str, output_len: int) -> SampleRequest:
+        """A request of one user message, in the chat template unless ``--skip-chat-template``."""
+        if not self.config.skip_chat_template:
+            text = self.templated([{"role": "user", "content": text}])
+        return SampleRequest(text, self.tokens(text), output_len)
+
+    def with_media(self, text: str, media: Any, output_len: int) -> SampleRequest:
+        """A request of a text and one content part; with ``--enable-multimodal-chat`` as messages."""
+        sample = SampleRequest(text, self.tokens(text), output_len, multi_modal=media)
+        if self.config.enable_multimodal_chat:
+            parts = [] if media is None else [media]
+            sample.chat_messages = [{"role": "user", "content": [{"text": text, "type": "text"}, *parts]}]
+            sample.prompt, sample.multi_modal = sample.chat_messages, None
+        return sample
+
+    def output_len(self, default: int) -> int:
+        given: int | None = self.config.hf_output_len
+        return default if given is None else given
+
+
+#: One row → its request (without an id), or None where the row is left out. KeyError and the like mean another layout.
+Make = Callable[[Row, Context], SampleRequest | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """``split``, ``subset``: of the hub, unless flags say otherwise; ``no_subset``: the dataset has none, a flag is ignored.
+
+    ``modality``: what the backend must carry, "" for text; ``backend``: the only one that works, "" for any.
+    ``id_by_row``: request ids count rows, also those left out. ``rows``: in place of what ``datasets`` would open.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    make: Make
+    split: str | None = "train"
+    subset: str | None = None
+    no_subset: bool = False
+    modality: str = ""
+    backend: str = ""
+    id_by_row: bool = False
+    columns: str = ""
+    rows: Callable[[Context], Iterable[Row]] | None = None

@@ -1,0 +1,79 @@
+"""Drives an adapter over the rows of its dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.workload.choose import oversample
+from llmbench_locust.workload.hf.adapter import Adapter, Context
+from llmbench_locust.workload.hf.source import local_folder, open_rows
+from llmbench_locust.workload.hf.table import ANY, BY_ID
+from llmbench_locust.workload.sample import SampleRequest
+
+
+def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
+    """``--num-prompts`` requests of a dataset that is known by ``--hf-name`` or ``--dataset-path``, or of any by its column.
+
+    Raises ConfigError: unknown dataset, backend that cannot carry it, another layout (with the row), nothing left.
+    """
+    adapter = choose(config)
+    check_backend(adapter, config)
+    if tokenizer is None:
+        raise ConfigError("--skip-tokenizer-init: --dataset-name hf needs a tokenizer for its lengths")
+    name = config.hf_name or config.dataset_path
+    context = Context(config, tokenizer, name, local_folder(config.dataset_path))
+    rows = open_rows(adapter, context) if adapter.rows is None else adapter.rows(context)
+    samples: list[SampleRequest] = []
+    for i, row in enumerate(rows):
+        sample = _made(adapter, row, i, context)
+        if sample is None:
+            continue
+        sample.request_id = f"{config.request_id_prefix}{i if adapter.id_by_row else len(samples)}"
+        samples.append(sample)
+        if progress is not None:
+            progress(len(samples), config.num_prompts)
+        if len(samples) >= config.num_prompts:
+            break
+    if not samples:
+        raise ConfigError(f"--dataset-path: no row of {config.dataset_path!r} is left after filtering ({adapter.name})")
+    return oversample(samples, config)
+
+
+def choose(config: Any) -> Adapter:
+    """The adapter: by the column that was named, else by the dataset's name."""
+    if config.hf_prompt_column is not None:
+        return ANY
+    if config.hf_output_column is not None:
+        raise ConfigError("--hf-output-column: only with --hf-prompt-column")
+    for name in (config.dataset_path, config.hf_name):
+        if name in BY_ID:
+            return BY_ID[name]
+    shown = config.hf_name or config.dataset_path
+    raise ConfigError(
+        f"--dataset-path: {shown!r} is not known by name; give --hf-prompt-column, or --hf-name where it is a copy of one of "
+        f"{', '.join(BY_ID)}"
+    )
+
+
+def check_backend(adapter: Adapter, config: Any) -> None:
+    info = config.backend_info
+    if adapter.backend and info.name != adapter.backend:
+        raise ConfigError(f"--backend: {adapter.name} works with {adapter.backend} only, not with {info.name}")
+    if adapter.modality and adapter.modality not in info.modalities:
+        raise ConfigError(f"--backend: {info.name} cannot carry {adapter.modality}s, which {adapter.name} holds")
+    if not info.plain_text and not adapter.modality:
+        raise ConfigError(f"--backend: {info.name} takes audio only, {adapter.name} holds none")
+
+
+def _made(adapter: Adapter, row: Any, i: int, context: Context) -> SampleRequest | None:
+    try:
+        return adapter.make(row, context)
+    except (KeyError, IndexError, TypeError, AttributeError) as e:
+        if context.config.hf_prompt_column is not None:
+            wanted, flag = str(e), "--hf-prompt-column"
+        else:
+            wanted, flag = adapter.columns, "--dataset-path"
+        there = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
+        raise ConfigError(f"{flag}: row {i} does not have the layout of {adapter.name} ({wanted}); it has {there}") from None

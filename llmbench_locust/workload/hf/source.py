@@ -1,0 +1,105 @@
+"""Opens a dataset of the hub, a folder or a file, whole or as a stream, in the order of the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.workload.hf.adapter import Adapter, Context, Row
+from llmbench_locust.workload.media import need
+
+_BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".arrow": "arrow", ".txt": "text"}
+
+
+def local_folder(path: str) -> str | None:
+    """The absolute folder of a local copy (of a file, the one that it lies in), or None for an id of the hub."""
+    there = Path(path)
+    if there.is_dir():
+        return str(there.absolute())
+    if there.is_file():
+        return str(there.absolute().parent)
+    if there.suffix in _BUILDERS or path.startswith((".", "/", "~")):
+        raise ConfigError(f"--dataset-path: there is no {path!r}")
+    return None
+
+
+def open_rows(adapter: Adapter, context: Context) -> Iterable[Row]:
+    """The rows, shuffled by seed unless ``--disable-shuffle``; images and sounds as bytes or paths. Raises ConfigError."""
+    config = context.config
+    data = _load(adapter, context)
+    if not config.disable_shuffle:
+        data = data.shuffle(seed=config.seed)
+    return _guarded(_undecoded(data, adapter), config.dataset_path)
+
+
+def _guarded(data: Iterable[Row], path: str) -> Iterator[Row]:
+    """The rows; what the library raises on the way becomes one line."""
+    try:
+        yield from data
+    except Exception as e:
+        raise ConfigError(f"--dataset-path: {path!r} cannot be read: {_first_line(e)}") from None
+
+
+def _load(adapter: Adapter, context: Context) -> Any:
+    config = context.config
+    local = context.folder is not None
+    where: dict[str, Any] = {"path": config.dataset_path}
+    if Path(config.dataset_path).is_file():
+        builder = _BUILDERS.get(Path(config.dataset_path).suffix)
+        if builder is None:
+            raise ConfigError(f"--dataset-path: {config.dataset_path!r} ends in none of {', '.join(_BUILDERS)}")
+        where = {"path": builder, "data_files": config.dataset_path}
+    # A local copy need not have the hub's subsets and splits: their defaults are for the hub.
+    subset = None if adapter.no_subset else config.hf_subset or (None if local else adapter.subset)
+    split = config.hf_split or (None if local else adapter.split)
+    if config.trust_remote_code:
+        where["trust_remote_code"] = True
+    try:
+        return _one_split(_opened(where, subset, split, config), adapter, config)
+    except ConfigError:
+        raise
+    except Exception as e:  # the library and the hub raise without a common base
+        raise ConfigError(f"--dataset-path: {config.dataset_path!r} cannot be loaded: {_first_line(e)}") from None
+
+
+def _opened(where: dict[str, Any], subset: str | None, split: str | None, config: Any) -> Any:
+    import datasets
+
+    datasets.disable_progress_bars()
+    if "trust_remote_code" in where and int(datasets.__version__.split(".")[0]) >= 4:
+        where = {k: v for k, v in where.items() if k != "trust_remote_code"}  # gone with dataset scripts
+    return datasets.load_dataset(name=subset, split=split, streaming=not config.no_stream, **where)
+
+
+def _one_split(data: Any, adapter: Adapter, config: Any) -> Any:
+    """The dataset, where no split was asked for: the adapter's, else train, else the only one."""
+    if not isinstance(data, dict):
+        return data
+    for name in (adapter.split, "train"):
+        if name in data:
+            return data[name]
+    if len(data) == 1:
+        return next(iter(data.values()))
+    raise ConfigError(f"--hf-split: {config.dataset_path!r} has {', '.join(map(str, data))}; name one of them")
+
+
+def _undecoded(data: Any, adapter: Adapter) -> Any:
+    """Sounds as bytes or paths: decoding is ours, lazily and without torch. Images too, where only a text column is read."""
+    from datasets import Audio, Image
+
+    for name, feature in (data.features or {}).items():
+        if isinstance(feature, Audio):
+            data = data.cast_column(name, Audio(decode=False))
+        elif isinstance(feature, Image):
+            if adapter.modality:
+                need("PIL.Image")
+            else:
+                data = data.cast_column(name, Image(decode=False))
+    return data
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
