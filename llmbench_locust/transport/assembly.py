@@ -10,7 +10,9 @@ a read that is one chunk equal to the template (`template`), whole plain chunks 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,14 @@ from llmbench_locust.transport.template import KNOWN, Template, learn, valid_tex
 ERROR_BODY_BYTES = 64 << 10
 # After this many reads in a row that equal no template, a stream is taken to have none.
 _GIVE_UP_AFTER = 16
+
+
+class Lane(NamedTuple):
+    """A stream's fast way: an event of ``template`` means ``on_text(raw text)`` and ``stamp(time of arrival)``."""
+
+    template: Template
+    on_text: Callable[[bytes], None]
+    stamp: Callable[[float], None]
 
 
 class StreamAssembly:
@@ -88,6 +98,23 @@ class StreamAssembly:
     @property
     def streaming(self) -> bool:
         return self._walk and self.first_token_time == self.first_token_time
+
+    def lane(self) -> Lane | None:
+        """What recognises the next reads without `decode`, as long as each is one plain token event. None where that is not
+        possible now: no template, something undecoded or unfinished, or events that carry several tokens."""
+        template = self._template
+        if (
+            template is None
+            or not self._walk
+            or self._carry
+            or self.arrivals
+            or self.counts is not None
+            or self.sink.finished
+            or self._decoder is None
+            or not self._decoder.idle
+        ):
+            return None
+        return Lane(template, self.sink.on_text, self.times.append)
 
     def token_times(self, start: int = 0) -> NDArray[np.float64]:
         """Arrival times of the token events from the ``start``-th on."""

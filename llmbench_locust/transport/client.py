@@ -65,8 +65,8 @@ class Transport:
 
     @property
     def counters(self) -> Counters:
-        self._counters.token_events = self._loop.token_events
-        self._counters.bytes_in = self._loop.bytes_in
+        self._counters.token_events = self._loop.token_events + self._reader.token_events
+        self._counters.bytes_in = self._loop.bytes_in + self._reader.bytes_in
         return self._counters
 
     def prewarm(self, n: int) -> int:

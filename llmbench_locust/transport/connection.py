@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import gevent
 import gevent.socket
 
+from llmbench_locust.transport.assembly import Lane
 from llmbench_locust.transport.clock import SO_TIMESTAMPNS, KernelClock
 from llmbench_locust.transport.endpoint import Endpoint
 from llmbench_locust.transport.http1 import HTTPParseError, ResponseParser
@@ -35,7 +36,8 @@ class Owner(Protocol):
     """The exchange that a connection carries."""
 
     arrivals: list[float | bytes]
-    streaming: bool
+    lazy: bool
+    lane: Lane | None
 
     def on_data(self) -> None:
         """Something was appended to ``arrivals`` that should be decoded soon."""
@@ -87,15 +89,17 @@ class Connection:
             except (BlockingIOError, InterruptedError):
                 wait_write(self.fd, deadline)
 
-    def stream_fast(self, owner: Owner) -> bool:
-        """Let the reader's fast way serve this connection from now on. False where kernel timestamps are taken."""
-        if self._clock is not None or not self.alive:
-            return False
-        self._reader.fast[self.fd] = (self.receive, owner.arrivals.append)
-        return True
+    def stream_fast(self, lane: Lane) -> None:
+        """Let the reader itself recognise plain events from now on, until one is none."""
+        if self._clock is None and self.alive:
+            template = lane.template
+            self._reader.fast[self.fd] = (
+                self.receive, template.heads, template.tail, template.tail_len, lane.on_text, lane.stamp
+            )  # fmt: skip
 
-    def stream_slow(self) -> None:
-        self._reader.fast.pop(self.fd, None)
+    @property
+    def fast(self) -> bool:
+        return self.fd in self._reader.fast
 
     def release(self) -> None:
         """The exchange is over."""
@@ -128,28 +132,37 @@ class Connection:
             # An idle connection has nothing to say: it was closed, or it is out of step.
             self._drop()
         elif not data:
-            self.on_closing(data, time_s)
+            self.on_broken(None, time_s)
         else:
             owner.arrivals.append(time_s)
             owner.arrivals.append(data)
-            if not owner.streaming or data[-4:] == b"\r\n\r\n":
+            if not owner.lazy or data[-4:] == b"\r\n\r\n":
                 owner.on_data()
 
-    def on_closing(self, data: bytes, time_s: float) -> None:
+    def on_unknown(self, data: bytes, time_s: float) -> None:
         owner = self.owner
-        if data:
-            if owner is not None:
-                owner.on_data()
+        if owner is None or not data:
+            self.on_broken(None, time_s)
             return
-        self._drop()
-        if owner is not None:
-            owner.on_end(time_s, "")
+        lane = owner.lane
+        text = None if lane is None else lane.template.text_of_read(data)
+        if lane is not None and text is not None:
+            # A text, or a length, that was not seen before.
+            lane.on_text(text)
+            lane.stamp(time_s)
+            self._reader.token_events += 1
+            self._reader.bytes_in += len(data)
+            return
+        self._reader.fast.pop(self.fd, None)
+        owner.arrivals.append(time_s)
+        owner.arrivals.append(data)
+        owner.on_data()
 
-    def on_broken(self, error: OSError, time_s: float) -> None:
+    def on_broken(self, error: OSError | None, time_s: float) -> None:
         owner = self.owner
         self._drop()
         if owner is not None:
-            owner.on_end(time_s, describe(error))
+            owner.on_end(time_s, "" if error is None else describe(error))
 
     def _drop(self) -> None:
         idle = self.owner is None

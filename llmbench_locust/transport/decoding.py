@@ -1,8 +1,9 @@
 """Decoding in small slices, between turns of the event loop.
 
-What is urgent (heads, first tokens, ends, everything that is not a plain stream of chunks) is decoded as soon as it is there;
-streams in the middle of their body are visited in turn, each once in `SWEEP_S`, evenly spread. Every slice is short, and
-before each the sockets are read: a chunk that arrives while something else is decoded has its right time.
+What is urgent (heads, first tokens, ends, everything that is not a plain stream of chunks) is decoded as soon as it is there.
+Streams of chunks without a template, or with a listener, are visited in turn, each once in `SWEEP_S`, evenly spread. (Those
+with a template need no visit: the reader recognises their events.) Every slice is short, and before each the sockets are
+read: a chunk that arrives while something else is decoded has its right time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from gevent.hub import Waiter
 from numpy import float64
 from numpy.typing import NDArray
 
-from llmbench_locust.transport.assembly import StreamAssembly
+from llmbench_locust.transport.assembly import Lane, StreamAssembly
 from llmbench_locust.transport.connection import Connection
 from llmbench_locust.transport.reader import StreamReader
 
@@ -41,8 +42,8 @@ class Flight:
     """One exchange between its request and its end: what connects a connection, an assembly and the waiting greenlet."""
 
     __slots__ = (
-        "arrivals", "assembly", "connection", "counted", "done", "ended", "first_seen", "in_rotation", "loop",
-        "on_first_token", "on_tokens", "queued", "streaming", "waiter",
+        "arrivals", "assembly", "connection", "counted", "done", "ended", "first_seen", "in_rotation", "lane", "lazy", "loop",
+        "on_first_token", "on_tokens", "queued", "waiter",
     )  # fmt: skip
 
     def __init__(
@@ -64,8 +65,10 @@ class Flight:
         self.queued = False
         self.done = False
         self.first_seen = False
-        self.streaming = False
         self.in_rotation = False
+        # ``lazy``: what arrives may wait for the sweep. ``lane``: what the reader recognises without us.
+        self.lazy = False
+        self.lane: Lane | None = None
         self.ended: tuple[float, str] | None = None
 
     def on_data(self) -> None:
@@ -160,14 +163,10 @@ class DecodeLoop:
         while rotation and self._swept + per_stream <= now:
             self._swept += per_stream
             flight = rotation.popleft()
-            if flight.done or not flight.streaming:
-                flight.in_rotation = False
+            flight.in_rotation = False
+            if flight.done:
                 continue
-            ended = self._decode(flight)
-            if not ended and flight.assembly.streaming:
-                rotation.append(flight)
-            else:
-                flight.in_rotation = False
+            self._decode(flight)
             if time.perf_counter() > deadline:
                 return self._swept + per_stream <= now
         return False
@@ -175,23 +174,23 @@ class DecodeLoop:
     def _decode(self, flight: Flight) -> int:
         """Work off some of a flight's reads. Returns 1 when that ended it, else 0."""
         assembly = flight.assembly
-        before = assembly.bytes_in
+        bytes_before, tokens_before = assembly.bytes_in, len(assembly.times)
         assembly.decode(_READS_PER_VISIT)
         if flight.ended is not None and not flight.arrivals:
             assembly.close(*flight.ended)
-        self.bytes_in += assembly.bytes_in - before
         tokens = len(assembly.times)
+        self.bytes_in += assembly.bytes_in - bytes_before
+        self.token_events += tokens - tokens_before
         if tokens != flight.counted:
             self._report(flight, tokens)
         if assembly.done:
             self.finish(flight)
             return 1
-        if assembly.streaming != flight.streaming:
-            self._change_pace(flight)
+        if not flight.arrivals and flight.ended is None:
+            self._place(flight)
         return 0
 
     def _report(self, flight: Flight, tokens: int) -> None:
-        self.token_events += tokens - flight.counted
         try:
             if not flight.first_seen:
                 flight.first_seen = True
@@ -203,25 +202,22 @@ class DecodeLoop:
             logger.exception("a listener of token events failed")
         flight.counted = tokens
 
-    def _change_pace(self, flight: Flight) -> None:
-        """A body of plain chunks is read the fast way and decoded in its turn; anything else at once."""
-        flight.streaming = flight.assembly.streaming and flight.ended is None
-        if flight.streaming:
-            flight.connection.stream_fast(flight)
-            if not flight.in_rotation:
-                flight.in_rotation = True
-                self._rotation.append(flight)
-        else:
-            flight.connection.stream_slow()
+    def _place(self, flight: Flight) -> None:
+        """Decide how what comes next is read: by the reader alone, in its turn, or at once."""
+        flight.lane = flight.assembly.lane()
+        flight.lazy = flight.assembly.streaming
+        if flight.lane is not None:
+            flight.connection.stream_fast(flight.lane)
+        if flight.lazy and not flight.in_rotation and (flight.lane is None or not flight.connection.fast or flight.on_tokens):
+            flight.in_rotation = True
+            self._rotation.append(flight)
 
     def finish(self, flight: Flight) -> None:
         """Hand the exchange back to the greenlet that waits for it."""
         flight.done = True
-        flight.streaming = False
         flight.connection.release()
         self._hub_loop.run_callback(flight.waiter.switch, None)
 
     def abandon(self, flight: Flight) -> None:
         """Nobody waits any more: keep what came, decode no more."""
         flight.done = True
-        flight.streaming = False

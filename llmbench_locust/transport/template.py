@@ -82,6 +82,15 @@ class Template:
                 return line + b"\r\n" + self.prefix if size > len(self.prefix) + len(self.suffix) else b""
         return b""
 
+    def text_of_read(self, data: bytes) -> bytes | None:
+        """The raw text if ``data`` is exactly one chunk, with its framing, that is a plain token event, else None."""
+        head = self.head(len(data))
+        if head and data.startswith(head) and data.endswith(self.tail):
+            raw = data[len(head) : -self.tail_len]
+            if valid_text(raw):
+                return raw
+        return None
+
     def text_of_chunk(self, body: bytes) -> bytes | None:
         """The raw text if ``body`` (one chunk's data) is one plain token event of this template, else None."""
         prefix, suffix = self.prefix, self.suffix
