@@ -1,7 +1,9 @@
 """One epoll set for all streams: a chunk that arrives costs a receive, a clock reading and a comparison.
 
 A read that is one plain token event (see `template`) is dealt with while its bytes are still in the processor's cache, and
-nothing of it is kept but its time and its text; any other is kept whole and decoded later. The set's own descriptor is watched once by gevent's hub. `StreamReader.poll` may also be called by whoever has computed for
+nothing of it is kept but its time and its text; any other is kept whole and decoded later.
+
+The set's own descriptor is watched once by gevent's hub. `StreamReader.poll` may also be called by whoever has computed for
 a while, so that arrivals are stamped when they arrive and not when the computing ends.
 """
 
