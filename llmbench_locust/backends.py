@@ -105,14 +105,23 @@ def register_backend(info: BackendInfo) -> None:
     BACKENDS[info.name] = info
 
 
+def backend_names() -> tuple[str, ...]:
+    """All names that ``--backend`` knows: the table's, then those of entry points and locustfiles. Loads nothing."""
+    points = (point.name for point in entry_points(group="llmbench_locust.backends"))
+    return tuple(dict.fromkeys((*BACKENDS, *points)))
+
+
 def backend_info(name: str) -> BackendInfo:
-    """The row of a name. Raises ConfigError for one that nobody brings."""
+    """The row of a name. Raises ConfigError for one that nobody brings, or whose package does not load."""
     found = BACKENDS.get(name)
     if found is not None:
         return found
     for point in entry_points(group="llmbench_locust.backends"):
         if point.name == name:
-            info: BackendInfo = point.load().info
+            try:
+                info: BackendInfo = point.load().info
+            except Exception as e:  # whatever another package's module raises
+                raise ConfigError(f"--backend: {name!r} comes from {point.value}, which does not load: {e!r}") from e
             register_backend(info)
             return info
-    raise ConfigError(f"--backend: {name!r} is not known; one of {', '.join(sorted(BACKENDS))}")
+    raise ConfigError(f"--backend: {name!r} is not known; one of {', '.join(backend_names())}")

@@ -1,47 +1,55 @@
-"""The checks of single values and of their combinations. Each failure is one line: the flag, what is wrong, what is allowed."""
+"""The checks of single values. Each failure is one line: the flag, what is wrong, what is allowed."""
 
 from __future__ import annotations
 
+import ast
 import json
 import math
-import os
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from llmbench_locust.backends import BackendInfo
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.secrets import without_user
 from llmbench_locust.options.values import number, pairs
 
 METRICS = ("ttft", "tpot", "itl", "e2el")
 OBJECTIVES = ("ttft", "tpot", "e2el")
 _TOKEN = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")  # RFC 9110, 5.6.2
 
-NEEDS_PATH = ("sharegpt", "burstgpt", "custom", "custom_image", "custom_audio", "spec_bench", "timed_trace", "azure", "hf")
-MEDIA_DATASETS = {"random-mm": "image", "custom_image": "image", "custom_audio": "audio"}
+_BARE_HOST = re.compile(r"^(\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+)(:\d*)?$")
 
 
-def base_url(given: str | None, host: str | None, port: int, *, sim: bool) -> tuple[str, int]:
-    """(scheme://host:port, port) of --base-url, else of --host (bare or a URL) and --port."""
+def base_url(given: str | None, host: str | None, port: int) -> str:
+    """scheme://host:port of --base-url, else of --host (bare or a URL) and --port."""
     if not 1 <= port <= 65535:
         raise ConfigError(f"--port: {port} is no port; 1 to 65535")
-    name, text = ("--base-url", given) if given else ("--host", host)
+    name, text = ("--base-url", given) if given else ("--host", (host or "").strip())
     if not text:
-        return f"http://127.0.0.1:{port}", port
+        return f"http://127.0.0.1:{port}"
     if "://" not in text:
         if given:
-            raise ConfigError(f"--base-url: {text!r} has no scheme; write it as http://host:port or https://host")
+            raise ConfigError(f"--base-url: {without_user(text)!r} has no scheme; write it as http://host:port or https://host")
         bare = f"[{text}]" if text.count(":") > 1 and not text.startswith("[") else text
         has_port = ":" in bare.rpartition("]")[2]
+        if not _BARE_HOST.match(bare):
+            raise ConfigError(f"--host: {without_user(text)!r} is no host; a name or an address, or http://host:port")
         text = f"http://{bare}" if has_port else f"http://{bare}:{port}"
-    url = urlsplit(text)
+    url = urlsplit_or_none(text)
+    if url is None or url.query or url.fragment or any(c.isspace() for c in text):
+        raise ConfigError(f"{name}: {without_user(text)!r} is no server; write it as http://host:port or https://host")
+    return text.rstrip("/")
+
+
+def urlsplit_or_none(text: str) -> SplitResult | None:
+    """The parts of an http or https URL that has a host and a port that exists; else None."""
     try:
-        bad = url.scheme not in ("http", "https") or not url.hostname or (url.port is not None and url.port == 0)
+        url = urlsplit(text)
+        good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
     except ValueError:
-        bad = True
-    if bad or url.query or url.fragment or any(c.isspace() for c in text):
-        raise ConfigError(f"{name}: {text!r} is no server; write it as http://host:port or https://host")
-    return text.rstrip("/"), port
+        return None
+    return url if good else None
 
 
 def endpoint(given: str | None, info: BackendInfo) -> str:
@@ -49,8 +57,8 @@ def endpoint(given: str | None, info: BackendInfo) -> str:
     if given is None:
         return info.endpoint
     path = "/" + given.lstrip("/")
-    if any(c.isspace() for c in path):
-        raise ConfigError(f"--endpoint: {given!r} holds white space")
+    if any(c.isspace() for c in path) or "://" in path or "#" in path:
+        raise ConfigError(f"--endpoint: {given!r} is no path; such as {info.endpoint}, and the server in --base-url")
     if not path.partition("?")[0].rstrip("/").endswith(info.endings):
         wanted = " or ".join(info.endings)
         raise ConfigError(f"--endpoint: {given!r} does not fit --backend {info.name}; its path ends with {wanted}")
@@ -59,6 +67,8 @@ def endpoint(given: str | None, info: BackendInfo) -> str:
 
 def headers(found: dict[str, str]) -> None:
     for key, value in found.items():
+        if [name.lower() for name in found].count(key.lower()) > 1:
+            raise ConfigError(f"--header: {key!r} is given twice; case does not matter in the name of a header")
         if not _TOKEN.match(key):
             raise ConfigError(f"--header: {key!r} is no name of a header; letters, digits and hyphens")
         if any(ord(c) < 32 or ord(c) == 127 for c in value) or not _latin(value):
@@ -108,6 +118,8 @@ def percentile_metrics(text: str | None, info: BackendInfo) -> tuple[str, ...]:
     if text is None:
         return ("ttft", "tpot", "itl") if info.kind == "generation" else ("e2el",)
     found = tuple(dict.fromkeys(w.strip() for w in text.split(",") if w.strip()))
+    if not found:
+        raise ConfigError(f"--percentile-metrics: no metric given; of {', '.join(METRICS)}, by commas")
     for name in found:
         if name not in METRICS:
             raise ConfigError(f"--percentile-metrics: {name!r} is no metric; of {', '.join(METRICS)}, by commas")
@@ -146,166 +158,98 @@ def think_time(text: str) -> tuple[float, float]:
 def thresholds(text: str) -> tuple[float, float]:
     words = [w for w in str(text).split(",") if w.strip()]
     values = [number("--timeline-itl-thresholds", w.strip()) for w in words]
-    if len(values) != 2 or not 0 <= values[0] <= values[1]:
+    if len(values) != 2 or not 0 <= values[0] <= values[1] < math.inf:
         raise ConfigError(f"--timeline-itl-thresholds: {text!r}; two numbers in ms by a comma, the lower one first")
     return values[0], values[1]
 
 
-def self_timed(text: str | None, dataset: str) -> bool:
-    if text is None:
+def self_timed(given: bool | None, dataset: str) -> bool:
+    """Whether the trace's own times are used; timed_trace does unless told otherwise."""
+    if given is None:
         return dataset == "timed_trace"
-    word = str(text).lower()
-    if word not in ("true", "false"):
-        raise ConfigError(f"--self-timed: {text!r} is neither true nor false")
-    if word == "true" and dataset not in ("timed_trace", "burstgpt", "azure"):
-        raise ConfigError(f"--self-timed: --dataset-name {dataset} has no times; timed_trace, burstgpt and azure do")
-    return word == "true"
+    if given and dataset not in ("timed_trace", "burstgpt", "azure"):
+        raise ConfigError(f"--self-timed: --dataset-name {dataset} has no times; timed_trace, burstgpt and azure have")
+    return given
+
+
+# Lowest and highest value that a server can mean anything by; None is no bound. "Above" is excluded itself.
+_SAMPLING: dict[str, tuple[str, float | None, float | None]] = {
+    "top_p": ("above", 0, 1),
+    "top_k": ("from", -1, None),
+    "min_p": ("from", 0, 1),
+    "temperature": ("from", 0, None),
+    "frequency_penalty": ("from", None, None),
+    "presence_penalty": ("from", None, None),
+    "repetition_penalty": ("above", 0, None),
+}
 
 
 def sampling(v: dict[str, Any], info: BackendInfo) -> dict[str, Any]:
     """What was set, by API name; greedy unless a temperature is given. Refused where the protocol cannot carry it."""
-    names = ("top_p", "top_k", "min_p", "temperature", "frequency_penalty", "presence_penalty", "repetition_penalty")
-    found = {name: v[name] for name in names if v[name] is not None}
-    for name in found:
+    found = {name: v[name] for name in _SAMPLING if v[name] is not None}
+    for name, value in found.items():
+        flag = f"--{name.replace('_', '-')}"
         if name not in info.sampling:
-            raise ConfigError(f"--{name.replace('_', '-')}: --backend {info.name} cannot carry it")
+            able = ", ".join(info.sampling).replace("_", "-") or "no sampling parameter"
+            raise ConfigError(f"{flag}: --backend {info.name} cannot carry it; it carries {able}")
+        how, low, high = _SAMPLING[name]
+        if math.isinf(value):
+            raise ConfigError(f"{flag}: {value:g} is not allowed; a finite number")
+        if low is not None and (value <= low if how == "above" else value < low):
+            least = f"more than {low:g}" if how == "above" else f"{low:g}"
+            raise ConfigError(f"{flag}: {value:g} is too small; {least}{_to(how, high)}")
+        if high is not None and value > high:
+            raise ConfigError(f"{flag}: {value:g} is too large; at most {high:g}")
     if info.kind == "generation" and "temperature" in info.sampling:
         found.setdefault("temperature", 0.0)
     return found
 
 
-_AT_LEAST = {
-    "num_prompts": 1,
-    "max_concurrency": 1,
-    "num_warmups": 0,
-    "logprobs": 0,
-    "random_input_len": 0,
-    "random_output_len": 0,
-    "random_prefix_len": 0,
-    "random_batch_size": 1,
-    "sonnet_input_len": 1,
-    "sonnet_output_len": 1,
-    "sonnet_prefix_len": 0,
-    "sharegpt_output_len": 1,
-    "custom_output_len": -1,
-    "spec_bench_output_len": 1,
-    "hf_output_len": 1,
-    "input_len": 0,
-    "output_len": 0,
-    "prefix_repetition_prefix_len": 0,
-    "prefix_repetition_suffix_len": 0,
-    "prefix_repetition_num_prefixes": 1,
-    "prefix_repetition_output_len": 1,
-    "random_mm_base_items_per_request": 0,
-    "timed_trace_chunk_hash_size": 1,
-    "max_exact_tokens": 0,
-    "seed": 0,
-    "ready_check_timeout_sec": 0,
-    "probe_request_rate": 0,
-    "ramp_up_start_rps": 0,
-    "ramp_up_end_rps": 0,
-    "blazedit_min_distance": 0,
-    "asr_min_audio_len_sec": 0,
-    "random_mm_num_mm_items_range_ratio": 0,
-}
-_ABOVE_ZERO = ("request_rate", "burstiness", "request_timeout_s", "trace_speedup", "timed_trace_sec_multiplier")
-_FINITE = ("request_timeout_s", "trace_speedup", "probe_request_rate", "ramp_up_start_rps", "ramp_up_end_rps")
+def _to(how: str, high: float | None) -> str:
+    if high is not None:
+        return f", at most {high:g}"
+    return "" if how == "above" else " or more"
 
 
-def _flag(name: str) -> str:
-    return "--" + name.removesuffix("_s").replace("_", "-")
+def mm_limits(found: dict[str, Any]) -> dict[str, int]:
+    """Most items by modality."""
+    name = "--random-mm-limit-mm-per-prompt"
+    for key, value in found.items():
+        if key not in ("image", "video", "audio"):
+            raise ConfigError(f"{name}: {key!r} is no modality; image, video or audio")
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ConfigError(f"{name}: {key} is {value!r}; a whole number, 0 or more")
+    return found
 
 
-def numbers(v: dict[str, Any]) -> None:
-    """The range of each number."""
-    for name, least in _AT_LEAST.items():
-        if v[name] is not None and v[name] < least:
-            raise ConfigError(f"{_flag(name)}: {v[name]:g} is too small; {least} or more")
-    for name in _ABOVE_ZERO:
-        if v[name] is not None and not v[name] > 0:
-            raise ConfigError(f"{_flag(name)}: {v[name]:g}; more than 0")
-    for name in _FINITE:
-        if v[name] is not None and math.isinf(v[name]):
-            raise ConfigError(f"{_flag(name)}: inf is not allowed; a finite number")
-    if v["seed"] >= 2**32:
-        raise ConfigError(f"--seed: {v['seed']} is too large; below {2**32}")
-    if v["random_mm_num_mm_items_range_ratio"] > 1:
-        raise ConfigError("--random-mm-num-mm-items-range-ratio: more than 1; a number in [0, 1]")
-    if not v["blazedit_min_distance"] <= v["blazedit_max_distance"] <= 1:
-        raise ConfigError("--blazedit-max-distance: between --blazedit-min-distance and 1")
+def mm_buckets(given: Any) -> dict[str, float]:
+    """Probability by "(height, width, frames)". Takes JSON, and vLLM's Python form with tuples as keys."""
+    name = "--random-mm-bucket-config"
+    if isinstance(given, str):
+        try:
+            given = ast.literal_eval(given)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise ConfigError(f'{name}: not readable; such as {{"(256, 256, 1)": 0.5, "(720, 1280, 1)": 0.5}}') from None
+    if not isinstance(given, dict) or not given:
+        raise ConfigError(f'{name}: an object is wanted; such as {{"(256, 256, 1)": 1.0}}')
+    found = {str(_bucket(name, key)): _share(name, key, share) for key, share in given.items()}
+    if not sum(found.values()) > 0:
+        raise ConfigError(f"{name}: all probabilities are 0; at least one above 0")
+    return found
 
 
-def combinations(v: dict[str, Any], info: BackendInfo) -> None:
-    """What goes with what."""
-    _ramp(v)
-    _dataset(v, info)
-    if v["ignore_eos"] and not info.ignore_eos:
-        raise ConfigError(f"--ignore-eos: --backend {info.name} cannot carry it")
-    if v["logprobs"] is not None and not info.logprobs:
-        raise ConfigError(f"--logprobs: --backend {info.name} cannot carry it")
-    if v["lora_modules"] and info.name == "anthropic":
-        raise ConfigError("--lora-modules: --backend anthropic has none")
-    _results(v)
+def _bucket(name: str, key: Any) -> tuple[int, int, int]:
+    try:
+        parts = ast.literal_eval(key) if isinstance(key, str) else key
+    except (ValueError, SyntaxError):
+        parts = None
+    if not isinstance(parts, tuple) or len(parts) != 3 or not all(type(p) is int and p > 0 for p in parts):
+        raise ConfigError(f'{name}: {key!r} is no bucket; "(height, width, frames)" of whole numbers above 0')
+    return parts[0], parts[1], parts[2]
 
 
-def _ramp(v: dict[str, Any]) -> None:
-    start, end = v["ramp_up_start_rps"], v["ramp_up_end_rps"]
-    if v["ramp_up_strategy"] is None:
-        if start is not None or end is not None:
-            raise ConfigError("--ramp-up-start-rps and --ramp-up-end-rps need --ramp-up-strategy linear or exponential")
-        return
-    if v["request_rate"] != math.inf:
-        raise ConfigError("--ramp-up-strategy: give no --request-rate with it; the ramp's start and end are the rates")
-    if start is None or end is None:
-        raise ConfigError("--ramp-up-strategy: --ramp-up-start-rps and --ramp-up-end-rps are both needed")
-    if start > end:
-        raise ConfigError(f"--ramp-up-start-rps: {start:g} is more than --ramp-up-end-rps {end:g}")
-    if v["ramp_up_strategy"] == "exponential" and start == 0:
-        raise ConfigError("--ramp-up-start-rps: an exponential ramp cannot start at 0")
-    if end == 0:
-        raise ConfigError("--ramp-up-end-rps: 0; more than 0")
-
-
-def _dataset(v: dict[str, Any], info: BackendInfo) -> None:
-    name, path = v["dataset_name"], v["dataset_path"]
-    if v["mix"] is not None:
-        if not os.path.isfile(v["mix"]):
-            raise ConfigError(f"--mix: {v['mix']!r} is no file")
-        return
-    if name in NEEDS_PATH and not path:
-        raise ConfigError(f"--dataset-path: --dataset-name {name} needs one")
-    if path and name in NEEDS_PATH and name != "hf":
-        if not os.path.exists(path):
-            raise ConfigError(f"--dataset-path: there is no {path!r}")
-        if os.path.isdir(path) or not os.access(path, os.R_OK):
-            raise ConfigError(f"--dataset-path: {path!r} is no file that can be read")
-    modality = MEDIA_DATASETS.get(name)
-    if modality is not None and modality not in info.modalities:
-        raise ConfigError(f"--dataset-name: {name} holds {modality}s, which --backend {info.name} cannot carry")
-    if not info.plain_text and modality is None and name != "hf":
-        raise ConfigError(f"--dataset-name: {name} holds no audio, which is all that --backend {info.name} takes")
-    if name == "random-rerank" and info.kind != "pooling":
-        raise ConfigError(f"--dataset-name: random-rerank is for pooling backends; --backend {info.name} is none")
-    if v["random_batch_size"] > 1 and name in ("random", "random-mm") and info.kind != "pooling":
-        raise ConfigError(f"--random-batch-size: more than 1 is for pooling backends; --backend {info.name} is none")
-    if v["multi_turn"]:
-        if name != "sharegpt":
-            raise ConfigError(f"--multi-turn: --dataset-name {name} has no conversations; sharegpt has")
-        if info.kind != "generation":
-            raise ConfigError(f"--multi-turn: --backend {info.name} gives no answers")
-    elif v["think_time"][1] > 0:
-        raise ConfigError("--think-time: only with --multi-turn")
-
-
-def _results(v: dict[str, Any]) -> None:
-    if v["append_result"] and not v["save_result"]:
-        v["save_result"] = True
-    directory = v["result_dir"]
-    if directory and os.path.exists(directory) and not os.path.isdir(directory):
-        raise ConfigError(f"--result-dir: {directory!r} is no directory")
-    if v["per_request"] and not v["per_request"].endswith((".csv", ".parquet")):
-        raise ConfigError(f"--per-request: {v['per_request']!r}; a name that ends in .csv or .parquet")
-    for name in ("llm_html", "per_request"):
-        path = v[name]
-        if path and not os.path.isdir(os.path.dirname(path) or "."):
-            raise ConfigError(f"{_flag(name)}: there is no directory {os.path.dirname(path)!r}")
+def _share(name: str, key: Any, share: Any) -> float:
+    good = isinstance(share, (int, float)) and not isinstance(share, bool) and 0 <= share < math.inf
+    if not good:
+        raise ConfigError(f"{name}: the probability of {key!r} is {share!r}; a number, 0 or more")
+    return float(share)

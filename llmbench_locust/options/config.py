@@ -6,13 +6,13 @@ import dataclasses
 import math
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from llmbench_locust.backends import BackendInfo, backend_info
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.options import checks
+from llmbench_locust.options import checks, combinations
+from llmbench_locust.options.secrets import MASK, secret_dest, unmasked, without_secrets, without_user
 from llmbench_locust.options.table import FLAGS, fresh_prefix
-from llmbench_locust.options.values import number, pairs, read
+from llmbench_locust.options.values import integer, number, pairs, read
 
 INF = float("inf")
 
@@ -144,13 +144,15 @@ class RunConfig:
         return replace(self, base_url=base_url)
 
     def redacted(self) -> dict[str, Any]:
-        """For reports: what JSON can hold, without the values of headers and without passwords in URLs."""
+        """For reports: what JSON can hold, without the values of headers, passwords in URLs, and keys that say secret."""
         shown = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("backend_info", "header")}
-        shown["header"] = dict.fromkeys(self.header, "***")
-        url = urlsplit(self.base_url)
-        if url.password or url.username:
-            shown["base_url"] = url._replace(netloc="***@" + url.netloc.rpartition("@")[2]).geturl()
-        return {k: (str(v) if isinstance(v, float) and not math.isfinite(v) else v) for k, v in shown.items()}
+        shown["header"] = dict.fromkeys(self.header, MASK)
+        shown["base_url"] = without_user(self.base_url)
+        if self.dataset_path is not None:
+            shown["dataset_path"] = without_user(self.dataset_path)
+        shown = {k: (str(v) if isinstance(v, float) and not math.isfinite(v) else v) for k, v in shown.items()}
+        shown["extra_body"] = without_secrets(self.extra_body)
+        return shown
 
 
 def build_config(options: Any, overrides: dict[str, Any] | None = None) -> RunConfig:
@@ -162,11 +164,14 @@ def build_config(options: Any, overrides: dict[str, Any] | None = None) -> RunCo
     given.update(overrides or {})
     v: dict[str, Any] = {dest: read(flag, given[dest]) for dest, flag in FLAGS.items()}
     info = backend_info(v["backend"])
-    v["backend_info"] = info
-    host = getattr(options, "host", None)
-    v["base_url"], v["port"] = checks.base_url(v["base_url"], host, v["port"], sim=v["sim"])
+    if v["sim"] and v["base_url"]:
+        raise ConfigError("--base-url: not with --sim, which starts a server of its own")
+    v["base_url"] = checks.base_url(v["base_url"], getattr(options, "host", None), v["port"])
     v["endpoint"] = checks.endpoint(v["endpoint"], info)
-    v["header"] = pairs("--header", v["header"])
+    if v["endpoint"].partition("?")[0].rstrip("/").endswith("api/chat"):
+        info = replace(info, chat=True)
+    v["backend_info"] = info
+    v["header"] = pairs("--header", unmasked(v["header"], getattr(options, secret_dest("header"), None) or ()), secret=True)
     checks.headers(v["header"])
     v["metadata"] = pairs("--metadata", v["metadata"])
     v["goodput"] = checks.goodput(v["goodput"], info)
@@ -176,6 +181,8 @@ def build_config(options: Any, overrides: dict[str, Any] | None = None) -> RunCo
     v["think_time"] = checks.think_time(v["think_time"])
     v["timeline_itl_thresholds"] = checks.thresholds(v["timeline_itl_thresholds"])
     v["self_timed"] = checks.self_timed(v["self_timed"], v["dataset_name"])
+    v["random_mm_limit_mm_per_prompt"] = checks.mm_limits(v["random_mm_limit_mm_per_prompt"])
+    v["random_mm_bucket_config"] = checks.mm_buckets(v["random_mm_bucket_config"])
     v["extra_body"] = dict(v["extra_body"] or {})
     v["chat_template_kwargs"] = dict(v["chat_template_kwargs"] or {})
     v["request_id_prefix"] = v["request_id_prefix"] or fresh_prefix()
@@ -185,18 +192,33 @@ def build_config(options: Any, overrides: dict[str, Any] | None = None) -> RunCo
     v["run_time_s"] = _seconds("--run-time", getattr(options, "run_time", None)) or None
     v["stop_timeout_s"] = _seconds("--stop-timeout", getattr(options, "stop_timeout", None)) or 0.0
     _lengths(v, given)
-    users = getattr(options, "num_users", None)
-    if v["max_concurrency"] is None and users not in (None, ""):
-        v["max_concurrency"] = int(users)
+    if v["max_concurrency"] is None:
+        v["max_concurrency"] = _users(getattr(options, "num_users", None))
+    if v["dataset_name"] in _TO_THE_FULL_LENGTH and info.ignore_eos:
+        v["ignore_eos"] = True
     for name in ("top_p", "top_k", "min_p", "temperature", "frequency_penalty", "presence_penalty", "repetition_penalty"):
         del v[name]
     if v["chat_template_kwargs"]:
         v["extra_body"].setdefault("chat_template_kwargs", v["chat_template_kwargs"])
     if v["use_beam_search"]:
         v["extra_body"].setdefault("use_beam_search", True)
-    checks.numbers(v)
-    checks.combinations(v, info)
+    combinations.numbers(v)
+    combinations.combinations(v, info)
     return RunConfig(**v)
+
+
+# Their prompts ask nothing that could be answered: as in vLLM, answers go on to the length that was asked for.
+_TO_THE_FULL_LENGTH = ("random", "random-mm", "timed_trace")
+
+
+def _users(given: Any) -> int | None:
+    """Locust's -u as a cap."""
+    if given in (None, ""):
+        return None
+    users = integer("--users", str(given))
+    if users < 1:
+        raise ConfigError(f"--users: {users} is too small; 1 or more")
+    return users
 
 
 def _seconds(name: str, value: Any) -> float | None:
@@ -206,10 +228,13 @@ def _seconds(name: str, value: Any) -> float | None:
         from locust.util.timespan import parse_timespan
 
         try:
-            return float(parse_timespan(value))
+            value = parse_timespan(value)
         except ValueError:
-            return number(name, value)
-    return float(value)
+            value = number(name, value)
+    seconds = float(value)
+    if not 0 <= seconds < math.inf:
+        raise ConfigError(f"{name}: {seconds:g}; seconds, 0 or more")
+    return seconds
 
 
 _INPUT_FLAGS = {

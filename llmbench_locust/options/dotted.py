@@ -1,50 +1,86 @@
 """The dotted form of JSON flags: ``--extra-body.a.b 1 --extra-body.list+ x`` becomes ``--extra-body '{"a": …}'``.
 
-Done on the argument list before Locust parses it. A value is JSON where it can be read as JSON, else text.
+Done on the argument list before Locust parses it. A value is JSON where it can be read as JSON, else text. Flags of ours may be
+written with underscores, as vLLM's may.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.options.table import JSON_FLAGS
+from llmbench_locust.options.table import FLAGS, JSON_FLAGS
+from llmbench_locust.options.values import json_object
+
+
+def expand_sys_argv() -> None:
+    """`expand_dotted` on this process's own command line. An error is one line on stderr and exit status 2.
+
+    For the import of a locustfile: Locust has read ``-f`` by then and nothing else.
+    """
+    try:
+        sys.argv[1:] = expand_dotted(sys.argv[1:])
+    except ConfigError as e:
+        print(f"error: {e}", file=sys.stderr, flush=True)
+        sys.exit(e.exit_code)
 
 
 def expand_dotted(argv: Sequence[str]) -> list[str]:
-    """The same arguments with the dotted ones gathered, one JSON flag each, at the end. Raises ConfigError."""
-    rest: list[str] = []
-    gathered: dict[str, dict[str, Any]] = {}
-    whole: dict[str, str] = {}
-    words = iter(argv)
+    """The same arguments, each JSON flag once, where it came first. Raises ConfigError. Leaves alone what follows ``--``."""
+    flags = list(argv[: argv.index("--")] if "--" in argv else argv)
+    rest: list[str | _Json] = []
+    gathered: dict[str, _Json] = {}
+    words = iter(flags)
     for word in words:
         name, equals, value = word.partition("=")
         flag, dot, path = name.removeprefix("--").partition(".")
         flag = flag.replace("_", "-")
         if not name.startswith("--") or flag not in JSON_FLAGS:
-            rest.append(word)
+            rest.append(_dashed(word))
             continue
+        if flag not in gathered:
+            gathered[flag] = _Json(flag)
+            rest.append(gathered[flag])
         if not equals:
-            value = next(words, "\0")
-            if value == "\0":
-                raise ConfigError(f"{name}: a value is missing")
-        if not dot:
-            whole[flag] = value
-            continue
-        _put(gathered.setdefault(flag, {}), path, value, name)
-    for flag, text in whole.items():
-        if flag in gathered:
-            base = _parse(text)
-            if not isinstance(base, dict):
-                raise ConfigError(f"--{flag}: {text!r} is not a JSON object; it cannot be combined with --{flag}.KEY")
-            gathered[flag] = _merge(base, gathered[flag])
+            value = _next(words, name)
+        if dot:
+            _put(gathered[flag].tree, path, value, name)
         else:
-            rest += [f"--{flag}", text]
-    for flag, tree in gathered.items():
-        rest += [f"--{flag}", json.dumps(tree)]
-    return rest
+            gathered[flag].whole = value
+    return [text for item in rest for text in ([item] if isinstance(item, str) else item.words())] + list(argv[len(flags) :])
+
+
+class _Json:
+    """What was said of one JSON flag: a whole object, single keys, or both."""
+
+    def __init__(self, flag: str) -> None:
+        self.flag = flag
+        self.whole: str | None = None
+        self.tree: dict[str, Any] = {}
+
+    def words(self) -> list[str]:
+        if self.whole is not None and not self.tree:
+            return [f"--{self.flag}", self.whole]
+        base = json_object(f"--{self.flag}", self.whole) if self.whole else {}
+        return [f"--{self.flag}", json.dumps(_merge(base, self.tree))]
+
+
+def _next(words: Iterator[str], name: str) -> str:
+    value = next(words, None)
+    if value is None or value.startswith("--"):
+        raise ConfigError(f"{name}: a value is missing")
+    return value
+
+
+def _dashed(word: str) -> str:
+    """--num_prompts as --num-prompts, for flags of ours only."""
+    name, equals, value = word.partition("=")
+    if name.startswith("--") and "_" in name and name[2:] in FLAGS:
+        return name.replace("_", "-") + equals + value
+    return word
 
 
 def _put(tree: dict[str, Any], path: str, value: str, name: str) -> None:
@@ -63,13 +99,23 @@ def _put(tree: dict[str, Any], path: str, value: str, name: str) -> None:
     items = tree.setdefault(keys[-1], [])
     if not isinstance(items, list):
         raise ConfigError(f"{name}: {keys[-1]} is a value already, nothing can be appended to it")
-    items.extend(_parse(part) for part in value.split(","))
+    items.extend(_items(value))
+
+
+def _items(value: str) -> list[Any]:
+    """The values of one +: a JSON value with commas of its own ({...}, [...], "...") is one, else commas part them."""
+    if value[:1] in ("{", "[", '"'):
+        whole = _parse(value)
+        if whole != value:
+            return [whole]
+    return [_parse(part) for part in value.split(",")]
 
 
 def _parse(text: str) -> Any:
+    """JSON where it is JSON (NaN and Infinity are not), else the text."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return json.loads(text, parse_constant=str)
+    except (ValueError, RecursionError):
         return text
 
 
@@ -77,5 +123,8 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = _merge(old, value)
+        else:
+            merged[key] = value
     return merged

@@ -1,67 +1,109 @@
-"""The table of flags becomes arguments of Locust's parser: on the command line, in the environment, in the web form."""
+"""The table of flags becomes arguments of Locust's parser: on the command line, in the environment, in the web form.
+
+Every value stays a text in the namespace, whichever way it came: `build_config` reads and checks them all in one place, so that
+the command line and the web form refuse a value with the same line.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 from typing import Any
 
+from llmbench_locust.backends import backend_names
+from llmbench_locust.options.secrets import masked, secret_dest
 from llmbench_locust.options.table import GROUPS, Flag
+from llmbench_locust.options.values import show, split
 
 
 def add_flags(parser: Any) -> None:
-    """Add all flags, by group. Values stay texts here: `build_config` checks them, whichever way they came."""
+    """Add all flags, by group, to the parser of ``events.init_command_line_parser``."""
     for group, flags in GROUPS.items():
         section = parser.add_argument_group(f"llmbench: {group}")
         for flag in flags:
-            _add(parser, section, flag)
+            _add(section, flag)
 
 
-def _add(parser: Any, section: Any, flag: Flag) -> None:
-    options: dict[str, Any] = {"help": _help(flag), "env_var": f"LLMBENCH_{flag.dest.upper()}", "dest": flag.dest}
+def env_name(flag: Flag) -> str:
+    """The environment variable of a flag."""
+    return f"LLMBENCH_{flag.dest.upper()}"
+
+
+class _Choices(list[str]):
+    """For the form's drop-down. It refuses nothing: a wrong choice gets our line with everything else."""
+
+    def __contains__(self, value: object) -> bool:
+        return True
+
+
+class _Words(argparse.Action):
+    """Several words become one text, quoted as in a shell: the web form shows that and sends it back.
+
+    A variable of the environment is one text already. Of a secret, the text has the values masked; the words themselves are
+    beside it, where the form does not look.
+    """
+
+    def __init__(self, *args: Any, flag: Flag, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._flag = flag
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        words = [str(value) for value in values]
+        if words == [os.environ.get(env_name(self._flag))]:
+            words = split(words[0])
+        if self._flag.secret:
+            setattr(namespace, secret_dest(self.dest), words)
+            words = masked(words)
+        setattr(namespace, self.dest, shlex.join(words))
+
+
+class _TrueFalse(argparse.BooleanOptionalAction):
+    """--x and --no-x as the texts true and false, beside not given at all."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, "false" if str(option_string).startswith("--no-") else "true")
+
+
+def _add(section: Any, flag: Flag) -> None:
+    options: dict[str, Any] = {"help": _help(flag), "env_var": env_name(flag), "dest": flag.dest}
     if flag.kind == "bool":
         options.update(action="store_true", default=False)
-    elif flag.kind == "list":
-        options.update(nargs="*", default=None, metavar="VALUE")
+    elif flag.kind == "truth":
+        options.update(action=_TrueFalse, default=None)
+    elif flag.kind in ("pairs", "words"):
+        options.update(action=_Words, flag=flag, nargs="*", default=None, metavar=_metavar(flag))
     else:
         options.update(type=str, default=None if flag.default is None else show(flag.default), metavar=_metavar(flag))
-    if flag.name == "self-timed":
-        options.update(nargs="?", const="true")
     action = section.add_argument(f"--{flag.name}", **options)
     # What Locust's parser keeps for the web form; argument groups do not pass it on.
     action.include_in_web_ui = True
     action.is_secret = flag.secret
     action.is_required = False
     action.is_multiple = False
-    if flag.choices:
-        # For the form's drop-down. The command line is checked with everything else, and gets our line.
-        action.form_choices = list(flag.choices)
-    if flag.name == "self-timed":
-        off = section.add_argument(
-            "--no-self-timed", dest="self_timed", action="store_const", const="false", help=argparse.SUPPRESS
-        )
-        off.include_in_web_ui = False
-        off.is_secret = off.is_required = off.is_multiple = False
+    choices = _form_choices(flag)
+    if choices:
+        # A drop-down without the empty choice would send its first one for "not given".
+        action.choices = _Choices(choices if flag.default is not None else ("", *choices))
 
 
-def show(value: Any) -> str:
-    """A default as one would type it."""
-    if isinstance(value, dict):
-        import json
-
-        return json.dumps(value)
-    return str(value)
+def _form_choices(flag: Flag) -> tuple[str, ...]:
+    if flag.name == "backend":
+        return backend_names()
+    return ("true", "false") if flag.kind == "truth" else flag.choices
 
 
 def _metavar(flag: Flag) -> str:
     if flag.choices and len(flag.choices) <= 3:
         return "{" + ",".join(flag.choices) + "}"
-    return {"int": "N", "float": "X", "json": "JSON"}.get(flag.kind, "TEXT")
+    return flag.metavar or {"int": "N", "float": "X", "json": "JSON"}.get(flag.kind, "TEXT")
 
 
 def _help(flag: Flag) -> str:
-    text = flag.help.replace("%", "%%")
-    if flag.choices and len(flag.choices) > 3:
-        text += " One of " + ", ".join(flag.choices) + "."
+    text = flag.help
+    choices = backend_names() if flag.name == "backend" else flag.choices
+    if len(choices) > 3:
+        text += " One of " + ", ".join(choices) + "."
     if flag.default is not None and flag.kind != "bool":
         text += f" Default: {show(flag.default)}."
-    return text
+    return text.replace("%", "%%")

@@ -1,7 +1,8 @@
 """Every flag as data: name, kind, default, help, group. What is not here is no flag of ours.
 
-``kind`` is what `config` makes of the text: int, float, text, bool, choice, list (space-separated words), words
-(comma-separated), json. Defaults are those of the `vllm bench serve` page.
+``kind`` is what `values.read` makes of the text: int, float, text, choice, bool, truth (true, false, or not given), pairs
+(KEY=VALUE words, quoted as in a shell), words (without blanks in them), json (an object). Defaults are those of the
+`vllm bench serve` page.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ INF = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One flag. ``choices``: allowed values. ``secret``: masked in the web form and never written."""
+    """One flag. ``choices``: allowed values. ``secret``: masked on the web, never written. ``metavar``: its value in help."""
 
     name: str
     kind: str
@@ -23,6 +24,7 @@ class Flag:
     help: str
     choices: tuple[str, ...] = ()
     secret: bool = False
+    metavar: str = ""
 
     @property
     def dest(self) -> str:
@@ -62,7 +64,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("base-url", "text", None, "Scheme, host and port of the server, in place of --host and --port."),
         Flag("port", "int", 8000, "Port, where --host is a bare host."),
         Flag("endpoint", "text", None, "Path of the endpoint; the backend's own when not given (openai: /v1/completions)."),
-        Flag("header", "list", None, "Headers for each request, as KEY=VALUE.", secret=True),
+        Flag("header", "pairs", None, "Headers for each request, as KEY=VALUE ...", secret=True, metavar="KEY=VALUE"),
         Flag("max-concurrency", "int", None, "At most so many requests in flight; others wait, first in first out."),
         Flag("model", "text", None, "Name of the model; the first of /v1/models when not given."),
         Flag("served-model-name", "text", None, "The model's name in the API, when it differs from --model."),
@@ -78,7 +80,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             "probe-request-rate",
             "float",
             0.0,
-            "Besides the workload, so many one-token requests a second; 0 for none.",
+            "Besides the workload, so many one-token requests a second, past the cap and in figures of their own; 0 for none.",
         ),
         Flag("disable-tqdm", "bool", False, "No progress bars."),
         Flag("num-warmups", "int", 0, "Requests before the clock starts, in no figure."),
@@ -86,7 +88,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("save-result", "bool", False, "Write the result JSON."),
         Flag("save-detailed", "bool", False, "Keep the arrays of each request in it."),
         Flag("append-result", "bool", False, "Append the result to an existing file, one JSON line each."),
-        Flag("metadata", "list", None, "KEY=VALUE pairs that are written into the result."),
+        Flag("metadata", "pairs", None, "KEY=VALUE ... that are written into the result.", metavar="KEY=VALUE"),
         Flag("result-dir", "text", None, "Directory of the result; the current one when not given."),
         Flag("result-filename", "text", None, "Name of the result file; made of label, rate, model and time when not given."),
         Flag("ignore-eos", "bool", False, "Ask the server to go on to the length that was asked for."),
@@ -97,9 +99,9 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             "Comma-separated, of ttft, tpot, itl, e2el; all but e2el by default, e2el for pooling.",
         ),
         Flag("metric-percentiles", "text", "99", "Comma-separated percentiles."),
-        Flag("goodput", "list", None, "Objectives as KEY:VALUE in ms, keys ttft, tpot, e2el."),
+        Flag("goodput", "words", None, "Objectives as KEY:VALUE ... in ms, of ttft, tpot, e2el.", metavar="KEY:MS"),
         Flag("request-id-prefix", "text", None, "Prefix of the request ids; a random one when not given."),
-        Flag("lora-modules", "list", None, "Names of LoRA modules, one of which each request asks for."),
+        Flag("lora-modules", "words", None, "Names of LoRA modules, one of which each request asks for.", metavar="NAME"),
         Flag("lora-assignment", "choice", "random", "How requests get a LoRA module.", ("random", "round-robin")),
         Flag("ramp-up-strategy", "choice", None, "Raise the rate over the run.", ("linear", "exponential")),
         Flag("ramp-up-start-rps", "float", None, "Requests per second at the start of the ramp."),
@@ -174,7 +176,12 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("prefix-repetition-output-len", "int", 128, "Output tokens."),
     ),
     "traces": (
-        Flag("self-timed", "text", None, "true or false: send at the trace's own times (default: timed_trace does)."),
+        Flag(
+            "self-timed",
+            "truth",
+            None,
+            "Send at the trace's own times, or not; timed_trace does unless told otherwise.",
+        ),
         Flag("trace-speedup", "float", 1.0, "Replay a trace so many times as fast."),
         Flag("timed-trace-chunk-hash-size", "int", 16, "Tokens that one hash id stands for."),
         Flag("timed-trace-sec-multiplier", "float", 1.0, "Seconds in one unit of the trace's timestamps."),

@@ -8,6 +8,7 @@ import shlex
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.secrets import cut
 from llmbench_locust.options.table import Flag
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
@@ -17,10 +18,14 @@ def read(flag: Flag, given: Any) -> Any:
     """The value of a flag as its kind says. None, and a text that is empty, mean the default. Raises ConfigError."""
     if flag.kind == "bool":
         return _bool(flag, given)
-    if flag.kind == "list":
-        return _words(given)
+    if flag.kind in ("pairs", "words"):
+        return _words(given, split_all=flag.kind == "words")
     if given is None or (isinstance(given, str) and not given.strip()):
         return flag.default
+    if flag.kind == "truth":
+        return _bool(flag, given)
+    if flag.name == "random-mm-bucket-config":
+        return given
     if flag.kind == "json":
         return given if isinstance(given, dict) else json_object(f"--{flag.name}", str(given))
     text = str(given).strip()
@@ -52,26 +57,44 @@ def number(name: str, text: str) -> float:
 
 
 def json_object(name: str, text: str) -> dict[str, Any]:
+    """An object of finite numbers: NaN and Infinity are not JSON, and no server reads them."""
     try:
-        value = json.loads(text)
-    except ValueError as e:
+        value = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as e:
         raise ConfigError(f"{name}: not JSON ({e}); give an object such as '{{\"key\": 1}}'") from None
     if not isinstance(value, dict):
         raise ConfigError(f"{name}: a JSON object is wanted, this is {type(value).__name__}")
     return value
 
 
-def pairs(name: str, words: tuple[str, ...], mark: str = "=") -> dict[str, str]:
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON value")
+
+
+def split(text: str) -> list[str]:
+    """Words of a text, quoted as in a shell; by blanks alone where a quote is not closed."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
+
+
+def show(value: Any) -> str:
+    """A default as one would type it."""
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def pairs(name: str, words: tuple[str, ...], mark: str = "=", *, secret: bool = False) -> dict[str, str]:
     """KEY=VALUE words. Raises ConfigError for another form and for a key that comes twice."""
     found: dict[str, str] = {}
     for word in words:
         key, middle, value = word.partition(mark)
         key = key.strip()
         if not middle or not key:
-            raise ConfigError(f"{name}: {word!r} is not of the form KEY{mark}VALUE")
+            raise ConfigError(f"{name}: {(cut(word) if secret else word)!r} is not of the form KEY{mark}VALUE")
         if key in found:
             raise ConfigError(f"{name}: {key!r} is given twice")
-        found[key] = value.strip() if mark == ":" else value
+        found[key] = value.strip()
     return found
 
 
@@ -84,13 +107,12 @@ def _bool(flag: Flag, given: Any) -> bool:
     raise ConfigError(f"--{flag.name}: {given!r} is neither true nor false")
 
 
-def _words(given: Any) -> tuple[str, ...]:
-    """A list, or one text (the web form, the environment) of words separated by spaces, quoted as in a shell."""
+def _words(given: Any, *, split_all: bool) -> tuple[str, ...]:
+    """A list, or one text (the web form, the environment) of words separated by blanks, quoted as in a shell.
+
+    ``split_all``: no word of this flag can hold a blank, so that a list's items are split as well ("ttft:1 tpot:2").
+    """
     if given is None:
         return ()
-    if isinstance(given, str):
-        try:
-            return tuple(shlex.split(given))
-        except ValueError:
-            return tuple(given.split())
-    return tuple(str(word) for word in given)
+    words = tuple(split(given)) if isinstance(given, str) else tuple(str(word) for word in given)
+    return tuple(part for word in words for part in word.split()) if split_all else words

@@ -71,9 +71,9 @@ def test_defaults():
 
 BAD = [
     (["--request-rate", "nope"], "--request-rate: 'nope' is not a number"),
-    (["--request-rate", "0"], "--request-rate: 0; more than 0"),
+    (["--request-rate", "0"], "--request-rate: 0 is too small; more than 0"),
     (["--request-rate", "nan"], "--request-rate: 'nan' is not a number"),
-    (["--burstiness", "0"], "--burstiness: 0; more than 0"),
+    (["--burstiness", "0"], "--burstiness: 0 is too small; more than 0"),
     (["--num-prompts", "0"], "--num-prompts: 0 is too small; 1 or more"),
     (["--num-prompts", "1.5"], "--num-prompts: '1.5' is not a whole number"),
     (["--max-concurrency", "0"], "--max-concurrency: 0 is too small; 1 or more"),
