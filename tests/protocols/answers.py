@@ -12,7 +12,8 @@ def wire(backend, **more):
 
     info = backend_info(backend)
     sampling = {"temperature": 0.0} if "temperature" in info.sampling and info.kind == "generation" else {}
-    return WireConfig(backend, "http://h", info.endpoint, "m", **{"sampling": sampling, "keep_text": True, **more})
+    fields = {"endpoint": info.endpoint, "sampling": sampling, "keep_text": True, **more}
+    return WireConfig(backend=backend, base_url="http://h", model="m", **fields)
 
 
 def protocol(backend, **more):
