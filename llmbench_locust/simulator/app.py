@@ -13,7 +13,7 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.simulator.ask import Ask, Refusal
 from llmbench_locust.simulator.clocks import Clock, EngineClock, FixedClock
 from llmbench_locust.simulator.control import make_control
-from llmbench_locust.simulator.counting import counter, load_tokenizer
+from llmbench_locust.simulator.counting import load_tokenizer, make_counter
 from llmbench_locust.simulator.faults import NONE, Faults, header_faults
 from llmbench_locust.simulator.forms import read_form
 from llmbench_locust.simulator.job import FaultyJob, Job, Outlet
@@ -76,7 +76,7 @@ class Simulator:
         self.wheel = Wheel()
         self.clock = make_clock(settings, self.wheel)
         tokenizer = load_tokenizer()
-        self.count = counter(tokenizer if settings.count == "tokenizer" else None)
+        self.count = make_counter(tokenizer, by_words=settings.count == "words")
         self.control = make_control(settings, self.stats, self.clock, tokenizer)
         self._draw = random.Random(settings.seed).random
 

@@ -57,22 +57,19 @@ def whole(body: dict[str, Any], *names: str) -> int | None:
     return None
 
 
-def message_text(messages: Any) -> tuple[Any, str]:
-    """(what is hashed, all text) of chat messages. One user message of text alone hashes as that text, so that the same
-    workload has the same hashes by every protocol."""
-    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages) or not messages:
+def message_turns(messages: Any) -> tuple[Any, list[tuple[str, str]]]:
+    """(what is hashed, role and text of each message) of chat messages. Raises Refusal.
+
+    One message of text alone hashes as that text, so that the same workload has the same hashes by every protocol.
+    """
+    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
         raise Refusal(400, "messages must be a list of at least one message.", param="messages")
-    texts = []
+    turns = []
     only_text = len(messages) == 1
     for message in messages:
         content = message.get("content")
-        if isinstance(content, str):
-            texts.append(content)
-        elif isinstance(content, list):
-            for part in content:
-                if isinstance(part, dict) and isinstance(part.get("text"), str):
-                    texts.append(part["text"])
-                else:
-                    only_text = False
-    only_text = only_text and len(texts) == 1
-    return (texts[0] if only_text else messages), "\n".join(texts)
+        parts = content if isinstance(content, list) else [{"text": content}]
+        texts = [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+        only_text = only_text and len(texts) == len(parts) == 1
+        turns.append((str(message.get("role", "user")), "\n".join(texts)))
+    return (turns[0][1] if only_text else messages), turns

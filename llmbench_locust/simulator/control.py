@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from flask import Flask, Response, request
 
-from llmbench_locust.simulator.ask import Refusal
+from llmbench_locust.simulator.ask import Refusal, message_turns
 from llmbench_locust.simulator.clocks import Clock
 from llmbench_locust.simulator.settings import Settings
 from llmbench_locust.simulator.stats import Stats
@@ -116,7 +116,7 @@ def _tokenizing(app: Flask, settings: Settings, tokenizer: Any | None) -> None:
         body = _body()
         text = body.get("prompt")
         if text is None and isinstance(body.get("messages"), list):
-            text = "\n".join(str(message.get("content", "")) for message in body["messages"])
+            text = "\n".join(turn for _, turn in message_turns(body["messages"])[1])
         if not isinstance(text, str):
             raise Refusal(400, "prompt must be a text.", param="prompt")
         tokens = encode(text)

@@ -1,17 +1,21 @@
-"""How long a prompt of text is: by the package's own tokenizer where it is shipped, else by its words."""
+"""How long a prompt is: by the package's own tokenizer and chat template where they are shipped, else by words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
-Counter = Callable[[str], int]
+_FOLDER = files("llmbench_locust") / "data" / "tokenizer"
+#: What a chat template adds, about, where none is at hand: tokens for each message, and for the answer's opening.
+_PER_MESSAGE, _PER_PROMPT = 4, 3
+
+#: (role, text) of each message.
+Turns = list[tuple[str, str]]
 
 
 def load_tokenizer() -> Any | None:
     """The shipped tokenizer (a `tokenizers.Tokenizer`), or None where the package has none."""
-    file = files("llmbench_locust") / "data" / "tokenizer" / "tokenizer.json"
+    file = _FOLDER / "tokenizer.json"
     if not file.is_file():
         return None
     from tokenizers import Tokenizer
@@ -19,8 +23,39 @@ def load_tokenizer() -> Any | None:
     return Tokenizer.from_str(file.read_text(encoding="utf-8"))
 
 
-def counter(tokenizer: Any | None) -> Counter:
-    if tokenizer is None:
-        return lambda text: len(text.split())
-    encode = tokenizer.encode
-    return lambda text: len(encode(text, add_special_tokens=False).ids)
+class Counter:
+    """Counts words; a message costs four more and the answer's opening three."""
+
+    def __call__(self, text: str) -> int:
+        return len(text.split())
+
+    def chat(self, turns: Turns) -> int:
+        return sum(self(text) + _PER_MESSAGE for _, text in turns) + _PER_PROMPT
+
+
+class TokenCounter(Counter):
+    """Counts as a server with this tokenizer does. `template`: the chat template's source, None where there is none."""
+
+    def __init__(self, tokenizer: Any, template: str | None) -> None:
+        self._encode = tokenizer.encode
+        self._template: Any = None
+        if template is not None:
+            from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+            self._template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(template)
+
+    def __call__(self, text: str) -> int:
+        return len(self._encode(text, add_special_tokens=False).ids)
+
+    def chat(self, turns: Turns) -> int:
+        if self._template is None:
+            return super().chat(turns)
+        messages = [{"role": role, "content": text} for role, text in turns]
+        return self(self._template.render(messages=messages, add_generation_prompt=True))
+
+
+def make_counter(tokenizer: Any | None, by_words: bool) -> Counter:
+    if tokenizer is None or by_words:
+        return Counter()
+    template = _FOLDER / "chat_template.jinja"
+    return TokenCounter(tokenizer, template.read_text(encoding="utf-8") if template.is_file() else None)

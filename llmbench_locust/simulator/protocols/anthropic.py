@@ -6,9 +6,10 @@ from typing import Any
 
 import orjson
 
-from llmbench_locust.simulator.ask import Ask, Refusal, message_text, whole
-from llmbench_locust.simulator.protocols.base import Counter, Frames, Script
-from llmbench_locust.simulator.protocols.chat import PER_MESSAGE, PER_PROMPT, TOOL
+from llmbench_locust.simulator.ask import Ask, Refusal, message_turns, whole
+from llmbench_locust.simulator.counting import Counter
+from llmbench_locust.simulator.protocols.base import Frames, Script
+from llmbench_locust.simulator.protocols.chat import TOOL
 from llmbench_locust.simulator.text import escaped
 
 _STOP = {"length": "max_tokens", "stop": "end_turn", "tool_calls": "tool_use"}
@@ -26,14 +27,14 @@ class Messages(Script):
 
     @classmethod
     def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
-        prompt, text = message_text(body.get("messages"))
+        prompt, turns = message_turns(body.get("messages"))
         limit = whole(body, "max_tokens")
         if limit is None:
             raise Refusal(400, "max_tokens: Field required", "invalid_request_error", "max_tokens")
         system = body.get("system")
-        extra = count(system) if isinstance(system, str) else 0
-        tokens = count(text) + extra + PER_MESSAGE * len(body["messages"]) + PER_PROMPT
-        return Ask(prompt=prompt, prompt_tokens=tokens, max_tokens=limit)
+        if isinstance(system, str):
+            turns.insert(0, ("system", system))
+        return Ask(prompt=prompt, prompt_tokens=count.chat(turns), max_tokens=limit)
 
     @classmethod
     def refusal_body(cls, refusal: Refusal) -> Any:

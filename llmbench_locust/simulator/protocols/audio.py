@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from llmbench_locust.simulator.ask import Ask, Refusal
-from llmbench_locust.simulator.protocols.base import Counter, Frames, Script
+from llmbench_locust.simulator.counting import Counter
+from llmbench_locust.simulator.protocols.base import Frames, Script
 from llmbench_locust.simulator.text import escaped
 
 #: An encoder's positions for a second of sound, which stand for prompt tokens here.

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import orjson
 
 from llmbench_locust.simulator.ask import Ask, Refusal
+from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.text import Plan, escaped
 
-Counter = Callable[[str], int]
 Frames = tuple[bytes, ...]
 
 

@@ -6,13 +6,12 @@ from typing import Any
 
 import orjson
 
-from llmbench_locust.simulator.ask import Ask, message_text, whole
-from llmbench_locust.simulator.protocols.base import Counter, Frames, Script
+from llmbench_locust.simulator.ask import Ask, message_turns, whole
+from llmbench_locust.simulator.counting import Counter
+from llmbench_locust.simulator.protocols.base import Frames, Script
 from llmbench_locust.simulator.protocols.completions import stream_options
 from llmbench_locust.simulator.text import escaped
 
-#: What a chat template adds to each message, and what opens the answer: tokens, about.
-PER_MESSAGE, PER_PROMPT = 4, 3
 TOOL = "get_weather"
 
 
@@ -24,11 +23,11 @@ class Chat(Script):
 
     @classmethod
     def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
-        prompt, text = message_text(body.get("messages"))
+        prompt, turns = message_turns(body.get("messages"))
         usage, every = stream_options(body)
         return Ask(
             prompt=prompt,
-            prompt_tokens=count(text) + PER_MESSAGE * len(body["messages"]) + PER_PROMPT,
+            prompt_tokens=count.chat(turns),
             max_tokens=whole(body, "max_completion_tokens", "max_tokens"),
             choices=whole(body, "n") or 1,
             include_usage=usage,

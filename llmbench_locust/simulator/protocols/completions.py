@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 
 from llmbench_locust.simulator.ask import Ask, Refusal, whole
-from llmbench_locust.simulator.protocols.base import Counter, Frames, Script
+from llmbench_locust.simulator.counting import Counter
+from llmbench_locust.simulator.protocols.base import Frames, Script
 from llmbench_locust.simulator.text import escaped
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from llmbench_locust.simulator.ask import Ask, Refusal, message_text, whole
-from llmbench_locust.simulator.protocols.base import Counter, Frames, Script
-from llmbench_locust.simulator.protocols.chat import PER_MESSAGE, PER_PROMPT
+from llmbench_locust.simulator.ask import Ask, Refusal, message_turns, whole
+from llmbench_locust.simulator.counting import Counter
+from llmbench_locust.simulator.protocols.base import Frames, Script
 from llmbench_locust.simulator.text import escaped
 
 
@@ -83,8 +83,8 @@ class OllamaGenerate(Script):
 class OllamaChat(OllamaGenerate):
     @classmethod
     def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
-        prompt, text = message_text(body.get("messages"))
-        return cls._ask(body, prompt, count(text) + PER_MESSAGE * len(body["messages"]) + PER_PROMPT)
+        prompt, turns = message_turns(body.get("messages"))
+        return cls._ask(body, prompt, count.chat(turns))
 
     def _content(self, text: bytes, thought: bytes | None) -> bytes:
         more = b"" if thought is None else b',"thinking":"%b"' % thought

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from llmbench_locust.simulator.ask import Ask, Refusal, message_text
-from llmbench_locust.simulator.protocols.base import Counter, Script
+from llmbench_locust.simulator.ask import Ask, Refusal, message_turns
+from llmbench_locust.simulator.counting import Counter
+from llmbench_locust.simulator.protocols.base import Script
 from llmbench_locust.simulator.protocols.completions import prompt_tokens
 
 
@@ -39,8 +40,8 @@ class Embeddings(Script):
     @classmethod
     def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
         if "messages" in body:
-            prompt, text = message_text(body["messages"])
-            tokens, items = count(text), 1
+            prompt, turns = message_turns(body["messages"])
+            tokens, items = sum(count(text) for _, text in turns), 1
         elif "input" in body:
             prompt = body["input"]
             tokens, items = prompt_tokens(prompt, count), _items(prompt)
@@ -79,6 +80,11 @@ class Pooling(Embeddings):
     kind, field = "pooling", "data"
 
 
+class _ByLength(Counter):
+    def __call__(self, text: str) -> int:
+        return max(1, len(text) // 768)
+
+
 class Infinity(Embeddings):
     """Infinity's /embeddings: as OpenAI's; an image's `input` is its URL, which counts as one token each 768 bytes."""
 
@@ -88,7 +94,7 @@ class Infinity(Embeddings):
     def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
         if body.get("modality", "text") == "text":
             return super().ask_of(body, count)
-        return super().ask_of(body, lambda text: max(1, len(text) // 768))
+        return super().ask_of(body, _ByLength())
 
 
 class Rerank(Script):

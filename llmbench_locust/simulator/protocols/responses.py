@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
-from llmbench_locust.simulator.ask import Ask, Refusal, message_text, whole
-from llmbench_locust.simulator.protocols.base import Counter, Frames, Script
-from llmbench_locust.simulator.protocols.chat import PER_MESSAGE, PER_PROMPT
+from llmbench_locust.simulator.ask import Ask, Refusal, message_turns, whole
+from llmbench_locust.simulator.counting import Counter
+from llmbench_locust.simulator.protocols.base import Frames, Script
 from llmbench_locust.simulator.text import escaped
 
 
@@ -19,15 +19,14 @@ class Responses(Script):
     def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
         given = body.get("input")
         if isinstance(given, str):
-            prompt, text, messages = given, given, 1
+            prompt, turns = given, [("user", given)]
         elif isinstance(given, list):
-            prompt, text = message_text(given)
-            messages = len(given)
+            prompt, turns = message_turns(given)
         else:
             raise Refusal(400, "input must be a text or a list of messages.", param="input")
         return Ask(
             prompt=prompt,
-            prompt_tokens=count(text) + PER_MESSAGE * messages + PER_PROMPT,
+            prompt_tokens=count.chat(turns),
             max_tokens=whole(body, "max_output_tokens"),
             include_usage=True,
         )
