@@ -97,6 +97,7 @@ _ROWS = (
     BackendInfo("anthropic", "/v1/messages", ("messages",), sampling=("top_p", "top_k", "temperature"), chat=True),
 )
 
+BUILT_IN: tuple[str, ...] = tuple(row.name for row in _ROWS)
 BACKENDS: dict[str, BackendInfo] = {row.name: row for row in _ROWS}
 
 

@@ -3,8 +3,8 @@
 Locust prints its help before it imports a locustfile, so that what a locustfile adds is never in it. But the first thing that
 Locust does is to let gevent patch the process, and gevent tells its plug-ins so (the entry point
 ``gevent.plugins.monkey.did_patch_all``). From there we wait for the import of Locust's main module, by when its events exist,
-and listen to the one that adds flags. Nothing of this happens unless help is asked for, nor for a locustfile that does not use this
-package.
+and listen to the one that adds flags. Nothing of this happens unless help is asked for, nor for a locustfile that does not use
+this package.
 """
 
 from __future__ import annotations

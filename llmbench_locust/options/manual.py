@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from llmbench_locust.backends import BACKENDS
+from llmbench_locust.backends import BUILT_IN
 from llmbench_locust.options.table import GROUPS, Flag
 from llmbench_locust.options.values import show
 
 _HEAD = """\
 # Flags
 
-All flags of `vllm bench serve`, by its names and with its defaults, and ours. `locust -f locustfiles/serve.py --help` prints the
-same list. This page is made by `python -m llmbench_locust.options.manual > docs/flags.md`; a test keeps the two in step.
+All flags of `vllm bench serve`, by its names and with its defaults, and ours. `locust -f locustfiles/serve.py --help` prints
+the same list. This page is made by `python -m llmbench_locust.options.manual > docs/flags.md`; a test keeps them in step.
 
 ## Ways to set a flag
 
@@ -19,11 +19,11 @@ In this order, the first one wins:
 1. the command line: `--request-rate 8`. Underscores do as well (`--request_rate 8`);
 2. the environment: `LLMBENCH_REQUEST_RATE=8`. Several words in one variable are parted by blanks, as in a shell:
    `LLMBENCH_HEADER="'Authorization=Bearer x' a=b"`;
-3. Locust's configuration file (`locust.conf`, `--config FILE`, or `[tool.locust]` of `pyproject.toml`): `request-rate = 8`. Several
-   words are a list there: `goodput = [ttft:300, tpot:40]`.
+3. Locust's configuration file (`locust.conf`, `--config FILE`, or `[tool.locust]` of `pyproject.toml`): `request-rate = 8`.
+   Several words are a list there: `goodput = [ttft:300, tpot:40]`.
 
-In the web UI, the form starts with these values, and a run begins with what the form says. Values of `--header` are masked there;
-`KEY=***` means the value that was given at the start.
+In the web UI, the form starts with these values, and a run begins with what the form says. Values of `--header` are masked
+there; `KEY=***` means the value that was given at the start.
 
 A flag that takes a JSON object takes it whole or by dotted keys. These are the same:
 
@@ -32,8 +32,8 @@ A flag that takes a JSON object takes it whole or by dotted keys. These are the 
 
 A value is JSON where it can be read as JSON, else text. With both forms, the dotted keys win.
 
-A bad value is one line on stderr that names the flag, what was wrong and what is allowed, and exit status 2, before any request is
-sent. In the web UI the same line is shown.
+A bad value is one line on stderr that names the flag, what was wrong and what is allowed, and exit status 2, before any request
+is sent. In the web UI the same line is shown.
 
 ## Names that Locust has too
 
@@ -70,7 +70,7 @@ def _default(flag: Flag) -> str:
 
 
 def _meaning(flag: Flag) -> str:
-    choices = tuple(BACKENDS) if flag.name == "backend" else flag.choices
+    choices = BUILT_IN if flag.name == "backend" else flag.choices
     listed = f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
     if flag.kind == "truth":
         listed = f" Also `--no-{flag.name}`."
