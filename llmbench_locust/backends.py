@@ -19,7 +19,7 @@ class BackendInfo:
 
     ``sampling``: the sampling parameters that the protocol carries. ``ignore_eos``, ``logprobs``: whether it can carry them.
     ``modalities``: of multi-modal content. ``chat``: the body holds messages, so that a dataset applies no chat template.
-    ``plain_text``: whether it takes a workload of texts at all.
+    ``plain_text``: whether it takes a workload of texts at all. ``lora``: whether a request can name a LoRA module.
     """
 
     name: str
@@ -32,6 +32,7 @@ class BackendInfo:
     modalities: tuple[str, ...] = ()
     chat: bool = False
     plain_text: bool = True
+    lora: bool = True
 
 
 _OPENAI = (
@@ -91,10 +92,11 @@ _ROWS = (
         "/v2/models/ensemble/generate_stream",
         ("generate_stream",),
         sampling=("top_p", "top_k", "temperature", "repetition_penalty"),
+        lora=False,
     ),
-    BackendInfo("llama.cpp", "/completion", ("completion",), sampling=_OPENAI, ignore_eos=True),
+    BackendInfo("llama.cpp", "/completion", ("completion",), sampling=_OPENAI, ignore_eos=True, lora=False),
     BackendInfo("ollama", "/api/generate", ("api/generate", "api/chat"), sampling=_OPENAI),
-    BackendInfo("anthropic", "/v1/messages", ("messages",), sampling=("top_p", "top_k", "temperature"), chat=True),
+    BackendInfo("anthropic", "/v1/messages", ("messages",), sampling=("top_p", "top_k", "temperature"), chat=True, lora=False),
 )
 
 BUILT_IN: tuple[str, ...] = tuple(row.name for row in _ROWS)

@@ -105,8 +105,8 @@ def combinations(v: dict[str, Any], info: BackendInfo) -> None:
         raise ConfigError(f"--logprobs: --backend {info.name} cannot carry it")
     if v["use_beam_search"] and not info.ignore_eos:
         raise ConfigError(f"--use-beam-search: --backend {info.name} cannot carry it")
-    if v["lora_modules"] and info.name == "anthropic":
-        raise ConfigError("--lora-modules: --backend anthropic has none")
+    if v["lora_modules"] and not info.lora:
+        raise ConfigError(f"--lora-modules: --backend {info.name} has none")
     if any(not name for name in v["lora_modules"]):
         raise ConfigError("--lora-modules: an empty name; names of LoRA modules that the server has loaded")
     _server(v)

@@ -272,3 +272,7 @@ def test_a_content_type_of_the_user_does_not_break_the_form():
     )
     assert [n for n in request.headers if n.lower() == "content-type"] == ["Content-Type"]
     assert parts_of(request)["file"].get_content_type() == "application/octet-stream"
+
+
+def test_lora_of_tgi():
+    assert orjson.loads(protocol("tgi").request(PLAIN, "lora-1").body)["parameters"]["adapter_id"] == "lora-1"

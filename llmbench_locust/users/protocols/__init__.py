@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from llmbench_locust.backends import register_backend
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.users.protocols.base import Protocol
+from llmbench_locust.users.protocols.sinks import BodySink, TextSink
 
 _HERE = "llmbench_locust.users.protocols."
 _CLASSES: dict[str, str] = {
@@ -56,4 +57,4 @@ def protocol_for(name: str) -> type[Protocol]:
     raise ConfigError(f"--backend: {name!r} is not known")
 
 
-__all__ = ["Protocol", "protocol_for", "register_protocol"]
+__all__ = ["BodySink", "Protocol", "TextSink", "protocol_for", "register_protocol"]

@@ -51,6 +51,7 @@ class TGI(Protocol):
             "truncate": sample.prompt_len or None,
             # Without it the last event has no counts.
             "details": True,
+            "adapter_id": model if model != self.wire.model else None,
         }
         return {"inputs": text_of(sample), "parameters": {k: v for k, v in parameters.items() if v is not None}}
 
