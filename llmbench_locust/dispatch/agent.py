@@ -1,0 +1,241 @@
+"""The worker's side of a run: takes the plan and the tickets, sends the requests, reports what happened.
+
+One `Agent` a process (in local mode, beside the coordinator in the same one). It speaks by Locust's messages only, and by its
+own clock: the master converts.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from array import array
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from llmbench_locust.dispatch import messages, tickets
+from llmbench_locust.dispatch.clock import clock_identity
+from llmbench_locust.dispatch.dispatcher import Dispatcher
+from llmbench_locust.dispatch.lag import LagSampler, SteeredCollector
+from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.records import RecordColumns, RequestRecord
+from llmbench_locust.users.session import Session
+from llmbench_locust.users.wire import WireConfig
+from llmbench_locust.workload.multi_turn import next_request
+
+#: At most this long between two reports to the master.
+REPORT_S = 0.2
+#: Requests that are encoded ahead of their time.
+PREPARED = 256
+
+Send = Callable[[str, Any], None]
+
+
+class Agent:
+    """Carries out one plan after another. ``send(type, data)`` goes to the master."""
+
+    def __init__(self, environment: Any, send: Send, name: str) -> None:
+        self.environment = environment
+        self.name = name
+        self._send = send
+        self.run: _Run | None = None
+
+    def handle(self, kind: str, data: dict[str, Any]) -> None:
+        """One message from the master. A message of another run than the current one is dropped."""
+        if kind == messages.PLAN:
+            if self.run is not None:
+                self.run.close()
+            self.run = _Run(self, data)
+            return
+        run = self.run
+        if run is None or data.get("run") != run.id:
+            return
+        run.handle(kind, data)
+
+    def attend(self, user: Any) -> None:
+        """A user stands ready for tickets, until the run is over."""
+        if self.run is None or self.run.closed:
+            gevent.sleep(0.1)
+        else:
+            self.run.dispatcher.attend(user)
+
+    def leave(self) -> None:
+        """This process is about to end: report what is in flight as interrupted."""
+        if self.run is not None:
+            self.run.close()
+
+    def send(self, kind: str, **data: Any) -> None:
+        self._send(kind, data)
+
+
+class _Run:
+    """One run on this worker."""
+
+    def __init__(self, agent: Agent, plan: dict[str, Any]) -> None:
+        self.id: str = plan["run"]
+        self.agent = agent
+        self.closed = False
+        self.session = Session(agent.environment, WireConfig.from_message(plan["wire"]), agent.name)
+        self.dispatcher = Dispatcher(self._perform, permits=plan["permits"], wanted=self._wake)
+        self._conversations = plan["chat"]
+        self._outbox: list[RequestRecord] = []
+        self._unsent: list[int] = []
+        self._unacknowledged: dict[int, dict[str, Any]] = {}
+        self._seq = 0
+        self._halted = False
+        self._prepared: dict[int, Any] = {}
+        self._lag: LagSampler | None = None
+        self._collector: SteeredCollector | None = None
+        self._woken = Event()
+        self._reporter = gevent.spawn(self._report_loop)
+        self._preparer = gevent.spawn(self._prepare_loop)
+        gevent.spawn(self._prewarm, plan["prewarm"])
+
+    def handle(self, kind: str, data: dict[str, Any]) -> None:
+        if kind == messages.TICKETS:
+            sent = data["tickets"]
+            self.dispatcher.add(sent if sent and isinstance(sent[0], Ticket) else map(tickets.from_message, sent))
+        elif kind == messages.PING:
+            self.agent.send(messages.PONG, run=self.id, sent_s=data["sent_s"], worker_s=perf_counter())
+        elif kind == messages.GO:
+            self._lag = LagSampler()
+            self._collector = SteeredCollector()
+            self.dispatcher.lease(data["lease_s"])
+            self.dispatcher.go(data["start_s"])
+        elif kind == messages.LEASE:
+            self.dispatcher.lease(data["until_s"])
+        elif kind == messages.PERMITS:
+            if "grant" in data:
+                self.dispatcher.grant(data["grant"])
+            else:
+                self.agent.send(messages.RETURNED, run=self.id, permits=self.dispatcher.give_back(data["recall"]))
+        elif kind == messages.ACK:
+            self._unacknowledged.pop(data["seq"], None)
+        elif kind == messages.HALT:
+            self._halt()
+            self._wake()
+        elif kind == messages.STOP:
+            self.close()
+
+    # --- requests ------------------------------------------------------------------------------------------------
+
+    def _prewarm(self, connections: int) -> None:
+        opened = self.session.transport.prewarm(connections)
+        self.agent.send(
+            messages.READY,
+            run=self.id,
+            clock=clock_identity(),
+            prewarmed=opened,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+        )
+
+    def _prepare_loop(self) -> None:
+        """Encode the next requests before they are due, a few at a time."""
+        while True:
+            stop = perf_counter() + 0.0005
+            if len(self._prepared) < PREPARED // 2:
+                for ticket in self.dispatcher.upcoming(PREPARED):
+                    if ticket.index not in self._prepared:
+                        self._prepared[ticket.index] = self.session.protocol.request(ticket.sample, ticket.model)
+                    if perf_counter() > stop:
+                        gevent.sleep(0.001)
+                        stop = perf_counter() + 0.0005
+            gevent.sleep(0.02)
+
+    def _perform(self, ticket: Ticket, due: float, user: Any) -> None:
+        request = self._prepared.pop(ticket.index, None)
+        record = self.session.perform(
+            ticket.sample, index=ticket.index, model=ticket.model, request=request, due_time=due, user=user
+        )
+        if ticket.following:
+            self._next_turn(ticket, record)
+        self._outbox.append(record)
+
+    def _next_turn(self, ticket: Ticket, record: RequestRecord) -> None:
+        following = list(ticket.following)
+        if self._halted or not record.success:
+            # A conversation whose answer failed has no history to go on with.
+            self._unsent.extend(t.index for t in following)
+            return
+        turn = following.pop(0)
+        sample = next_request(ticket.sample, record.text, turn.sample, None, self._conversations)
+        following_ticket = Ticket(turn.index, turn.due_s, sample, turn.model, turn.think_s, following)
+        self.dispatcher.add_turn(following_ticket, perf_counter() + turn.think_s)
+
+    # --- reports -------------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        self._woken.set()
+
+    def _report_loop(self) -> None:
+        stepped = perf_counter()
+        while not self.closed:
+            self._woken.wait(REPORT_S)
+            self._woken.clear()
+            self._report()
+            if self._collector is not None and perf_counter() - stepped > 1.0:
+                stepped = perf_counter()
+                self._collector.step()
+
+    def _report(self) -> None:
+        dispatcher, counters = self.dispatcher, self.session.transport.counters
+        records, self._outbox = self._outbox, []
+        sent, dispatcher.sent = dispatcher.sent, array("q")
+        late, dispatcher.send_lag_s = dispatcher.send_lag_s, array("d")
+        unsent, self._unsent = self._unsent, []
+        ttft, self.session.ttft_s = self.session.ttft_s, array("d")
+        report = {
+            "run": self.id,
+            "seq": self._seq,
+            "records": RecordColumns.from_records(records).to_message() if records else None,
+            "sent": sent.tobytes(),
+            "unsent": unsent,
+            "halted": self._halted,
+            "in_flight": dispatcher.in_flight,
+            "waiting": dispatcher.waiting,
+            "stock": dispatcher.stock,
+            "permits": dispatcher.permits,
+            "free": dispatcher.free_permits,
+            "offered": dispatcher.offered,
+            "overflow": dispatcher.overflow,
+            "resent": counters.resent,
+            "token_events": counters.token_events,
+            "ttft_s": ttft.tobytes(),
+            "send_lag_s": late.tobytes(),
+            "loop_lag_s": self._lag.take().tobytes() if self._lag is not None else b"",
+            "cpu_s": time.process_time(),
+            "clock_s": perf_counter(),
+        }
+        if records or len(sent) or unsent:
+            self._unacknowledged[self._seq] = report
+        self._seq += 1
+        self.agent.send(messages.REPORT, **report)
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def _halt(self) -> None:
+        self._halted = True
+        self._unsent.extend(self.dispatcher.halt())
+
+    def close(self) -> None:
+        """Break off what is in flight, report it, let the users go."""
+        if self.closed:
+            return
+        self._halt()
+        self.dispatcher.close()
+        self._preparer.kill(block=False)
+        if self._lag is not None:
+            self._lag.close()
+        if self._collector is not None:
+            self._collector.close()
+        for report in list(self._unacknowledged.values()):
+            self.agent.send(messages.REPORT, **report)
+        self._report()
+        self.closed = True
+        self._reporter.kill(block=False)
+        self.session.close()

@@ -1,0 +1,70 @@
+"""From raw times to latencies, one value a request (or a gap): arrays in, arrays out. Everything here is in seconds.
+
+TTFT = first token event − start. E2EL = last token event − start (pooling: end − start). ITL = gaps between consecutive token
+events. TPOT = (E2EL − TTFT) / (output tokens − 1), only for more than one token. Failed requests are in none of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench_locust.records import RecordColumns
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """Of all requests; NaN where there is none. ``ok``: bool, shape (n,); ``itl_s``: float64, shape (n_gaps,), of the
+    successful ones in the order of the rows, ``itl_row`` the row of each gap."""
+
+    ok: NDArray[np.bool_]
+    ttft_s: Floats
+    e2el_s: Floats
+    tpot_s: Floats
+    itl_s: Floats
+    itl_row: Ints
+
+
+def latencies(columns: RecordColumns, output_lens: Ints, kind: str = "generation") -> Latencies:
+    """``output_lens``: tokens of each answer (int64, shape (n,))."""
+    n = len(columns)
+    start, offsets, times = columns.floats["start_time"], columns.token_offsets, columns.token_times
+    events = np.diff(offsets)
+    ok = columns.success
+    nan = np.full(n, np.nan)
+    if kind == "pooling":
+        e2el = np.where(ok, columns.floats["end_time"] - start, np.nan)
+        return Latencies(ok, nan, e2el, nan.copy(), np.empty(0), np.empty(0, np.int64))
+    has = ok & (events > 0)
+    ttft, e2el, tpot = nan, nan.copy(), nan.copy()
+    ttft[has] = times[offsets[:-1][has]] - start[has]
+    e2el[has] = times[offsets[1:][has] - 1] - start[has]
+    long = has & (output_lens > 1)
+    tpot[long] = (e2el[long] - ttft[long]) / (output_lens[long] - 1)
+    itl, row = gaps(columns, ok)
+    return Latencies(ok, ttft, e2el, tpot, itl, row)
+
+
+def gaps(columns: RecordColumns, rows: NDArray[np.bool_]) -> tuple[Floats, Ints]:
+    """Gaps between consecutive token events of the chosen rows (seconds), and the row of each."""
+    times, offsets = columns.token_times, columns.token_offsets
+    if len(times) < 2:
+        return np.empty(0), np.empty(0, np.int64)
+    events = np.diff(offsets)
+    row = np.repeat(np.arange(len(events)), events)
+    inside = (row[1:] == row[:-1]) & rows[row[1:]]
+    return (times[1:] - times[:-1])[inside], row[1:][inside]
+
+
+def output_lengths(columns: RecordColumns, counted: Ints | None = None) -> Ints:
+    """Tokens of each answer: the server's count, else ``counted`` (the tokenizer's, -1 for none), else 1. 0 for failed ones."""
+    lens = columns.ints["output_len"].copy()
+    if counted is not None:
+        lens = np.where(lens <= 0, counted, lens)
+    lens = np.where(lens < 0, 1, lens)
+    return np.where(columns.success, lens, 0)

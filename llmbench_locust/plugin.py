@@ -1,0 +1,284 @@
+"""Where Locust and the benchmark meet: flags, messages, events, the beginning and the end of a run.
+
+`install()` is called once when a locustfile imports the package. Everything that it adds hangs on Locust's own events.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from typing import Any
+
+import locust
+from locust.event import EventHook
+from locust.runners import LocalRunner, MasterRunner, WorkerRunner
+
+from llmbench_locust.dispatch import messages
+from llmbench_locust.dispatch.agent import Agent
+from llmbench_locust.errors import BenchError, ConfigError
+from llmbench_locust.metrics.live import LiveStats
+from llmbench_locust.options.config import RunConfig, build_config
+from llmbench_locust.options.dotted import expand_dotted
+from llmbench_locust.options.flags import add_flags
+from llmbench_locust.run.benchmark import Benchmark
+from llmbench_locust.run.closed import ClosedLoop
+from llmbench_locust.run.report import Report, make_report
+from llmbench_locust.simulator.launch import SimProcess, launch
+
+logger = logging.getLogger(__name__)
+
+_TO_WORKER = (
+    messages.PLAN,
+    messages.PING,
+    messages.TICKETS,
+    messages.GO,
+    messages.LEASE,
+    messages.PERMITS,
+    messages.ACK,
+    messages.HALT,
+    messages.STOP,
+)
+_TO_MASTER = (messages.READY, messages.PONG, messages.REPORT, messages.RETURNED)
+_installed = False
+
+
+def install() -> None:
+    """Add our flags, hooks and listeners to Locust. Safe to call more than once."""
+    global _installed
+    if _installed:
+        return
+    _installed = True
+    sys.argv[1:] = expand_dotted(sys.argv[1:])
+    for name in ("llm_first_token", "llm_tokens", "llm_request"):
+        setattr(locust.events, name, EventHook())
+    locust.events.init_command_line_parser.add_listener(lambda parser, **_: add_flags(parser))
+    locust.events.init.add_listener(_on_init)
+
+
+def plugin_of(environment: Any) -> Plugin:
+    """The plugin of this Locust environment."""
+    plugin: Plugin = environment.llmbench
+    return plugin
+
+
+def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> None:
+    environment.llmbench = Plugin(environment, runner, web_ui)
+    environment.llmbench.begin()
+
+
+class Plugin:
+    """One process's part. On the master (or alone): config, benchmark, report. On a worker (or alone): the agent."""
+
+    def __init__(self, environment: Any, runner: Any, web_ui: Any) -> None:
+        self.environment = environment
+        self.runner = runner
+        self.web_ui = web_ui
+        self.is_worker = isinstance(runner, WorkerRunner)
+        self.local = isinstance(runner, LocalRunner)
+        self.config: RunConfig | None = None
+        self.benchmark: Benchmark | None = None
+        self.report: Report | None = None
+        self.sim: SimProcess | None = None
+        self.live = LiveStats({}, (50.0, 90.0, 99.0))
+        self.agent = Agent(
+            environment, runner.send_message, getattr(runner, "client_id", "local") if self.is_worker else "local"
+        )
+        self.closed_loop = ClosedLoop(self)
+
+    @property
+    def options(self) -> Any:
+        return self.environment.parsed_options
+
+    @property
+    def headless(self) -> bool:
+        return bool(self.options.headless)
+
+    @property
+    def open_loop(self) -> bool:
+        """Whether the locustfile has an `ArrivalShape`."""
+        from llmbench_locust.shape import ArrivalShape
+
+        return isinstance(self.environment.shape_class, ArrivalShape)
+
+    # --- start-up ------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Register messages and listeners; on the master, check the flags before anything else happens."""
+        events = self.environment.events
+        if self.local or self.is_worker:
+            for kind in _TO_WORKER:
+                self.runner.register_message(kind, self._for_agent)
+        if self.local or not self.is_worker:
+            for kind in _TO_MASTER:
+                self.runner.register_message(kind, self._for_coordinator)
+        self.closed_loop.register()
+        events.test_stopping.add_listener(self._on_test_stopping)
+        events.test_stop.add_listener(self._on_test_stop)
+        events.quitting.add_listener(self._on_quitting)
+        _hush(self.options)
+        if self.is_worker:
+            return
+        if self.open_loop:
+            # Locust would end the run at --run-time by itself; with a plan, it bounds the time of sending.
+            self._run_time_s = self.options.run_time
+            self.options.run_time = None
+        if self.headless or self.options.autostart:
+            self._or_exit(self.configure)
+        if self.web_ui is not None:
+            from llmbench_locust.web.plugin import install_web
+
+            install_web(self.environment, self.live, lambda: self.report, self.check_form)
+
+    def configure(self) -> RunConfig:
+        """The flags, or the web form's values, checked. Starts the simulator when it is asked for. Raises ConfigError."""
+        options = self.options
+        if self.open_loop and options.run_time is None:
+            options.run_time = getattr(self, "_run_time_s", None)
+        try:
+            config = build_config(options)
+        finally:
+            if self.open_loop:
+                options.run_time = None
+        if config.sim and self.sim is None:
+            self.sim = launch(shlex.split(config.sim_args))
+        if config.sim and self.sim is not None:
+            config = config.with_server(self.sim.url)
+        self.config = config
+        return config
+
+    def check_form(self, form: dict[str, Any]) -> str | None:
+        """The line that tells what is wrong with a start form, None when it is right."""
+        import copy
+
+        options = copy.copy(self.options)
+        for name, value in form.items():
+            setattr(options, name, value)
+        try:
+            build_config(options)
+        except ConfigError as e:
+            return str(e)
+        return None
+
+    def _or_exit(self, step: Any) -> None:
+        try:
+            step()
+        except BenchError as e:
+            self._stop_sim()
+            print(f"error: {e}", file=sys.stderr, flush=True)
+            sys.exit(e.exit_code)
+
+    # --- messages ------------------------------------------------------------------------------------------------
+
+    def _for_agent(self, environment: Any, msg: Any, **_: Any) -> None:
+        self.agent.handle(msg.type, msg.data)
+
+    def _for_coordinator(self, environment: Any, msg: Any, **_: Any) -> None:
+        if self.benchmark is not None and self.benchmark.coordinator is not None:
+            self.benchmark.coordinator.handle(msg.type, msg.node_id, msg.data)
+
+    def _workers(self) -> list[str]:
+        if self.local:
+            return ["local"]
+        states = ("ready", "spawning", "running")
+        return [c.id for c in self.runner.clients.all if c.state in states]
+
+    # --- the run -------------------------------------------------------------------------------------------------
+
+    def tick(self) -> tuple[int, float] | None:
+        """The shape's tick: prepare at the first, then hold the users until the run is done."""
+        if self.benchmark is None:
+            try:
+                users = self._prepare()
+            except BenchError as e:
+                self._give_up(e)
+                return None
+            self._users = users
+            return users, users
+        return None if self.benchmark.done else (self._users, self._users)
+
+    def _prepare(self) -> int:
+        config = self.config if self.headless and self.config is not None else self.configure()
+        self.report = None
+        self.live.finish(None, None)
+        self.benchmark = benchmark = Benchmark(
+            self.environment,
+            config,
+            send=lambda kind, data, worker: self.runner.send_message(kind, data, worker),
+            workers=self._workers,
+            local=self.local,
+            live=self.live,
+            max_workers=max(self.options.expect_workers or 1, len(self._workers())),
+        )
+        users = benchmark.prepare()
+        self.environment.events.spawning_complete.add_listener(self._on_spawned)
+        benchmark.start()
+        return users
+
+    def _on_spawned(self, **_: Any) -> None:
+        if self.benchmark is not None and self.benchmark.coordinator is not None:
+            self.benchmark.coordinator.users_ready.set()
+
+    def _give_up(self, error: BenchError) -> None:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        self.environment.process_exit_code = error.exit_code
+        if self.benchmark is not None:
+            self.benchmark.interrupt()
+            self.benchmark.close()
+            self.benchmark = None
+        self.live.failed(str(error))
+
+    def fail(self, error: BenchError) -> None:
+        """A run that cannot begin: one line, on the console and on the web page."""
+        self._give_up(error)
+        if self.headless:
+            self.runner.quit()
+
+    def _on_test_stopping(self, **_: Any) -> None:
+        if self.benchmark is not None and not self.benchmark.done:
+            self.benchmark.interrupt()
+
+    def _on_test_stop(self, **_: Any) -> None:
+        benchmark, self.benchmark = self.benchmark, None
+        if benchmark is None or benchmark.coordinator is None:
+            return
+        self.environment.events.spawning_complete.remove_listener(self._on_spawned)
+        columns = benchmark.close()
+        self.report = make_report(benchmark, columns)
+        self.live.finish(self.report.document, self.report.audit)
+        self.report.publish()
+        if benchmark.interrupted:
+            self.environment.process_exit_code = 1
+
+    def _on_quitting(self, **_: Any) -> None:
+        self._on_test_stopping()
+        self._on_test_stop()
+        if self.local or self.is_worker:
+            self.agent.leave()
+        self._stop_sim()
+
+    def _stop_sim(self) -> None:
+        if self.sim is not None:
+            self.sim.stop()
+            self.sim = None
+
+
+class _NotTheSpawnRate(logging.Filter):
+    """Our users are spawned at once on purpose: they hold tickets, they are not the load."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "selected spawn rate is very high" not in str(record.msg)
+
+
+def _hush(options: Any) -> None:
+    """Locust's tables stay quiet in headless mode unless they are asked for."""
+    logging.getLogger("locust.runners").addFilter(_NotTheSpawnRate())
+    asked = options.print_stats or options.only_summary or getattr(options, "progress_stats", False)
+    if options.headless and not asked:
+        options.only_summary = True
+        logging.getLogger("locust.stats_logger").setLevel(logging.WARNING)
+    elif options.headless and getattr(options, "progress_stats", False):
+        options.only_summary = False
+
+
+__all__ = ["MasterRunner", "Plugin", "install", "plugin_of"]

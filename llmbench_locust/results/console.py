@@ -1,0 +1,140 @@
+"""The summary on the console: line for line in vLLM's layout, then what only we know. Only formats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmbench_locust.metrics.vllm import Distribution, Summary
+from llmbench_locust.results.document import p_word
+
+_TITLES = {
+    "ttft": ("TTFT", "Time to First Token"),
+    "tpot": ("TPOT", "Time per Output Token (excl. 1st token)"),
+    "itl": ("ITL", "Inter-token Latency"),
+    "e2el": ("E2EL", "End-to-end Latency"),
+}
+
+
+def render_console(
+    config: Any,
+    summary: Summary,
+    *,
+    has_tokenizer: bool = True,
+    spec_decode: dict[str, Any] | None = None,
+    probes: dict[str, Any] | None = None,
+    extended: dict[str, Any] | None = None,
+) -> str:
+    """The table. ``has_tokenizer``: without one, vLLM shows no token figures."""
+    generation = summary.kind == "generation"
+    lines = [f"{' Serving Benchmark Result ':=^50}"]
+    lines += _head(config, summary, generation, has_tokenizer)
+    if probes:
+        lines += [
+            _line("Probe requests completed:", probes["probe_completed"]),
+            _line("Probe requests failed:", probes["probe_failed"]),
+            _line("Median probe E2EL (ms):", probes["probe_median_e2el_ms"], ".2f"),
+            _line("P99 probe E2EL (ms):", probes["probe_p99_e2el_ms"], ".2f"),
+            _line("Max probe E2EL (ms):", probes["probe_max_e2el_ms"], ".2f"),
+        ]
+    for name, (short, title) in _TITLES.items():
+        if name in config.percentile_metrics and ((generation and has_tokenizer) or name == "e2el"):
+            lines += _metric(short, title, summary.distributions[name])
+    if spec_decode:
+        lines += _spec_decode(spec_decode)
+    if extended is not None:
+        lines += _ours(extended)
+    lines.append("=" * 50)
+    if extended is not None:
+        lines += verdict_lines(extended)
+    return "\n".join(lines)
+
+
+def _line(title: str, value: Any, form: str = "") -> str:
+    return f"{title:<40} {value:<10{form}}"
+
+
+def _head(config: Any, s: Summary, generation: bool, has_tokenizer: bool) -> list[str]:
+    lines = [_line("Successful requests:", s.completed), _line("Failed requests:", s.failed)]
+    if config.max_concurrency is not None:
+        lines.append(_line("Maximum request concurrency:", config.max_concurrency))
+    if config.request_rate != float("inf"):
+        lines.append(_line("Request rate configured (RPS):", config.request_rate, ".2f"))
+    lines.append(_line("Benchmark duration (s):", s.duration_s, ".2f"))
+    lines.append(_line("Total input tokens:", s.total_input))
+    if generation and has_tokenizer:
+        lines.append(_line("Total generated tokens:", s.total_output))
+    lines.append(_line("Request throughput (req/s):", s.request_throughput, ".2f"))
+    if not generation:
+        lines.append(_line("Input throughput (inputs/s):", s.sequence_throughput, ".2f"))
+    if s.request_goodput is not None and generation:
+        lines.append(_line("Request goodput (req/s):", s.request_goodput, ".2f"))
+    if generation:
+        if has_tokenizer:
+            lines.append(_line("Output token throughput (tok/s):", s.output_throughput, ".2f"))
+            lines.append(_line("Peak output token throughput (tok/s):", s.max_output_tokens_per_s, ".2f"))
+        lines.append(_line("Peak concurrent requests:", s.max_concurrent_requests, ".2f"))
+        if s.rtfx > 0:
+            lines.append(_line("RTFx (Inverse Real-Time Factor):", s.rtfx, ".2f"))
+    if has_tokenizer:
+        lines.append(_line("Total token throughput (tok/s):", s.total_token_throughput, ".2f"))
+    return lines
+
+
+def _metric(short: str, title: str, d: Distribution) -> list[str]:
+    lines = [f"{title:-^50}", _line(f"Mean {short} (ms):", d.mean, ".2f"), _line(f"Median {short} (ms):", d.median, ".2f")]
+    return lines + [_line(f"P{p_word(p)} {short} (ms):", value, ".2f") for p, value in d.percentiles]
+
+
+def _spec_decode(found: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{'Speculative Decoding':-^50}",
+        _line("Acceptance rate (%):", found["spec_decode_acceptance_rate"], ".2f"),
+        _line("Acceptance length:", found["spec_decode_acceptance_length"], ".2f"),
+        _line("Drafts:", found["spec_decode_num_drafts"]),
+        _line("Draft tokens:", found["spec_decode_draft_tokens"]),
+        _line("Accepted tokens:", found["spec_decode_accepted_tokens"]),
+    ]
+    rates = found["spec_decode_per_position_acceptance_rates"]
+    if rates:
+        lines.append("Per-position acceptance (%):")
+        lines += [_line(f"  Position {i}:", rate * 100, ".2f") for i, rate in enumerate(rates)]
+    return lines
+
+
+def _ours(extended: dict[str, Any]) -> list[str]:
+    """Objectives and the client's own lateness."""
+    lines: list[str] = []
+    attained = extended.get("slo_attainment") or {}
+    if attained:
+        lines.append(f"{'Objectives met (% of requests)':-^50}")
+        for name, share in attained.items():
+            lines.append(_line(f"{name}:", "n/a" if share is None else f"{share * 100:.2f}"))
+    audit = extended.get("audit") or {}
+    lag = audit.get("send_lag_ms") or {}
+    if lag.get("p99") is not None:
+        lines.append(f"{'Client audit':-^50}")
+        lines.append(_line("P99 send lag (ms):", lag["p99"], ".2f"))
+        loop = audit.get("loop_lag_ms") or {}
+        if loop.get("p99") is not None:
+            lines.append(_line("P99 event loop lag (ms):", loop["p99"], ".2f"))
+    return lines
+
+
+def verdict_lines(extended: dict[str, Any]) -> list[str]:
+    """Below the table: what went wrong, each kind once, and whether the client was the limit."""
+    lines = []
+    for kind, error in (extended.get("errors") or {}).items():
+        lines.append(f"{error['count']} requests failed with {kind}; the first: {error['first']}")
+    lengths = extended.get("output_length") or {}
+    for word in ("shorter", "longer"):
+        if lengths.get(word):
+            lines.append(f"warning: {lengths[word]} answers were {word} than asked for")
+    if extended.get("interrupted"):
+        lines.append("The run was INTERRUPTED: these are the figures of what was done by then.")
+    audit = extended.get("audit") or {}
+    if audit.get("client_limited"):
+        lines.append("!" * 50)
+        lines.append("THE CLIENT WAS THE LIMIT: " + "; ".join(audit.get("reasons", [])))
+        lines.append("Latencies above are partly the client's own. Use more workers (docs/scaling.md).")
+        lines.append("!" * 50)
+    return lines

@@ -1,0 +1,57 @@
+"""One row for each request, as CSV or parquet. Only formats; pandas is imported when it is asked for."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+from llmbench_locust.metrics.vllm import Summary
+from llmbench_locust.records import RecordColumns
+
+
+def request_frame(columns: RecordColumns, summary: Summary, origin_s: float) -> Any:
+    """A pandas DataFrame. Times in seconds from ``origin_s`` (the start of the arrivals), latencies in milliseconds."""
+    import pandas as pd
+
+    found, floats, ints, texts = summary.latencies, columns.floats, columns.ints, columns.texts
+    return pd.DataFrame(
+        {
+            "index": ints["index"],
+            "request_id": texts["request_id"],
+            "success": columns.success,
+            "error_kind": texts["error_kind"],
+            "error": texts["error"],
+            "status": ints["status"],
+            "due_s": floats["due_time"] - origin_s,
+            "start_s": floats["start_time"] - origin_s,
+            "end_s": floats["end_time"] - origin_s,
+            "client_queue_ms": floats["client_queue_time"] * 1000,
+            "connect_ms": floats["connect_s"] * 1000,
+            "ttft_ms": found.ttft_s * 1000,
+            "tpot_ms": found.tpot_s * 1000,
+            "e2el_ms": found.e2el_s * 1000,
+            "prompt_tokens": ints["prompt_len"],
+            "output_tokens": summary.output_lens,
+            "token_events": np.diff(columns.token_offsets),
+            "expected_output_tokens": ints["expected_output_len"],
+            "finish_reason": texts["finish_reason"],
+            "label": texts["label"],
+            "conversation": ints["conversation"],
+            "turn": ints["turn"],
+            "worker": texts["worker"],
+        }
+    )
+
+
+def table_csv(columns: RecordColumns, summary: Summary, origin_s: float) -> bytes:
+    text: str = request_frame(columns, summary, origin_s).to_csv(index=False)
+    return text.encode("utf-8")
+
+
+def table_parquet(columns: RecordColumns, summary: Summary, origin_s: float) -> bytes:
+    """Needs pyarrow, which ``datasets`` brings."""
+    file = io.BytesIO()
+    request_frame(columns, summary, origin_s).to_parquet(file, index=False)
+    return file.getvalue()

@@ -1,0 +1,75 @@
+"""What the client knows of itself, gathered while a run goes on: lags, CPU, overflow. `metrics.audit` judges it."""
+
+from __future__ import annotations
+
+import os
+import time
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class AuditLog:
+    """Fed by each worker's report; read once at the end (and for live figures)."""
+
+    def __init__(self) -> None:
+        self._send_lag: list[NDArray[np.float64]] = []
+        self._loop_lag: list[NDArray[np.float64]] = []
+        self._latest: dict[str, dict[str, Any]] = {}
+        self._cpu: dict[str, float] = {}
+        self._began: tuple[float, float] | None = None
+
+    def begin(self) -> None:
+        self._began = (time.process_time(), perf_counter())
+
+    def report(
+        self,
+        worker: str,
+        send_lag_s: NDArray[np.float64],
+        loop_lag_s: NDArray[np.float64],
+        figures: dict[str, Any],
+        cpu_start: tuple[float, float] | None,
+        cpu_last: tuple[float, float] | None,
+    ) -> None:
+        """``cpu_*``: (CPU seconds used, clock in seconds) of the worker at its first and its latest report."""
+        if len(send_lag_s):
+            self._send_lag.append(send_lag_s)
+        if len(loop_lag_s):
+            self._loop_lag.append(loop_lag_s)
+        self._latest[worker] = {"overflow": figures["overflow"], "resent": figures["resent"]}
+        if cpu_start is not None and cpu_last is not None and cpu_last[1] > cpu_start[1]:
+            self._cpu[worker] = (cpu_last[0] - cpu_start[0]) / (cpu_last[1] - cpu_start[1])
+
+    def end(self) -> None:
+        """Freeze the master's own CPU figure."""
+        if self._began is not None and "local" not in self._cpu:
+            wall = perf_counter() - self._began[1]
+            if wall > 0:
+                self._cpu["master"] = (time.process_time() - self._began[0]) / wall
+        self._began = None
+
+    def cpu(self) -> dict[str, float]:
+        """CPU of each client process as a fraction of one core."""
+        return dict(self._cpu)
+
+    @property
+    def send_lag_s(self) -> NDArray[np.float64]:
+        return np.concatenate(self._send_lag) if self._send_lag else np.empty(0)
+
+    @property
+    def loop_lag_s(self) -> NDArray[np.float64]:
+        return np.concatenate(self._loop_lag) if self._loop_lag else np.empty(0)
+
+    @property
+    def overflow(self) -> int:
+        return sum(f["overflow"] for f in self._latest.values())
+
+    @property
+    def resent(self) -> int:
+        return sum(f["resent"] for f in self._latest.values())
+
+    @property
+    def cores(self) -> int:
+        return len(os.sched_getaffinity(0))

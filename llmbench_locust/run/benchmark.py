@@ -1,0 +1,244 @@
+"""One benchmark from flags to result: prepare, conduct, report. Lives on the master (in local mode, in the only process)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import gevent
+import numpy as np
+from tqdm import tqdm
+
+from llmbench_locust.dispatch.coordinator import Coordinator, RunPlan, WorkerState
+from llmbench_locust.errors import SetupError
+from llmbench_locust.metrics.live import LiveStats
+from llmbench_locust.metrics.store import RecordStore
+from llmbench_locust.options.config import RunConfig
+from llmbench_locust.records import RecordColumns
+from llmbench_locust.run.audit import AuditLog
+from llmbench_locust.run.plan import expected_concurrency, make_tickets
+from llmbench_locust.run.probe import Prober
+from llmbench_locust.run.ready import wait_until_ready, warm_up
+from llmbench_locust.run.server import Server, parse_spec_decode, spec_decode_between
+from llmbench_locust.run.wiring import api_key_for, wire_config
+from llmbench_locust.users.session import Session
+from llmbench_locust.workload.sample import SampleRequest
+
+#: Users are only holders of tickets: more than this many help nobody, overflow carries the rest.
+MOST_USERS = 10_000
+
+
+class Benchmark:
+    """``send``, ``workers``, ``local``: as `Coordinator` takes them. ``say``: a line for the console."""
+
+    def __init__(
+        self,
+        environment: Any,
+        config: RunConfig,
+        *,
+        send: Callable[[str, dict[str, Any], str], None],
+        workers: Callable[[], list[str]],
+        local: bool,
+        live: LiveStats,
+        max_workers: int = 1,
+        say: Callable[[str], None] = lambda line: print(line, flush=True),
+    ) -> None:
+        self.environment = environment
+        self.config = config
+        self.live = live
+        self._send = send
+        self._workers = workers
+        self._local = local
+        self._max_workers = max_workers
+        self._say = say
+        self.tokenizer: Any = None
+        self.samples: list[SampleRequest] = []
+        self.store = RecordStore(max_exact_tokens=config.max_exact_tokens)
+        self.audit = AuditLog()
+        self.coordinator: Coordinator | None = None
+        self.interrupted = False
+        self.started_at = datetime.now()
+        self.spec_decode: dict[str, Any] | None = None
+        self._spec_before: Any = None
+        self._bar: tqdm[Any] | None = None
+        self.server: Server | None = None
+        self.prober: Prober | None = None
+
+    # --- before --------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> int:
+        """All that is to be done before the clock starts. Returns the users to spawn. Raises ConfigError, SetupError."""
+        config = self.config
+        key = api_key_for(config.backend)
+        self.server = Server(config.base_url, config.header, key, insecure=config.insecure)
+        if config.model is None:
+            self.config = config = replace(config, model=self.server.first_model())
+        self.samples = self._load()
+        if not self.samples:
+            raise SetupError("the workload is empty: nothing to send")
+        self._greet()
+        tickets = make_tickets(config, self.samples)
+        self.live.reset(self._run_info())
+        plan = RunPlan(
+            tickets=tickets,
+            wire=wire_config(config, key).to_message(),
+            cap=config.max_concurrency,
+            prewarm=expected_concurrency(config, len(self.samples)),
+            run_time_s=config.run_time_s,
+            stop_timeout_s=config.stop_timeout_s or None,
+            max_workers=self._max_workers,
+            chat=config.backend_info.chat,
+        )
+        self._rehearse()
+        self.coordinator = Coordinator(
+            plan,
+            send=self._send,
+            workers=self._workers,
+            local=self._local,
+            on_columns=self._on_columns,
+            on_figures=self._on_figures,
+        )
+        self.coordinator.prepare()
+        if not config.disable_tqdm:
+            self._bar = tqdm(total=len(self.samples), desc="Requests", file=sys.stderr, smoothing=0.1)
+        users = min(len(self.samples), config.max_concurrency or MOST_USERS, MOST_USERS)
+        return max(users, len(self.coordinator.workers))
+
+    def _load(self) -> list[SampleRequest]:
+        """In a thread of its own: the web page stays alive."""
+        from llmbench_locust.run.loading import load_workload
+
+        bar = None if self.config.disable_tqdm else tqdm(desc="Preparing prompts", file=sys.stderr, leave=False)
+        result = gevent.get_hub().threadpool.apply(load_workload, (self.config, self.server, bar))
+        if bar is not None:
+            bar.close()
+        samples: list[SampleRequest]
+        self.tokenizer, samples = result
+        return samples
+
+    def _rehearse(self) -> None:
+        """Ready check, warm-ups, profiler, the server's counters: with a session that is closed before the clock starts."""
+        config = self.config
+        session = Session(self.environment, wire_config(config, api_key_for(config.backend)))
+        try:
+            if config.ready_check_timeout_sec > 0:
+                self._say("Starting initial single prompt test run...")
+            wait_until_ready(session, self.samples[0], config.ready_check_timeout_sec, bar=not config.disable_tqdm)
+            if config.num_warmups:
+                self._say(f"Warming up with {config.num_warmups} requests...")
+                warm_up(session, self.samples[0], config.num_warmups, config.max_concurrency, bar=not config.disable_tqdm)
+        finally:
+            session.close()
+        assert self.server is not None
+        self._spec_before = parse_spec_decode(self.server.metrics_text()) if config.backend_info.kind == "generation" else None
+        if config.vllm_profile:
+            self._say("Starting profiler...")
+            if error := self.server.profile("start"):
+                raise SetupError(f"--vllm-profile: the server did not start its profiler ({error})")
+        self._say("Starting main benchmark run...")
+
+    def _greet(self) -> None:
+        config = self.config
+        if config.ramp_up_strategy is not None:
+            self._say(f"Traffic ramp-up strategy: {config.ramp_up_strategy}.")
+            self._say(f"Will increase RPS from {config.ramp_up_start_rps} to {config.ramp_up_end_rps} RPS over the benchmark.")
+        else:
+            self._say(f"Traffic request rate: {config.request_rate}")
+        kind = "Poisson process" if config.burstiness == 1.0 else "Gamma distribution"
+        self._say(f"Burstiness factor: {config.burstiness} ({kind})")
+        self._say(f"Maximum request concurrency: {config.max_concurrency}")
+
+    def _run_info(self) -> dict[str, Any]:
+        config = self.config
+        return {
+            "model": config.served_model_name or config.model,
+            "backend": config.backend,
+            "base_url": config.base_url,
+            "dataset": config.dataset_name,
+            "num_prompts": len(self.samples),
+            "request_rate": config.request_rate,
+            "max_concurrency": config.max_concurrency,
+            "goodput_ms": dict(config.goodput),
+            "started": self.started_at.isoformat(timespec="seconds"),
+        }
+
+    # --- during --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """The users are on their way: go as soon as they are there."""
+        assert self.coordinator is not None
+        self.audit.begin()
+        if self.config.probe_request_rate > 0:
+            session = Session(self.environment, wire_config(self.config, api_key_for(self.config.backend)))
+            self.prober = Prober(session, self.config.probe_request_rate)
+        self.coordinator.start()
+
+    @property
+    def done(self) -> bool:
+        return self.coordinator is not None and self.coordinator.done.is_set()
+
+    def _on_columns(self, columns: RecordColumns) -> None:
+        self.store.add(columns)
+        self.live.add(columns)
+        if self._bar is not None:
+            self._bar.update(len(columns))
+
+    def _on_figures(self, worker: WorkerState) -> None:
+        assert self.coordinator is not None
+        figures = worker.figures
+        send_lag = np.frombuffer(figures["send_lag_s"], np.float64)
+        loop_lag = np.frombuffer(figures["loop_lag_s"], np.float64)
+        self.audit.report(worker.id, send_lag, loop_lag, figures, worker.cpu_start, worker.cpu_last)
+        states = [w.figures for w in self.coordinator.workers.values() if w.figures and not w.lost]
+        ledger = self.coordinator.ledger
+        self.live.counters(
+            {
+                "offered": sum(s["offered"] for s in states),
+                "sent": ledger.sent_count,
+                "completed": ledger.done_count,
+                "in_flight": sum(s["in_flight"] for s in states),
+                "waiting": sum(s["waiting"] for s in states),
+                "token_events": sum(s["token_events"] for s in states),
+                "ttft_ms": (np.frombuffer(figures["ttft_s"], np.float64) * 1000).tolist(),
+                "send_lag_ms": (send_lag * 1000).tolist(),
+                "loop_lag_ms": (loop_lag * 1000).tolist(),
+                "cpu": self.audit.cpu(),
+            }
+        )
+
+    # --- after ---------------------------------------------------------------------------------------------------
+
+    def interrupt(self) -> None:
+        """Stopped before its end: gather what there is."""
+        if self.coordinator is not None and not self.coordinator.done.is_set():
+            self.interrupted = True
+            self.coordinator.interrupt()
+
+    def close(self) -> RecordColumns:
+        """The run is over: stop the profiler, read the server's counters; returns all outcomes, in the order of the plan."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        self.audit.end()
+        if self.prober is not None:
+            self.prober.stop()
+        if self.server is not None:
+            if self.config.vllm_profile:
+                self._say("Stopping profiler...")
+                if error := self.server.profile("stop"):
+                    self._say(f"--vllm-profile: the server did not stop its profiler ({error})")
+            if self._spec_before is not None:
+                self.spec_decode = spec_decode_between(self._spec_before, parse_spec_decode(self.server.metrics_text()))
+        return self.store.columns()
+
+    def probe_figures(self) -> dict[str, Any] | None:
+        """vLLM's keys for the probe requests, None when there were none."""
+        return self.prober.figures() if self.prober is not None else None
+
+    @property
+    def start_s(self) -> float:
+        """Start of the arrivals, seconds of perf_counter; NaN before."""
+        return self.coordinator.start_s if self.coordinator is not None else float("nan")

@@ -1,0 +1,85 @@
+"""From samples to tickets: who is due when, with which model, which turns belong together. Pure."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench_locust.arrivals import Ramp, arrival_offsets, trace_offsets
+from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.workload.multi_turn import think_times
+from llmbench_locust.workload.sample import SampleRequest
+
+
+def ramp_of(config: Any) -> Ramp | None:
+    if config.ramp_up_strategy is None:
+        return None
+    return Ramp(config.ramp_up_strategy, config.ramp_up_start_rps, config.ramp_up_end_rps)
+
+
+def offsets_for(config: Any, samples: Sequence[SampleRequest]) -> NDArray[np.float64]:
+    """Offsets in seconds (float64, shape (len(samples),)): the trace's own when every sample has one, else the process's."""
+    own = [s.due_s for s in samples if s.due_s is not None]
+    if samples and len(own) == len(samples):
+        return trace_offsets(np.array(own, np.float64), config.trace_speedup)
+    return arrival_offsets(
+        len(samples),
+        request_rate=config.request_rate,
+        burstiness=config.burstiness,
+        seed=config.seed,
+        ramp=ramp_of(config),
+    )
+
+
+def make_tickets(config: Any, samples: Sequence[SampleRequest]) -> list[Ticket]:
+    """The tickets of a run in the order of their due times.
+
+    ``index`` is the sample's place in the workload. The later turns of a conversation stand inside its first ticket: due when
+    the answer before them has come and the think time has passed.
+    """
+    heads = [(i, s) for i, s in enumerate(samples) if not s.turn]
+    due = offsets_for(config, [s for _, s in heads])
+    models = lora_models(config, len(samples))
+    thinks = think_times(config, len(samples))
+    later: dict[int, list[Ticket]] = {}
+    for i, sample in enumerate(samples):
+        if sample.turn and sample.conversation is not None:
+            later.setdefault(sample.conversation, []).append(Ticket(i, float("nan"), sample, models[i], float(thinks[i])))
+    tickets = [
+        Ticket(i, float(due[k]), sample, models[i], 0.0, _following(later, sample)) for k, (i, sample) in enumerate(heads)
+    ]
+    tickets.sort(key=lambda t: t.due_s)  # stable: the workload's order among equals
+    return tickets
+
+
+def _following(later: dict[int, list[Ticket]], sample: SampleRequest) -> list[Ticket]:
+    if sample.conversation is None:
+        return []
+    return sorted(later.get(sample.conversation, []), key=lambda t: t.sample.turn or 0)
+
+
+def lora_models(config: Any, n: int) -> list[str]:
+    """The model of each request: "" without ``--lora-modules``, else one of them at random (by seed) or in turn."""
+    modules = config.lora_modules
+    if not modules:
+        return [""] * n
+    if config.lora_assignment == "round-robin":
+        return [modules[i % len(modules)] for i in range(n)]
+    rng = random.Random(config.seed)
+    return [rng.choice(modules) for _ in range(n)]
+
+
+def expected_concurrency(config: Any, total: int, *, at_most: int = 2048) -> int:
+    """How many connections to open before the clock starts: the cap, or what the schedule may need in its first seconds."""
+    most = min(total, at_most)
+    if config.max_concurrency is not None:
+        return int(min(most, config.max_concurrency))
+    ramp = ramp_of(config)
+    rate = max(ramp.start_rps, ramp.end_rps) if ramp is not None else config.request_rate
+    if rate == float("inf"):
+        return most
+    return min(most, int(rate * 8) + 8)

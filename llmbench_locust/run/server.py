@@ -1,0 +1,139 @@
+"""Control requests to the server around the run: what it serves, its profiler, its metrics, its tokenizer. Not timed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+from llmbench_locust.errors import SetupError
+
+TIMEOUT_S = 30.0
+
+
+class Server:
+    """``base_url``: scheme, host, port. ``headers``: the user's; ``api_key`` goes as a bearer token. Neither is printed."""
+
+    def __init__(self, base_url: str, headers: dict[str, str], api_key: str = "", *, insecure: bool = False) -> None:
+        self.base_url = base_url
+        self._session = requests.Session()
+        self._session.verify = not insecure
+        if api_key:
+            self._session.headers["Authorization"] = f"Bearer {api_key}"
+        self._session.headers.update(headers)
+
+    def first_model(self) -> str:
+        """The first id that /v1/models lists. Raises SetupError."""
+        url = f"{self.base_url}/v1/models"
+        try:
+            answer = self._session.get(url, timeout=TIMEOUT_S)
+            answer.raise_for_status()
+            return str(answer.json()["data"][0]["id"])
+        except (requests.RequestException, ValueError, LookupError, TypeError) as e:
+            raise SetupError(f"--model was not given and {url} does not tell one ({_brief(e)}); give --model") from e
+
+    def profile(self, action: str) -> str:
+        """POST /start_profile or /stop_profile; returns "" or what went wrong."""
+        try:
+            answer = self._session.post(f"{self.base_url}/{action}_profile", timeout=600.0)
+        except requests.RequestException as e:
+            return _brief(e)
+        return "" if answer.ok else f"status {answer.status_code}"
+
+    def metrics_text(self) -> str | None:
+        """The server's Prometheus text, None when it has none."""
+        try:
+            answer = self._session.get(f"{self.base_url}/metrics", timeout=TIMEOUT_S)
+        except requests.RequestException:
+            return None
+        return answer.text if answer.ok else None
+
+    def tokenize(self, model: str, text: str) -> list[int] | None:
+        """The server's own token ids of a text without special tokens, None when it cannot tell."""
+        body = {"model": model, "prompt": text, "add_special_tokens": False}
+        answer = self._post("/tokenize", body)
+        ids = answer.get("tokens") if isinstance(answer, dict) else None
+        return ids if isinstance(ids, list) else None
+
+    def detokenize(self, model: str, ids: list[int]) -> str | None:
+        answer = self._post("/detokenize", {"model": model, "tokens": ids})
+        text = answer.get("prompt") if isinstance(answer, dict) else None
+        return text if isinstance(text, str) else None
+
+    def _post(self, path: str, body: dict[str, Any]) -> Any:
+        try:
+            answer = self._session.post(self.base_url + path, json=body, timeout=TIMEOUT_S)
+            return answer.json() if answer.ok else None
+        except (requests.RequestException, ValueError):
+            return None
+
+
+def _brief(error: Exception) -> str:
+    """One line without addresses in memory."""
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    return re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:200]
+
+
+@dataclass(slots=True)
+class SpecDecode:
+    """Counters of speculative decoding, summed over engines. ``per_position``: accepted tokens by place in the draft."""
+
+    drafts: float = 0.0
+    draft_tokens: float = 0.0
+    accepted: float = 0.0
+    per_position: dict[int, float] = field(default_factory=dict)
+
+
+_LINE = re.compile(r"^vllm:spec_decode_(num_\w+?)(?:_total)?(?:\{(.*)\})?\s+([0-9.eE+-]+|NaN)\s*$", re.M)
+_POSITION = re.compile(r'position="(\d+)"')
+
+
+def parse_spec_decode(text: str | None) -> SpecDecode | None:
+    """The counters in a server's Prometheus text; None when it has none of them."""
+    found = _LINE.findall(text or "")
+    if not found:
+        return None
+    result = SpecDecode()
+    for name, labels, value in found:
+        number = float(value)
+        if name == "num_drafts":
+            result.drafts += number
+        elif name == "num_draft_tokens":
+            result.draft_tokens += number
+        elif name == "num_accepted_tokens":
+            result.accepted += number
+        elif name == "num_accepted_tokens_per_pos":
+            position = _POSITION.search(labels)
+            if position:
+                at = int(position.group(1))
+                result.per_position[at] = result.per_position.get(at, 0.0) + number
+    return result
+
+
+def spec_decode_between(before: SpecDecode | None, after: SpecDecode | None) -> dict[str, Any] | None:
+    """vLLM's figures for the run between two readings, by its JSON keys; None when nothing was drafted.
+
+    acceptance rate % = accepted ÷ draft tokens · 100; acceptance length = 1 + accepted ÷ drafts.
+    """
+    if before is None or after is None:
+        return None
+    drafts = after.drafts - before.drafts
+    draft_tokens = after.draft_tokens - before.draft_tokens
+    accepted = after.accepted - before.accepted
+    if draft_tokens <= 0 or drafts <= 0:
+        return None
+    positions = sorted(after.per_position)
+    rates = [(after.per_position[p] - before.per_position.get(p, 0.0)) / drafts for p in positions]
+    return {
+        "spec_decode_acceptance_rate": accepted / draft_tokens * 100,
+        "spec_decode_acceptance_length": 1 + accepted / drafts,
+        "spec_decode_num_drafts": int(drafts),
+        "spec_decode_draft_tokens": int(draft_tokens),
+        "spec_decode_accepted_tokens": int(accepted),
+        "spec_decode_per_position_acceptance_rates": rates,
+    }

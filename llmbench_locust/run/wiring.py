@@ -1,0 +1,33 @@
+"""From `RunConfig` to what workers are told."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from llmbench_locust.users.wire import WireConfig
+
+
+def api_key_for(backend: str) -> str:
+    """The secret of the environment that the backend's servers ask for; "" when it is not set."""
+    return os.environ.get("ANTHROPIC_API_KEY" if backend == "anthropic" else "OPENAI_API_KEY", "")
+
+
+def wire_config(config: Any, api_key: str) -> WireConfig:
+    """``config``: a `RunConfig` whose model is known."""
+    return WireConfig(
+        backend=config.backend,
+        base_url=config.base_url,
+        endpoint=config.endpoint,
+        model=config.served_model_name or config.model or "",
+        sampling=dict(config.sampling),
+        ignore_eos=config.ignore_eos,
+        logprobs=config.logprobs,
+        extra_body=dict(config.extra_body),
+        headers=dict(config.header),
+        api_key=api_key,
+        request_timeout_s=config.request_timeout_s,
+        insecure=config.insecure,
+        kernel_timestamps=config.kernel_timestamps,
+        keep_text=bool(config.save_detailed or config.multi_turn),
+    )

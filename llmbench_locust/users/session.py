@@ -1,0 +1,117 @@
+"""What the users of one process share: the protocol, the transport, the events. One request in, one record out."""
+
+from __future__ import annotations
+
+from array import array
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import gevent
+
+from llmbench_locust.records import NAN, RequestRecord
+from llmbench_locust.transport.client import Transport
+from llmbench_locust.transport.exchange import Request
+from llmbench_locust.users.protocols import protocol_for
+from llmbench_locust.users.wire import WireConfig
+from llmbench_locust.workload.sample import SampleRequest
+
+
+class Session:
+    """``ttft_s``: time to first token of each answer as it begins, seconds, for live figures (its reader replaces it)."""
+
+    def __init__(self, environment: Any, wire: WireConfig, worker: str = "") -> None:
+        self.environment = environment
+        self.wire = wire
+        self.worker = worker
+        self.protocol = protocol_for(wire.backend)(wire)
+        self.transport = Transport(
+            wire.base_url,
+            insecure=wire.insecure,
+            kernel_timestamps=wire.kernel_timestamps,
+            request_timeout_s=wire.request_timeout_s,
+        )
+        self.ttft_s = array("d")
+
+    def perform(
+        self,
+        sample: SampleRequest,
+        *,
+        index: int = -1,
+        model: str = "",
+        request: Request | None = None,
+        due_time: float = NAN,
+        user: Any = None,
+        quiet: bool = False,
+    ) -> RequestRecord:
+        """Send one request and read its answer. Blocks the greenlet, never raises for a fault of the server.
+
+        ``due_time``: seconds of perf_counter. ``quiet``: fires no event (ready check, warm-up). A greenlet that is killed
+        meanwhile gives a record of the kind "interrupted".
+        """
+        began = perf_counter()
+        if request is None:
+            request = self.protocol.request(sample, model)
+        sink = self.protocol.sink(sample)
+        events = self.environment.events
+        on_first = None if quiet else partial(self._first_token, sample, began, user)
+        on_tokens = None
+        if not quiet and _listened(events, "llm_tokens"):
+            on_tokens = partial(self._tokens, sample, user)
+        try:
+            exchange = self.transport.exchange(request, sink, on_first_token=on_first, on_tokens=on_tokens)
+            record = self.protocol.record(index, sample, exchange, sink)
+        except gevent.GreenletExit:
+            record = self._interrupted(sample, index, began)
+        record.worker = self.worker
+        record.due_time = due_time
+        if due_time == due_time:
+            record.client_queue_time = max(0.0, record.start_time - due_time)
+        if not quiet:
+            self._fire(record, user)
+        return record
+
+    def close(self) -> None:
+        self.transport.close()
+
+    def _interrupted(self, sample: SampleRequest, index: int, began: float) -> RequestRecord:
+        record = RequestRecord(index, sample.request_id, prompt_len=sample.prompt_len)
+        record.expected_output_len = -1 if sample.expected_output_len is None else sample.expected_output_len
+        record.start_time, record.end_time = began, perf_counter()
+        record.error, record.error_kind = "interrupted before its end", "interrupted"
+        return record
+
+    def _first_token(self, sample: SampleRequest, began: float, user: Any, time_s: float) -> None:
+        self.ttft_s.append(time_s - began)
+        if _listened(self.environment.events, "llm_first_token"):
+            self.environment.events.llm_first_token.fire(request_id=sample.request_id, time_s=time_s, user=user)
+
+    def _tokens(self, sample: SampleRequest, user: Any, times_s: Any) -> None:
+        self.environment.events.llm_tokens.fire(request_id=sample.request_id, times_s=times_s, user=user)
+
+    def _fire(self, record: RequestRecord, user: Any) -> None:
+        events = self.environment.events
+        if _listened(events, "llm_request"):
+            events.llm_request.fire(record=record, user=user)
+        last = float(record.token_times[-1]) if record.success and len(record.token_times) else record.end_time
+        elapsed_s = last - record.start_time
+        events.request.fire(
+            request_type="POST",
+            name=self.wire.backend,
+            response_time=elapsed_s * 1000 if elapsed_s == elapsed_s else 0.0,
+            response_length=max(record.output_len, 0),
+            exception=None if record.success else RequestFailed(record.error_kind, record.error),
+            context=user.context() if user is not None else {},
+        )
+
+
+class RequestFailed(Exception):
+    """What Locust's statistics are given for a failed request. Two of the same kind and message count as one error."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}" if message else kind)
+
+
+def _listened(events: Any, name: str) -> bool:
+    hook = getattr(events, name, None)
+    return hook is not None and bool(hook._handlers)

@@ -1,0 +1,43 @@
+"""``prefix_repetition``: a few prefixes, each followed by many suffixes; all random tokens. For prefix caches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.workload.exact import exact_prompt
+from llmbench_locust.workload.sample import SampleRequest
+
+
+def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
+    """``--num-prompts`` ÷ ``--prefix-repetition-num-prefixes`` prompts for each prefix, shuffled. Raises ConfigError."""
+    prefixes = config.prefix_repetition_num_prefixes
+    each = config.num_prompts // prefixes
+    if each == 0:
+        raise ConfigError(f"--num-prompts: {config.num_prompts} is less than --prefix-repetition-num-prefixes {prefixes}")
+    rng = np.random.RandomState(config.seed)
+
+    def draw(k: int) -> list[int]:
+        ids: list[int] = rng.randint(0, tokenizer.vocab_size, size=k).tolist()
+        return ids
+
+    def exact(length: int) -> list[int]:
+        return exact_prompt(tokenizer, draw(length), length, draw)[1]
+
+    requests = []
+    for _ in range(prefixes):
+        prefix = exact(config.prefix_repetition_prefix_len)
+        for _ in range(each):
+            ids = prefix + exact(config.prefix_repetition_suffix_len)
+            requests.append(SampleRequest(tokenizer.decode(ids), len(ids), config.prefix_repetition_output_len))
+            if progress is not None:
+                progress(len(requests), each * prefixes)
+    if not config.disable_shuffle:
+        random.Random(config.seed).shuffle(requests)
+    for i, request in enumerate(requests):
+        request.request_id = f"{config.request_id_prefix}{i}"
+    return requests

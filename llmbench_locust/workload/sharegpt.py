@@ -1,0 +1,78 @@
+"""``sharegpt``: the first question of each conversation; its first answer's length is the output length."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.workload.choose import fits, oversample
+from llmbench_locust.workload.files import read_json
+from llmbench_locust.workload.media import image_part, video_part
+from llmbench_locust.workload.sample import SampleRequest
+
+BATCH = 512
+
+
+def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
+    """Conversations of two turns or more, shuffled, pruned by length as vLLM does. Raises ConfigError."""
+    if config.multi_turn:
+        from llmbench_locust.workload import multi_turn
+
+        return multi_turn.load(config, tokenizer, progress)
+    entries = _entries(config)
+    random.Random(config.seed).shuffle(entries) if not config.disable_shuffle else None
+    given = config.sharegpt_output_len
+    samples: list[SampleRequest] = []
+    for entry, question, prompt_len, answer_len in _counted(entries, tokenizer):
+        if len(samples) >= config.num_prompts:
+            break
+        output_len = answer_len if given is None else given
+        if not fits(prompt_len, output_len, any_output=given is not None):
+            continue
+        media = _media(entry)
+        request_id = f"{config.request_id_prefix}{len(samples)}"
+        sample = SampleRequest(question, prompt_len, output_len, request_id, multi_modal=media)
+        samples.append(sample)
+        if progress is not None:
+            progress(len(samples), config.num_prompts)
+    if not samples:
+        raise ConfigError(f"--dataset-path: {config.dataset_path!r} holds no conversation of a usable length")
+    return oversample(samples, config)
+
+
+def _entries(config: Any) -> list[dict[str, Any]]:
+    data = read_json(config.dataset_path)
+    if not isinstance(data, list):
+        raise ConfigError(f"--dataset-path: {config.dataset_path!r} holds no list of conversations, as ShareGPT has it")
+    entries = [e for e in data if isinstance(e, dict) and len(e.get("conversations") or ()) >= 2]
+    if not entries:
+        raise ConfigError(f"--dataset-path: {config.dataset_path!r} holds no conversation of two turns")
+    for entry in entries:
+        for turn in entry["conversations"][:2]:
+            if not isinstance(turn, dict) or not isinstance(turn.get("value"), str):
+                raise ConfigError(
+                    f"--dataset-path: {config.dataset_path!r}: conversation {entry.get('id')!r} has a turn without 'value'"
+                )
+    return entries
+
+
+def _counted(entries: list[dict[str, Any]], tokenizer: Any) -> Iterator[tuple[dict[str, Any], str, int, int]]:
+    """(entry, question, its tokens, the answer's tokens), encoded many at a time."""
+    for begin in range(0, len(entries), BATCH):
+        part = entries[begin : begin + BATCH]
+        questions = [e["conversations"][0]["value"] for e in part]
+        answers = [e["conversations"][1]["value"] for e in part]
+        question_ids = tokenizer.encode_batch(questions, add_special_tokens=True)
+        answer_ids = tokenizer.encode_batch(answers, add_special_tokens=True)
+        for entry, question, q, a in zip(part, questions, question_ids, answer_ids, strict=True):
+            yield entry, question, len(q), len(a)
+
+
+def _media(entry: dict[str, Any]) -> dict[str, Any] | None:
+    if entry.get("image"):
+        return image_part(entry["image"])
+    if entry.get("video"):
+        return video_part(entry["video"])
+    return None

@@ -1,0 +1,234 @@
+"""The tokenizer that counts and makes prompts: one small face for the ways to have one.
+
+A local ``tokenizer.json`` is loaded by the tokenizers library alone (0.04 s; transformers takes 3 s), with transformers' own
+meaning of special tokens and chat template. Everything else goes through transformers. Without ``--tokenizer``, and with a
+model that names no tokenizer here (``--sim``), the one that ships with the package is used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from llmbench_locust.errors import ConfigError
+
+DEFAULT_TOKENIZER = Path(__file__).parent.parent / "data" / "tokenizer"
+
+_NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+class Tokenizer:
+    """A fast tokenizer with transformers' meaning. ``name``: what reports call it."""
+
+    def __init__(self, backend: Any, config: dict[str, Any], chat_template: str | None, name: str) -> None:
+        self._backend = backend
+        self._config = config
+        self.chat_template = chat_template
+        self.name = name
+        self.vocab_size: int = backend.get_vocab_size(with_added_tokens=False)
+        self._clean_up = bool(config.get("clean_up_tokenization_spaces", False))
+        backend.no_padding()
+        backend.no_truncation()
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        """Ids of the named special tokens, in the order of their names, each once."""
+        tokens = [_content(self._config.get(name)) for name in _NAMED]
+        more = self._config.get("extra_special_tokens") or self._config.get("additional_special_tokens") or []
+        tokens += [_content(t) for t in (more.values() if isinstance(more, dict) else more)]
+        ids = [self._backend.token_to_id(t) for t in tokens if t]
+        return list(dict.fromkeys(i for i in ids if i is not None))
+
+    def num_special_tokens_to_add(self) -> int:
+        return int(self._backend.num_special_tokens_to_add(False))
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        ids: list[int] = self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+        return ids
+
+    def encode_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[list[int]]:
+        return [e.ids for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)]
+
+    def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
+        return self._cleaned(self._backend.decode(ids, skip_special_tokens=skip_special_tokens))
+
+    def decode_batch(self, batch: list[list[int]], skip_special_tokens: bool = False) -> list[str]:
+        return [self._cleaned(t) for t in self._backend.decode_batch(batch, skip_special_tokens=skip_special_tokens)]
+
+    def apply_chat_template(
+        self, messages: list[dict[str, Any]], *, add_generation_prompt: bool = True, tokenize: bool = False, **more: Any
+    ) -> Any:
+        """The conversation as one text (or, with ``tokenize``, its ids). Raises ConfigError without a template."""
+        if self.chat_template is None:
+            raise ConfigError(f"--tokenizer: {self.name} has no chat template; give --skip-chat-template, or another tokenizer")
+        text = render_chat_template(self.chat_template, messages, self._config, add_generation_prompt, more)
+        return self.encode(text, add_special_tokens=False) if tokenize else text
+
+    def _cleaned(self, text: str) -> str:
+        if self._clean_up:
+            for wrong, right in _CLEAN_UP:
+                text = text.replace(wrong, right)
+        return text
+
+
+# What transformers' clean_up_tokenization does.
+_CLEAN_UP = (
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+)
+
+
+class HFTokenizer:
+    """A tokenizer of transformers (slow ones, Python ones, those that come with code) behind the same face."""
+
+    def __init__(self, inner: Any, name: str) -> None:
+        self._inner = inner
+        self.name = name
+        self.vocab_size: int = inner.vocab_size
+        self.chat_template: str | None = getattr(inner, "chat_template", None)
+        self.all_special_ids: list[int] = list(inner.all_special_ids)
+
+    def num_special_tokens_to_add(self) -> int:
+        return int(self._inner.num_special_tokens_to_add())
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        return list(self._inner.encode(text, add_special_tokens=add_special_tokens))
+
+    def encode_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[list[int]]:
+        return [self.encode(text, add_special_tokens) for text in texts]
+
+    def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
+        return str(self._inner.decode(ids, skip_special_tokens=skip_special_tokens))
+
+    def decode_batch(self, batch: list[list[int]], skip_special_tokens: bool = False) -> list[str]:
+        return [self.decode(ids, skip_special_tokens) for ids in batch]
+
+    def apply_chat_template(
+        self, messages: list[dict[str, Any]], *, add_generation_prompt: bool = True, tokenize: bool = False, **more: Any
+    ) -> Any:
+        try:
+            return self._inner.apply_chat_template(
+                messages, add_generation_prompt=add_generation_prompt, tokenize=tokenize, **more
+            )
+        except ValueError as e:
+            raise ConfigError(f"--tokenizer: {self.name}: {_line(e)}; --skip-chat-template does without") from None
+
+
+def load_tokenizer(config: Any) -> Any:
+    """The tokenizer of a run, None with ``--skip-tokenizer-init``. Raises ConfigError for one that cannot be had."""
+    if config.skip_tokenizer_init:
+        return None
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    given = config.tokenizer
+    name = given or (None if config.sim else config.model)
+    if name is None:
+        return _from_directory(DEFAULT_TOKENIZER, "llmbench-locust's own")
+    mode = config.tokenizer_mode
+    path = Path(name)
+    if mode in ("auto", "hf") and (path / "tokenizer.json").is_file() and not config.trust_remote_code:
+        return _from_directory(path, str(name))
+    if mode == "mistral":
+        return _mistral(name)
+    return _from_transformers(name, config, given=bool(given))
+
+
+def _from_directory(path: Path, name: str) -> Tokenizer:
+    from tokenizers import Tokenizer as Backend
+
+    try:
+        backend = Backend.from_file(str(path / "tokenizer.json"))
+    except Exception as e:  # the library raises bare Exception
+        raise ConfigError(f"--tokenizer: {name}: tokenizer.json cannot be read ({_line(e)})") from None
+    config = _json(path / "tokenizer_config.json")
+    for key, value in _json(path / "special_tokens_map.json").items():
+        config.setdefault(key, value)
+    template = config.get("chat_template")
+    if (path / "chat_template.jinja").is_file():
+        template = (path / "chat_template.jinja").read_text(encoding="utf-8")
+    if isinstance(template, list):  # several by name
+        template = next((t["template"] for t in template if t.get("name") == "default"), None)
+    return Tokenizer(backend, config, template, name)
+
+
+def _from_transformers(name: str, config: Any, *, given: bool) -> HFTokenizer:
+    from transformers import AutoTokenizer
+
+    mode = config.tokenizer_mode
+    try:
+        inner = AutoTokenizer.from_pretrained(name, trust_remote_code=config.trust_remote_code, use_fast=mode != "slow")
+    except Exception as e:
+        flag = "--tokenizer" if given else "--model"
+        advice = "a directory or a Hub name" if given else "give --tokenizer, or --skip-tokenizer-init"
+        raise ConfigError(f"{flag}: no tokenizer can be loaded for {name!r} ({_line(e)}); {advice}") from None
+    return HFTokenizer(inner, name)
+
+
+def _mistral(name: str) -> HFTokenizer:
+    try:
+        from transformers import MistralCommonBackend as Common
+    except ImportError:
+        try:
+            from transformers.tokenization_mistral_common import MistralCommonTokenizer as Common
+        except ImportError:
+            raise ConfigError("--tokenizer-mode: mistral needs the package mistral-common") from None
+    try:
+        return HFTokenizer(Common.from_pretrained(name), name)
+    except Exception as e:
+        raise ConfigError(f"--tokenizer: no Mistral tokenizer can be loaded for {name!r} ({_line(e)})") from None
+
+
+def render_chat_template(
+    template: str, messages: list[dict[str, Any]], config: dict[str, Any], add_generation_prompt: bool, more: dict[str, Any]
+) -> str:
+    """A chat template as transformers renders it: sandboxed jinja with its few additions."""
+    from datetime import datetime
+
+    from jinja2 import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def fail(message: str) -> None:
+        raise TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+    environment.filters["tojson"] = lambda x, indent=None: json.dumps(x, ensure_ascii=False, indent=indent)
+    environment.globals["raise_exception"] = fail
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    tokens = {name: _content(config.get(name)) for name in _NAMED if config.get(name)}
+    try:
+        return environment.from_string(template).render(
+            messages=messages, add_generation_prompt=add_generation_prompt, **{**tokens, **more}
+        )
+    except TemplateError as e:
+        raise ConfigError(f"--tokenizer: its chat template fails ({_line(e)}); --skip-chat-template does without") from None
+
+
+def _content(token: Any) -> str | None:
+    """A special token's text, in either form that files have it."""
+    if isinstance(token, dict):
+        token = token.get("content")
+    return token if isinstance(token, str) else None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise ConfigError(f"--tokenizer: {path} is no JSON ({e})") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:200] if text else type(error).__name__
