@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
@@ -25,20 +25,32 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
     name = config.hf_name or config.dataset_path
     context = Context(config, tokenizer, name, local_folder(config.dataset_path))
     rows = open_rows(adapter, context) if adapter.rows is None else adapter.rows(context)
+    try:
+        samples = _samples(adapter, rows, context, progress)
+    finally:
+        if isinstance(rows, Generator):
+            rows.close()  # now, not when the collector comes by: the library stops its threads then
+    if not samples:
+        raise ConfigError(f"--dataset-path: no row of {config.dataset_path!r} is left after filtering ({adapter.name})")
+    return oversample(samples, config)
+
+
+def _samples(
+    adapter: Adapter, rows: Iterable[Any], context: Context, progress: Callable[[int, int], None] | None
+) -> list[SampleRequest]:
+    wanted, prefix = context.config.num_prompts, context.config.request_id_prefix
     samples: list[SampleRequest] = []
     for i, row in enumerate(rows):
         sample = _made(adapter, row, i, context)
         if sample is None:
             continue
-        sample.request_id = f"{config.request_id_prefix}{i if adapter.id_by_row else len(samples)}"
+        sample.request_id = f"{prefix}{i if adapter.id_by_row else len(samples)}"
         samples.append(sample)
         if progress is not None:
-            progress(len(samples), config.num_prompts)
-        if len(samples) >= config.num_prompts:
+            progress(len(samples), wanted)
+        if len(samples) >= wanted:
             break
-    if not samples:
-        raise ConfigError(f"--dataset-path: no row of {config.dataset_path!r} is left after filtering ({adapter.name})")
-    return oversample(samples, config)
+    return samples
 
 
 def choose(config: Any) -> Adapter:

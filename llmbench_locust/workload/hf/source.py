@@ -68,6 +68,9 @@ def _opened(where: dict[str, Any], subset: str | None, split: str | None, config
     import datasets
 
     datasets.disable_progress_bars()
+    if hasattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN"):
+        # Five seconds in which the library lets its threads end, for programs that exit next. This one goes on.
+        datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0.2
     if "trust_remote_code" in where and int(datasets.__version__.split(".")[0]) >= 4:
         where = {k: v for k, v in where.items() if k != "trust_remote_code"}  # gone with dataset scripts
     return datasets.load_dataset(name=subset, split=split, streaming=not config.no_stream, **where)

@@ -1,0 +1,156 @@
+"""``random-mm``: random texts with random images and videos. Draw for draw what vLLM draws for the same seed.
+
+A request has floor(n·(1−r)) to ceil(n·(1+r)) items, each of a bucket ``(height, width, frames)`` taken by its probability: one
+frame is an image (JPEG), more are a video (MP4). A modality that has reached its limit leaves the draw. Pixels are noise, which
+compresses worst. Images need the extra ``vision``, videos ``video``.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.workload.media import image_part, need, video_part
+from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.synthetic import RandomText
+
+Bucket = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPlan:
+    """What a request's items are drawn from. ``weights`` sum to 1, none is 0; ``limits``: most items by modality."""
+
+    least: int
+    most: int
+    weights: dict[Bucket, float]
+    limits: dict[str, int]
+
+
+def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
+    """``--num-prompts`` requests; ``prompt_len`` is that of the text. Raises ConfigError."""
+    if config.random_batch_size != 1:
+        raise ConfigError("--random-batch-size: random-mm has one prompt in a request; 1")
+    plan = item_plan(config)
+    for bucket in plan.weights:
+        if modality(bucket) not in config.backend_info.modalities:
+            raise ConfigError(f"--random-mm-bucket-config: --backend {config.backend} cannot carry {modality(bucket)}s")
+    rng = np.random.default_rng(config.seed)
+    texts = RandomText(config, tokenizer, rng)
+    samples = []
+    for i in range(config.num_prompts):
+        prompt, prompt_len = texts.prompt(i)
+        media = [make_item(bucket, rng) for bucket in draw_items(plan, rng)]
+        sample = SampleRequest(prompt, prompt_len, texts.output_len(i), f"{config.request_id_prefix}{i}", multi_modal=media)
+        if config.enable_multimodal_chat:
+            sample.chat_messages = [{"role": "user", "content": [{"text": prompt, "type": "text"}, *media]}]
+            sample.prompt, sample.multi_modal = sample.chat_messages, None
+        samples.append(sample)
+        if progress is not None:
+            progress(i + 1, config.num_prompts)
+    return samples
+
+
+def modality(bucket: Bucket) -> str:
+    return "image" if bucket[2] == 1 else "video"
+
+
+def item_plan(config: Any) -> ItemPlan:
+    """The checked flags. Raises ConfigError."""
+    buckets = {_bucket(key): _weight(value) for key, value in config.random_mm_bucket_config.items()}
+    limits: dict[str, int] = {}
+    for name, limit in config.random_mm_limit_mm_per_prompt.items():
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            raise ConfigError(f"--random-mm-limit-mm-per-prompt: {name} is {limit!r}; a whole number of 0 or more")
+        limits[name] = limit
+    for bucket in buckets:
+        if modality(bucket) not in limits:
+            raise ConfigError(
+                f"--random-mm-limit-mm-per-prompt: no limit for {modality(bucket)}, which --random-mm-bucket-config has"
+            )
+    weights = normalized(buckets)
+    if not weights:
+        raise ConfigError("--random-mm-bucket-config: no bucket has a probability above 0")
+    used = {modality(bucket) for bucket in weights}
+    limits = {name: limit for name, limit in limits.items() if name in used}
+    base, ratio = config.random_mm_base_items_per_request, config.random_mm_num_mm_items_range_ratio
+    least = max(0, math.floor(base * (1 - ratio)))
+    most = min(sum(limits.values()), math.ceil(base * (1 + ratio)))
+    if least > most:
+        raise ConfigError(
+            f"--random-mm-base-items-per-request: {least} items or more, and --random-mm-limit-mm-per-prompt allows {most}"
+        )
+    return ItemPlan(least, most, weights, limits)
+
+
+def normalized(weights: dict[Bucket, float]) -> dict[Bucket, float]:
+    """Those above 0, so that they sum to 1."""
+    some = {bucket: weight for bucket, weight in weights.items() if weight > 0}
+    total = sum(some.values())
+    return {bucket: weight / total for bucket, weight in some.items()}
+
+
+def draw_items(plan: ItemPlan, rng: np.random.Generator) -> Iterator[Bucket]:
+    """The buckets of one request, drawn one by one: what is made of a bucket draws from the same generator in between."""
+    wanted = int(rng.integers(plan.least, plan.most + 1))
+    taken = dict.fromkeys(plan.limits, 0)
+    weights = plan.weights
+    while sum(taken.values()) < wanted and weights:
+        buckets = list(weights)
+        bucket = buckets[int(rng.choice(len(buckets), p=list(weights.values())))]
+        kind = modality(bucket)
+        if taken[kind] < plan.limits[kind]:
+            taken[kind] += 1
+            yield bucket
+        else:
+            weights = normalized({b: w for b, w in weights.items() if modality(b) != kind})
+
+
+def _bucket(key: Any) -> Bucket:
+    try:
+        found = ast.literal_eval(key) if isinstance(key, str) else key
+    except (ValueError, SyntaxError):
+        found = None
+    if not isinstance(found, tuple | list) or len(found) != 3 or not all(type(n) is int and n > 0 for n in found):
+        raise ConfigError(f'--random-mm-bucket-config: {key!r} is no bucket; write "(height, width, frames)", each 1 or more')
+    return found[0], found[1], found[2]
+
+
+def _weight(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ConfigError(f"--random-mm-bucket-config: {value!r} is no probability; a number of 0 or more")
+    return float(value)
+
+
+def make_item(bucket: Bucket, rng: np.random.Generator) -> dict[str, Any]:
+    """The content part of one item of noise."""
+    height, width, frames = bucket
+    if modality(bucket) == "image":
+        pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        return image_part(need("PIL.Image").fromarray(pixels))
+    return video_part({"bytes": mp4(rng.integers(0, 256, (frames, height, width, 3), dtype=np.uint8))})
+
+
+def mp4(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+    """An MP4 file of frames (uint8, shape (n, height, width, 3)) at 30 per second."""
+    cv2 = need("cv2")
+    height, width = frames.shape[1:3]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "video.mp4"
+        writer = cv2.VideoWriter(str(path), fourcc=cv2.VideoWriter_fourcc(*"mp4v"), fps=30, frameSize=(width, height))
+        try:
+            if not writer.isOpened():
+                raise ConfigError("--random-mm-bucket-config: this OpenCV cannot write MP4 videos")
+            for frame in frames:
+                writer.write(frame)
+        finally:
+            writer.release()
+        return path.read_bytes()
