@@ -23,6 +23,8 @@ from llmbench_locust.records import RecordColumns
 #: Kinds of error that are counted by name, and the length of the example kept of each.
 MOST_KINDS = 50
 EXAMPLE_CHARS = 400
+#: Buckets in one snapshot.
+MOST_ROWS = 60
 
 _TOTALS = ("offered", "sent", "completed", "token_events")
 
@@ -251,15 +253,18 @@ class LiveStats:
     def snapshot(self, since: int = 0) -> dict[str, Any]:
         """All that the page shows, as plain JSON-able values; docs/web.md describes every field.
 
-        ``since``: the "version" of an earlier snapshot of the same "run"; the series then hold only what changed after it.
+        ``since``: the "version" of an earlier snapshot of the same "run"; the series then hold only what changed after it
+        (nothing at all when it is negative). They are cut at so many rows that the event loop is not held up; "more" says that there are others to fetch.
         """
         totals = self.totals()
+        rows, version = self.series.rows(since, MOST_ROWS)
         live = {name: s.figures(self.percentiles) for name, s in self.samples.items()}
         return {
             "run": self.run,
             "state": self.state,
             "message": self.message,
-            "version": self.series.version,
+            "version": version,
+            "more": version < self.series.version,
             "info": self.info,
             "objectives_ms": self.goodput_ms,
             "totals": {k: _shown(v) for k, v in totals.items()},
@@ -273,7 +278,7 @@ class LiveStats:
             "audit": self.audit_now(),
             "width_s": self.series.width_s,
             "heat_rows_ms": _HEAT_ROWS_MS,
-            "series": self.series.rows(since),
+            "series": rows,
         }
 
     def audit_now(self) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Series:
             return
         where = self._indexes(times_s)
         self._amounts[name] += np.bincount(where, amounts, self.buckets)
-        self._touch(np.unique(where))
+        self._touch(self._distinct(where))
 
     def gauge(self, name: str, at_s: float, value: float, *, highest: bool = False) -> None:
         """The latest value in its bucket, or the highest one."""
@@ -82,21 +82,27 @@ class Series:
             self._found[name] = np.full((self.buckets, len(WANTED)), np.nan)
             self._stale[name] = np.zeros(self.buckets, np.bool_)
         np.add.at(self._counts[name].reshape(-1), where * BINS + bins, 1)
-        touched = np.unique(where)
+        touched = self._distinct(where)
         self._stale[name][touched] = True
         self._touch(touched)
 
     # --- out -----------------------------------------------------------------------------------------------------
 
-    def rows(self, since: int = 0) -> dict[str, Any]:
-        """Columns of all buckets that changed after version ``since`` (all of them when it is from another life).
+    def rows(self, since: int = 0, most: int = BUCKETS) -> tuple[dict[str, Any], int]:
+        """Columns of the buckets that changed after version ``since`` (0 or one of another life: all; negative: none), at most
+        ``most`` of them, and the version to ask with the next time.
 
         ``index``, ``t`` (start of the bucket, s), a rate per second for each amount, gauges, and for each latency that was seen
         ``{name: {p50, p90, p99, heat}}``; heat is, for each bucket, a flat list of (row of the heat map, count) pairs.
         """
         if since > self.version:
             since = 0
-        where = np.flatnonzero(self._changed[: self.used] > since)
+        where = np.flatnonzero(self._changed[: self.used if since >= 0 else 0] > since)
+        version = self.version
+        if len(where) > most:
+            oldest = np.argsort(self._changed[where])[:most]
+            version = int(self._changed[where[oldest[-1]]])
+            where = np.sort(where[oldest])
         rows: dict[str, Any] = {"index": where.tolist(), "t": (where * self.width_s).tolist()}
         spans = np.clip(self.end_s - where * self.width_s, 1e-9, self.width_s)
         # A bucket that has hardly begun has no rate worth drawing.
@@ -106,7 +112,7 @@ class Series:
         for name, values in self._gauges.items():
             rows[name] = plain(values[where])
         rows["latency"] = {name: self._latency(name, where) for name in LATENCIES if name in self._counts}
-        return rows
+        return rows, version
 
     def _latency(self, name: str, where: NDArray[np.int64]) -> dict[str, Any]:
         counts, found, stale = self._counts[name], self._found[name], self._stale[name]
@@ -159,9 +165,14 @@ class Series:
         self.used = (self.used + 1) // 2
         self._touch(slice(0, half))
 
+    def _distinct(self, where: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.flatnonzero(np.bincount(where, minlength=self.buckets))
+
     def _touch(self, where: slice | NDArray[np.int64]) -> None:
-        self.version += 1
-        self._changed[where] = self.version
+        changed = self._changed[where]
+        # Each bucket gets a version of its own, so that an answer may stop after any of them.
+        self._changed[where] = self.version + 1 + np.arange(len(changed))
+        self.version += len(changed)
 
 
 def plain(values: NDArray[np.float64]) -> list[float | None]:

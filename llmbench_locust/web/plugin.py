@@ -1,10 +1,180 @@
-"""The web page's part of the plugin."""
+"""What we add to Locust's web UI: a tab on its page, the page /llm with its JSON, downloads, /metrics, the check of the form.
+
+Every route only reads, and stands behind Locust's own login where that is on. Foreign text (model names, errors) travels as
+JSON and is put on a page as text only; our own pages allow no script but ours.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gevent
+import orjson
+from flask import Blueprint, Flask, Response, make_response, request, send_file, send_from_directory
+
+from llmbench_locust.metrics.live import LiveStats
+from llmbench_locust.web.prometheus import registry_of
+from llmbench_locust.web.results import Results
+from llmbench_locust.web.start_form import install_check
+from llmbench_locust.web.table import STRUCTURE, TAB, table_rows
+
+STATIC = Path(__file__).parent / "static"
+_SCRIPT = b'<script src="./llm/static/tab.js" defer></script></body>'
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+_View = TypeVar("_View", bound=Callable[..., Any])
+#: Downloads: name of the route under /llm → (title, content type).
+DOWNLOADS: dict[str, tuple[str, str]] = {
+    "result.json": ("Result JSON", "application/json"),
+    "requests.csv": ("Requests CSV", "text/csv; charset=utf-8"),
+    "requests.parquet": ("Requests Parquet", "application/vnd.apache.parquet"),
+    "report.html": ("HTML report", "text/html; charset=utf-8"),
+}
 
 
-def install_web(environment: Any, live: Any, results: Callable[[], Any], check: Callable[[dict[str, Any]], str | None]) -> None:
-    """Add our routes to Locust's web UI."""
+def install_web(
+    environment: Any,
+    live: LiveStats,
+    results: Callable[[], Results | None],
+    check: Callable[[dict[str, Any]], str | None] | None = None,
+) -> None:
+    """Add our part to ``environment.web_ui``; call it once, before the web server starts (in Locust's `init` event).
+
+    ``results()`` gives the finished run's results, None while there are none. ``check(form)`` gives the line that refuses a
+    start form, None when it is right.
+    """
+    web_ui = environment.web_ui
+    base = (getattr(environment.parsed_options, "web_base_path", None) or "").rstrip("/")
+    _add_tab(web_ui, live)
+    web_ui.app.register_blueprint(_routes(web_ui, live, results), url_prefix=base or None)
+    if check is not None:
+        install_check(web_ui, check)
+
+
+def _add_tab(web_ui: Any, live: LiveStats) -> None:
+    arguments = web_ui.template_args
+    arguments.setdefault("extended_tabs", []).append(TAB)
+    arguments.setdefault("extended_tables", []).append({"key": TAB["key"], "structure": STRUCTURE})
+    links = arguments.setdefault("extended_csv_files", [])
+    links.append({"href": "./llm", "title": "LLM: live charts"})
+    links += [{"href": f"./llm/{name}", "title": f"LLM: {title}"} for name, (title, _) in DOWNLOADS.items()]
+
+    app: Flask = web_ui.app
+
+    @app.after_request
+    def extend(response: Response) -> Response:
+        if response.status_code != 200 or response.direct_passthrough:
+            return response
+        if request.endpoint == "locust.request_stats":
+            report = orjson.loads(response.get_data())
+            others = [s for s in report.get("extended_stats", []) if s["key"] != TAB["key"]]
+            # Locust keeps the answer for two seconds and hands out the same object: ours is renewed each time.
+            report["extended_stats"] = [*others, {"key": TAB["key"], "data": table_rows(live.snapshot(-1))}]
+            response.set_data(orjson.dumps(report))
+        elif request.endpoint == "locust.index":
+            page = response.get_data()
+            at = page.rfind(b"</body>")
+            if at >= 0:
+                response.set_data(page[:at] + _SCRIPT + page[at + len(b"</body>") :])
+        return response
+
+
+def _routes(web_ui: Any, live: LiveStats, results: Callable[[], Results | None]) -> Blueprint:
+    routes = Blueprint("llmbench", __name__)
+    registry = registry_of(live)
+    protected: Callable[[_View], _View] = web_ui.auth_required_if_enabled
+
+    @routes.get("/llm")
+    @protected
+    def page() -> Response:
+        response: Response = send_from_directory(STATIC, "llm.html", max_age=0)
+        response.headers["Content-Security-Policy"] = _POLICY
+        return response
+
+    @routes.get("/llm/static/<path:name>")
+    @protected
+    def static(name: str) -> Response:
+        return send_from_directory(STATIC, name, max_age=0)
+
+    @routes.get("/llm/plotly.min.js")
+    @protected
+    def plotly() -> Response:
+        return send_file(plotly_path(), mimetype="text/javascript", max_age=86_400)
+
+    @routes.get("/llm/stats")
+    @protected
+    def stats() -> Response:
+        snapshot = live.snapshot(request.args.get("since", 0, type=int))
+        done = results() if live.state == "finished" else None
+        snapshot["downloads"] = list(DOWNLOADS) if done is not None and done.document is not None else []
+        return Response(orjson.dumps(snapshot), content_type="application/json")
+
+    @routes.get("/metrics")
+    @protected
+    def metrics() -> Response:
+        from prometheus_client.exposition import choose_encoder
+
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return Response(encode(registry), content_type=content_type)
+
+    @routes.get("/llm/<any('result.json','requests.csv','requests.parquet','report.html'):name>")
+    @protected
+    def download(name: str) -> Response:
+        done = results()
+        if done is None or done.document is None:
+            return _text("No run has finished yet: there is nothing to download.", 404)
+        # In a thread: a large table takes seconds, and the page stays alive.
+        content = gevent.get_hub().threadpool.apply(content_of, (done, name))
+        response = Response(content, content_type=DOWNLOADS[name][1])
+        response.headers["Content-Disposition"] = f'attachment; filename="{file_name(done.document, name)}"'
+        return response
+
+    @routes.after_request
+    def secure(response: Response) -> Response:
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "same-origin"
+        if "Cache-Control" not in response.headers:
+            response.headers["Cache-Control"] = "no-store"
+        return response
+
+    return routes
+
+
+def plotly_path() -> Path:
+    """plotly.min.js of the installed package, found without importing it. Raises FileNotFoundError."""
+    spec = importlib.util.find_spec("plotly")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("the package plotly is not installed")
+    return Path(spec.origin).parent / "package_data" / "plotly.min.js"
+
+
+def content_of(done: Results, name: str) -> bytes | str:
+    """One download's content. ``name``: a key of `DOWNLOADS`."""
+    if name == "result.json":
+        return orjson.dumps(done.document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    if name == "requests.csv":
+        return done.table_csv()
+    if name == "requests.parquet":
+        return done.table_parquet()
+    return done.report_html()
+
+
+def file_name(document: dict[str, Any], name: str) -> str:
+    """A name for the download that tells the runs apart: made of the backend, the model and the date, in plain characters."""
+    stem, _, extension = name.partition(".")
+    model = str(document.get("model_id") or "").rsplit("/", 1)[-1]
+    parts = [str(document.get("backend") or "llmbench"), model, str(document.get("date") or ""), stem]
+    plain = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", p).strip("._-") for p in parts if p)
+    return f"{re.sub(r'-+', '-', plain)[:150]}.{extension}"
+
+
+def _text(message: str, status: int) -> Response:
+    response = make_response(message, status)
+    response.content_type = "text/plain; charset=utf-8"
+    return response

@@ -104,7 +104,7 @@ def test_nothing_is_lost_when_buckets_are_merged(reports: list[tuple[float, floa
         series.spread("sent", amount, at, at + length)
         series.observe("e2el", np.full(amount, at), np.full(amount, 300))
     assert series.used <= buckets
-    rows = series.rows()
+    rows, _ = series.rows()
     assert rows["index"] == list(range(series.used))
     spans = np.clip(series.end_s - np.array(rows["t"]), 1e-9, series.width_s)
     known = [(r, s) for r, s in zip(rows["sent"], spans, strict=True) if r is not None]
@@ -119,24 +119,38 @@ def test_an_amount_is_spread_over_the_time_in_which_it_came() -> None:
     series = Series()
     series.spread("sent", 20, 0.5, 2.5)
     series.spread("sent", 0, 2.5, 3.0)
-    assert series.rows()["sent"][:3] == [5.0, 10.0, 5.0]
+    assert series.rows()[0]["sent"][:3] == [5.0, 10.0, 5.0]
 
 
 def test_since_gives_what_changed_also_in_old_buckets() -> None:
     series = Series()
     series.spread("sent", 10, 0.0, 10.0)
     version = series.version
-    assert series.rows(version)["index"] == []
+    assert series.rows(version)[0]["index"] == []
     series.observe("itl", np.array([3.2, 9.0]), np.array([5, 5]))
-    assert series.rows(version)["index"] == [3, 9]
-    assert len(series.rows(10**9)["index"]) == 11, "a version of another life means everything"
+    assert series.rows(version)[0]["index"] == [3, 9]
+    assert len(series.rows(10**9)[0]["index"]) == 11, "a version of another life means everything"
+
+
+def test_rows_come_in_portions() -> None:
+    series = Series()
+    series.spread("sent", 10, 0.0, 99.5)
+    series.gauge("waiting", 7.0, 3)
+    got: list[int] = []
+    version, portions = 0, 0
+    while version < series.version:
+        rows, version = series.rows(version, most=30)
+        got += rows["index"]
+        portions += 1
+    assert sorted(got) == list(range(100))
+    assert portions == 4
 
 
 def test_a_long_run_doubles_the_width_of_its_buckets() -> None:
     series = Series(4)
     series.spread("sent", 16, 0.0, 16.0)
     assert (series.width_s, series.used) == (8.0, 3)
-    assert series.rows()["sent"][:2] == [1.0, 1.0]
+    assert series.rows()[0]["sent"][:2] == [1.0, 1.0]
 
 
 # --- the whole ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,20 @@
+"""What the web page needs of a run that is over. The page formats nothing itself: it hands out what ``results`` makes."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Results(Protocol):
+    """``document``: the result JSON as a dict, None when the run has none. The methods make their file when they are asked."""
+
+    document: dict[str, Any] | None
+
+    def report_html(self) -> str:
+        """The self-contained HTML report."""
+
+    def table_csv(self) -> bytes:
+        """One line for each request, UTF-8."""
+
+    def table_parquet(self) -> bytes:
+        """One row for each request."""

@@ -1,0 +1,92 @@
+"""The tab LLM: one of Locust's own extended tables, filled from a snapshot. Cells are plain values, which its page escapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TAB = {"title": "LLM", "key": "llm"}
+
+#: No column has the key "name": Locust's table sorts by it, and the rows are to stay in the console table's order.
+STRUCTURE = [
+    {"key": "figure", "title": "Figure"},
+    {"key": "value", "title": "Value"},
+    {"key": "mean", "title": "Mean"},
+    {"key": "median", "title": "Median"},
+    {"key": "std", "title": "Std"},
+    {"key": "max", "title": "Max"},
+    {"key": "percentiles", "title": "Percentiles"},
+]
+
+
+def shown(value: float | int | None) -> str:
+    """Two digits after the point, as the console table; "" when there is no value."""
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def verdict(snapshot: dict[str, Any]) -> str:
+    """The audit's one sentence."""
+    audit = snapshot["audit"]
+    limited, reason = audit.get("client_limited"), audit.get("reason") or ""
+    if limited is None:
+        return "measuring …" if snapshot["state"] == "running" else "none yet"
+    if limited:
+        return f"CLIENT LIMITED: {reason}" if reason else "CLIENT LIMITED: these figures tell of the client, not of the server"
+    return "OK: the client kept up"
+
+
+def table_rows(snapshot: dict[str, Any]) -> list[dict[str, str]]:
+    """The rows of the tab. ``snapshot``: `LiveStats.snapshot`."""
+    info = snapshot["info"]
+    rows = [{"figure": "Client audit", "value": verdict(snapshot)}]
+    if snapshot["message"]:
+        rows.append({"figure": "Error", "value": snapshot["message"]})
+    if info.get("model"):
+        rows.append({"figure": "Model", "value": str(info["model"])})
+    rows += [{"figure": _with_unit(r), "value": shown(r["value"])} for r in snapshot["summary"]]
+    for row in snapshot["latency"]:
+        cells = {stat: shown(row[stat]) for stat in ("mean", "median", "std", "max")}
+        found = [f"{name.upper()} {shown(value)}" for name, value in row["percentiles"].items() if value is not None]
+        rows.append({"figure": _with_unit(row), **cells, "percentiles": " · ".join(found)})
+    rows += [{"figure": slo_name(s), "value": _share(s)} for s in snapshot["slo"]]
+    totals = snapshot["totals"]
+    rows.append({"figure": "In flight / waiting", "value": f"{totals['in_flight']} / {totals['waiting']}"})
+    rows += _audit_rows(snapshot["audit"])
+    rows += [
+        {"figure": f"Error: {e['kind']}", "value": f"{e['count']:,}", "percentiles": e["example"]} for e in snapshot["errors"]
+    ]
+    return rows
+
+
+def slo_name(slo: dict[str, Any]) -> str:
+    if slo["limit_ms"] is None:
+        return "SLO attainment: every objective"
+    return f"SLO attainment: {slo['metric'].upper()} ≤ {slo['limit_ms']:g} ms"
+
+
+def _share(slo: dict[str, Any]) -> str:
+    return "" if slo["share"] is None else f"{slo['share']:.1%} ({slo['met']:,} of {slo['of']:,})"
+
+
+def _audit_rows(audit: dict[str, Any]) -> list[dict[str, str]]:
+    rows = []
+    for kind, name in (("send", "Send lag (ms)"), ("loop", "Event loop lag (ms)")):
+        p99, most = audit.get(f"{kind}_lag_p99_ms"), audit.get(f"{kind}_lag_max_ms")
+        if p99 is not None or most is not None:
+            rows.append(
+                {
+                    "figure": name,
+                    "max": shown(most),
+                    "median": shown(audit.get(f"{kind}_lag_p50_ms")),
+                    "percentiles": f"P99 {shown(p99)}",
+                }
+            )
+    if audit.get("cpu"):
+        processes = ", ".join(f"{name} {share:.0%}" for name, share in audit["cpu"].items())
+        rows.append({"figure": "CPU of client processes", "value": processes})
+    return rows
+
+
+def _with_unit(row: dict[str, Any]) -> str:
+    return f"{row['name']} ({row['unit']})" if row["unit"] else str(row["name"])
