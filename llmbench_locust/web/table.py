@@ -47,7 +47,9 @@ def table_rows(snapshot: dict[str, Any]) -> list[dict[str, str]]:
     rows += [{"figure": _with_unit(r), "value": shown(r["value"])} for r in snapshot["summary"]]
     for row in snapshot["latency"]:
         cells = {stat: shown(row[stat]) for stat in ("mean", "median", "std", "max")}
-        found = [f"{name.upper()} {shown(value)}" for name, value in row["percentiles"].items() if value is not None]
+        # The 50th is the median, which has its column.
+        known = {name: value for name, value in row["percentiles"].items() if value is not None and name != "p50"}
+        found = [f"{name.upper()} {shown(value)}" for name, value in known.items()]
         rows.append({"figure": _with_unit(row), **cells, "percentiles": " · ".join(found)})
     rows += [{"figure": slo_name(s), "value": _share(s)} for s in snapshot["slo"]]
     totals = snapshot["totals"]

@@ -71,7 +71,7 @@ function tiles(shot, totals) {
   const latency = Object.fromEntries(shot.latency.map((row) => [row.key, row]));
   const summary = Object.fromEntries(shot.summary.map((row) => [row.key, row.value]));
   const all = [
-    ["Completed", number(totals.completed)], ["Failed", number(totals.failed)], ["In flight", number(totals.in_flight)],
+    ["Completed", number(summary.completed)], ["Failed", number(summary.failed)], ["In flight", number(totals.in_flight)],
     ["Elapsed (s)", number(summary.duration ?? null)], ["Requests/s", number(summary.request_throughput ?? null)],
     ["Output tok/s", number(summary.output_throughput ?? null)],
     ["TTFT mean (ms)", number(latency.ttft?.mean)], ["TPOT mean (ms)", number(latency.tpot?.mean)], ["E2EL mean (ms)", number(latency.e2el?.mean)],
@@ -85,12 +85,12 @@ function tiles(shot, totals) {
 }
 
 function summary(shot) {
-  const names = shot.latency.length > 0 ? Object.keys(shot.latency[0].percentiles) : [];
-  const blanks = new Array(4 + names.length).fill("");
-  const figures = shot.summary.map((row) => [title(row), number(row.value), ...blanks]);
-  const latency = shot.latency.map((row) => [title(row), "", number(row.mean), number(row.median), number(row.std), number(row.max),
-    ...names.map((name) => number(row.percentiles[name]))]);
-  fill(byId("summary"), ["", "Value", "Mean", "Median", "Std", "Max", ...names.map((n) => n.toUpperCase())], [...figures, ...latency], "No run yet.");
+  // The 50th percentile is the median, which has its column.
+  const names = shot.latency.length > 0 ? Object.keys(shot.latency[0].percentiles).filter((name) => name !== "p50") : [];
+  fill(byId("summary"), [], shot.summary.map((row) => [title(row), number(row.value)]), "No run yet.");
+  fill(byId("latency"), ["", "Mean", "Median", "Std", "Max", ...names.map((name) => name.toUpperCase())], shot.latency.map((row) => [
+    row.name, number(row.mean), number(row.median), number(row.std), number(row.max), ...names.map((name) => number(row.percentiles[name]))]),
+  "No samples yet.");
 }
 
 const title = (row) => (row.unit ? `${row.name} (${row.unit})` : row.name);

@@ -33,6 +33,9 @@
     else if (limited) verdict.textContent = `CLIENT LIMITED: ${reason || "these figures tell of the client, not of the server"}`;
     else if (limited === false) verdict.textContent = "Client audit: OK, the client kept up";
     else verdict.textContent = shot.state === "running" ? "Client audit: measuring" : "LLM";
+    const names = shot.downloads.join();
+    if (links.dataset.names === names) return;
+    links.dataset.names = names;
     links.replaceChildren(link("Live charts", "./llm", false), ...shot.downloads.map((name) => link(name, `./llm/${name}`, true)));
   }
 
