@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.metrics.latencies import Latencies, latencies, output_lengths
 from llmbench_locust.metrics.live_histogram import Samples, bins_of, bounds_ms
 from llmbench_locust.metrics.live_rows import figure_rows, latency_rows
 from llmbench_locust.metrics.live_series import HEAT_STEP, LATENCIES, Series
+from llmbench_locust.metrics.vllm import good
 from llmbench_locust.records import RecordColumns
 
 #: Kinds of error that are counted by name, and the length of the example kept of each.
@@ -67,7 +69,8 @@ class LiveStats:
     # --- the life of a run ---------------------------------------------------------------------------------------
 
     def reset(self, run_info: dict[str, Any]) -> None:
-        """A new run. ``run_info`` is shown as it is; its "goodput_ms" and "percentiles", when given, replace ours."""
+        """A new run. ``run_info`` is shown as it is; its "goodput_ms" and "percentiles", when given, replace
+        ours, its "kind" is the backend's ("pooling" has E2EL only)."""
         if run_info.get("goodput_ms") is not None:
             self.goodput_ms = dict(run_info["goodput_ms"])
         if run_info.get("percentiles"):
@@ -83,7 +86,7 @@ class LiveStats:
         self.state, self.message = "failed", message
 
     def finish(self, document: dict[str, Any] | None, audit: dict[str, Any] | None) -> None:
-        """The run is over. ``document``: the result JSON, or None; ``audit``: with "client_limited" and "reason"."""
+        """The run is over. ``document``: the result JSON, or None; ``audit``: of `metrics.audit.verdict`, or None."""
         if document is None and audit is None and self.state != "running":
             return
         self.state = "finished"
@@ -152,22 +155,33 @@ class LiveStats:
         self._failed += int((~ok).sum())
         self._count_errors(columns, ~ok)
         self._input_tokens += int(columns.ints["prompt_len"][ok].sum())
-        latencies = _latencies_ms(columns)
-        self._judge(latencies)
-        self._output_tokens += int(latencies["tokens"].sum())
+        events = np.diff(columns.token_offsets)
+        # Where the server told no count, the tokenizer counts after the run; until then an event is a token.
+        tokens = output_lengths(columns, events)
+        found = latencies(columns, tokens, str(self.info.get("kind") or "generation"))
+        self._output_tokens += int(tokens.sum())
+        self._judge(found)
         if math.isnan(self._start_s):
             return
         ends = np.where(np.isnan(columns.floats["end_time"]), starts, columns.floats["end_time"]) - self._start_s
         failed_at = ends[~ok & ~np.isnan(ends)]
         self.series.add_at("failed", failed_at, np.ones(len(failed_at)))
-        self._observe("e2el", latencies["e2el"], ends[ok])
-        self._observe("tpot", latencies["tpot"], ends[ok])
+        self._observe("e2el", found.e2el_s * 1000.0, ends)
+        self._observe("tpot", found.tpot_s * 1000.0, ends)
         if not self._live_ttft:
-            self._observe("ttft", latencies["ttft"], columns.floats["first_token_time"][ok] - self._start_s)
-        gaps_ms, times_s, extra = _gaps(columns, latencies["tokens"])
-        self._observe("itl", gaps_ms, times_s[1] - self._start_s)
-        if extra is not None:
-            self.series.add_at("tokens", times_s[0] - self._start_s, extra)
+            self._observe("ttft", found.ttft_s * 1000.0, columns.floats["first_token_time"] - self._start_s)
+        inner = np.ones(len(columns.token_times), np.bool_)
+        inner[columns.token_offsets[:-1][events > 0]] = False
+        ended = columns.token_times[inner & np.repeat(ok, events)]
+        self._observe("itl", found.itl_s * 1000.0, ended - self._start_s)
+        self._correct_tokens(columns, tokens, events)
+
+    def _correct_tokens(self, columns: RecordColumns, tokens: NDArray[np.int64], events: NDArray[np.int64]) -> None:
+        """The live counter counted one token for each event; add what the events of these requests really carried."""
+        other = columns.success & (tokens != events) & (events > 0)
+        if other.any():
+            extra = np.repeat(np.where(other, tokens / np.maximum(events, 1) - 1.0, 0.0), events)
+            self.series.add_at("tokens", columns.token_times - self._start_s, extra)
 
     def _observe(self, name: str, values_ms: NDArray[np.float64], times_s: NDArray[np.float64]) -> None:
         known = np.isfinite(values_ms) & np.isfinite(times_s)
@@ -177,17 +191,11 @@ class LiveStats:
         self.samples[name].add(values_ms, bins)
         self.series.observe(name, times_s, bins)
 
-    def _judge(self, latencies: dict[str, NDArray[np.float64]]) -> None:
-        if not self.goodput_ms:
-            return
-        good = np.ones(len(latencies["e2el"]), np.bool_)
-        for name, limit_ms in self.goodput_ms.items():
-            # As vLLM counts: a request of one token has a TPOT of 0.
-            values = np.nan_to_num(latencies["tpot"], nan=0.0) if name == "tpot" else latencies[name]
-            met = values <= limit_ms
-            self._met[name] += int(met.sum())
-            good &= met
-        self._good += int(good.sum())
+    def _judge(self, found: Latencies) -> None:
+        if self.goodput_ms:
+            for name, limit_ms in self.goodput_ms.items():
+                self._met[name] += int(np.count_nonzero(good(found, {name: limit_ms})))
+            self._good += int(np.count_nonzero(good(found, self.goodput_ms)))
 
     def _count_errors(self, columns: RecordColumns, failed: NDArray[np.bool_]) -> None:
         for i in np.flatnonzero(failed).tolist():
@@ -254,7 +262,8 @@ class LiveStats:
         """All that the page shows, as plain JSON-able values; docs/web.md describes every field.
 
         ``since``: the "version" of an earlier snapshot of the same "run"; the series then hold only what changed after it
-        (nothing at all when it is negative). They are cut at so many rows that the event loop is not held up; "more" says that there are others to fetch.
+        (nothing at all when it is negative). They are cut at `MOST_ROWS`, so that the event loop is not held up; "more" says
+        that there are others to fetch.
         """
         totals = self.totals()
         rows, version = self.series.rows(since, MOST_ROWS)
@@ -282,15 +291,15 @@ class LiveStats:
         }
 
     def audit_now(self) -> dict[str, Any]:
-        """The client's audit: figures so far, and the verdict ("client_limited": None while the run goes on)."""
-        figures: dict[str, Any] = {"client_limited": None, "reason": ""}
-        for kind, samples in self.lags.items():
-            for name, value in samples.figures((50.0, 99.0)).items():
-                if name in ("p50", "p99", "max"):
-                    figures[f"{kind}_lag_{name}_ms"] = round(value, 4)
-        figures["cpu"] = {k: round(v, 4) for k, v in self._cpu.items()}
+        """The client's audit as `metrics.audit.verdict` forms it; while the run goes on, with "client_limited" None."""
         if self.audit is not None:
-            figures |= {k: _shown(v) for k, v in self.audit.items()}
+            shown: dict[str, Any] = _shown(self.audit)
+            return shown
+        figures: dict[str, Any] = {"client_limited": None, "reasons": []}
+        for kind, samples in self.lags.items():
+            found = samples.figures((50.0, 99.0))
+            figures[f"{kind}_lag_ms"] = {name: found.get(name) for name in ("mean", "p50", "p99", "max")}
+        figures["cpu_fraction"] = {k: round(v, 4) for k, v in self._cpu.items()}
         return figures
 
     def histogram(self, name: str) -> tuple[list[float], list[int], float]:
@@ -308,45 +317,6 @@ class LiveStats:
 
 #: Lower edge of each row of the heat map, ms.
 _HEAT_ROWS_MS: list[float] = [float(f"{10.0 ** (-3 + i * HEAT_STEP / 120):.4g}") for i in range(1200 // HEAT_STEP)]
-
-
-def _latencies_ms(columns: RecordColumns) -> dict[str, NDArray[np.float64]]:
-    """TTFT, TPOT, E2EL of the successful requests, ms, NaN where there is none; and their output tokens ("tokens")."""
-    rows = np.flatnonzero(columns.success)
-    start = columns.floats["start_time"][rows]
-    events = np.diff(columns.token_offsets)[rows]
-    last = np.where(events > 0, 0.0, columns.floats["end_time"][rows])
-    some = events > 0
-    last[some] = columns.token_times[columns.token_offsets[rows + 1][some] - 1]
-    ttft = (columns.floats["first_token_time"][rows] - start) * 1000.0
-    e2el = (last - start) * 1000.0
-    told = columns.ints["output_len"][rows]
-    tokens = np.where(told >= 0, told, events)
-    tpot = np.full(len(rows), np.nan)
-    long = tokens > 1
-    tpot[long] = (e2el[long] - ttft[long]) / (tokens[long] - 1)
-    return {"ttft": ttft, "tpot": tpot, "e2el": e2el, "tokens": tokens}
-
-
-def _gaps(
-    columns: RecordColumns, tokens: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], tuple[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64] | None]:
-    """Of the successful requests: the gaps between token events in ms; (times of all events, times at which a gap ended); and
-    for each event the tokens that it carried beyond the one that the live counter counted, None when no event did."""
-    if not columns.success.all():
-        columns = columns.take(np.flatnonzero(columns.success))
-    times = columns.token_times
-    if len(times) == 0:
-        empty = np.empty(0, np.float64)
-        return empty, (empty, empty), None
-    inner = np.ones(len(times), np.bool_)
-    lengths = np.diff(columns.token_offsets)
-    inner[columns.token_offsets[:-1][lengths > 0]] = False
-    gaps_ms = (np.diff(times) * 1000.0)[inner[1:]]
-    if np.array_equal(tokens, lengths):
-        return gaps_ms, (times, times[inner]), None
-    extra = np.repeat(tokens / np.maximum(lengths, 1) - 1.0, lengths)
-    return gaps_ms, (times, times[inner]), extra
 
 
 def _shown(value: Any) -> Any:

@@ -81,7 +81,12 @@ class Series:
             self._counts[name] = np.zeros((self.buckets, BINS), np.int32)
             self._found[name] = np.full((self.buckets, len(WANTED)), np.nan)
             self._stale[name] = np.zeros(self.buckets, np.bool_)
-        np.add.at(self._counts[name].reshape(-1), where * BINS + bins, 1)
+        # Counted over the buckets at hand: several times faster than adding at each place of the whole.
+        first = int(where.min())
+        found = np.bincount((where - first) * BINS + bins)
+        rows = -(-len(found) // BINS)
+        found.resize(rows * BINS)
+        self._counts[name][first : first + rows] += found.reshape(rows, BINS).astype(np.int32)
         touched = self._distinct(where)
         self._stale[name][touched] = True
         self._touch(touched)

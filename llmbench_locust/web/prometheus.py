@@ -71,13 +71,13 @@ class LiveCollector:
         for kind, text in (("send", "How late requests were sent."), ("loop", "How late the event loop ran.")):
             lag = GaugeMetricFamily(f"llmbench_{kind}_lag_seconds", text, labels=["quantile"])
             for quantile, name in (("0.5", "p50"), ("0.99", "p99"), ("1", "max")):
-                value = audit.get(f"{kind}_lag_{name}_ms")
+                value = (audit.get(f"{kind}_lag_ms") or {}).get(name)
                 if isinstance(value, (int, float)):
                     lag.add_metric([quantile], value / 1000.0)
             if lag.samples:
                 yield lag
         cpu = GaugeMetricFamily("llmbench_process_cpu_ratio", "CPU of a client process, of one core.", labels=["process"])
-        for process, share in (audit.get("cpu") or {}).items():
+        for process, share in (audit.get("cpu_fraction") or {}).items():
             cpu.add_metric([process], share)
         if cpu.samples:
             yield cpu

@@ -6,9 +6,11 @@ from typing import Any, Protocol
 
 
 class Results(Protocol):
-    """``document``: the result JSON as a dict, None when the run has none. The methods make their file when they are asked."""
+    """The methods make their file when they are asked."""
 
-    document: dict[str, Any] | None
+    @property
+    def document(self) -> dict[str, Any] | None:
+        """The result JSON as a dict, None when the run has none."""
 
     def report_html(self) -> str:
         """The self-contained HTML report."""

@@ -28,7 +28,7 @@ def shown(value: float | int | None) -> str:
 def verdict(snapshot: dict[str, Any]) -> str:
     """The audit's one sentence."""
     audit = snapshot["audit"]
-    limited, reason = audit.get("client_limited"), audit.get("reason") or ""
+    limited, reason = audit.get("client_limited"), "; ".join(audit.get("reasons") or ())
     if limited is None:
         return "measuring …" if snapshot["state"] == "running" else "none yet"
     if limited:
@@ -73,20 +73,17 @@ def _share(slo: dict[str, Any]) -> str:
 
 def _audit_rows(audit: dict[str, Any]) -> list[dict[str, str]]:
     rows = []
-    for kind, name in (("send", "Send lag (ms)"), ("loop", "Event loop lag (ms)")):
-        p99, most = audit.get(f"{kind}_lag_p99_ms"), audit.get(f"{kind}_lag_max_ms")
-        if p99 is not None or most is not None:
-            rows.append(
-                {
-                    "figure": name,
-                    "max": shown(most),
-                    "median": shown(audit.get(f"{kind}_lag_p50_ms")),
-                    "percentiles": f"P99 {shown(p99)}",
-                }
-            )
-    if audit.get("cpu"):
-        processes = ", ".join(f"{name} {share:.0%}" for name, share in audit["cpu"].items())
+    for key, name in (("send_lag_ms", "Send lag (ms)"), ("loop_lag_ms", "Event loop lag (ms)")):
+        lag = audit.get(key) or {}
+        if lag.get("p99") is not None:
+            cells = {"mean": shown(lag.get("mean")), "median": shown(lag["p50"]), "max": shown(lag["max"])}
+            rows.append({"figure": name, **cells, "percentiles": f"P99 {shown(lag['p99'])}"})
+    if audit.get("cpu_fraction"):
+        processes = ", ".join(f"{name} {share:.0%}" for name, share in audit["cpu_fraction"].items())
         rows.append({"figure": "CPU of client processes", "value": processes})
+    for key, name in (("overflow_requests", "Requests sent by overflow"), ("workers_lost", "Workers lost")):
+        if audit.get(key) is not None:
+            rows.append({"figure": name, "value": shown(audit[key])})
     return rows
 
 

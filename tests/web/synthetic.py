@@ -91,7 +91,7 @@ def start(environment: Any, **_: Any) -> None:
 
 @events.test_stop.add_listener
 def stop(environment: Any, **_: Any) -> None:
-    live.finish(Done.document, {"client_limited": True, "reason": f"the event loop ran 12 ms late{MARK}"})
+    live.finish(Done.document, {"client_limited": True, "reasons": [f"the event loop ran 12 ms late{MARK}"]})
 
 
 def feed(environment: Any) -> None:
@@ -119,7 +119,8 @@ def feed(environment: Any) -> None:
         live.add(RecordColumns.from_records(records))
         live.counters(
             {
-                "offered": sent, "sent": sent, "completed": sent, "in_flight": 20 + sent % 5, "waiting": 3, "token_events": sent * 20,
+                "offered": sent, "sent": sent, "completed": sent, "in_flight": 20 + sent % 5, "waiting": 3,
+                "token_events": sent * 20,
                 "ttft_ms": [(r.first_token_time - r.start_time) * 1000 for r in records if r.success],
                 "send_lag_ms": random.gamma(2, 0.1, 5).tolist(), "loop_lag_ms": random.gamma(2, 0.2, 5).tolist(),
                 "cpu": {"worker 1": 0.42, "master": 0.1},

@@ -60,7 +60,7 @@ function verdict(audit, state) {
     line.textContent = `Client audit: ${state === "running" ? "measuring; the verdict comes at the end" : "no verdict yet"}`;
   } else if (audit.client_limited) {
     line.dataset.kind = "bad";
-    line.textContent = `CLIENT LIMITED: ${audit.reason || "these figures tell of the client, not of the server"}`;
+    line.textContent = `CLIENT LIMITED: ${audit.reasons.join("; ") || "these figures tell of the client, not of the server"}`;
   } else {
     line.dataset.kind = "good";
     line.textContent = "Client audit: OK, the client kept up";

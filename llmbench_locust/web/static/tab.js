@@ -26,11 +26,11 @@
   }
 
   function show(shot) {
-    const { client_limited: limited, reason } = shot.audit;
+    const { client_limited: limited, reasons } = shot.audit;
     const kind = shot.state === "failed" || limited ? "bad" : limited === false ? "good" : "open";
     [bar.style.background, bar.style.color] = KINDS[kind];
     if (shot.state === "failed") verdict.textContent = shot.message || "The run failed";
-    else if (limited) verdict.textContent = `CLIENT LIMITED: ${reason || "these figures tell of the client, not of the server"}`;
+    else if (limited) verdict.textContent = `CLIENT LIMITED: ${reasons.join("; ") || "these figures tell of the client, not of the server"}`;
     else if (limited === false) verdict.textContent = "Client audit: OK, the client kept up";
     else verdict.textContent = shot.state === "running" ? "Client audit: measuring" : "LLM";
     const names = shot.downloads.join();
