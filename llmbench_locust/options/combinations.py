@@ -107,8 +107,6 @@ def combinations(v: dict[str, Any], info: BackendInfo) -> None:
         raise ConfigError(f"--use-beam-search: --backend {info.name} cannot carry it")
     if v["lora_modules"] and not info.lora:
         raise ConfigError(f"--lora-modules: --backend {info.name} has none")
-    if any(not name for name in v["lora_modules"]):
-        raise ConfigError("--lora-modules: an empty name; names of LoRA modules that the server has loaded")
     _server(v)
     _outputs(v)
 

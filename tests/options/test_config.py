@@ -1,35 +1,18 @@
 """Flags become one checked configuration; every bad value is one line that names its flag."""
 
-import argparse
+import json
 import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from locust.argument_parser import LocustArgumentParser
 
+from llmbench_locust.backends import BACKENDS, BackendInfo, backend_names, register_backend
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import build_config
-from llmbench_locust.options.dotted import expand_dotted
-from llmbench_locust.options.flags import add_flags
+from llmbench_locust.options.manual import flags_page
 from llmbench_locust.options.table import FLAGS
 
 PAGE = (Path(__file__).parent.parent / "data/reference/vllm-bench-serve.md").read_text()
-
-
-def parse(*argv, **locust):
-    parser = LocustArgumentParser()
-    parser.add_argument("--host")
-    add_flags(parser)
-    options = parser.parse_args(expand_dotted(argv))
-    for name in ("num_users", "run_time", "stop_timeout"):
-        setattr(options, name, locust.get(name))
-    return options
-
-
-def config(*argv, **locust):
-    return build_config(parse(*argv, **locust))
 
 
 def page_flags():
@@ -55,7 +38,7 @@ def test_the_page_has_all_its_flags():
     assert len(list(page_flags())) == 80
 
 
-def test_defaults():
+def test_defaults(config):
     c = config()
     assert (c.backend, c.endpoint, c.base_url) == ("openai", "/v1/completions", "http://127.0.0.1:8000")
     assert c.sampling == {"temperature": 0.0}
@@ -124,18 +107,90 @@ BAD = [
     (["--per-request", "x.txt"], "--per-request: 'x.txt'; a name that ends in .csv or .parquet"),
     (["--timeline-itl-thresholds", "50"], "--timeline-itl-thresholds: '50'"),
     (["--seed", "-1"], "--seed: -1 is too small"),
+    (["--seed", "4294967296"], "--seed: 4294967296 is too large; below 4294967296"),
+    (["--request-rate=-inf"], "--request-rate: -inf is too small; more than 0"),
+    (["--num-prompts", "-12345678"], "--num-prompts: -12345678 is too small; 1 or more"),
+    (["--num-warmups", "-1"], "--num-warmups: -1 is too small; 0 or more"),
+    (["--random-output-len", "0"], "--random-output-len: 0 is too small; 1 or more"),
+    (["--custom-output-len", "0"], "--custom-output-len: 0 is not allowed; 1 or more, or -1"),
+    (["--request-timeout", "inf"], "--request-timeout: inf is not allowed; a finite number"),
+    (["--request-timeout", "0"], "--request-timeout: 0 is too small; more than 0"),
+    (["--temperature", "-0.5"], "--temperature: -0.5 is too small; 0 or more"),
+    (["--temperature", "inf"], "--temperature: inf is not allowed; a finite number"),
+    (["--top-p", "0"], "--top-p: 0 is too small; more than 0, at most 1"),
+    (["--top-p", "1.5"], "--top-p: 1.5 is too large; at most 1"),
+    (["--min-p", "-1"], "--min-p: -1 is too small; 0, at most 1"),
+    (["--top-k", "-2"], "--top-k: -2 is too small; -1 or more"),
+    (["--repetition-penalty", "0"], "--repetition-penalty: 0 is too small; more than 0"),
+    (["--goodput", "itl:5"], "--goodput: 'itl' is no objective here; one of ttft, tpot, e2el, as KEY:MILLISECONDS"),
+    (["--goodput", "ttft:inf"], "--goodput: ttft is inf; milliseconds, 0 or more"),
+    (["--goodput", "ttft:nan"], "--goodput ttft: 'nan' is not a number"),
+    (["--backend", "vllm-pooling", "--goodput", "ttft:5"], "--goodput: 'ttft' is no objective here; one of e2el"),
+    (["--header", "A=1", "a=2"], "--header: 'A' is given twice; case does not matter"),
+    (["--header", "Authorization: Bearer s3cret"], "--header: 'Authorization' is not of the form KEY=VALUE"),
+    (["--header", "Content-Length=5"], "--header: 'Content-Length' is set by the client itself"),
+    (["--header", "a=b\r\nc: d"], "--header: the value of 'a' holds characters that no header can"),
+    (["--metadata", "a=1", "a=2"], "--metadata: 'a' is given twice"),
+    (["--percentile-metrics", ","], "--percentile-metrics: no metric given; of ttft, tpot, itl, e2el"),
+    (["--metric-percentiles", ","], "--metric-percentiles: no percentile given"),
+    (["--metric-percentiles", "nan"], "--metric-percentiles: 'nan' is not a number"),
+    (["--endpoint", "http://h/v1/completions"], "--endpoint: 'http://h/v1/completions' is no path"),
+    (
+        ["--backend", "openai-chat", "--endpoint", "/v1/completions"],
+        "--endpoint: '/v1/completions' does not fit --backend openai-chat",
+    ),
+    (["--base-url", "http://h:8000/v1"], "--base-url: its /v1 is in --endpoint /v1/completions too"),
+    (["--base-url", "http://h:99999"], "--base-url: 'http://h:99999' is no server"),
+    (["--base-url", "http://u:s3cret@h:0"], "--base-url: 'http://***@h:0' is no server"),
+    (["--base-url", "http://h", "--sim"], "--base-url: not with --sim"),
+    (["--host", "a b"], "--host: 'a b' is no host"),
+    (["--host", "h/v1"], "--host: 'h/v1' is no host"),
+    (["--host", "h:port"], "--host: 'h:port' is no host"),
+    (["--sim-args", "--seed 1"], "--sim-args: only with --sim"),
+    (["--dataset-path", "x.json"], "--dataset-path: --dataset-name random makes its prompts itself"),
+    (["--dataset-name", "sonnet", "--dataset-path", "/nowhere"], "--dataset-path: there is no '/nowhere'"),
+    (["--dataset-name", "custom", "--dataset-path", "/"], "--dataset-path: '/' is no file that can be read"),
+    (["--dataset-name", "hf", "--dataset-path", "./nowhere"], "--dataset-path: there is no './nowhere'"),
+    (["--mix", "/nowhere.json"], "--mix: '/nowhere.json' is no file that can be read"),
+    (["--backend", "vllm-rerank"], "--dataset-name: random has no documents to rank"),
+    (["--backend", "vllm-pooling", "--use-beam-search"], "--use-beam-search: --backend vllm-pooling cannot carry it"),
+    (["--backend", "anthropic", "--logprobs", "1"], "--logprobs: --backend anthropic cannot carry it"),
+    (["--backend", "ollama", "--ignore-eos"], "--ignore-eos: --backend ollama cannot carry it"),
+    (
+        ["--dataset-name", "prefix_repetition", "--num-prompts", "5"],
+        "--prefix-repetition-num-prefixes: 10 is more",
+    ),
+    (["--trace-speedup", "2"], "--trace-speedup: only with --self-timed"),
+    (
+        ["--dataset-name", "burstgpt", "--dataset-path", __file__, "--self-timed", "--request-rate", "1"],
+        "--request-rate: the trace's own",
+    ),
+    (["--multi-turn"], "--multi-turn: --dataset-name random has no conversations"),
+    (["--extra-body", '{"a": NaN}'], "--extra-body: not JSON (NaN is no JSON value)"),
+    (["--random-mm-limit-mm-per-prompt", '{"smell": 1}'], "--random-mm-limit-mm-per-prompt: 'smell' is no modality"),
+    (["--random-mm-limit-mm-per-prompt", '{"image": -1}'], "--random-mm-limit-mm-per-prompt: image is -1; a whole number"),
+    (["--random-mm-bucket-config", "{"], "--random-mm-bucket-config: not readable"),
+    (["--random-mm-bucket-config", '{"(1, 2)": 1}'], "--random-mm-bucket-config: '(1, 2)' is no bucket"),
+    (["--random-mm-bucket-config", '{"(1, 2, 1)": -1}'], "--random-mm-bucket-config: the probability of '(1, 2, 1)' is -1"),
+    (["--random-mm-bucket-config", '{"(1, 2, 1)": 0}'], "--random-mm-bucket-config: all probabilities are 0"),
+    (["--blazedit-min-distance", "0.5", "--blazedit-max-distance", "0.4"], "--blazedit-max-distance: 0.4; from"),
+    (["--asr-min-audio-len-sec", "5", "--asr-max-audio-len-sec", "4"], "--asr-max-audio-len-sec: 4 is below"),
+    (["--result-dir", __file__], f"--result-dir: {__file__!r} is no directory"),
+    (["--llm-html", "/nowhere/x.html"], "--llm-html: there is no directory '/nowhere'"),
+    (["--per-request", "/nowhere/x.csv"], "--per-request: there is no directory '/nowhere'"),
+    (["--save-result", "--num-prompts", "many"], "--num-prompts: 'many' is not a whole number"),
 ]
 
 
 @pytest.mark.parametrize(("argv", "line"), BAD, ids=[" ".join(argv) for argv, _ in BAD])
-def test_bad_input_is_one_line(argv, line):
+def test_bad_input_is_one_line(config, argv, line):
     with pytest.raises(ConfigError) as caught:
         config(*argv)
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
 
 
-def test_a_server_by_host_and_port_or_by_url():
+def test_a_server_by_host_and_port_or_by_url(config):
     assert config("--host", "h", "--port", "9").base_url == "http://h:9"
     assert config("--host", "h:7", "--port", "9").base_url == "http://h:7"
     assert config("--host", "::1", "--port", "9").base_url == "http://[::1]:9"
@@ -143,12 +198,12 @@ def test_a_server_by_host_and_port_or_by_url():
     assert config("--base-url", "http://a:1", "--host", "b").base_url == "http://a:1"
 
 
-def test_the_users_are_the_cap_when_there_is_no_other():
+def test_the_users_are_the_cap_when_there_is_no_other(config):
     assert config(num_users=5).max_concurrency == 5
     assert config("--max-concurrency", "3", num_users=5).max_concurrency == 3
 
 
-def test_values_of_the_web_form():
+def test_values_of_the_web_form(parse):
     options = parse()
     options.num_prompts, options.goodput, options.ignore_eos, options.header = "7", "ttft:1 tpot:2", "true", ["a=b"]
     options.max_concurrency, options.extra_body = "", ""
@@ -157,53 +212,74 @@ def test_values_of_the_web_form():
     assert (c.max_concurrency, c.extra_body) == (None, {})
 
 
-def test_flags_come_from_the_environment_too(monkeypatch):
-    monkeypatch.setenv("LLMBENCH_NUM_PROMPTS", "12")
-    monkeypatch.setenv("LLMBENCH_SAVE_RESULT", "true")
-    monkeypatch.setenv("LLMBENCH_MODEL", "")
-    c = config()
-    assert (c.num_prompts, c.save_result, c.model) == (12, True, None)
-
-
-def test_headers_do_not_show():
+def test_headers_do_not_show(config):
     c = config("--header", "Authorization=Bearer secret", "--base-url", "http://user:secret@h:1")
     assert "secret" not in repr(c.redacted())
     assert c.redacted()["header"] == {"Authorization": "***"}
 
 
-def test_general_lengths_stand_in_for_the_datasets_own():
+def test_general_lengths_stand_in_for_the_datasets_own(config):
     assert config("--input-len", "5", "--output-len", "6").random_input_len == 5
     assert config("--input-len", "5", "--random-input-len", "9").random_input_len == 9
     assert config("--common-prefix-len", "4").random_prefix_len == 4
 
 
-def test_pooling_defaults():
+def test_pooling_defaults(config):
     c = config("--backend", "vllm-pooling")
     assert (c.percentile_metrics, c.sampling, c.endpoint) == (("e2el",), {}, "/pooling")
 
 
-def test_dotted_forms():
-    argv = ["--extra-body.chat_template_kwargs.enable_thinking", "false", "--extra-body.list+", "a", "--extra-body.list+=b,3"]
-    assert config(*argv, "--seed", "4").extra_body == {
-        "chat_template_kwargs": {"enable_thinking": False},
-        "list": ["a", "b", 3],
-    }
-    assert config("--extra-body", '{"a": {"b": 1}}', "--extra-body.a.c", "x").extra_body == {"a": {"b": 1, "c": "x"}}
-    with pytest.raises(ConfigError, match=r"--extra-body\.a: a value is missing"):
-        expand_dotted(["--extra-body.a"])
-    with pytest.raises(ConfigError, match="can have no keys"):
-        expand_dotted(["--extra-body.a", "1", "--extra-body.a.b", "2"])
+def test_the_users_that_are_no_cap_are_named_by_their_own_flag(config):
+    with pytest.raises(ConfigError, match=r"^--users: 0 is too small; 1 or more$"):
+        config(num_users=0)
 
 
-@given(st.lists(st.sampled_from(["-f", "x.py", "--seed", "1", "--base-url=http://h.y", "--header", "a.b=c"])))
-def test_other_arguments_are_left_alone(argv):
-    assert expand_dotted(argv) == argv
+@pytest.mark.parametrize(("seconds", "read"), [("90", 90), ("1m30s", 90), (2.5, 2.5), (None, None), ("", None)])
+def test_run_times(config, seconds, read):
+    assert config(run_time=seconds).run_time_s == read
+    with pytest.raises(ConfigError, match="--stop-timeout: 'soon' is not a number"):
+        config(stop_timeout="soon")
 
 
-def test_help_shows_every_flag():
-    parser = LocustArgumentParser()
-    parser.add_argument("--host")
-    add_flags(parser)
-    text = parser.format_help()
-    assert all(f"--{flag.name}" in text for flag in FLAGS.values())
-    assert isinstance(parser, argparse.ArgumentParser)
+def test_random_prompts_are_answered_to_the_full_length_where_it_can_be_asked_for(config):
+    assert config().ignore_eos
+    assert not config("--dataset-name", "sharegpt", "--dataset-path", __file__).ignore_eos
+    assert config("--dataset-name", "sharegpt", "--dataset-path", __file__, "--ignore-eos").ignore_eos
+    assert not config("--backend", "anthropic").ignore_eos
+
+
+def test_ollama_is_chat_by_its_endpoint(config):
+    assert not config("--backend", "ollama").backend_info.chat
+    assert config("--backend", "ollama", "--endpoint", "/api/chat").backend_info.chat
+
+
+def test_buckets_in_json_and_as_vllm_writes_them(config):
+    wanted = {"(256, 256, 1)": 0.5, "(720, 1280, 16)": 0.1}
+    for text in ('{"(256, 256, 1)": 0.5, "(720,1280,16)": 0.1}', "{(256, 256, 1): 0.5, (720, 1280, 16): 0.1}"):
+        assert config("--random-mm-bucket-config", text).random_mm_bucket_config == wanted
+    assert config().random_mm_bucket_config == {"(256, 256, 1)": 0.5, "(720, 1280, 1)": 0.5, "(720, 1280, 16)": 0.0}
+
+
+def test_a_report_can_be_written_as_json_and_shows_no_secret(config):
+    argv = ["--header", "X-Api-Key=s3cret", "--extra-body", '{"provider": {"api_key": "s3cret"}, "max_tokens": 5}']
+    shown = config(*argv, "--base-url", "https://u:s3cret@h/x").redacted()
+    text = json.dumps(shown, allow_nan=False)
+    assert "s3cret" not in text
+    assert shown["extra_body"] == {"provider": {"api_key": "***"}, "max_tokens": 5}
+    assert (shown["base_url"], shown["request_rate"], shown["header"]) == ("https://***@h/x", "inf", {"X-Api-Key": "***"})
+
+
+def test_a_backend_of_a_locustfile(config):
+    register_backend(BackendInfo("mine", "/generate", ("generate",), sampling=("temperature",)))
+    try:
+        c = config("--backend", "mine")
+        assert (c.endpoint, c.backend_info.name, c.sampling) == ("/generate", "mine", {"temperature": 0.0})
+        assert "mine" in backend_names()
+    finally:
+        del BACKENDS["mine"]
+
+
+def test_the_page_of_flags_is_up_to_date():
+    page = (Path(__file__).parent.parent.parent / "docs/flags.md").read_text()
+    assert page == flags_page(), "python -m llmbench_locust.options.manual > docs/flags.md"
+    assert all(f"| `--{flag.name}` |" in page for flag in FLAGS.values())
