@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.workload.exact import exact_prompt
 from llmbench_locust.workload.media import image_part, need, video_part
+from llmbench_locust.workload.random_text import draw_lengths, drawer, row
 from llmbench_locust.workload.sample import SampleRequest
-from llmbench_locust.workload.synthetic import RandomText
 
 Bucket = tuple[int, int, int]
 
@@ -37,19 +38,16 @@ class ItemPlan:
 
 def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
     """``--num-prompts`` requests; ``prompt_len`` is that of the text. Raises ConfigError."""
-    if config.random_batch_size != 1:
-        raise ConfigError("--random-batch-size: random-mm has one prompt in a request; 1")
     plan = item_plan(config)
     for bucket in plan.weights:
         if modality(bucket) not in config.backend_info.modalities:
             raise ConfigError(f"--random-mm-bucket-config: --backend {config.backend} cannot carry {modality(bucket)}s")
+        need("PIL.Image" if modality(bucket) == "image" else "cv2")
     rng = np.random.default_rng(config.seed)
-    texts = RandomText(config, tokenizer, rng)
     samples = []
-    for i in range(config.num_prompts):
-        prompt, prompt_len = texts.prompt(i)
+    for i, (prompt, prompt_len, output_len) in enumerate(texts(config, tokenizer, rng)):
         media = [make_item(bucket, rng) for bucket in draw_items(plan, rng)]
-        sample = SampleRequest(prompt, prompt_len, texts.output_len(i), f"{config.request_id_prefix}{i}", multi_modal=media)
+        sample = SampleRequest(prompt, prompt_len, output_len, f"{config.request_id_prefix}{i}", multi_modal=media)
         if config.enable_multimodal_chat:
             sample.chat_messages = [{"role": "user", "content": [{"text": prompt, "type": "text"}, *media]}]
             sample.prompt, sample.multi_modal = sample.chat_messages, None
@@ -59,26 +57,46 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
     return samples
 
 
+def texts(config: Any, tokenizer: Any, rng: np.random.Generator) -> Iterator[tuple[str, int, int]]:
+    """(prompt, its tokens, output tokens) of each request, made one at a time: items draw from ``rng`` in between.
+
+    As for ``random``, but without any of the tokenizer's special tokens: the marks of images must not stand in a text.
+    """
+    input_lens, output_lens, offsets = draw_lengths(
+        rng, config.num_prompts, config.random_range_ratio, config.random_input_len, config.random_output_len, tokenizer
+    )
+    prefix_len = config.random_prefix_len
+    allowed = np.setdiff1d(np.arange(tokenizer.vocab_size), np.array(tokenizer.added_special_ids, np.int64))
+    draw = drawer(rng, tokenizer)
+    shared: list[int] = []
+    if prefix_len > 0:
+        shared = exact_prompt(tokenizer, allowed[rng.integers(0, len(allowed), size=prefix_len)].tolist(), prefix_len, draw)[1]
+    for i in range(config.num_prompts):
+        length = int(input_lens[i])
+        if prefix_len + length < 1:
+            raise ConfigError(
+                f"--random-input-len: {config.random_input_len} leaves prompts of no token "
+                f"(range ratio {config.random_range_ratio[0]:g}); more, or a prefix"
+            )
+        ids = shared + row(allowed, int(offsets[i]) + i, length)
+        text, ids = exact_prompt(tokenizer, ids, prefix_len + length, draw)
+        yield text, len(ids), int(output_lens[i])
+
+
 def modality(bucket: Bucket) -> str:
     return "image" if bucket[2] == 1 else "video"
 
 
 def item_plan(config: Any) -> ItemPlan:
-    """The checked flags. Raises ConfigError."""
-    buckets = {_bucket(key): _weight(value) for key, value in config.random_mm_bucket_config.items()}
-    limits: dict[str, int] = {}
-    for name, limit in config.random_mm_limit_mm_per_prompt.items():
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-            raise ConfigError(f"--random-mm-limit-mm-per-prompt: {name} is {limit!r}; a whole number of 0 or more")
-        limits[name] = limit
+    """What the flags say together. Raises ConfigError."""
+    buckets: dict[Bucket, float] = {ast.literal_eval(key): p for key, p in config.random_mm_bucket_config.items()}
+    limits = config.random_mm_limit_mm_per_prompt
     for bucket in buckets:
         if modality(bucket) not in limits:
             raise ConfigError(
                 f"--random-mm-limit-mm-per-prompt: no limit for {modality(bucket)}, which --random-mm-bucket-config has"
             )
     weights = normalized(buckets)
-    if not weights:
-        raise ConfigError("--random-mm-bucket-config: no bucket has a probability above 0")
     used = {modality(bucket) for bucket in weights}
     limits = {name: limit for name, limit in limits.items() if name in used}
     base, ratio = config.random_mm_base_items_per_request, config.random_mm_num_mm_items_range_ratio
@@ -112,22 +130,6 @@ def draw_items(plan: ItemPlan, rng: np.random.Generator) -> Iterator[Bucket]:
             yield bucket
         else:
             weights = normalized({b: w for b, w in weights.items() if modality(b) != kind})
-
-
-def _bucket(key: Any) -> Bucket:
-    try:
-        found = ast.literal_eval(key) if isinstance(key, str) else key
-    except (ValueError, SyntaxError):
-        found = None
-    if not isinstance(found, tuple | list) or len(found) != 3 or not all(type(n) is int and n > 0 for n in found):
-        raise ConfigError(f'--random-mm-bucket-config: {key!r} is no bucket; write "(height, width, frames)", each 1 or more')
-    return found[0], found[1], found[2]
-
-
-def _weight(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ConfigError(f"--random-mm-bucket-config: {value!r} is no probability; a number of 0 or more")
-    return float(value)
 
 
 def make_item(bucket: Bucket, rng: np.random.Generator) -> dict[str, Any]:

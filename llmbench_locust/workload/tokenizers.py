@@ -41,6 +41,11 @@ class Tokenizer:
         ids = [self._backend.token_to_id(t) for t in tokens if t]
         return list(dict.fromkeys(i for i in ids if i is not None))
 
+    @property
+    def added_special_ids(self) -> list[int]:
+        """Ids of all added tokens that are special: the named ones and marks such as those of images and turns."""
+        return [i for i, token in self._backend.get_added_tokens_decoder().items() if token.special]
+
     def num_special_tokens_to_add(self) -> int:
         return int(self._backend.num_special_tokens_to_add(False))
 
@@ -97,6 +102,10 @@ class HFTokenizer:
         self.vocab_size: int = inner.vocab_size
         self.chat_template: str | None = getattr(inner, "chat_template", None)
         self.all_special_ids: list[int] = list(inner.all_special_ids)
+        added = getattr(inner, "added_tokens_decoder", None)
+        self.added_special_ids: list[int] = (
+            self.all_special_ids if added is None else [i for i, token in added.items() if token.special]
+        )
 
     def num_special_tokens_to_add(self) -> int:
         return int(self._inner.num_special_tokens_to_add())

@@ -1,8 +1,9 @@
 import pytest
 
-from tests.workload2.common import GoldTokenizer
+from llmbench_locust.workload.tokenizers import load_tokenizer
+from tests.workload2.common import DATA, config
 
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    return GoldTokenizer()
+    return load_tokenizer(config("--tokenizer", DATA / "tokenizer"))
