@@ -1,6 +1,6 @@
 """What vLLM's keys cannot say: the ``llmbench`` block of a result. Pure: records in, a dict out.
 
-Missing is None, never 0. Latencies in milliseconds.
+Missing is None, never 0. Latencies in milliseconds. docs/results.md describes every key.
 """
 
 from __future__ import annotations
@@ -13,10 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust._version import __version__
-from llmbench_locust.metrics.latencies import Floats, latencies
+from llmbench_locust.metrics.concurrency import Sweep, steady_window, sweep
+from llmbench_locust.metrics.faults import errors_by_kind
+from llmbench_locust.metrics.histogram import Histogram
+from llmbench_locust.metrics.latencies import Floats, Latencies, latencies
 from llmbench_locust.metrics.store import Folded
+from llmbench_locust.metrics.tokens import TokenBins, per_token_gaps, token_weights
 from llmbench_locust.metrics.vllm import Summary, good
 from llmbench_locust.records import RecordColumns
+
+Shape = Callable[[Floats], dict[str, float] | None]
 
 
 def extended(
@@ -34,27 +40,35 @@ def extended(
 ) -> dict[str, Any]:
     """The whole block. ``unsent``: requests of the plan that were never sent (a bounded run time, an interruption)."""
     found = summary.latencies
-    shape = _shaper(percentiles)
+    shape = shaper(percentiles)
+    flying = sweep(columns)
+    exact = np.ones(len(columns), np.bool_) if folded is None else ~folded.mask(columns)
+    rows = columns.success & exact
+    weights = token_weights(columns) if summary.kind == "generation" else None
+    bins = _token_bins(columns, rows, weights, folded)
+    turns = ["" if t < 0 else str(t) for t in columns.ints["turn"].tolist()]
+    group = _grouper(columns, summary, exact, goodput_ms, shape)
     return {
         "version": __version__,
         "interrupted": interrupted,
+        "completed": summary.completed,
+        "failed": summary.failed,
         "unsent_requests": unsent,
-        "peak_concurrent_requests": peak_concurrency(columns),
-        "peak_output_tokens_per_s": peak_tokens_per_second(columns) if folded is None else None,
-        "per_token_itl_ms": shape(per_token_gaps(columns)) if folded is None else None,
-        "latency_from_intended_arrival_ms": _from_due(columns, summary, shape),
+        "peak_concurrent_requests": flying.peak,
+        "peak_output_tokens_per_s": float(bins.peak()) if summary.kind == "generation" else None,
+        "tokens_per_event": _tokens_per_event(columns, summary, folded),
+        "per_token_itl_ms": _per_token(columns, rows, weights, folded, found, percentiles, shape),
+        "latency_from_intended_arrival_ms": _from_due(columns, found, shape),
         "slo_attainment": slo_attainment(summary, goodput_ms),
-        "steady_state": steady_state(columns, summary),
+        "steady_state": steady_state(columns, summary, flying, bins),
         "time_to_first_answer_token_ms": shape(_first_answer(columns)),
-        "reasoning_tokens": _sum_known(columns.ints["reasoning_tokens"]),
-        "finish_reasons": dict(Counter(r for r, ok in zip(columns.texts["finish_reason"], found.ok, strict=True) if ok and r)),
+        "reasoning_tokens": _sum_known(columns.ints["reasoning_tokens"][columns.success]),
+        "finish_reasons": _finish_reasons(columns),
         "output_length": output_length(columns, summary),
         "connections_opened_on_the_clock": int(np.count_nonzero(np.nan_to_num(columns.floats["connect_s"]) > 0)),
         "errors": errors_by_kind(columns),
-        "by_label": _groups(columns, summary, columns.texts["label"], goodput_ms, shape),
-        "by_turn": _groups(
-            columns, summary, ["" if t < 0 else str(t) for t in columns.ints["turn"].tolist()], goodput_ms, shape
-        ),
+        "by_label": group(columns.texts["label"]),
+        "by_turn": group(turns),
         "exact": folded is None,
         "folded_token_events": 0 if folded is None else folded.events,
         "audit": audit,
@@ -63,73 +77,100 @@ def extended(
     }
 
 
-def _shaper(percentiles: Sequence[float]) -> Callable[[Floats], dict[str, float] | None]:
+def shaper(percentiles: Sequence[float]) -> Shape:
+    """Seconds → mean, percentiles (50, 90, 99 and the wanted ones) and max in ms; None without a sample."""
     points = sorted({50.0, 90.0, 99.0, *percentiles})
 
     def shape(seconds: Floats) -> dict[str, float] | None:
         some = seconds[~np.isnan(seconds)]
         if not len(some):
             return None
-        values = (np.percentile(some, points) * 1000).tolist()
-        names = [f"p{int(p) if int(p) == p else p}" for p in points]
-        return {"mean": float(some.mean() * 1000), **dict(zip(names, values, strict=True)), "max": float(some.max() * 1000)}
+        return _named(float(some.mean()), points, np.percentile(some, points).tolist(), float(some.max()))
 
     return shape
 
 
-def peak_concurrency(columns: RecordColumns) -> int:
-    """The most requests in flight at one moment, exactly: between each start and its end, failed ones included."""
-    start, end = columns.floats["start_time"], columns.floats["end_time"]
-    there = ~np.isnan(start) & ~np.isnan(end)
-    if not np.any(there):
-        return 0
-    times = np.concatenate([start[there], end[there]])
-    change = np.concatenate([np.ones(int(there.sum())), -np.ones(int(there.sum()))])
-    order = np.lexsort((change, times))  # at one moment, ends come before starts
-    return int(np.cumsum(change[order]).max())
+def _named(mean_s: float, points: Sequence[float], values_s: Sequence[float], max_s: float) -> dict[str, float]:
+    names = [f"p{int(p) if int(p) == p else p}" for p in points]
+    values = {name: value * 1000 for name, value in zip(names, values_s, strict=True)}
+    return {"mean": mean_s * 1000, **values, "max": max_s * 1000}
 
 
-def token_weights(columns: RecordColumns) -> NDArray[np.int64]:
-    """Tokens of each event (shape of ``token_times``).
-
-    By the server's word where it gave one for each chunk; else, where an answer has more tokens than events, evenly.
-    """
-    events = np.diff(columns.token_offsets)
-    if columns.token_counts is not None:
-        return columns.token_counts.astype(np.int64)
-    lens = columns.ints["output_len"]
-    weights = np.ones(len(columns.token_times), np.int64)
-    for row in np.flatnonzero((lens > events) & (events > 0)).tolist():
-        a, b = int(columns.token_offsets[row]), int(columns.token_offsets[row + 1])
-        each, more = divmod(int(lens[row]), b - a)
-        weights[a:b] = each
-        weights[a : a + more] += 1
-    return weights
+# --- tokens ----------------------------------------------------------------------------------------------------------
 
 
-def peak_tokens_per_second(columns: RecordColumns) -> float:
-    """The most tokens in any window of one second, wherever it begins, tokens counted and not chunks."""
-    ok = np.repeat(columns.success, np.diff(columns.token_offsets))
-    times = columns.token_times[ok]
-    if not len(times):
-        return 0.0
-    order = np.argsort(times, kind="stable")
-    times, upto = times[order], np.concatenate([[0], np.cumsum(token_weights(columns)[ok][order])])
-    inside = upto[np.searchsorted(times, times + 1.0, side="left")] - upto[:-1]
-    return float(inside.max())
+def _token_bins(
+    columns: RecordColumns, rows: NDArray[np.bool_], weights: NDArray[np.int64] | None, folded: Folded | None
+) -> TokenBins:
+    bins = TokenBins()
+    chosen = np.repeat(rows, np.diff(columns.token_offsets))
+    bins.add(columns.token_times[chosen], None if weights is None else weights[chosen])
+    if folded is not None:
+        bins.merge(folded.token_bins)
+    return bins
 
 
-def per_token_gaps(columns: RecordColumns) -> Floats:
-    """Gaps by token: a chunk of k tokens after a gap g stands for k gaps of g / k (seconds)."""
-    events = np.diff(columns.token_offsets)
-    times, offsets = columns.token_times, columns.token_offsets
-    if len(times) < 2:
-        return np.empty(0)
-    row = np.repeat(np.arange(len(events)), events)
-    inside = np.flatnonzero((row[1:] == row[:-1]) & columns.success[row[1:]])
-    weights = np.maximum(token_weights(columns)[inside + 1], 1)
-    assert len(offsets)
-    return np.repeat((times[inside + 1] - times[inside]) / weights, weights)
+def _tokens_per_event(columns: RecordColumns, summary: Summary, folded: Folded | None) -> float | None:
+    """Above 1 where chunks carry several tokens: then vLLM's ITL is of chunks."""
+    if folded is not None:
+        return None
+    events = int(np.diff(columns.token_offsets)[columns.success].sum())
+    return summary.total_output / events if events else None
+
+
+def _per_token(
+    columns: RecordColumns,
+    rows: NDArray[np.bool_],
+    weights: NDArray[np.int64] | None,
+    folded: Folded | None,
+    found: Latencies,
+    percentiles: Sequence[float],
+    shape: Shape,
+) -> dict[str, float] | None:
+    """Exact where each event carries one token (it is the ITL then), else percentiles within 0.1%."""
+    if weights is None and folded is None:
+        return shape(found.itl_s)
+    gaps = per_token_gaps(columns, rows, weights)
+    if folded is not None:
+        gaps.merge(folded.token_gaps)
+    return _of_histogram(gaps, percentiles)
+
+
+def _of_histogram(gaps: Histogram, percentiles: Sequence[float]) -> dict[str, float] | None:
+    if not gaps.total:
+        return None
+    points = sorted({50.0, 90.0, 99.0, *percentiles})
+    return _named(gaps.mean_s, points, gaps.percentiles(points), gaps.max_s)
+
+
+def output_length(columns: RecordColumns, summary: Summary) -> dict[str, int]:
+    """Answers that are shorter or longer than what was asked for, where the server told their length."""
+    asked = columns.ints["expected_output_len"]
+    told = summary.latencies.ok & (asked > 0) & (columns.ints["output_len"] > 0)
+    return {
+        "as_asked": int(np.count_nonzero(told & (summary.output_lens == asked))),
+        "shorter": int(np.count_nonzero(told & (summary.output_lens < asked))),
+        "longer": int(np.count_nonzero(told & (summary.output_lens > asked))),
+    }
+
+
+def _finish_reasons(columns: RecordColumns) -> dict[str, int]:
+    given = (r for r, ok in zip(columns.texts["finish_reason"], columns.success.tolist(), strict=True) if ok and r)
+    return dict(Counter(given).most_common())
+
+
+def _first_answer(columns: RecordColumns) -> Floats:
+    """Only where there was reasoning before: else it is the TTFT."""
+    first = columns.floats["first_answer_time"] - columns.floats["start_time"]
+    return first[columns.success & (columns.ints["reasoning_tokens"] > 0)]
+
+
+def _sum_known(values: NDArray[np.int64]) -> int | None:
+    known = values[values >= 0]
+    return int(known.sum()) if len(known) else None
+
+
+# --- objectives, intended arrivals, steady state ---------------------------------------------------------------------
 
 
 def slo_attainment(summary: Summary, goodput_ms: dict[str, float]) -> dict[str, float | None]:
@@ -143,73 +184,36 @@ def slo_attainment(summary: Summary, goodput_ms: dict[str, float]) -> dict[str, 
     return {**one, "all": float(np.count_nonzero(good(summary.latencies, goodput_ms))) / total}
 
 
-def steady_state(columns: RecordColumns, summary: Summary) -> dict[str, Any] | None:
-    """Figures of the middle of the run: from the first tenth of the arrivals to the last one.
-
-    Of the requests that started in the window, so that warm-up and the emptying of the queue are in none of them.
-    """
-    start = columns.floats["start_time"]
-    known = ~np.isnan(start)
-    if np.count_nonzero(known) < 20:
-        return None
-    begin, end = np.quantile(start[known], [0.1, 0.9])
-    if end <= begin:
-        return None
-    inside = known & (start >= begin) & (start <= end) & columns.success
-    events = np.repeat(columns.success, np.diff(columns.token_offsets))
-    tokens = int(token_weights(columns)[events & (columns.token_times >= begin) & (columns.token_times <= end)].sum())
-    found = summary.latencies
-    mean = _mean_ms
-    return {
-        "window_s": float(end - begin),
-        "requests": int(np.count_nonzero(inside)),
-        "request_throughput": float(np.count_nonzero(inside) / (end - begin)),
-        "output_throughput": float(tokens / (end - begin)),
-        "mean_ttft_ms": mean(found.ttft_s[inside]),
-        "mean_tpot_ms": mean(found.tpot_s[inside]),
-        "mean_e2el_ms": mean(found.e2el_s[inside]),
-    }
-
-
-def output_length(columns: RecordColumns, summary: Summary) -> dict[str, int]:
-    """Answers that are shorter or longer than what was asked for."""
-    asked = columns.ints["expected_output_len"]
-    told = summary.latencies.ok & (asked > 0) & (columns.ints["output_len"] > 0)
-    return {
-        "as_asked": int(np.count_nonzero(told & (summary.output_lens == asked))),
-        "shorter": int(np.count_nonzero(told & (summary.output_lens < asked))),
-        "longer": int(np.count_nonzero(told & (summary.output_lens > asked))),
-    }
-
-
-def errors_by_kind(columns: RecordColumns) -> dict[str, dict[str, Any]]:
-    """Count and first message of each kind of error."""
-    found: dict[str, dict[str, Any]] = {}
-    for row in np.flatnonzero(~columns.success).tolist():
-        kind = columns.texts["error_kind"][row] or "unknown"
-        entry = found.setdefault(kind, {"count": 0, "first": columns.texts["error"][row]})
-        entry["count"] += 1
-    return found
-
-
-def _from_due(columns: RecordColumns, summary: Summary, shape: Any) -> dict[str, Any] | None:
+def _from_due(columns: RecordColumns, found: Latencies, shape: Shape) -> dict[str, Any] | None:
+    """From when a request should have left: what a user saw who came at that moment."""
     waited = columns.floats["start_time"] - columns.floats["due_time"]
     if np.all(np.isnan(waited)):
         return None
-    found = summary.latencies
     return {"ttft": shape(found.ttft_s + waited), "e2el": shape(found.e2el_s + waited), "wait": shape(waited[found.ok])}
 
 
-def _first_answer(columns: RecordColumns) -> Floats:
-    """Only where there was reasoning before: else it is the TTFT."""
-    first = columns.floats["first_answer_time"] - columns.floats["start_time"]
-    reasoned = columns.ints["reasoning_tokens"] > 0
-    return first[columns.success & reasoned]
-
-
-def _sum_known(values: NDArray[np.int64]) -> int | None:
-    known = values[values >= 0]
-    return int(known.sum()) if len(known) else None
+def steady_state(columns: RecordColumns, summary: Summary, flying: Sweep, bins: TokenBins) -> dict[str, Any] | None:
+    """Figures of `steady_window`: completions and tokens in it, latencies of the requests that started in it."""
+    window = steady_window(columns, flying)
+    if window is None:
+        return None
+    begin, end = window
+    start, ends = columns.floats["start_time"], columns.floats["end_time"]
+    done = columns.success & (ends >= begin) & (ends < end)
+    started = columns.success & (start >= begin) & (start < end)
+    found, length = summary.latencies, end - begin
+    first = float(np.nanmin(start))
+    return {
+        "begin_s": begin - first,
+        "window_s": length,
+        "requests": int(np.count_nonzero(started)),
+        "request_throughput": float(np.count_nonzero(done)) / length,
+        "output_throughput": bins.between(begin, end) / length if summary.kind == "generation" else None,
+        "mean_concurrent_requests": flying.mean(begin, end),
+        "mean_ttft_ms": _mean_ms(found.ttft_s[started]),
+        "mean_tpot_ms": _mean_ms(found.tpot_s[started]),
+        "mean_e2el_ms": _mean_ms(found.e2el_s[started]),
+    }
 
 
 def _mean_ms(seconds: Floats) -> float | None:
@@ -217,29 +221,41 @@ def _mean_ms(seconds: Floats) -> float | None:
     return float(some.mean() * 1000) if len(some) else None
 
 
-def _groups(
-    columns: RecordColumns, summary: Summary, names: list[str], goodput_ms: dict[str, float], shape: Any
-) -> dict[str, Any]:
-    """Figures of each group of requests; {} where there are no groups."""
-    present = sorted({n for n in names if n}, key=lambda n: (not n.isdigit(), int(n) if n.isdigit() else 0, n))
-    key = np.array(names, object)
-    result: dict[str, Any] = {}
-    for name in present:
-        rows = np.flatnonzero(key == name)
-        part = columns.take(rows)
-        lens = summary.output_lens[rows]
-        found = latencies(part, lens, summary.kind)
+# --- groups ----------------------------------------------------------------------------------------------------------
+
+
+def _grouper(
+    columns: RecordColumns, summary: Summary, exact: NDArray[np.bool_], goodput_ms: dict[str, float], shape: Shape
+) -> Callable[[list[str]], dict[str, Any]]:
+    """Figures of each group of requests, by a name for each row ("" for none); {} where there are no groups."""
+
+    def figures(rows: NDArray[np.int64]) -> dict[str, Any]:
+        part, lens = columns.take(rows), summary.output_lens[rows]
+        found = latencies(part, lens, summary.kind, exact[rows])
         completed = int(np.count_nonzero(found.ok))
-        result[name] = {
+        good_share = float(np.count_nonzero(good(found, goodput_ms))) / len(rows) if goodput_ms else None
+        per_s = 1 / summary.duration_s if summary.duration_s > 0 else 0.0
+        return {
             "requests": len(rows),
             "completed": completed,
             "failed": len(rows) - completed,
             "input_tokens": int(part.ints["prompt_len"][found.ok].sum()),
             "output_tokens": int(lens.sum()),
+            "request_throughput": completed * per_s,
+            "output_throughput": int(lens.sum()) * per_s,
             "ttft_ms": shape(found.ttft_s),
             "tpot_ms": shape(found.tpot_s),
-            "itl_ms": shape(found.itl_s),
+            "itl_ms": shape(found.itl_s) if bool(exact[rows].all()) else None,
             "e2el_ms": shape(found.e2el_s),
-            "goodput_share": float(np.count_nonzero(good(found, goodput_ms))) / len(rows) if goodput_ms else None,
+            "goodput_share": good_share,
         }
-    return result
+
+    def group(names: list[str]) -> dict[str, Any]:
+        present = sorted({n for n in names if n}, key=lambda n: (not n.isdecimal(), int(n) if n.isdecimal() else 0, n))
+        if not present:
+            return {}
+        number = {name: i for i, name in enumerate(present)}
+        place = np.array([number.get(n, -1) for n in names], np.int64)
+        return {name: figures(np.flatnonzero(place == i)) for i, name in enumerate(present)}
+
+    return group

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.metrics.tokens import inner_events
 from llmbench_locust.records import RecordColumns
 
 Floats = NDArray[np.float64]
@@ -20,18 +21,19 @@ Ints = NDArray[np.int64]
 @dataclass(frozen=True, slots=True)
 class Latencies:
     """Of all requests; NaN where there is none. ``ok``: bool, shape (n,); ``itl_s``: float64, shape (n_gaps,), of the
-    successful ones in the order of the rows, ``itl_row`` the row of each gap."""
+    successful ones whose events are all there, in the order of the rows."""
 
     ok: NDArray[np.bool_]
     ttft_s: Floats
     e2el_s: Floats
     tpot_s: Floats
     itl_s: Floats
-    itl_row: Ints
 
 
-def latencies(columns: RecordColumns, output_lens: Ints, kind: str = "generation") -> Latencies:
-    """``output_lens``: tokens of each answer (int64, shape (n,))."""
+def latencies(
+    columns: RecordColumns, output_lens: Ints, kind: str = "generation", exact: NDArray[np.bool_] | None = None
+) -> Latencies:
+    """``output_lens``: tokens of each answer (int64, shape (n,)). ``exact``: rows whose events are all there (None: all)."""
     n = len(columns)
     start, offsets, times = columns.floats["start_time"], columns.token_offsets, columns.token_times
     events = np.diff(offsets)
@@ -39,26 +41,24 @@ def latencies(columns: RecordColumns, output_lens: Ints, kind: str = "generation
     nan = np.full(n, np.nan)
     if kind == "pooling":
         e2el = np.where(ok, columns.floats["end_time"] - start, np.nan)
-        return Latencies(ok, nan, e2el, nan.copy(), np.empty(0), np.empty(0, np.int64))
+        return Latencies(ok, nan, e2el, nan.copy(), np.empty(0))
     has = ok & (events > 0)
-    ttft, e2el, tpot = nan, nan.copy(), nan.copy()
+    # An answer that came in one piece has no token events: its end is all that there is.
+    ttft = np.where(ok & ~has, columns.floats["first_token_time"] - start, np.nan)
+    e2el = np.where(ok & ~has, columns.floats["end_time"] - start, np.nan)
+    tpot = nan
     ttft[has] = times[offsets[:-1][has]] - start[has]
     e2el[has] = times[offsets[1:][has] - 1] - start[has]
     long = has & (output_lens > 1)
     tpot[long] = (e2el[long] - ttft[long]) / (output_lens[long] - 1)
-    itl, row = gaps(columns, ok)
-    return Latencies(ok, ttft, e2el, tpot, itl, row)
+    return Latencies(ok, ttft, e2el, tpot, gaps(columns, ok if exact is None else ok & exact))
 
 
-def gaps(columns: RecordColumns, rows: NDArray[np.bool_]) -> tuple[Floats, Ints]:
-    """Gaps between consecutive token events of the chosen rows (seconds), and the row of each."""
-    times, offsets = columns.token_times, columns.token_offsets
-    if len(times) < 2:
-        return np.empty(0), np.empty(0, np.int64)
-    events = np.diff(offsets)
-    row = np.repeat(np.arange(len(events)), events)
-    inside = (row[1:] == row[:-1]) & rows[row[1:]]
-    return (times[1:] - times[:-1])[inside], row[1:][inside]
+def gaps(columns: RecordColumns, rows: NDArray[np.bool_]) -> Floats:
+    """Gaps between consecutive token events of the chosen rows, seconds, row by row."""
+    if len(columns.token_times) < 2:
+        return np.empty(0)
+    return np.diff(columns.token_times)[inner_events(columns, rows)[1:]]
 
 
 def output_lengths(columns: RecordColumns, counted: Ints | None = None) -> Ints:

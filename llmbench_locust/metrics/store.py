@@ -2,70 +2,54 @@
 
 Token times are kept exactly up to a limit of events. Past it, the times of further requests are folded into what they are
 needed for: first and last event stay, so that TTFT, E2EL and TPOT stay exact; gaps go into a histogram of at most 0.1%
-relative error; token events by second into counts.
+relative error; events and tokens into counts by hundredths of a second.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench_locust.metrics.latencies import gaps
+from llmbench_locust.metrics.histogram import Histogram
+from llmbench_locust.metrics.tokens import TokenBins, inner_events, per_token_gaps, token_weights
 from llmbench_locust.records import RecordColumns
 
-_BASE = 1.0019  # the middle of a bucket is within 0.095% of all that is in it
-_SMALLEST_S = 1e-6
-_BUCKETS = int(np.ceil(np.log(1e5 / _SMALLEST_S) / np.log(_BASE)))
-
-
-class GapHistogram:
-    """Gaps in seconds, by buckets whose bounds grow by 0.19%."""
-
-    def __init__(self) -> None:
-        self.counts: NDArray[np.int64] = np.zeros(_BUCKETS + 1, np.int64)
-
-    def add(self, seconds: NDArray[np.float64]) -> None:
-        with np.errstate(divide="ignore"):
-            place = np.log(np.maximum(seconds, _SMALLEST_S) / _SMALLEST_S) / np.log(_BASE)
-        self.counts += np.bincount(np.clip(place.astype(np.int64), 0, _BUCKETS), minlength=_BUCKETS + 1)
-
-    @property
-    def total(self) -> int:
-        return int(self.counts.sum())
-
-    def values(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """(middle of each bucket that holds something, how many)."""
-        some = np.flatnonzero(self.counts)
-        middles = np.asarray(_SMALLEST_S * _BASE ** (some + 0.5), np.float64)
-        return middles, self.counts[some]
-
-
-#: Width of the bins in which folded token events are counted.
-BIN_S = 0.01
+#: Small reports are joined into a block when they are so many, or hold so many events; a block is not copied again before
+#: the end, so that joining never stops the loop for long.
+PARTS = 64
+BLOCK_TOKENS = 250_000
 
 
 class Folded:
-    """What is left of the token events past the limit: their gaps, how many came in each 10 ms, and whose they were."""
+    """What is left of the token events past the limit, of successful requests, and whose they were."""
 
     def __init__(self) -> None:
-        self.gaps = GapHistogram()
-        self.rows: set[int] = set()
-        self.bins: dict[int, int] = {}
+        self.gaps = Histogram()
+        self.token_gaps = Histogram()
+        self.event_bins = TokenBins()
+        self.token_bins = TokenBins()
         self.events = 0
+        self._rows: list[NDArray[np.int64]] = []
 
     def add(self, columns: RecordColumns) -> None:
-        self.gaps.add(gaps(columns, columns.success)[0])
+        weights = token_weights(columns)
+        inside = inner_events(columns, columns.success)
+        if len(columns.token_times) > 1:
+            self.gaps.add(np.diff(columns.token_times)[inside[1:]])
+        self.token_gaps.merge(per_token_gaps(columns, columns.success, weights))
         ok = np.repeat(columns.success, np.diff(columns.token_offsets))
-        places, counts = np.unique((columns.token_times[ok] / BIN_S).astype(np.int64), return_counts=True)
-        for place, count in zip(places.tolist(), counts.tolist(), strict=True):
-            self.bins[place] = self.bins.get(place, 0) + count
-        self.rows.update(columns.ints["index"].tolist())
+        self.event_bins.add(columns.token_times[ok])
+        self.token_bins.add(columns.token_times[ok], None if weights is None else weights[ok])
+        self._rows.append(columns.ints["index"].copy())
         self.events += len(columns.token_times)
 
     def mask(self, columns: RecordColumns) -> NDArray[np.bool_]:
         """Which rows of ``columns`` were folded."""
-        rows = np.fromiter(self.rows, np.int64, len(self.rows))
-        return np.isin(columns.ints["index"], rows)
+        if len(self._rows) > 1:
+            self._rows = [np.concatenate(self._rows)]
+        return np.isin(columns.ints["index"], self._rows[0] if self._rows else ())
 
 
 class RecordStore:
@@ -73,39 +57,60 @@ class RecordStore:
 
     def __init__(self, max_exact_tokens: int = 20_000_000) -> None:
         self._limit = max_exact_tokens
+        self._blocks: list[RecordColumns] = []
         self._parts: list[RecordColumns] = []
+        self._part_tokens = 0
         self._rows = 0
-        self._seen: set[int] = set()
+        self._seen: NDArray[np.bool_] = np.zeros(1024, np.bool_)
         self.tokens = 0
         self.folded: Folded | None = None
 
     def __len__(self) -> int:
         return self._rows
 
-    def add(self, columns: RecordColumns) -> None:
-        """More outcomes. A request that is there already is not taken again."""
-        index = columns.ints["index"].tolist()
-        fresh = [i for i, number in enumerate(index) if number not in self._seen]
-        self._seen.update(index)
-        if len(fresh) != len(index):
-            columns = columns.take(np.array(fresh, np.int64))
+    def add(self, columns: RecordColumns) -> int:
+        """More outcomes (not changed, and not to be changed after). A request that is there already is not taken again.
+
+        Returns how many were taken.
+        """
+        fresh = self._fresh(columns.ints["index"])
+        if len(fresh) != len(columns):
+            columns = columns.take(fresh)
         if not len(columns):
-            return
+            return 0
         if self.tokens + len(columns.token_times) > self._limit:
             columns = self._fold(columns)
-        self.tokens += len(columns.token_times)
+        else:
+            self.tokens += len(columns.token_times)
         self._rows += len(columns)
         self._parts.append(columns)
-        if len(self._parts) > 64:
-            self._parts = [RecordColumns.concat(self._parts)]
+        self._part_tokens += len(columns.token_times)
+        if len(self._parts) >= PARTS or self._part_tokens >= BLOCK_TOKENS:
+            self._blocks.append(RecordColumns.concat(self._parts))
+            self._parts, self._part_tokens = [], 0
+        return len(columns)
 
     def columns(self) -> RecordColumns:
         """All outcomes in the order of the plan."""
-        self._parts = [RecordColumns.concat(self._parts).sorted_by_index()]
-        return self._parts[0]
+        whole = RecordColumns.concat([*self._blocks, *self._parts])
+        self._parts, self._part_tokens = [], 0
+        self._blocks = [whole]  # before sorting, so that the parts are freed
+        self._blocks = [whole.sorted_by_index()]
+        return self._blocks[0]
+
+    def _fresh(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows whose index was not there before, each once."""
+        if not len(index):
+            return np.empty(0, np.int64)
+        if (most := int(index.max())) >= len(self._seen):
+            self._seen = np.concatenate([self._seen, np.zeros(max(most + 1 - len(self._seen), len(self._seen)), np.bool_)])
+        first = np.unique(index, return_index=True)[1]
+        rows = np.sort(first[~self._seen[index[first]]]).astype(np.int64)
+        self._seen[index] = True
+        return rows
 
     def _fold(self, columns: RecordColumns) -> RecordColumns:
-        """The same rows with only the first and last event of each; their gaps go into the histogram."""
+        """The same rows with only the first and last event of each; the rest goes into the counts."""
         if self.folded is None:
             self.folded = Folded()
         self.folded.add(columns)
@@ -117,5 +122,4 @@ class RecordStore:
         times = np.empty(int(offsets[-1]), np.float64)
         times[offsets[:-1][kept > 0]] = columns.token_times[first[kept > 0]]
         times[offsets[:-1][kept > 1] + 1] = columns.token_times[last[kept > 1]]
-        columns.token_times, columns.token_offsets, columns.token_counts = times, offsets, None
-        return columns
+        return replace(columns, token_times=times, token_offsets=offsets, token_counts=None)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.metrics.histogram import SLICE
 from llmbench_locust.metrics.latencies import Floats, Ints, Latencies, latencies, output_lengths
-from llmbench_locust.metrics.store import BIN_S, Folded
+from llmbench_locust.metrics.store import Folded
 from llmbench_locust.records import RecordColumns
 
 
@@ -79,10 +80,8 @@ def summarize(
     """All of vLLM's numbers. ``goodput_ms``: objectives by name; ``counted``: the tokenizer's counts of texts (-1 for none);
     ``folded``: what the store no longer holds exactly."""
     lens = output_lengths(columns, counted) if kind == "generation" else np.zeros(len(columns), np.int64)
-    found = latencies(columns, lens, kind)
-    if folded is not None:
-        exact = ~folded.mask(columns)[found.itl_row]
-        found = replace(found, itl_s=found.itl_s[exact], itl_row=found.itl_row[exact])
+    exact = None if folded is None else ~folded.mask(columns)
+    found = latencies(columns, lens, kind, exact)
     ok = found.ok
     completed = int(np.count_nonzero(ok))
     total_input = int(columns.ints["prompt_len"][ok].sum())
@@ -90,7 +89,7 @@ def summarize(
         served = columns.ints["input_tokens"]
         total_input = int(np.where(served >= 0, served, columns.ints["prompt_len"])[ok].sum())
     total_output = int(lens.sum())
-    peak_tokens, peak_requests = one_second_peaks(columns, found, folded) if kind == "generation" else (0.0, 0)
+    peak_tokens, peak_requests = one_second_peaks(columns, found, exact, folded) if kind == "generation" else (0.0, 0)
     queue = columns.floats["client_queue_time"]
     waited = np.where(np.isnan(queue), 0.0, queue)[ok]
     per = (lambda total: total / duration_s) if duration_s > 0 else (lambda total: 0.0)
@@ -125,25 +124,16 @@ def summarize(
 
 
 def _itl(exact_s: Floats, percentiles: Sequence[float], folded: Folded | None) -> Distribution:
-    """With a histogram for what was folded: each percentile within 0.1%."""
+    """With a histogram once something was folded: each percentile within 0.1%."""
     if folded is None:
         return Distribution.of(exact_s, percentiles)
-    middles, counts = folded.gaps.values()
-    values = np.concatenate([exact_s, middles])
-    weights = np.concatenate([np.ones(len(exact_s), np.int64), counts])
-    if not len(values):
+    gaps = folded.gaps.copy()
+    gaps.add(exact_s)
+    if not gaps.total:
         return Distribution.of(exact_s, percentiles)
-    order = np.argsort(values, kind="stable")
-    values, upto = values[order], np.cumsum(weights[order])
-    n = int(upto[-1])
-    mean = float(np.average(values, weights=weights[order]))
-    std = math.sqrt(float(np.average((values - mean) ** 2, weights=weights[order])))
-    # numpy's linear rule: between the order statistics around p/100 · (n − 1).
-    at = np.array([50.0, *percentiles]) / 100 * (n - 1)
-    low = values[np.searchsorted(upto, np.floor(at), side="right")]
-    high = values[np.searchsorted(upto, np.ceil(at), side="right")]
-    found = ((low + (high - low) * (at - np.floor(at))) * 1000).tolist()
-    return Distribution(mean * 1000, found[0], std * 1000, tuple(zip(percentiles, found[1:], strict=True)), n)
+    found = [value * 1000 for value in gaps.percentiles([50.0, *percentiles])]
+    percentiles_ms = tuple(zip(percentiles, found[1:], strict=True))
+    return Distribution(gaps.mean_s * 1000, found[0], gaps.std_s * 1000, percentiles_ms, gaps.total)
 
 
 def good(found: Latencies, goodput_ms: dict[str, float] | None) -> NDArray[np.bool_]:
@@ -156,27 +146,38 @@ def good(found: Latencies, goodput_ms: dict[str, float] | None) -> NDArray[np.bo
     return met
 
 
-def one_second_peaks(columns: RecordColumns, found: Latencies, folded: Folded | None = None) -> tuple[float, int]:
+def one_second_peaks(
+    columns: RecordColumns, found: Latencies, exact: NDArray[np.bool_] | None = None, folded: Folded | None = None
+) -> tuple[float, int]:
     """(token events in the fullest second, requests that touch the fullest second), seconds counted from the earliest start."""
     ok = found.ok & ~np.isnan(found.e2el_s)
     if not np.any(ok):
         return 0.0, 0
     start = columns.floats["start_time"]
-    first = start[ok].min()
+    first = float(start[ok].min())
     seconds = math.ceil(float((start[ok] + found.e2el_s[ok]).max() - first)) + 1
-    events = np.diff(columns.token_offsets)
-    exact = ok if folded is None else ok & ~folded.mask(columns)
-    times = columns.token_times[np.repeat(exact, events)]
-    tokens = np.bincount(np.floor(times - first).astype(np.int64), minlength=seconds)
+    rows = ok if exact is None else ok & exact
+    tokens = _by_second(columns.token_times, np.repeat(rows, np.diff(columns.token_offsets)), first, seconds)
     if folded is not None:
-        for place, count in folded.bins.items():
-            tokens[min(seconds - 1, max(0, int((place + 0.5) * BIN_S - first)))] += count
+        times, counts = folded.event_bins.middles()
+        places = np.clip((times - first).astype(np.int64), 0, seconds - 1)
+        tokens += np.bincount(places, weights=counts, minlength=seconds).astype(np.int64)
     begin = np.floor(start[ok] - first).astype(np.int64)
     end = np.floor(start[ok] + found.e2el_s[ok] - first).astype(np.int64)
-    change = np.zeros(seconds + 1, np.int64)
-    np.add.at(change, begin, 1)
-    np.add.at(change, end + 1, -1)
+    change = np.bincount(begin, minlength=seconds + 1) - np.bincount(end + 1, minlength=seconds + 1)
     return float(tokens.max()), int(np.cumsum(change).max())
+
+
+def _by_second(times: Floats, chosen: NDArray[np.bool_], first_s: float, seconds: int) -> Ints:
+    """Chosen events in each second from ``first_s``, so many at a time that it takes little memory."""
+    counts = np.zeros(seconds, np.int64)
+    for begin in range(0, len(times), SLICE):
+        part = times[begin : begin + SLICE][chosen[begin : begin + SLICE]]
+        # An event before the earliest start (a clock that was converted) is in no second, as in vLLM.
+        places = np.floor(part - first_s).astype(np.int64)
+        places = places[(places >= 0) & (places < seconds)]
+        counts += np.bincount(places, minlength=seconds)
+    return counts
 
 
 def _some(values: Floats) -> Floats:

@@ -30,6 +30,7 @@ def render_console(
     lines += _head(config, summary, generation, has_tokenizer)
     if probes:
         lines += [
+            f"{'Probe Requests':-^50}",
             _line("Probe requests completed:", probes["probe_completed"]),
             _line("Probe requests failed:", probes["probe_failed"]),
             _line("Median probe E2EL (ms):", probes["probe_median_e2el_ms"], ".2f"),

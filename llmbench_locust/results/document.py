@@ -7,22 +7,15 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from llmbench_locust.metrics.faults import redacted
+from llmbench_locust.metrics.store import Folded
 from llmbench_locust.metrics.vllm import Distribution, Summary
 from llmbench_locust.records import RecordColumns
 
-#: Removed from the file without --save-detailed.
-PER_REQUEST = (
-    "input_lens",
-    "output_lens",
-    "start_times",
-    "queue_times",
-    "latencies",
-    "ttfts",
-    "itls",
-    "generated_texts",
-    "errors",
-)
+#: Not in the file without --save-detailed. As vLLM does, "latencies" and "queue_times" stay.
+PER_REQUEST = ("input_lens", "output_lens", "start_times", "ttfts", "itls", "generated_texts", "errors")
 
 
 def build_document(
@@ -36,10 +29,17 @@ def build_document(
     probes: dict[str, Any] | None = None,
     rps_changes: list[dict[str, Any]] | None = None,
     extended: dict[str, Any] | None = None,
+    folded: Folded | None = None,
+    detailed: bool = True,
 ) -> dict[str, Any]:
-    """``config``: a `RunConfig`. Everything in it JSON can hold; per-request arrays are there, `for_file` takes them out."""
+    """``config``: a `RunConfig`. Everything in it JSON can hold. ``detailed``: with the arrays of `PER_REQUEST`; those of
+    millions of tokens take much memory. ``folded``: rows whose gaps are no longer there; their list of gaps is empty."""
     document = _head(config, started_at, tokenizer_id)
-    document.update(_figures(columns, summary))
+    document.update(_pooling(columns, summary) if summary.kind == "pooling" else _generation(columns, summary))
+    if detailed:
+        document.update(_per_request(columns, summary, folded))
+    else:
+        document = {key: value for key, value in document.items() if key not in PER_REQUEST}
     document.update(probes or {})
     if rps_changes:
         document["rps_change_events"] = rps_changes
@@ -78,24 +78,24 @@ def _head(config: Any, started_at: datetime, tokenizer_id: str | None) -> dict[s
     return head
 
 
-def _figures(columns: RecordColumns, s: Summary) -> dict[str, Any]:
-    queue = np.nan_to_num(columns.floats["client_queue_time"], nan=0.0).tolist()
-    latency = np.nan_to_num(s.latencies.e2el_s, nan=0.0).tolist()
-    lens = columns.ints["prompt_len"].tolist()
-    if s.kind == "pooling":
-        return {
-            "duration": s.duration_s,
-            "completed": s.completed,
-            "total_input_tokens": s.total_input,
-            "total_input_sequences": s.total_sequences,
-            "request_throughput": s.request_throughput,
-            "input_sequence_throughput": s.sequence_throughput,
-            "total_token_throughput": s.total_token_throughput,
-            "input_lens": lens,
-            "latencies": latency,
-            "queue_times": queue,
-            "errors": columns.texts["error"],
-        }
+def _pooling(columns: RecordColumns, s: Summary) -> dict[str, Any]:
+    return {
+        "duration": s.duration_s,
+        "completed": s.completed,
+        "total_input_tokens": s.total_input,
+        "total_input_sequences": s.total_sequences,
+        "request_throughput": s.request_throughput,
+        "input_sequence_throughput": s.sequence_throughput,
+        "total_token_throughput": s.total_token_throughput,
+        "input_lens": None,
+        "latencies": _zeros(s.latencies.e2el_s),
+        "queue_times": _zeros(columns.floats["client_queue_time"]),
+        "errors": None,
+    }
+
+
+def _generation(columns: RecordColumns, s: Summary) -> dict[str, Any]:
+    """The order of the keys is vLLM's; what belongs to `PER_REQUEST` only keeps its place here."""
     return {
         "duration": s.duration_s,
         "completed": s.completed,
@@ -106,24 +106,54 @@ def _figures(columns: RecordColumns, s: Summary) -> dict[str, Any]:
         "request_goodput": s.request_goodput,
         "output_throughput": s.output_throughput,
         "total_token_throughput": s.total_token_throughput,
-        "input_lens": lens,
-        "output_lens": s.output_lens.tolist(),
-        "ttfts": np.nan_to_num(s.latencies.ttft_s, nan=0.0).tolist(),
-        "itls": _itls(columns),
-        "latencies": latency,
-        "start_times": np.nan_to_num(columns.floats["start_time"], nan=0.0).tolist(),
-        "queue_times": queue,
-        "generated_texts": columns.texts["text"],
-        "errors": columns.texts["error"],
+        "input_lens": None,
+        "output_lens": None,
+        "ttfts": None,
+        "itls": None,
+        "latencies": _zeros(s.latencies.e2el_s),
+        "start_times": None,
+        "queue_times": _zeros(columns.floats["client_queue_time"]),
+        "generated_texts": None,
+        "errors": None,
         "max_output_tokens_per_s": s.max_output_tokens_per_s,
         "max_concurrent_requests": s.max_concurrent_requests,
         "rtfx": s.rtfx,
     }
 
 
-def _itls(columns: RecordColumns) -> list[list[float]]:
+def _per_request(columns: RecordColumns, s: Summary, folded: Folded | None) -> dict[str, Any]:
+    lens = columns.ints["prompt_len"]
+    if s.kind == "pooling":
+        # As vLLM has it: the server's count.
+        lens = np.where(columns.ints["input_tokens"] >= 0, columns.ints["input_tokens"], lens)
+        return {"input_lens": lens.tolist(), "errors": _errors(columns)}
+    return {
+        "input_lens": lens.tolist(),
+        "output_lens": s.output_lens.tolist(),
+        "ttfts": _zeros(s.latencies.ttft_s),
+        "itls": _itls(columns, folded),
+        "start_times": _zeros(columns.floats["start_time"]),
+        "generated_texts": columns.texts["text"],
+        "errors": _errors(columns),
+    }
+
+
+def _zeros(values: NDArray[np.float64]) -> list[float]:
+    """In vLLM's arrays, what never happened is 0.0."""
+    found: list[float] = np.nan_to_num(values, nan=0.0).tolist()
+    return found
+
+
+def _errors(columns: RecordColumns) -> list[str]:
+    """Never empty for a failed request: by that a reader tells them from the others."""
+    rows = zip(columns.success.tolist(), columns.texts["error"], columns.texts["error_kind"], strict=True)
+    return ["" if ok else redacted(error) or kind or "failed" for ok, error, kind in rows]
+
+
+def _itls(columns: RecordColumns, folded: Folded | None) -> list[list[float]]:
     bounds = columns.token_offsets.tolist()
-    return [np.diff(columns.token_times[a:b]).tolist() for a, b in pairwise(bounds)]
+    gone = [False] * len(columns) if folded is None else folded.mask(columns).tolist()
+    return [[] if g else np.diff(columns.token_times[a:b]).tolist() for g, (a, b) in zip(gone, pairwise(bounds), strict=True)]
 
 
 def _shown(config: Any, summary: Summary) -> list[str]:

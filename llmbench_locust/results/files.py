@@ -13,6 +13,7 @@ from typing import Any
 from llmbench_locust.results.document import for_file, whole
 
 _PYTORCH_METRICS = tuple(f"{kind}_{name}_ms" for name in ("ttft", "tpot", "itl") for kind in ("median", "mean", "std", "p99"))
+_PLAIN = (str, int, float, list, dict, tuple, type(None))
 _PYTORCH_LEFT_OUT = ("ttfts", "itls", "generated_texts", "errors")
 
 
@@ -22,7 +23,7 @@ def result_path(config: Any, started_at: datetime) -> Path:
     if not name:
         label = config.label or config.backend
         cap = f"-concurrency{config.max_concurrency}" if config.max_concurrency is not None else ""
-        model = (config.model or "model").rstrip("/").split("/")[-1]
+        model = _in_a_name((config.model or "model").rstrip("/").split("/")[-1])
         when = started_at.strftime("%Y%m%d-%H%M%S")
         if config.ramp_up_strategy is not None:
             start, end = whole(config.ramp_up_start_rps), whole(config.ramp_up_end_rps)
@@ -32,23 +33,56 @@ def result_path(config: Any, started_at: datetime) -> Path:
     return Path(config.result_dir or "") / name
 
 
-def write_result(document: dict[str, Any], path: Path, *, detailed: bool, append: bool) -> None:
-    """One JSON object; with ``append`` one more line of a file of lines. Never leaves half a file."""
+def _in_a_name(model: str) -> str:
+    """A model's name may come from a server: without what no file name can hold, and not too long."""
+    return "".join(c if c.isprintable() and c != "\\" else "_" for c in model)[:100]
+
+
+def write_result(
+    document: dict[str, Any], path: Path, *, detailed: bool, append: bool, arguments: dict[str, Any] | None = None
+) -> None:
+    """One JSON object; with ``append`` one more line of a file of lines. Never leaves half a file.
+
+    ``arguments``: the run's flags, redacted, for PyTorch's format, which is written beside it where
+    ``SAVE_TO_PYTORCH_BENCHMARK_FORMAT`` is set.
+    """
     text = json.dumps(clean(for_file(document, detailed=detailed)), ensure_ascii=False)
-    if append and path.exists() and path.stat().st_size:
-        before = path.read_text(encoding="utf-8")
-        text = before + ("" if before.endswith("\n") else "\n") + text
-    write_whole(path, (text + ("\n" if append else "")).encode("utf-8"))
+    # Surrogates that stand alone (a broken answer) have no form in UTF-8: as escapes they do.
+    data = text.encode("utf-8") if text.isascii() or _encodable(text) else json.dumps(json.loads(text)).encode()
+    if append and path.exists():
+        # As vLLM does, the newline comes before the next line: both may append to one file.
+        before = path.read_bytes().rstrip(b"\n")
+        data = before + b"\n" + data if before else data
+    write_whole(path, data)
     if os.environ.get("SAVE_TO_PYTORCH_BENCHMARK_FORMAT", "0").lower() not in ("", "0", "false"):
-        write_whole(path.with_suffix(".pytorch.json"), json.dumps(clean(pytorch_records(document))).encode())
+        records = pytorch_records(document, arguments or {})
+        write_whole(path.with_suffix(".pytorch.json"), json.dumps(clean(records)).encode())
 
 
-def pytorch_records(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """PyTorch's benchmark format: a record for each metric."""
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def pytorch_records(document: dict[str, Any], arguments: dict[str, Any]) -> list[dict[str, Any]]:
+    """PyTorch's benchmark format: a record for each metric. ``arguments``: the run's flags, redacted."""
     extra = {k: v for k, v in document.items() if k not in _PYTORCH_METRICS and k not in _PYTORCH_LEFT_OUT}
+    arguments = {k: v if isinstance(v, _PLAIN) else str(v) for k, v in arguments.items()}
+    if not arguments.get("tensor_parallel_size") and "tensor_parallel_size" in extra:
+        arguments["tensor_parallel_size"] = extra["tensor_parallel_size"]
+    mode = extra.get("compilation_config.mode", "")
+    about = {
+        "args": arguments,
+        "compilation_config.mode": mode,
+        "optimization_level": extra.get("optimization_level", ""),
+        "use_compile": not (mode == "0" or "eager" in (arguments.get("result_filename") or "")),
+    }
     return [
         {
-            "benchmark": {"name": "vLLM benchmark", "extra_info": {"args": {}, **extra}},
+            "benchmark": {"name": "vLLM benchmark", "extra_info": about},
             "model": {"name": document.get("model_id")},
             "metric": {"name": name, "benchmark_values": [document[name]], "extra_info": extra},
         }

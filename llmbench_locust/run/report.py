@@ -81,9 +81,8 @@ class Report:
         say(self.console())
         config, path = self.config, result_path(self.config, self.started_at)
         wanted: list[tuple[Path, Callable[[], None]]] = []
-        if config.save_result:
-            detailed, append = config.save_detailed, config.append_result
-            wanted.append((path, lambda: write_result(self.document, path, detailed=detailed, append=append)))
+        if config.save_result or config.append_result:
+            wanted.append((path, lambda: self._write_result(path)))
         if config.per_request:
             table = Path(config.per_request)
             make = self.table_parquet if table.suffix == ".parquet" else self.table_csv
@@ -99,6 +98,11 @@ class Report:
             wanted.append((stats, lambda: write_whole(stats, self._dataset_stats())))
         written = [_write(target, write, say) for target, write in wanted]
         return all(written)
+
+    def _write_result(self, path: Path) -> None:
+        config = self.config
+        detailed, append = config.save_detailed, config.append_result
+        write_result(self.document, path, detailed=detailed, append=append, arguments=config.redacted())
 
     def _timeline(self) -> bytes:
         from llmbench_locust.results.html import timeline_html
@@ -232,6 +236,8 @@ def _report(
         probes=probes,
         rps_changes=changes,
         extended=block,
+        folded=folded,
+        detailed=config.save_detailed,
     )
     return Report(config, columns, summary, document, origin_s, started_at, True, spec_decode, probes)
 

@@ -1,0 +1,125 @@
+"""Tokens in time: how many each event carried, how many came in each hundredth of a second, gaps by token.
+
+Where a chunk carries several tokens, events and tokens differ; the figures here count tokens.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench_locust.metrics.histogram import SLICE, Histogram
+from llmbench_locust.records import RecordColumns
+
+#: Width of the bins in which tokens are counted over time.
+BIN_S = 0.01
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def token_weights(columns: RecordColumns) -> Ints | None:
+    """Tokens of each event (int64, shape of ``token_times``); None where every event carried one.
+
+    By the server's word where it gave one for each chunk. Else, where an answer has more tokens than events, evenly: the
+    first ones carry what does not divide.
+    """
+    events = np.diff(columns.token_offsets)
+    lens = columns.ints["output_len"]
+    if columns.token_counts is not None:
+        return columns.token_counts.astype(np.int64)
+    more = (lens > events) & (events > 0)
+    if not np.any(more):
+        return None
+    weights = np.ones(len(columns.token_times), np.int64)
+    rows = np.flatnonzero(more)
+    each, left = np.divmod(lens[rows], events[rows])
+    for row, base, extra in zip(rows.tolist(), each.tolist(), left.tolist(), strict=True):
+        begin, end = int(columns.token_offsets[row]), int(columns.token_offsets[row + 1])
+        weights[begin:end] = base
+        weights[begin : begin + extra] += 1
+    return weights
+
+
+class TokenBins:
+    """Counts by hundredths of a second, in an array that grows. Times are absolute seconds of one clock."""
+
+    def __init__(self) -> None:
+        self._first = 0
+        self._counts: Ints = np.zeros(0, np.int64)
+
+    def add(self, times_s: Floats, weights: Ints | None = None) -> None:
+        for begin in range(0, len(times_s), SLICE):
+            places = np.floor(times_s[begin : begin + SLICE] / BIN_S).astype(np.int64)
+            low, high = int(places.min()), int(places.max())
+            self._reach(low, high)
+            some = None if weights is None else weights[begin : begin + SLICE]
+            found = np.bincount(places - low, weights=some).astype(np.int64)
+            self._counts[low - self._first : low - self._first + len(found)] += found
+
+    def merge(self, other: TokenBins) -> None:
+        if len(other._counts):
+            self._reach(other._first, other._first + len(other._counts) - 1)
+            begin = other._first - self._first
+            self._counts[begin : begin + len(other._counts)] += other._counts
+
+    def _reach(self, low: int, high: int) -> None:
+        if not len(self._counts):
+            self._first, self._counts = low, np.zeros(high - low + 1, np.int64)
+            return
+        before = max(self._first - low, 0)
+        after = max(high - (self._first + len(self._counts) - 1), 0)
+        if before or after:
+            # Twice what is needed, so that growing costs little in the long run.
+            spare = len(self._counts) if after else 0
+            self._counts = np.concatenate([np.zeros(before, np.int64), self._counts, np.zeros(after + spare, np.int64)])
+            self._first -= before
+
+    def middles(self) -> tuple[Floats, Ints]:
+        """(middle of each bin that holds something, seconds; its count)."""
+        some = np.flatnonzero(self._counts)
+        middles = (some + (self._first + 0.5)) * np.float64(BIN_S)
+        return middles, self._counts[some]
+
+    def peak(self, window_s: float = 1.0) -> int:
+        """The most in any window of that length, which moves in steps of a bin."""
+        width = round(window_s / BIN_S)
+        upto = np.concatenate([[0], np.cumsum(self._counts)])
+        if len(upto) <= width:
+            return int(upto[-1])
+        return int((upto[width:] - upto[:-width]).max())
+
+    def between(self, begin_s: float, end_s: float) -> int:
+        """Tokens of the bins whose middle lies in the span."""
+        first = max(math.ceil(begin_s / BIN_S - 0.5) - self._first, 0)
+        last = max(math.ceil(end_s / BIN_S - 0.5) - self._first, 0)
+        return int(self._counts[first:last].sum())
+
+
+def per_token_gaps(columns: RecordColumns, rows: NDArray[np.bool_], weights: Ints | None) -> Histogram:
+    """Gaps by token, of the chosen rows: a chunk of k tokens after a gap g stands for k gaps of g / k."""
+    found = Histogram()
+    times = columns.token_times
+    inside = inner_events(columns, rows)
+    for begin in range(1, len(times), SLICE):
+        end = min(begin + SLICE, len(times))
+        here = inside[begin:end]
+        gaps = np.diff(times[begin - 1 : end])[here]
+        if not len(gaps):
+            continue
+        if weights is None:
+            found.add(gaps)
+        else:
+            carried = np.maximum(weights[begin:end][here], 1)
+            found.add(gaps / carried, carried)
+    return found
+
+
+def inner_events(columns: RecordColumns, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether an event is of a chosen row and not its first: whether the gap before it is one (bool, shape of token_times)."""
+    events = np.diff(columns.token_offsets)
+    inside = np.repeat(rows, events)
+    inside[columns.token_offsets[:-1][events > 0]] = False
+    return inside
