@@ -19,7 +19,7 @@ from llmbench_locust.dispatch.agent import Agent
 from llmbench_locust.errors import BenchError, ConfigError
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.config import RunConfig, build_config
-from llmbench_locust.options.dotted import expand_dotted
+from llmbench_locust.options.dotted import expand_sys_argv
 from llmbench_locust.options.flags import add_flags
 from llmbench_locust.run.benchmark import Benchmark
 from llmbench_locust.run.closed import ClosedLoop
@@ -49,7 +49,7 @@ def install() -> None:
     if _installed:
         return
     _installed = True
-    sys.argv[1:] = expand_dotted(sys.argv[1:])
+    expand_sys_argv()
     for name in ("llm_first_token", "llm_tokens", "llm_request"):
         setattr(locust.events, name, EventHook())
     locust.events.init_command_line_parser.add_listener(lambda parser, **_: add_flags(parser))
@@ -123,6 +123,8 @@ class Plugin:
             # Locust would end the run at --run-time by itself; with a plan, it bounds the time of sending.
             self._run_time_s = self.options.run_time
             self.options.run_time = None
+            # It also fills in one user where none was asked for, which would be a cap of one.
+            self._users_asked_for = self.options.num_users
         if self.headless or self.options.autostart:
             self._or_exit(self.configure)
         if self.web_ui is not None:
@@ -135,6 +137,8 @@ class Plugin:
         options = self.options
         if self.open_loop and options.run_time is None:
             options.run_time = getattr(self, "_run_time_s", None)
+        if self.open_loop:
+            options.num_users = self._users_asked_for
         try:
             config = build_config(options)
         finally:
