@@ -191,7 +191,7 @@ def build_config(options: Any, overrides: dict[str, Any] | None = None) -> RunCo
     v["sim_args"] = v["sim_args"] or ""
     v["run_time_s"] = _seconds("--run-time", getattr(options, "run_time", None)) or None
     v["stop_timeout_s"] = _seconds("--stop-timeout", getattr(options, "stop_timeout", None)) or 0.0
-    _lengths(v, given)
+    _lengths(v)
     if v["max_concurrency"] is None:
         v["max_concurrency"] = _users(getattr(options, "num_users", None))
     if v["dataset_name"] in _TO_THE_FULL_LENGTH and info.ignore_eos:
@@ -258,11 +258,11 @@ _OUTPUT_FLAGS = {
 }
 
 
-def _lengths(v: dict[str, Any], given: dict[str, Any]) -> None:
-    """--input-len and --output-len stand in for the dataset's own flag where that was left at its default."""
+def _lengths(v: dict[str, Any]) -> None:
+    """--input-len and --output-len go to the flag of the dataset in use, and win over it, as in vLLM."""
     for general, table in (("input_len", _INPUT_FLAGS), ("output_len", _OUTPUT_FLAGS)):
         own = table.get(v["dataset_name"])
-        if v[general] is not None and own is not None and v[own] == FLAGS[own].default:
+        if v[general] is not None and own is not None:
             v[own] = v[general]
     if v["common_prefix_len"] is not None and not v["random_prefix_len"]:
         v["random_prefix_len"] = v["common_prefix_len"]

@@ -47,7 +47,7 @@ is sent. In the web UI the same line is shown.
 
 - `--dataset-name random`, `random-mm` and `timed_trace` ask the server to go on to the length that was asked for (as
   `--ignore-eos` does) with each backend that can carry it, as vLLM does. `--extra-body.ignore_eos false` takes it back.
-- `--input-len` and `--output-len` set the lengths of whichever dataset is in use; a flag of the dataset's own wins.
+- `--input-len` and `--output-len` set the lengths of whichever dataset is in use, and win over the dataset's own flags.
 - `--temperature` that is not given means 0.0.
 """
 

@@ -220,7 +220,10 @@ def test_headers_do_not_show(config):
 
 def test_general_lengths_stand_in_for_the_datasets_own(config):
     assert config("--input-len", "5", "--output-len", "6").random_input_len == 5
-    assert config("--input-len", "5", "--random-input-len", "9").random_input_len == 9
+    assert config("--input-len", "5", "--random-input-len", "9").random_input_len == 5
+    path = ("--dataset-path", __file__, "--output-len", "6")
+    assert config("--dataset-name", "sharegpt", *path).sharegpt_output_len == 6
+    assert config("--dataset-name", "custom", *path).custom_output_len == 6
     assert config("--common-prefix-len", "4").random_prefix_len == 4
 
 
