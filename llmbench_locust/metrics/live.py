@@ -81,6 +81,11 @@ class LiveStats:
         self.document = self.audit = None
         self._clear()
 
+    def preparing(self) -> None:
+        """A run was asked for; `reset` follows when its workload is there. No effect while one is going on."""
+        if self.state != "running":
+            self.state, self.message = "preparing", ""
+
     def failed(self, message: str) -> None:
         """The run could not begin, or broke down: the page shows why."""
         self.state, self.message = "failed", message
@@ -88,7 +93,7 @@ class LiveStats:
     def finish(self, document: dict[str, Any] | None, audit: dict[str, Any] | None) -> None:
         """The run is over. ``document``: the result JSON, or None; ``audit``: of `metrics.audit.verdict`, or None."""
         if document is None and audit is None and self.state != "running":
-            return
+            return  # nothing ran: a run that is being prepared stays so
         self.state = "finished"
         self.document, self.audit = document, audit
 

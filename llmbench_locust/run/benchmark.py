@@ -156,12 +156,14 @@ class Benchmark:
         return {
             "model": config.served_model_name or config.model,
             "backend": config.backend,
+            "kind": config.backend_info.kind,
             "base_url": config.base_url,
             "dataset": config.dataset_name,
             "num_prompts": len(self.samples),
             "request_rate": config.request_rate,
             "max_concurrency": config.max_concurrency,
             "goodput_ms": dict(config.goodput),
+            "percentiles": list(config.metric_percentiles),
             "started": self.started_at.isoformat(timespec="seconds"),
         }
 
@@ -196,6 +198,7 @@ class Benchmark:
         ledger = self.coordinator.ledger
         self.live.counters(
             {
+                "start_s": self.coordinator.start_s,
                 "offered": sum(s["offered"] for s in states),
                 "sent": ledger.sent_count,
                 "completed": ledger.done_count,

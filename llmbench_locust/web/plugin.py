@@ -17,13 +17,14 @@ import orjson
 from flask import Blueprint, Flask, Response, make_response, request, send_file, send_from_directory
 
 from llmbench_locust.metrics.live import LiveStats
+from llmbench_locust.options.table import GROUPS
 from llmbench_locust.web.prometheus import registry_of
 from llmbench_locust.web.results import Results
-from llmbench_locust.web.start_form import install_check
+from llmbench_locust.web.start_form import SWARM, install_check
 from llmbench_locust.web.table import STRUCTURE, TAB, table_rows
 
 STATIC = Path(__file__).parent / "static"
-_SCRIPT = b'<script src="./llm/static/tab.js" defer></script></body>'
+_SCRIPTS = b'<script src="./llm/static/tab.js" defer></script><script src="./llm/static/form.js" defer></script>'
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
@@ -69,20 +70,41 @@ def _add_tab(web_ui: Any, live: LiveStats) -> None:
 
     @app.after_request
     def extend(response: Response) -> Response:
-        if response.status_code != 200 or response.direct_passthrough:
-            return response
-        if request.endpoint == "locust.request_stats":
-            report = orjson.loads(response.get_data())
-            others = [s for s in report.get("extended_stats", []) if s["key"] != TAB["key"]]
-            # Locust keeps the answer for two seconds and hands out the same object: ours is renewed each time.
-            report["extended_stats"] = [*others, {"key": TAB["key"], "data": table_rows(live.snapshot(-1))}]
-            response.set_data(orjson.dumps(report))
-        elif request.endpoint == "locust.index":
-            page = response.get_data()
-            at = page.rfind(b"</body>")
-            if at >= 0:
-                response.set_data(page[:at] + _SCRIPT + page[at + len(b"</body>") :])
+        if response.status_code == 200 and not response.direct_passthrough and request.endpoint in _EXTENDED:
+            response.set_data(_EXTENDED[request.endpoint](response.get_data(), live))
         return response
+
+
+def _with_rows(content: bytes, live: LiveStats) -> bytes:
+    """Locust keeps this answer for two seconds and hands out the same object: what is ours in it is renewed each time."""
+    report = orjson.loads(content)
+    others = [s for s in report.get("extended_stats", []) if s["key"] != TAB["key"]]
+    report["extended_stats"] = [*others, {"key": TAB["key"], "data": table_rows(live.snapshot(-1))}]
+    # While the workload is loaded, Locust's runner has not started; its page would go back to the form and ask no more.
+    if live.state == "preparing" and report.get("state") in ("ready", "stopped"):
+        report["state"] = "spawning"
+    return orjson.dumps(report)
+
+
+def _with_scripts(page: bytes, live: LiveStats) -> bytes:
+    if live.state == "preparing":
+        page = re.sub(rb'"state": "(ready|stopped)"', b'"state": "spawning"', page, count=1)
+    at = page.rfind(b"</body>")
+    return page if at < 0 else page[:at] + _SCRIPTS + page[at:]
+
+
+def _started(answer: bytes, live: LiveStats) -> bytes:
+    if orjson.loads(answer).get("success"):
+        live.preparing()
+    return answer
+
+
+#: Locust's routes whose answers we complete.
+_EXTENDED: dict[str | None, Callable[[bytes, LiveStats], bytes]] = {
+    "locust.request_stats": _with_rows,
+    "locust.index": _with_scripts,
+    SWARM: _started,
+}
 
 
 def _routes(web_ui: Any, live: LiveStats, results: Callable[[], Results | None]) -> Blueprint:
@@ -114,6 +136,12 @@ def _routes(web_ui: Any, live: LiveStats, results: Callable[[], Results | None])
         done = results() if live.state == "finished" else None
         snapshot["downloads"] = list(DOWNLOADS) if done is not None and done.document is not None else []
         return Response(orjson.dumps(snapshot), content_type="application/json")
+
+    @routes.get("/llm/flags")
+    @protected
+    def flags() -> Response:
+        groups = {group: [flag.dest for flag in flags] for group, flags in GROUPS.items()}
+        return Response(orjson.dumps(groups), content_type="application/json")
 
     @routes.get("/metrics")
     @protected

@@ -30,7 +30,7 @@ def verdict(snapshot: dict[str, Any]) -> str:
     audit = snapshot["audit"]
     limited, reason = audit.get("client_limited"), "; ".join(audit.get("reasons") or ())
     if limited is None:
-        return "measuring …" if snapshot["state"] == "running" else "none yet"
+        return {"running": "measuring …", "preparing": "preparing the run …"}.get(snapshot["state"], "none yet")
     if limited:
         return f"CLIENT LIMITED: {reason}" if reason else "CLIENT LIMITED: these figures tell of the client, not of the server"
     return "OK: the client kept up"
