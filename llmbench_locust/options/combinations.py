@@ -196,6 +196,8 @@ def _times(v: dict[str, Any]) -> None:
 
 
 def _turns(v: dict[str, Any], info: BackendInfo) -> None:
+    if v["mix"] is not None:
+        return
     if not v["multi_turn"]:
         if v["think_time"][1] > 0:
             raise ConfigError("--think-time: only with --multi-turn")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -191,10 +192,10 @@ def build_config(options: Any, overrides: dict[str, Any] | None = None) -> RunCo
     v["sim_args"] = v["sim_args"] or ""
     v["run_time_s"] = _seconds("--run-time", getattr(options, "run_time", None)) or None
     v["stop_timeout_s"] = _seconds("--stop-timeout", getattr(options, "stop_timeout", None)) or 0.0
-    _lengths(v)
+    apply_lengths(v)
     if v["max_concurrency"] is None:
         v["max_concurrency"] = _users(getattr(options, "num_users", None))
-    if v["dataset_name"] in _TO_THE_FULL_LENGTH and info.ignore_eos:
+    if v["mix"] is None and goes_to_the_full_length(v["dataset_name"], info):
         v["ignore_eos"] = True
     for name in ("top_p", "top_k", "min_p", "temperature", "frequency_penalty", "presence_penalty", "repetition_penalty"):
         del v[name]
@@ -209,6 +210,11 @@ def build_config(options: Any, overrides: dict[str, Any] | None = None) -> RunCo
 
 # Their prompts ask nothing that could be answered: as in vLLM, answers go on to the length that was asked for.
 _TO_THE_FULL_LENGTH = ("random", "random-mm", "timed_trace")
+
+
+def goes_to_the_full_length(dataset_name: str, info: BackendInfo) -> bool:
+    """Whether ``ignore_eos`` is asked for without a flag."""
+    return info.ignore_eos and dataset_name in _TO_THE_FULL_LENGTH
 
 
 def _users(given: Any) -> int | None:
@@ -258,11 +264,14 @@ _OUTPUT_FLAGS = {
 }
 
 
-def _lengths(v: dict[str, Any]) -> None:
-    """--input-len and --output-len go to the flag of the dataset in use, and win over it, as in vLLM."""
+def apply_lengths(v: dict[str, Any], given: Collection[str] = ()) -> None:
+    """--input-len and --output-len go to the flag of the dataset in use, and win over it, as in vLLM.
+
+    ``given``: flags of a part of a mix; what the part says comes before what the command line says.
+    """
     for general, table in (("input_len", _INPUT_FLAGS), ("output_len", _OUTPUT_FLAGS)):
         own = table.get(v["dataset_name"])
-        if v[general] is not None and own is not None:
+        if v[general] is not None and own is not None and (own not in given or general in given):
             v[own] = v[general]
     if v["common_prefix_len"] is not None and not v["random_prefix_len"]:
         v["random_prefix_len"] = v["common_prefix_len"]

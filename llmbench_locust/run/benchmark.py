@@ -84,7 +84,7 @@ class Benchmark:
         self.live.reset(self._run_info())
         plan = RunPlan(
             tickets=tickets,
-            wire=wire_config(config, key).to_message(),
+            wire=wire_config(config, key, turns=any(s.turn for s in self.samples)).to_message(),
             cap=config.max_concurrency,
             prewarm=expected_concurrency(config, len(self.samples)),
             run_time_s=config.run_time_s,

@@ -13,8 +13,8 @@ def api_key_for(backend: str) -> str:
     return os.environ.get("ANTHROPIC_API_KEY" if backend == "anthropic" else "OPENAI_API_KEY", "")
 
 
-def wire_config(config: Any, api_key: str) -> WireConfig:
-    """``config``: a `RunConfig` whose model is known."""
+def wire_config(config: Any, api_key: str, *, turns: bool = False) -> WireConfig:
+    """``config``: a `RunConfig` whose model is known. ``turns``: whether requests follow on the answers of others."""
     return WireConfig(
         backend=config.backend,
         base_url=config.base_url,
@@ -29,5 +29,5 @@ def wire_config(config: Any, api_key: str) -> WireConfig:
         request_timeout_s=config.request_timeout_s,
         insecure=config.insecure,
         kernel_timestamps=config.kernel_timestamps,
-        keep_text=bool(config.save_detailed or config.multi_turn),
+        keep_text=bool(config.save_detailed or turns),
     )

@@ -1,0 +1,130 @@
+"""``--mix f.json``: several workloads in one run, by weight.
+
+The file is a list of parts: ``[{"weight": 3, "label": "chat", "dataset-name": "sharegpt", "dataset-path": "s.json"},
+{"weight": 1, "label": "long", "dataset-name": "random", "input-len": 8000}]``. A part takes the flags of datasets, by name;
+what it leaves out is as on the command line. Each of the ``--num-prompts`` requests is of a part drawn by weight and seed, and
+carries its label. A part's own seed is the run's plus its place, so that two of a kind differ.
+
+Either all parts bring their own times (each trace begins at 0) or none does.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.derive import part_config
+from llmbench_locust.workload.files import read_json
+from llmbench_locust.workload.load import load_requests
+from llmbench_locust.workload.sample import SampleRequest
+
+Progress = Callable[[int, int], None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One entry of the file. ``flags``: of its dataset, by name."""
+
+    weight: float
+    label: str
+    flags: dict[str, Any]
+
+
+def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleRequest]:
+    """The requests of all parts, interleaved. Raises ConfigError with the file and the entry's number."""
+    parts = read_parts(config.mix)
+    order = random.Random(config.seed).choices(range(len(parts)), [p.weight for p in parts], k=config.num_prompts)
+    counts = Counter(order)
+    shares: list[list[SampleRequest]] = []
+    timed: list[bool] = []
+    for i, part in enumerate(parts):
+        try:
+            # A part that was never drawn is checked all the same.
+            own = part_config(config, {"seed": (config.seed + i) % 2**32} | part.flags, max(1, counts[i]))
+            timed.append(own.self_timed)
+            samples = load_requests(own, tokenizer, _shifted(progress, sum(map(len, shares)), config.num_prompts))
+        except ConfigError as e:
+            raise ConfigError(f"--mix: {config.mix!r} entry {i + 1}: {e}") from None
+        shares.append([_of_part(sample, part, own, config) for sample in samples[: counts[i]]])
+    if len(set(timed)) > 1:
+        untimed = timed.index(False) + 1
+        raise ConfigError(
+            f"--mix: {config.mix!r} entry {timed.index(True) + 1} brings its own times, entry {untimed} does not; "
+            'all or none ("self-timed": false sets them aside)'
+        )
+    return interleave([_from_zero(share) for share in shares], order, config.request_id_prefix)
+
+
+def read_parts(path: str) -> list[Part]:
+    """The entries of the file. Raises ConfigError."""
+    data = read_json(path, "--mix")
+    if not isinstance(data, list) or not data:
+        raise ConfigError(f"--mix: {path!r} holds no list of one or more entries")
+    parts = [_part(entry, f"--mix: {path!r} entry {i}") for i, entry in enumerate(data, 1)]
+    labels = Counter(part.label for part in parts)
+    label, times = labels.most_common(1)[0]
+    if times > 1:
+        raise ConfigError(f"--mix: {path!r}: {times} entries have the label {label!r}; give each its own 'label'")
+    return parts
+
+
+def interleave(shares: list[list[SampleRequest]], order: list[int], prefix: str) -> list[SampleRequest]:
+    """The shares' requests, in their own order, at the places that ``order`` gives each; numbered anew.
+
+    A place whose share has run out is left out. Conversations get numbers that no other share has.
+    """
+    first_conversation, offsets = 0, []
+    for share in shares:
+        offsets.append(first_conversation)
+        first_conversation += 1 + max((s.conversation for s in share if s.conversation is not None), default=-1)
+    left = [iter(share) for share in shares]
+    found: list[SampleRequest] = []
+    for i in order:
+        sample = next(left[i], None)
+        if sample is not None:
+            conversation = None if sample.conversation is None else sample.conversation + offsets[i]
+            found.append(replace(sample, request_id=f"{prefix}{len(found)}", conversation=conversation))
+    return found
+
+
+def _part(entry: Any, where: str) -> Part:
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{where} is no object with 'weight', 'label', 'dataset-name' and flags of the dataset")
+    flags = {key.removeprefix("--").replace("_", "-"): value for key, value in entry.items()}
+    weight, label = flags.pop("weight", 1), flags.pop("label", flags.get("dataset-name"))
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+        raise ConfigError(f"{where}: weight {weight!r}; a number above 0")
+    if not isinstance(flags.get("dataset-name"), str):
+        raise ConfigError(f"{where} names no 'dataset-name'")
+    if not isinstance(label, str) or not label:
+        raise ConfigError(f"{where}: label {label!r}; a text")
+    if "num-prompts" in flags:
+        raise ConfigError(f"{where}: 'num-prompts' is for the whole run; give a 'weight'")
+    return Part(float(weight), label, flags)
+
+
+def _of_part(sample: SampleRequest, part: Part, own: Any, config: Any) -> SampleRequest:
+    overrides = sample.body_overrides
+    if own.ignore_eos and not config.ignore_eos:
+        # Of this part only, as without a mix. sglang keeps it among its sampling parameters.
+        wanted = {"ignore_eos": True}
+        overrides = {**(overrides or {}), **({"sampling_params": wanted} if own.backend == "sglang" else wanted)}
+    return replace(sample, label=part.label, body_overrides=overrides)
+
+
+def _from_zero(share: list[SampleRequest]) -> list[SampleRequest]:
+    times = [s.due_s for s in share if s.due_s is not None]
+    if not times:
+        return share
+    start = min(times)
+    return [replace(s, due_s=None if s.due_s is None else s.due_s - start) for s in share]
+
+
+def _shifted(progress: Progress, done: int, total: int) -> Progress:
+    if progress is None:
+        return None
+    return lambda own, _: progress(min(done + own, total), total)
