@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import logging
 import shlex
+import signal
 import sys
 from typing import Any
 
+import gevent
 import locust
 from locust.event import EventHook
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from llmbench_locust.dispatch import messages
 from llmbench_locust.dispatch.agent import Agent
-from llmbench_locust.errors import BenchError, ConfigError
+from llmbench_locust.errors import BenchError, ConfigError, SetupError
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.config import RunConfig, build_config
 from llmbench_locust.options.dotted import expand_sys_argv
@@ -126,6 +128,8 @@ class Plugin:
             # It also fills in one user where none was asked for, which would be a cap of one.
             self._users_asked_for = self.options.num_users
         if self.headless or self.options.autostart:
+            # Locust listens to SIGTERM only after a headless run.
+            gevent.signal_handler(signal.SIGTERM, self.runner.quit)
             self._or_exit(self.configure)
         if self.web_ui is not None:
             from llmbench_locust.web.plugin import install_web
@@ -239,8 +243,13 @@ class Plugin:
             self.runner.quit()
 
     def _on_test_stopping(self, **_: Any) -> None:
-        if self.benchmark is not None and not self.benchmark.done:
-            self.benchmark.interrupt()
+        benchmark = self.benchmark
+        if benchmark is None or benchmark.done:
+            return
+        if benchmark.coordinator is None:
+            self._give_up(SetupError("interrupted before the first request was sent"))
+        else:
+            benchmark.interrupt()
 
     def _on_test_stop(self, **_: Any) -> None:
         benchmark, self.benchmark = self.benchmark, None

@@ -13,11 +13,12 @@ import numpy as np
 from tqdm import tqdm
 
 from llmbench_locust.dispatch.coordinator import Coordinator, RunPlan, WorkerState
-from llmbench_locust.errors import SetupError
+from llmbench_locust.errors import BenchError, SetupError
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
+from llmbench_locust.run.align import aligned
 from llmbench_locust.run.audit import AuditLog
 from llmbench_locust.run.plan import expected_concurrency, make_tickets
 from llmbench_locust.run.probe import Prober
@@ -112,12 +113,17 @@ class Benchmark:
         from llmbench_locust.run.loading import load_workload
 
         bar = None if self.config.disable_tqdm else tqdm(desc="Preparing prompts", file=sys.stderr, leave=False)
-        result = gevent.get_hub().threadpool.apply(load_workload, (self.config, self.server, bar))
-        if bar is not None:
-            bar.close()
+        try:
+            result = gevent.get_hub().threadpool.apply(load_workload, (self.config, bar))
+        finally:
+            if bar is not None:
+                bar.close()
+        if isinstance(result, BenchError):
+            raise result
         samples: list[SampleRequest]
         self.tokenizer, samples = result
-        return samples
+        assert self.server is not None
+        return aligned(samples, self.config, self.server, self._say)
 
     def _rehearse(self) -> None:
         """Ready check, warm-ups, profiler, the server's counters: with a session that is closed before the clock starts."""

@@ -44,6 +44,7 @@ class ClosedLoop:
         self._config: RunConfig | None = None
         self._outbox: list[RequestRecord] = []
         self._sent = 0
+        self._spoken: set[str] = set()
         self._reporter: gevent.Greenlet | None = None
         self._store: RecordStore | None = None
         self._started_s = 0.0
@@ -73,15 +74,16 @@ class ClosedLoop:
             sample.request_id = f"{self._config.request_id_prefix}{session.worker}{'-' if session.worker else ''}{index}"
         if self._reporter is None:
             self._reporter = gevent.spawn(self._report_loop)
-        record = session.perform(sample, index=index, user=user)
-        if record.error_kind == "interrupted":
-            # The user was stopped in the middle: Locust counts no such request either, but the stop itself goes on.
-            raise gevent.GreenletExit
+        # A user that is stopped in the middle of a request: Locust counts no such request, nor do we.
+        record = session.perform(sample, index=index, user=user, give_up=True)
+        if not record.prompt_len and record.input_tokens > 0:
+            record.prompt_len = record.input_tokens
         self._outbox.append(record)
         return record
 
     def _session(self, user: BackendUser) -> Session:
         name = user.backend or self._configure().backend
+        self._spoken.add(name)
         session = self._sessions.get(name)
         if session is None:
             config = self._for_backend(self._configure(), name)
@@ -124,12 +126,14 @@ class ClosedLoop:
             "pid": os.getpid(),
             "wall_minus_clock_s": time.time() - perf_counter(),
             "last": last,
+            "spoken": sorted(self._spoken),
         }
         self.plugin.runner.send_message(RECORDS, data)
 
     # --- gathering -----------------------------------------------------------------------------------------------
 
     def _gather(self, node: str, data: dict[str, Any]) -> None:
+        self._spoken.update(data["spoken"])
         if data["last"]:
             self._flushed.add(node)
         if data["records"] is None or self._store is None:
@@ -180,11 +184,13 @@ class ClosedLoop:
             session.close()
         self._sessions.clear()
         store, self._store = self._store, None
+        spoken = sorted(self._spoken)
         if store is None or self.plugin.open_loop:
             return
         columns = store.columns()
         if len(columns):
-            report = make_closed_report(self._configure(), columns, self._started_s, self._started_at, store.folded)
+            config = self._for_backend(self._configure(), spoken[0]) if len(spoken) == 1 else self._configure()
+            report = make_closed_report(config, columns, self._started_s, self._started_at, store.folded)
             self.plugin.report = report
             self.plugin.live.finish(report.document, report.audit)
             report.publish()

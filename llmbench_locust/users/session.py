@@ -43,11 +43,12 @@ class Session:
         due_time: float = NAN,
         user: Any = None,
         quiet: bool = False,
+        give_up: bool = False,
     ) -> RequestRecord:
         """Send one request and read its answer. Blocks the greenlet, never raises for a fault of the server.
 
         ``due_time``: seconds of perf_counter. ``quiet``: fires no event (ready check, warm-up). A greenlet that is killed
-        meanwhile gives a record of the kind "interrupted".
+        meanwhile gives a record of the kind "interrupted"; with ``give_up`` it just ends.
         """
         began = perf_counter()
         if request is None:
@@ -62,6 +63,8 @@ class Session:
             exchange = self.transport.exchange(request, sink, on_first_token=on_first, on_tokens=on_tokens)
             record = self.protocol.record(index, sample, exchange, sink)
         except gevent.GreenletExit:
+            if give_up:
+                raise
             record = self._interrupted(sample, index, began)
         record.worker = self.worker
         record.due_time = due_time

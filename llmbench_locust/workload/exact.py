@@ -1,16 +1,17 @@
 """Prompts of an exact number of tokens: token ids that decode to a text which encodes to as many. Seed for seed vLLM's way.
 
 Tokens that follow each other need not survive decoding and encoding: the text is encoded again, cut or lengthened with random
-tokens, and tried again, ten times at most. The first try is made for all prompts at once, by the library's own threads; only
-those that missed go one by one, in order, because they draw from one generator.
+tokens, and tried again, ten times at most. Each round is made for many prompts at once, by the library's own threads. All draw
+from one generator, in their order: a prompt draws when all before it are done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-TRIES = 10
+RETRIES = 10
 #: Prompts that are decoded and encoded in one call.
 BATCH = 256
 
@@ -22,16 +23,13 @@ Progress = Callable[[int, int], None] | None
 def exact_prompts(
     tokenizer: Any, sequences: Sequence[list[int]], targets: Sequence[int], draw: Draw, progress: Progress = None
 ) -> list[tuple[str, list[int]]]:
-    """(text, its token ids) for each sequence; the number of ids is the target, unless ten tries were not enough."""
+    """(text, its token ids) for each sequence; the number of ids is the target, unless the tries were not enough."""
     found: list[tuple[str, list[int]]] = []
     for begin in range(0, len(sequences), BATCH):
-        part = sequences[begin : begin + BATCH]
-        texts = tokenizer.decode_batch(list(part))
-        encoded = tokenizer.encode_batch(texts)
-        for text, ids, target in zip(texts, encoded, targets[begin : begin + BATCH], strict=True):
-            found.append((text, ids) if len(ids) == target else _retry(tokenizer, ids, target, draw))
+        end = min(begin + BATCH, len(sequences))
+        found += _batch(tokenizer, sequences[begin:end], targets[begin:end], draw)
         if progress is not None:
-            progress(min(begin + BATCH, len(sequences)), len(sequences))
+            progress(end, len(sequences))
     return found
 
 
@@ -40,12 +38,44 @@ def exact_prompt(tokenizer: Any, ids: list[int], target: int, draw: Draw) -> tup
     return exact_prompts(tokenizer, [ids], [target], draw)[0]
 
 
-def _retry(tokenizer: Any, ids: list[int], target: int, draw: Draw) -> tuple[str, list[int]]:
-    """Go on after a first try that gave ``ids``, which are not ``target`` many."""
-    for left in range(TRIES - 1, -1, -1):
-        ids = ids + draw(target - len(ids)) if len(ids) < target else ids[:target]
-        text = tokenizer.decode(ids)
-        ids = tokenizer.encode(text, add_special_tokens=False)
-        if len(ids) == target or left == 0:
-            return text, ids
-    raise AssertionError("unreachable")
+@dataclass(slots=True)
+class _Prompt:
+    ids: list[int]
+    target: int
+    text: str = ""
+    retries: int = RETRIES
+    done: bool = False
+    short: bool = False
+
+
+def _batch(tokenizer: Any, sequences: Sequence[list[int]], targets: Sequence[int], draw: Draw) -> list[tuple[str, list[int]]]:
+    prompts = [_Prompt(list(ids), target) for ids, target in zip(sequences, targets, strict=True)]
+    first = 0
+    while True:
+        active = [p for p in prompts if not p.done and not p.short]
+        texts = tokenizer.decode_batch([p.ids for p in active])
+        for prompt, text, ids in zip(active, texts, tokenizer.encode_batch(texts), strict=True):
+            prompt.text, prompt.ids = text, ids
+            _judge(prompt)
+        while first < len(prompts) and prompts[first].done:
+            first += 1
+        if first == len(prompts):
+            return [(p.text, p.ids) for p in prompts]
+        head = prompts[first]
+        if head.short:
+            # Only the first that is not done may draw: those after it draw after all that it will need.
+            head.ids = head.ids + draw(head.target - len(head.ids))
+            head.short = False
+
+
+def _judge(prompt: _Prompt) -> None:
+    """After a decode and an encode: done, cut for the next try, or in want of random tokens."""
+    length = len(prompt.ids)
+    if length == prompt.target or prompt.retries == 0:
+        prompt.done = True
+        return
+    prompt.retries -= 1
+    if length > prompt.target:
+        prompt.ids = prompt.ids[: prompt.target]
+    else:
+        prompt.short = True

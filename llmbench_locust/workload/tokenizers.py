@@ -14,6 +14,8 @@ from typing import Any
 
 from llmbench_locust.errors import ConfigError
 
+#: The name by which ``--tokenizer`` asks for the one that ships with the package.
+OWN_NAME = "llmbench"
 DEFAULT_TOKENIZER = Path(__file__).parent.parent / "data" / "tokenizer"
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -140,8 +142,8 @@ def load_tokenizer(config: Any) -> Any:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     given = config.tokenizer
     name = given or (None if config.sim else config.model)
-    if name is None:
-        return _from_directory(DEFAULT_TOKENIZER, "llmbench-locust's own")
+    if name is None or name == OWN_NAME:
+        return _from_directory(DEFAULT_TOKENIZER, OWN_NAME)
     mode = config.tokenizer_mode
     path = Path(name)
     if mode in ("auto", "hf") and (path / "tokenizer.json").is_file() and not config.trust_remote_code:

@@ -1,0 +1,42 @@
+"""Random prompts as the server's tokenizer counts them, where it counts more than ours: as vLLM does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import gevent.pool
+
+from llmbench_locust.run.server import Server
+from llmbench_locust.workload.sample import SampleRequest
+
+#: Datasets whose prompts are made of random tokens.
+RANDOM = ("random", "prefix_repetition")
+
+
+def aligned(samples: list[SampleRequest], config: Any, server: Server, say: Callable[[str], None]) -> list[SampleRequest]:
+    """The samples, cut where the server counts more tokens. The first one is asked for; only where that differs, all are.
+
+    A server without /tokenize leaves everything as it is.
+    """
+    first = samples[0] if samples else None
+    wanted = config.dataset_name in RANDOM and not config.mix and config.backend_info.kind == "generation"
+    if first is None or not wanted or not isinstance(first.prompt, str):
+        return samples
+    model = config.served_model_name or config.model or ""
+    ids = server.tokenize(model, first.prompt)
+    if ids is None or len(ids) == first.prompt_len:
+        return samples
+    say(f"The server counts {len(ids)} tokens where {first.prompt_len} were made: aligning the prompts to its tokenizer.")
+    return list(gevent.pool.Pool(16).imap(lambda sample: _align(sample, server, model), samples))
+
+
+def _align(sample: SampleRequest, server: Server, model: str) -> SampleRequest:
+    if not isinstance(sample.prompt, str):
+        return sample
+    ids = server.tokenize(model, sample.prompt)
+    if ids is None or len(ids) <= sample.prompt_len:
+        return sample
+    text = server.detokenize(model, ids[: sample.prompt_len])
+    return sample if text is None else replace(sample, prompt=text)

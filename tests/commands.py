@@ -1,0 +1,68 @@
+"""Runs the command as a user does: a real Locust process, a real simulator over a real socket."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SERVE = ROOT / "locustfiles" / "serve.py"
+SMALL = ("--random-input-len", "16", "--random-output-len", "8", "--disable-tqdm", "--tokenizer", "llmbench")
+
+
+def command(*argv, locustfile=SERVE, headless=True):
+    first = [sys.executable, "-m", "locust", "-f", str(locustfile)]
+    return [*first, *(["--headless"] if headless else []), *map(str, argv)]
+
+
+def environment(**more):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LLMBENCH_", "LOCUST_"))}
+    return {**kept, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), **more}
+
+
+def locust(*argv, timeout=60, env=None, **options):
+    """A whole run: its exit status and what it printed."""
+    return subprocess.run(
+        command(*argv, **options), capture_output=True, text=True, timeout=timeout, env=environment(**(env or {})), check=False
+    )
+
+
+def start(*argv, env=None, **options):
+    return subprocess.Popen(
+        command(*argv, **options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(**(env or {})),
+        start_new_session=True,
+    )
+
+
+def finish(process, timeout=60):
+    """What it printed; the whole process group is gone afterwards."""
+    try:
+        output, _ = process.communicate(timeout=timeout)
+        return output
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def result(directory):
+    """The one result file of a directory."""
+    (path,) = [p for p in Path(directory).glob("*.json") if not p.name.endswith(".pytorch.json")]
+    return json.loads(path.read_text())
+
+
+def wait_for(condition, timeout=20.0):
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not come about in time")

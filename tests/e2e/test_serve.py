@@ -1,0 +1,234 @@
+"""The main job by its command, against the simulator: figures, files, faults, exit statuses, interruptions."""
+
+import json
+import signal
+import time
+
+import pytest
+import requests
+
+from llmbench_locust.simulator.launch import launch
+from tests.commands import SMALL, finish, locust, result, start, wait_for
+
+
+@pytest.fixture
+def sim():
+    """A simulator with an exact schedule: first token after 100 ms, then one every 20 ms."""
+    process = launch(["--clock", "fixed", "--ttft-ms", "100", "--itl-ms", "20"])
+    yield process.url
+    process.stop()
+
+
+def test_the_command_of_the_readme(tmp_path):
+    done = locust("--sim", "--num-prompts", 100, "--request-rate", 50, *SMALL, "--save-result", "--result-dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Serving Benchmark Result" in done.stdout
+    assert "Traceback" not in done.stderr
+    found = result(tmp_path)
+    assert (found["completed"], found["failed"], found["backend"], found["num_prompts"]) == (100, 0, "openai", 100)
+    assert found["total_output_tokens"] == 800
+    assert found["llmbench"]["errors"] == {}
+    assert "ttfts" not in found
+
+
+def test_reported_latencies_are_the_servers_schedule(sim, tmp_path):
+    done = locust(
+        *("--base-url", sim, "--num-prompts", 40, "--request-rate", 40, "--percentile-metrics", "ttft,tpot,itl,e2el"),
+        *("--save-result", "--save-detailed", "--result-dir", tmp_path),
+        *("--metric-percentiles", "50", "--goodput", "ttft:5000", "e2el:1", *SMALL),
+    )
+    assert done.returncode == 0, done.stderr
+    found = result(tmp_path)
+    # Never earlier than told; the median a few ms later at most, whatever else this machine does.
+    assert all(t >= 0.0995 for t in found["ttfts"])
+    assert 100 <= found["p50_ttft_ms"] < 115
+    assert 19 <= found["p50_itl_ms"] < 22
+    assert 19 <= found["p50_tpot_ms"] < 24
+    assert found["output_lens"] == [8] * 40
+    assert all(len(itl) == 7 for itl in found["itls"])
+    assert found["request_goodput"] == 0.0
+    assert found["llmbench"]["slo_attainment"] == {"ttft": 1.0, "e2el": 0.0, "all": 0.0}
+
+
+def test_arrivals_are_those_of_the_plan(sim, tmp_path):
+    locust("--base-url", sim, "--num-prompts", 50, "--request-rate", 100, *SMALL, "--per-request", tmp_path / "r.csv")
+    import pandas as pd
+
+    from llmbench_locust.arrivals import arrival_offsets
+
+    rows = pd.read_csv(tmp_path / "r.csv")
+    assert rows["success"].all()
+    assert rows["due_s"].to_numpy() == pytest.approx(arrival_offsets(50, request_rate=100.0), abs=1e-6)
+    late = rows["start_s"] - rows["due_s"]
+    assert (late >= 0).all()
+    assert late.median() < 0.005
+
+
+def test_the_cap_holds(sim, tmp_path):
+    locust("--base-url", sim, "--num-prompts", 30, "--max-concurrency", 5, *SMALL, "--save-result", "--result-dir", tmp_path)
+    found = result(tmp_path)
+    assert found["completed"] == 30
+    assert found["llmbench"]["peak_concurrent_requests"] <= 5
+    # The ready check is one more, and was over before.
+    assert requests.get(f"{sim}/sim/stats", timeout=5).json()["peak_in_flight"] <= 5
+
+
+def test_two_thousand_requests(tmp_path):
+    done = locust("--sim", "--num-prompts", 2000, *SMALL, "--random-output-len", 4, "--save-result", "--result-dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = result(tmp_path)
+    assert (found["completed"], found["total_output_tokens"]) == (2000, 8000)
+
+
+BAD = [
+    (["--request-rate", "nope"], "--request-rate: 'nope' is not a number"),
+    (["--goodput", "foo:1"], "--goodput: 'foo' is no objective"),
+    (["--dataset-name", "sharegpt"], "--dataset-path: "),
+    (["--extra-body.a"], "--extra-body.a"),
+    (["--nonsense"], "unrecognized arguments: --nonsense"),
+]
+
+
+@pytest.mark.parametrize(("argv", "line"), BAD, ids=[" ".join(a) for a, _ in BAD])
+def test_bad_input_is_one_line_and_status_2(argv, line):
+    done = locust(*argv)
+    assert done.returncode == 2
+    assert line in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "Serving Benchmark" not in done.stdout
+
+
+def test_a_dead_server_is_one_line(tmp_path):
+    done = locust(
+        *("--base-url", "http://127.0.0.1:9", "--model", "m", "--skip-tokenizer-init", "--dataset-name", "custom"),
+        *("--dataset-path", _custom(tmp_path), "--ready-check-timeout-sec", 1, "--disable-tqdm"),
+    )
+    assert done.returncode == 1
+    assert "did not get ready within 1 s" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _custom(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "hello"}\n')
+    return path
+
+
+def test_failed_requests_are_counted_and_cost_nothing_else(tmp_path):
+    done = locust(
+        *("--sim", "--sim-args", "--fault status=429 --fault-rate 0.3 --seed 3", "--ready-check-timeout-sec", 0),
+        *("--num-prompts", 60, "--request-rate", 100, *SMALL, "--save-result", "--save-detailed", "--result-dir", tmp_path),
+    )
+    assert done.returncode == 1  # as Locust does with failures
+    found = result(tmp_path)
+    assert found["completed"] + found["failed"] == 60
+    assert found["failed"] > 0
+    assert found["llmbench"]["errors"]["http_429"]["count"] == found["failed"]
+    assert sum(1 for e in found["errors"] if e) == found["failed"]
+    assert "requests failed with http_429" in done.stdout
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_writes_what_there_is(how, tmp_path, sim):
+    process = start(
+        "--base-url", sim, "--num-prompts", 3000, "--request-rate", 40, *SMALL, "--save-result", "--result-dir", tmp_path
+    )
+    wait_for(lambda: requests.get(f"{sim}/sim/stats", timeout=5).json()["received"] > 40)
+    process.send_signal(how)
+    output = finish(process, 20)
+    assert process.returncode == 1, output
+    found = result(tmp_path)
+    assert found["llmbench"]["interrupted"] is True
+    assert 20 < found["completed"] < 3000
+    assert found["completed"] + found["failed"] + found["llmbench"]["unsent_requests"] == 3000
+    assert "INTERRUPTED" in output
+    assert "Traceback" not in output
+
+
+def test_the_run_time_bounds_the_sending(sim, tmp_path):
+    began = time.monotonic()
+    done = locust(
+        *("--base-url", sim, "--num-prompts", 5000, "--request-rate", 50, "-t", "2s"),
+        *(*SMALL, "--save-result", "--result-dir", tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 20
+    found = result(tmp_path)
+    assert found["failed"] == 0
+    assert 50 < found["completed"] < 150
+    assert found["completed"] + found["llmbench"]["unsent_requests"] == 5000
+
+
+def test_results_are_appended_as_lines(sim, tmp_path):
+    for label in ("a", "b"):
+        locust(
+            *("--base-url", sim, "--num-prompts", 3, "--label", label, "--metadata", "tp=2", *SMALL),
+            *("--append-result", "--result-dir", tmp_path, "--result-filename", "all.jsonl"),
+        )
+    lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+    assert [line["label"] for line in lines] == ["a", "b"]
+    assert lines[0]["tp"] == "2"
+
+
+def test_pytorch_format(sim, tmp_path):
+    locust(
+        *("--base-url", sim, "--num-prompts", 3, *SMALL, "--save-result", "--result-dir", tmp_path),
+        env={"SAVE_TO_PYTORCH_BENCHMARK_FORMAT": "1"},
+    )
+    (path,) = tmp_path.glob("*.pytorch.json")
+    records = json.loads(path.read_text())
+    assert {r["metric"]["name"] for r in records} >= {"mean_ttft_ms", "p99_itl_ms"}
+
+
+def test_ramp_up(sim, tmp_path):
+    locust(
+        *("--base-url", sim, "--num-prompts", 40, "--ramp-up-strategy", "linear", "--ramp-up-start-rps", 10),
+        *("--ramp-up-end-rps", 40, *SMALL, "--save-result", "--result-dir", tmp_path),
+    )
+    found = result(tmp_path)
+    assert (found["completed"], found["ramp_up_strategy"], found["ramp_up_end_rps"]) == (40, "linear", 40)
+    assert [e["rps"] for e in found["rps_change_events"]] == list(range(10, 41))
+
+
+def test_warm_ups_and_the_ready_check_are_in_no_figure(sim, tmp_path):
+    locust("--base-url", sim, "--num-prompts", 5, "--num-warmups", 4, *SMALL, "--save-result", "--result-dir", tmp_path)
+    assert result(tmp_path)["completed"] == 5
+    assert requests.get(f"{sim}/sim/stats", timeout=5).json()["received"] == 5 + 4 + 1
+
+
+def test_no_secret_in_files_or_output(sim, tmp_path):
+    done = locust(
+        *("--base-url", sim, "--num-prompts", 3, "--header", "X-Key=topsecret1", *SMALL, "--save-result", "--save-detailed"),
+        *("--result-dir", tmp_path, "--llm-html", tmp_path / "r.html", "--per-request", tmp_path / "r.csv"),
+        env={"OPENAI_API_KEY": "topsecret2"},
+    )
+    assert done.returncode == 0, done.stderr
+    for path in tmp_path.iterdir():
+        assert "topsecret" not in path.read_text()
+    assert "topsecret" not in done.stdout + done.stderr
+
+
+def test_a_locustfile_of_ones_own_in_a_closed_loop(tmp_path):
+    path = tmp_path / "chat.py"
+    path.write_text(
+        "from locust import between, task\n"
+        "from llmbench_locust import OpenAIChatUser\n\n\n"
+        "class Chat(OpenAIChatUser):\n"
+        "    wait_time = between(0.01, 0.05)\n\n"
+        "    @task\n"
+        "    def ask(self):\n"
+        "        answer = self.chat('Name a river in Europe.', max_tokens=8)\n"
+        "        assert answer.success and answer.text\n"
+        "        self.chat(f'How long is it: {answer.text}', max_tokens=4)\n"
+    )
+    done = locust(
+        *("--sim", "-u", 5, "-r", 5, "-t", "3s", "--save-result", "--result-dir", tmp_path, "--goodput", "e2el:9000"),
+        locustfile=path,
+    )
+    assert done.returncode == 0, done.stderr
+    found = result(tmp_path)
+    assert (found["backend"], found["failed"]) == ("openai-chat", 0)
+    assert found["completed"] > 10
+    assert found["mean_ttft_ms"] > 0
+    assert found["total_input_tokens"] > 0
+    assert found["request_goodput"] == pytest.approx(found["request_throughput"])
