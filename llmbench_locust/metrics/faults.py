@@ -28,7 +28,11 @@ _SECRETS = (
 
 
 def redacted(text: str) -> str:
-    """The text on one line, cut, with ``***`` for what looks like a key, a password or a token."""
+    """The text on one line, cut, with ``***`` for what looks like a key, a password or a token.
+
+    Without control characters: a server's message is shown on terminals.
+    """
+    text = "".join(c if c.isprintable() else " " for c in text)
     text = " ".join(text.split())
     for pattern, shown in _SECRETS:
         text = pattern.sub(shown, text)

@@ -103,39 +103,83 @@ def _spec_decode(found: dict[str, Any]) -> list[str]:
 
 
 def _ours(extended: dict[str, Any]) -> list[str]:
-    """Objectives and the client's own lateness."""
+    """Objectives, what a reasoning model's user waits for, and the client's own lateness."""
     lines: list[str] = []
     attained = extended.get("slo_attainment") or {}
     if attained:
         lines.append(f"{'Objectives met (% of requests)':-^50}")
         for name, share in attained.items():
             lines.append(_line(f"{name}:", "n/a" if share is None else f"{share * 100:.2f}"))
+    answer = extended.get("time_to_first_answer_token_ms")
+    if answer:
+        lines.append(f"{'Time to First Answer Token':-^50}")
+        lines += [
+            _line(f"{word} (ms):", answer[key], ".2f") for word, key in (("Mean", "mean"), ("Median", "p50"), ("P99", "p99"))
+        ]
+        lines.append(_line("Reasoning tokens:", extended.get("reasoning_tokens") or 0))
     audit = extended.get("audit") or {}
-    lag = audit.get("send_lag_ms") or {}
-    if lag.get("p99") is not None:
+    lags = (("P99 send lag (ms):", "send_lag_ms"), ("P99 event loop lag (ms):", "loop_lag_ms"))
+    known = [(title, audit[key]["p99"]) for title, key in lags if (audit.get(key) or {}).get("p99") is not None]
+    if known:
         lines.append(f"{'Client audit':-^50}")
-        lines.append(_line("P99 send lag (ms):", lag["p99"], ".2f"))
-        loop = audit.get("loop_lag_ms") or {}
-        if loop.get("p99") is not None:
-            lines.append(_line("P99 event loop lag (ms):", loop["p99"], ".2f"))
+        lines += [_line(title, value, ".2f") for title, value in known]
+        cpu = audit.get("cpu_fraction") or {}
+        if cpu:
+            lines.append(_line("Busiest client process (% of a core):", max(cpu.values()) * 100, ".0f"))
+        lines += [
+            _line(title, audit[key])
+            for title, key in (
+                ("Requests sent by overflow:", "overflow_requests"),
+                ("Requests resent on a new connection:", "resent_requests"),
+            )
+            if audit.get(key)
+        ]
     return lines
+
+
+#: Kinds of error shown below the table; the result file has all.
+MOST_KINDS = 10
 
 
 def verdict_lines(extended: dict[str, Any]) -> list[str]:
     """Below the table: what went wrong, each kind once, and whether the client was the limit."""
-    lines = []
-    for kind, error in (extended.get("errors") or {}).items():
-        lines.append(f"{error['count']} requests failed with {kind}; the first: {error['first']}")
-    lengths = extended.get("output_length") or {}
-    for word in ("shorter", "longer"):
-        if lengths.get(word):
-            lines.append(f"warning: {lengths[word]} answers were {word} than asked for")
+    errors = extended.get("errors") or {}
+    lines = [
+        f"{_requests(error['count'])} failed with {kind}; the first: {error['first'] or 'no message'}"
+        for kind, error in list(errors.items())[:MOST_KINDS]
+    ]
+    if len(errors) > MOST_KINDS:
+        lines.append(f"… and {len(errors) - MOST_KINDS} more kinds of error, in the result file")
+    lines += _warnings(extended)
     if extended.get("interrupted"):
         lines.append("The run was INTERRUPTED: these are the figures of what was done by then.")
     audit = extended.get("audit") or {}
     if audit.get("client_limited"):
         lines.append("!" * 50)
         lines.append("THE CLIENT WAS THE LIMIT: " + "; ".join(audit.get("reasons", [])))
-        lines.append("Latencies above are partly the client's own. Use more workers (docs/scaling.md).")
+        lines.append("Latencies above are partly the client's own. What to do: docs/metrics.md, The client's audit.")
         lines.append("!" * 50)
     return lines
+
+
+def _warnings(extended: dict[str, Any]) -> list[str]:
+    lines = []
+    lengths = extended.get("output_length") or {}
+    for word in ("shorter", "longer"):
+        if lengths.get(word):
+            of = sum(lengths.values())
+            lines.append(f"warning: {lengths[word]} of {of} answers were {word} than asked for")
+    if extended.get("unsent_requests"):
+        lines.append(f"warning: {_requests(extended['unsent_requests'])} of the plan never sent")
+    if (extended.get("tokens_per_event") or 0) > 1.5:
+        lines.append(
+            f"note: a chunk carried {extended['tokens_per_event']:.1f} tokens on average; the ITL above is of chunks, "
+            "the ITL of tokens is in the result file (llmbench.per_token_itl_ms)"
+        )
+    if extended.get("exact") is False:
+        lines.append("note: more token events than --max-exact-tokens; ITL percentiles are from a histogram (within 0.1%)")
+    return lines
+
+
+def _requests(n: int) -> str:
+    return f"{n} request{'' if n == 1 else 's'}"

@@ -41,6 +41,7 @@ class Report:
     has_tokenizer: bool
     spec_decode: dict[str, Any] | None = None
     probes: dict[str, Any] | None = None
+    folded: Folded | None = None
 
     @property
     def extended(self) -> dict[str, Any]:
@@ -65,7 +66,8 @@ class Report:
     def report_html(self) -> str:
         from llmbench_locust.results.html import report_html
 
-        return report_html(self.config.redacted(), self.columns, self.summary, self.document, self.origin_s)
+        config, folded = self.config.redacted(), self._folded_rows()
+        return report_html(config, self.columns, self.summary, self.document, self.origin_s, folded)
 
     def table_csv(self) -> bytes:
         return table_csv(self.columns, self.summary, self.origin_s)
@@ -107,7 +109,11 @@ class Report:
     def _timeline(self) -> bytes:
         from llmbench_locust.results.html import timeline_html
 
-        return timeline_html(self.columns, self.origin_s, self.config.timeline_itl_thresholds).encode("utf-8")
+        thresholds_ms = self.config.timeline_itl_thresholds
+        return timeline_html(self.columns, self.origin_s, thresholds_ms, self.summary, self._folded_rows()).encode("utf-8")
+
+    def _folded_rows(self) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+        return None if self.folded is None else self.folded.mask(self.columns)
 
     def _dataset_stats(self) -> bytes:
         from llmbench_locust.results.html import dataset_stats_html
@@ -239,7 +245,7 @@ def _report(
         folded=folded,
         detailed=config.save_detailed,
     )
-    return Report(config, columns, summary, document, origin_s, started_at, True, spec_decode, probes)
+    return Report(config, columns, summary, document, origin_s, started_at, True, spec_decode, probes, folded)
 
 
 def count_texts(columns: RecordColumns, tokenizer: Any) -> np.ndarray[Any, np.dtype[np.int64]] | None:

@@ -1,0 +1,299 @@
+"""Charts as plotly's JSON has them: dicts of lists. Pure: records in, figures out; nothing here imports plotly.
+
+Texts that stand in a figure are escaped here, because plotly reads a little HTML in them.
+"""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench_locust.metrics.concurrency import sweep
+from llmbench_locust.metrics.latencies import Floats
+from llmbench_locust.metrics.vllm import Summary
+from llmbench_locust.records import RecordColumns
+
+Figure = dict[str, Any]
+
+#: What a browser draws without effort.
+MOST_POINTS = 20_000
+#: Points of a distribution's curve, and bins of a chart over time.
+CURVE = 400
+BINS = 120
+#: The timeline: rows, and pieces over all rows.
+MOST_ROWS = 1000
+MOST_PIECES = 100_000
+
+_COLOURS = {"ttft": "#4c78a8", "tpot": "#f58518", "itl": "#54a24b", "e2el": "#b279a2"}
+
+
+def load_over_time(columns: RecordColumns, origin_s: float) -> Figure | None:
+    """Sent and completed requests and token events a second, and requests in flight."""
+    start, end = columns.floats["start_time"] - origin_s, columns.floats["end_time"] - origin_s
+    known = ~np.isnan(start) & ~np.isnan(end)
+    if not np.any(known):
+        return None
+    flying = sweep(columns)
+    steps, level = _thin(flying.time_s - origin_s, flying.level.astype(np.float64))
+    last = max(float(end[known].max()), 1e-3)
+    edges = np.linspace(0.0, last, min(max(int(np.ceil(last)), 1), BINS) + 1)
+    width = float(edges[1] - edges[0])
+    ok = np.repeat(columns.success, np.diff(columns.token_offsets))
+    tokens = np.histogram(columns.token_times[ok] - origin_s, edges)[0] / width
+
+    def rate(times: Floats) -> list[float]:
+        found: list[float] = (np.histogram(times, edges)[0] / width).tolist()
+        return found
+
+    x = edges[:-1].tolist()
+    data = [
+        {"type": "scatter", "name": "sent/s", "x": x, "y": rate(start[known]), "line": {"shape": "hv"}},
+        {"type": "scatter", "name": "completed/s", "x": x, "y": rate(end[columns.success & known]), "line": {"shape": "hv"}},
+        {"type": "scattergl", "name": "in flight", "x": steps.tolist(), "y": level.tolist(), "line": {"shape": "hv"}},
+        {"type": "scatter", "name": "token events/s", "x": x, "y": tokens.tolist(), "yaxis": "y2"},
+    ]
+    right = {"title": {"text": "token events/s"}, "overlaying": "y", "side": "right", "rangemode": "tozero"}
+    return {"data": data, "layout": layout("seconds", "requests", yaxis2=right)}
+
+
+def latency_over_time(columns: RecordColumns, summary: Summary, origin_s: float, goodput_ms: dict[str, float]) -> Figure | None:
+    """Each request's TTFT, TPOT and E2EL at its start; the ITL's median and P99 over time; objectives as lines."""
+    start, found = columns.floats["start_time"] - origin_s, summary.latencies
+    data: list[Figure] = []
+    for name, values in (("ttft", found.ttft_s), ("tpot", found.tpot_s), ("e2el", found.e2el_s)):
+        there = ~np.isnan(values) & ~np.isnan(start)
+        if np.any(there):
+            x, y = _thin(start[there], values[there] * 1000)
+            marker = {"color": _COLOURS[name], "size": 4, "opacity": 0.6}
+            data.append(
+                {
+                    "type": "scattergl",
+                    "mode": "markers",
+                    "name": name.upper(),
+                    "x": x.tolist(),
+                    "y": y.tolist(),
+                    "marker": marker,
+                }
+            )
+    data += _itl_over_time(columns, origin_s)
+    if not data:
+        return None
+    span = [float(np.nanmin(start)), float(np.nanmax(columns.floats["end_time"] - origin_s))]
+    data += [_objective(name, span, [limit, limit]) for name, limit in goodput_ms.items()]
+    return {"data": data, "layout": layout("seconds (start of the request; ITL: of the gap)", "ms", logy=True)}
+
+
+def _itl_over_time(columns: RecordColumns, origin_s: float) -> list[Figure]:
+    times, gaps = gaps_over_time(columns)
+    if not len(gaps):
+        return []
+    edges = np.linspace(float(times.min()), float(times.max()) + 1e-9, BINS + 1)
+    place = np.clip(np.searchsorted(edges, times, side="right") - 1, 0, BINS - 1)
+    order = np.argsort(place, kind="stable")
+    bounds = np.searchsorted(place[order], np.arange(BINS + 1))
+    rows = []
+    for i in range(BINS):
+        part = gaps[order[bounds[i] : bounds[i + 1]]] * 1000
+        if len(part):
+            rows.append((float(edges[i] - origin_s), *np.percentile(part, [50, 99]).tolist()))
+    x = [row[0] for row in rows]
+    lines = (("ITL median", 1, "solid"), ("ITL P99", 2, "dot"))
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": name,
+            "x": x,
+            "y": [row[k] for row in rows],
+            "line": {"color": _COLOURS["itl"], "dash": dash},
+        }
+        for name, k, dash in lines
+    ]
+
+
+def gaps_over_time(columns: RecordColumns, most: int = 2_000_000) -> tuple[Floats, Floats]:
+    """(time at which a gap ended, the gap), seconds, of the successful requests; of very many, those of every k-th request."""
+    n = len(columns)
+    step = max(1, -(-len(columns.token_times) // most))
+    rows = np.flatnonzero(columns.success & (np.arange(n) % step == 0))
+    part = columns.take(rows) if step > 1 or len(rows) != n else columns
+    events = np.diff(part.token_offsets)
+    inside = np.ones(len(part.token_times), np.bool_)
+    inside[part.token_offsets[:-1][events > 0]] = False
+    gaps = np.diff(part.token_times, prepend=np.nan)[inside]
+    return part.token_times[inside], gaps
+
+
+def distributions(summary: Summary, goodput_ms: dict[str, float]) -> Figure | None:
+    """The share of samples at or below each value; objectives as vertical lines."""
+    found, data = summary.latencies, []
+    for name, values in (("ttft", found.ttft_s), ("tpot", found.tpot_s), ("itl", found.itl_s), ("e2el", found.e2el_s)):
+        some = values[~np.isnan(values)]
+        if len(some):
+            shares = np.linspace(0, 100, min(len(some), CURVE))
+            curve = (np.percentile(some, shares) * 1000).tolist()
+            line = {"color": _COLOURS[name]}
+            data.append({"type": "scatter", "name": name.upper(), "x": curve, "y": shares.tolist(), "line": line})
+    if not data:
+        return None
+    data += [_objective(name, [limit, limit], [0, 100]) for name, limit in goodput_ms.items()]
+    return {"data": data, "layout": layout("ms", "% of samples at most", logx=True)}
+
+
+def lengths(columns: RecordColumns, summary: Summary) -> list[tuple[str, Figure]]:
+    """What the workload was: distributions of input, output and total tokens, and both for each request."""
+    prompt = columns.ints["prompt_len"]
+    asked, output = columns.ints["expected_output_len"], summary.output_lens
+    ok = summary.latencies.ok
+    outputs = [_histogram(asked[asked >= 0], "asked for"), _histogram(output[ok], "received")]
+
+    def figure(data: list[Figure]) -> Figure:
+        return {"data": data, "layout": layout("tokens", "requests", barmode="overlay")}
+
+    rows = np.arange(len(columns))[: 4 * MOST_ROWS]
+    bars = [
+        {"type": "bar", "name": "input tokens", "x": rows.tolist(), "y": prompt[rows].tolist()},
+        {"type": "bar", "name": "output tokens", "x": rows.tolist(), "y": output[rows].tolist()},
+    ]
+    each = {"data": bars, "layout": layout("request", "tokens", barmode="stack", bargap=0)}
+    return [
+        ("Input tokens", figure([_histogram(prompt, "input")])),
+        ("Output tokens", figure(outputs)),
+        ("Input and output together", figure([_histogram((prompt + output)[ok], "input + output")])),
+        ("Each request", each),
+    ]
+
+
+# --- the timeline ----------------------------------------------------------------------------------------------------
+
+
+class _Pieces:
+    """Horizontal lines in one colour: x and y with a gap between two lines."""
+
+    def __init__(self, colour: str, *, text: bool = False) -> None:
+        self.colour = colour
+        self.x: list[float | None] = []
+        self.y: list[int | None] = []
+        self.text: list[str | None] | None = [] if text else None
+
+    def draw(self, begin_s: float, end_s: float, y: int, text: str = "") -> None:
+        self.x += [begin_s, end_s, None]
+        self.y += [y, y, None]
+        if self.text is not None:
+            self.text += [text, text, None]
+
+    def trace(self, name: str) -> Figure:
+        line: Figure = {"color": self.colour, "width": 4}
+        trace: Figure = {"type": "scattergl", "mode": "lines", "name": name, "x": self.x, "y": self.y, "line": line}
+        if self.text is not None:
+            trace |= {"text": self.text, "hovertemplate": "%{text}<extra></extra>"}
+        return trace
+
+
+def timeline(
+    columns: RecordColumns,
+    summary: Summary | None,
+    origin_s: float,
+    thresholds_ms: tuple[float, ...],
+    folded: NDArray[np.bool_] | None = None,
+) -> Figure | None:
+    """A row for each request: waiting, to the first token, then each gap in the colour of its length.
+
+    ``folded``: rows whose gaps are no longer there. At most `MOST_ROWS` rows and about `MOST_PIECES` pieces are drawn.
+    """
+    start, end = columns.floats["start_time"] - origin_s, columns.floats["end_time"] - origin_s
+    rows = np.flatnonzero(~np.isnan(start))
+    if not len(rows):
+        return None
+    low, high = thresholds_ms[0], thresholds_ms[1]
+    parts = {
+        "waiting": _Pieces("#b0b7c3"),
+        "TTFT": _Pieces("#4c78a8", text=True),
+        f"ITL < {low:g} ms": _Pieces("#54a24b"),
+        f"{low:g} ms ≤ ITL < {high:g} ms": _Pieces("#eeca3b"),
+        f"ITL ≥ {high:g} ms": _Pieces("#e45756"),
+        "gaps not kept": _Pieces("#9ecae9"),
+        "failed": _Pieces("#7f0000", text=True),
+    }
+    kinds = list(parts.values())[2:5]
+    pieces = drawn = 0
+    for y, row in enumerate(rows[:MOST_ROWS].tolist()):
+        if pieces > MOST_PIECES:
+            break
+        drawn += 1
+        begin, about = float(start[row]), _about(columns, summary, row)
+        due = float(columns.floats["due_time"][row]) - origin_s
+        if due == due and begin - due > 1e-3:
+            parts["waiting"].draw(due, begin, y)
+        times = columns.token_times[columns.token_offsets[row] : columns.token_offsets[row + 1]] - origin_s
+        if not columns.success[row]:
+            parts["failed"].draw(begin, float(end[row]), y, about)
+        elif not len(times):
+            parts["TTFT"].draw(begin, float(end[row]), y, about)
+        else:
+            parts["TTFT"].draw(begin, float(times[0]), y, about)
+            if folded is not None and folded[row]:
+                parts["gaps not kept"].draw(float(times[0]), float(times[-1]), y)
+            else:
+                pieces += _draw_gaps(times, (low, high), kinds, y)
+    title = "request" if drawn == len(rows) else f"request (the first {drawn} of {len(rows)})"
+    axis = {"title": {"text": title}, "range": [drawn - 0.5, -0.5]}
+    shape = layout("seconds", title, height=max(360, min(1200, 8 * drawn))) | {"yaxis": axis}
+    return {"data": [p.trace(name) for name, p in parts.items() if p.x], "layout": shape}
+
+
+def _about(columns: RecordColumns, summary: Summary | None, row: int) -> str:
+    output = summary.output_lens[row] if summary is not None else columns.ints["output_len"][row]
+    words = f"{columns.texts['request_id'][row]}: {columns.ints['prompt_len'][row]} tokens in, {output} out"
+    if not columns.success[row]:
+        words += f", failed ({columns.texts['error_kind'][row]})"
+    return html.escape(words)
+
+
+def _draw_gaps(times: Floats, limits_ms: tuple[float, float], kinds: list[_Pieces], y: int) -> int:
+    """Neighbouring gaps of one colour as one line; returns how many lines."""
+    which = np.searchsorted(np.array(limits_ms), np.diff(times) * 1000, side="right")
+    if not len(which):
+        return 0
+    cuts = np.concatenate([[0], np.flatnonzero(np.diff(which)) + 1, [len(which)]])
+    for a, b in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+        kinds[which[a]].draw(float(times[a]), float(times[b]), y)
+    return len(cuts) - 1
+
+
+# --- small things ----------------------------------------------------------------------------------------------------
+
+
+def layout(x: str, y: str, *, logx: bool = False, logy: bool = False, **more: Any) -> Figure:
+    return {
+        "xaxis": {"title": {"text": x}, "type": "log" if logx else "linear"},
+        "yaxis": {"title": {"text": y}, "type": "log" if logy else "linear"},
+        "margin": {"l": 60, "r": 60, "t": 20, "b": 45},
+        "legend": {"orientation": "h", "y": 1.08},
+        **more,
+    }
+
+
+def _objective(name: str, x: list[float], y: list[float]) -> Figure:
+    line = {"dash": "dash", "width": 1.5, "color": _COLOURS.get(name, "#888")}
+    return {"type": "scatter", "mode": "lines", "name": f"{name.upper()} objective", "x": x, "y": y, "line": line}
+
+
+def _histogram(values: NDArray[np.int64], name: str) -> Figure:
+    """Counted here, so that the page does not carry every value."""
+    if not len(values):
+        return {"type": "bar", "name": name, "x": [], "y": []}
+    low, high = int(values.min()), int(values.max())
+    edges = np.arange(low, high + 2) - 0.5 if high - low < 40 else np.linspace(low, high, 41)
+    counts = np.histogram(values, edges)[0]
+    middles = (edges[:-1] + edges[1:]) / 2
+    width = float(edges[1] - edges[0])
+    return {"type": "bar", "name": name, "x": middles.tolist(), "y": counts.tolist(), "width": width, "opacity": 0.6}
+
+
+def _thin(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    step = max(1, len(x) // MOST_POINTS)
+    return x[::step], y[::step]
