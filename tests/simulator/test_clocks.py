@@ -18,10 +18,11 @@ from tests.simulator.wire import post
 
 
 class HandTurned:
-    """A timer whose time is turned on by hand, from one due time to the next."""
+    """A timer whose time is turned on by hand, from one due time to the next; each call comes `late_s` after its due time."""
 
-    def __init__(self) -> None:
+    def __init__(self, late_s: float = 0.0) -> None:
         self.time = 0.0
+        self.late_s = late_s
         self.heap: list[tuple[float, int, Callable[[float], None]]] = []
         self.count = itertools.count()
 
@@ -34,7 +35,7 @@ class HandTurned:
     def run(self, until: float = float("inf")) -> None:
         while self.heap and self.heap[0][0] <= until:
             due, _, callback = heappop(self.heap)
-            self.time = max(self.time, due)
+            self.time = max(self.time, due + self.late_s)
             callback(due)
 
 
@@ -79,6 +80,18 @@ def test_fixed_schedule_counts_from_the_arrival() -> None:
     assert job.times == pytest.approx([2.5, 2.6, 2.7, 2.8])
     assert own.times == pytest.approx([3.0, 3.25])
     assert clock.running == 0
+
+
+def test_lateness_does_not_add_up() -> None:
+    timer = HandTurned(late_s=0.003)
+    fixed, engine_job = Recorder(timer, 30), Recorder(timer, 30)
+    FixedClock(timer, 0.5, 0.1, 0.0).start(fixed)
+    timer.run()
+    assert fixed.times == pytest.approx([0.503 + 0.1 * index for index in range(30)])
+    timer.time = 0.0
+    engine(timer).start(engine_job)
+    timer.run()
+    assert engine_job.times == pytest.approx([0.014 + 0.011 * index for index in range(30)])
 
 
 def test_fixed_whole_answer_comes_with_its_last_token() -> None:
@@ -162,6 +175,17 @@ def test_engine_frees_the_place_of_one_that_left() -> None:
     timer.run()
     assert len(left.times) == 2
     assert len(kept.times) == 1
+
+
+def test_engine_spends_nothing_on_one_that_left_while_it_waited() -> None:
+    timer = HandTurned()
+    clock = engine(timer, max_num_seqs=1)
+    first, left, kept = Recorder(timer, 1), Recorder(timer, 1, prompt_tokens=90), Recorder(timer, 1)
+    for job in (first, left, kept):
+        clock.start(job)
+    left.gone = True
+    timer.run()
+    assert kept.times == pytest.approx([0.011 + 0.011])
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 300), st.integers(1, 8)), min_size=1, max_size=30))

@@ -148,6 +148,20 @@ def test_several_tokens_in_a_chunk(sim: SimProcess) -> None:
     assert counts == [4, 6]
 
 
+def test_an_event_is_reasoning_or_answer_and_never_both(sim: SimProcess) -> None:
+    headers = {"x-sim-fault": "tokens_per_chunk=4", "x-sim-reasoning": "5"}
+    body = {"messages": MESSAGES, "max_tokens": 11, "stream": True}
+    single = post(sim.url, "/v1/chat/completions", body, {"x-sim-reasoning": "5"})
+    several = post(sim.url, "/v1/chat/completions", body, headers)
+
+    def joined(answer: Answer, name: str) -> str:
+        return "".join(event["choices"][0]["delta"].get(name, "") for event in answer.events)
+
+    assert len(several.events) == 1 + 2 + 2
+    assert joined(several, "reasoning") == joined(single, "reasoning")
+    assert joined(several, "content") == joined(single, "content")
+
+
 def test_pings(sim: SimProcess) -> None:
     answer = faulty(sim, "pings=2")
     comments = [line for line in answer.body.split(b"\n") if line.startswith(b":")]

@@ -92,6 +92,26 @@ def test_it_dies_with_its_parent(how: signal.Signals) -> None:
     assert gone(pid)
 
 
+@pytest.mark.parametrize("flags", [["--die-with-stdin"], ["--parent", "PPID"]])
+def test_either_way_of_dying_is_enough(flags: list[str]) -> None:
+    code = f"""
+import os, subprocess, sys, time
+flags = [str(os.getpid()) if flag == "PPID" else flag for flag in {flags}]
+command = [sys.executable, "-m", "llmbench_locust.cli", "sim", "--port", "0", *flags]
+sim = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+assert sim.stdout.readline().startswith("http")
+print(sim.pid, flush=True)
+time.sleep(60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert gone(pid)
+
+
 def test_it_outlives_the_thread_that_started_it() -> None:
     with ThreadPoolExecutor(1) as pool:
         sim = pool.submit(launch, []).result()

@@ -129,6 +129,7 @@ def test_reasoning_and_tool_calls_on_request(sim: SimProcess) -> None:
     assert [next(iter(delta)) for delta in deltas] == ["reasoning"] * 2 + ["tool_calls"] * 4
     first = deltas[2]["tool_calls"][0]
     assert (first["type"], first["function"]["name"], first["index"]) == ("function", "get_weather", 0)
+    assert [set(delta["tool_calls"][0]) for delta in deltas[3:]] == [{"index", "function"}] * 3
     arguments = "".join(delta["tool_calls"][0]["function"]["arguments"] for delta in deltas[2:])
     assert list(orjson.loads(arguments)) == ["city"]
     assert answer.events[-2]["choices"][0]["finish_reason"] == "tool_calls"

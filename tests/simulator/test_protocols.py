@@ -55,6 +55,7 @@ def test_responses_with_reasoning(sim: SimProcess) -> None:
     assert kinds == ["response.reasoning_text.delta"] * 2 + ["response.output_text.delta"]
     assert [event["sequence_number"] for event in answer.events] == list(range(len(answer.events)))
     assert answer.events[-1]["response"]["usage"]["output_tokens_details"]["reasoning_tokens"] == 2
+    assert [event["output_index"] for event in answer.events if event["type"].endswith(".delta")] == [0, 0, 1]
 
 
 def test_transcription_is_a_multipart_form(sim: SimProcess) -> None:

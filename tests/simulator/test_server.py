@@ -19,6 +19,7 @@ from llmbench_locust.simulator.launch import SimProcess, launch
 from tests.simulator.wire import MESSAGES, Connection, get, post
 
 GOLD = Path(__file__).parents[1] / "data" / "streams"
+NO_PAUSE = {"x-sim-ttft-ms": "0", "x-sim-itl-ms": "0"}
 FAST = ["--clock", "fixed", "--ttft-ms", "1", "--itl-ms", "1", "--count", "words"]
 
 
@@ -97,6 +98,15 @@ def test_log_has_each_request_once_with_its_arrival(tmp_path: Path) -> None:
     assert get_keys(stats["requests"][0]) >= {"t", "path", "headers", "status", "sent_tokens", "end"}
 
 
+def test_the_hash_is_of_sorted_keys(sim: SimProcess) -> None:
+    messages = [{"role": "system", "content": "be"}, {"role": "user", "content": "hi"}]
+    post(sim.url, "/v1/chat/completions", {"messages": messages, "max_tokens": 1})
+    known = (
+        "[" + ", ".join('{{"content": "{}", "role": "{}"}}'.format(*pair) for pair in (("be", "system"), ("hi", "user"))) + "]"
+    )
+    assert get(sim.url, "/sim/stats").json["requests"][-1]["sha"] == hashlib.sha256(known.encode()).hexdigest()[:16]
+
+
 def get_keys(entry: dict[str, object]) -> set[str]:
     return set(entry)
 
@@ -153,7 +163,7 @@ def test_a_slow_reader_loses_nothing_and_delays_nobody(sim: SimProcess) -> None:
     slow = Connection(sim.url)
     count = 40_000
     body = {"prompt": "x", "max_tokens": count, "stream": True}
-    slow.send("/v1/completions", body, {"x-sim-ttft-ms": "0", "x-sim-itl-ms": "0"})
+    slow.send("/v1/completions", body, NO_PAUSE)
     time.sleep(0.3)
     assert post(sim.url, "/v1/completions", {"prompt": "x", "max_tokens": 2, "stream": True}).ended
     answer = slow.receive()
@@ -161,6 +171,17 @@ def test_a_slow_reader_loses_nothing_and_delays_nobody(sim: SimProcess) -> None:
     assert answer is not None
     assert answer.ended
     assert len(answer.chunks) == count + 1
+
+
+def test_a_stream_without_pause_does_not_keep_the_loop(sim: SimProcess) -> None:
+    greedy = Connection(sim.url)
+    greedy.send(
+        "/v1/completions", {"prompt": "x", "max_tokens": 100_000, "stream": True}, {"x-request-id": "greedy", **NO_PAUSE}
+    )
+    greedy._until(b"data:")
+    entry = next(entry for entry in get(sim.url, "/sim/stats").json["requests"] if entry["request_id"] == "greedy")
+    greedy.close()
+    assert entry["outcome"] == "running"
 
 
 def test_pipelined_requests_are_answered_in_turn(sim: SimProcess) -> None:
