@@ -38,18 +38,28 @@ def pin(core: int) -> list[str]:
     return ["taskset", "-c", str(core)]
 
 
-def build(folder: Path) -> Path:
+def build(folder: Path, tls: bool) -> Path:
     out = folder / "paced"
-    subprocess.run(["cc", "-O2", "-o", out, HERE / "paced.c"], check=True)
+    extra = ["-DWITH_TLS", "-lssl", "-lcrypto"] if tls else []
+    subprocess.run(["cc", "-O2", "-o", out, HERE / "paced.c", *extra], check=True)
+    if tls:
+        key, certificate = folder / "key.pem", folder / "paced.pem"
+        command = f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {certificate} -days 2 -subj /CN=localhost"
+        subprocess.run(command.split(), check=True, capture_output=True)
+        certificate.write_bytes(key.read_bytes() + certificate.read_bytes())
     return out
 
 
 class Server:
-    def __init__(self, binary: Path, ttft_ms: float, itl_ms: float) -> None:
+    """``tls``: speak TLS with the certificate that `build` made. ``url``: where it listens."""
+
+    def __init__(self, binary: Path, ttft_ms: float, itl_ms: float, tls: bool = False) -> None:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
         command = [*pin(SERVER_CORE), str(binary), "serve", str(self.port), str(ttft_ms), str(itl_ms)]
+        command += [str(binary.parent / "paced.pem")] * tls
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self._process.stdout.readline()
@@ -104,7 +114,7 @@ def client(options: argparse.Namespace) -> None:
         def on_body(self, body: bytes) -> None:
             raise AssertionError(body)
 
-    transport = Transport(options.client, kernel_timestamps=options.kernel_timestamps)
+    transport = Transport(options.client, insecure=True, kernel_timestamps=options.kernel_timestamps)
     transport.prewarm(options.streams)
     body = b'{"model":"paced","max_tokens":%d}' % options.tokens[0]
     request = Request("/v1/completions", {"Content-Type": "application/json"}, body)
@@ -154,7 +164,8 @@ def own_command(options: argparse.Namespace, url: str, tokens: int) -> list[str]
 
 
 def cost(options: argparse.Namespace, binary: Path) -> None:
-    server = Server(binary, options.ttft, options.itl)
+    plain = Server(binary, options.ttft, options.itl)
+    server = Server(binary, options.ttft, options.itl, options.tls) if options.tls else plain
     few, many = options.tokens
     chunks = options.streams * (many - few)
     best: dict[str, float] = {}
@@ -162,8 +173,8 @@ def cost(options: argparse.Namespace, binary: Path) -> None:
         for name in ("floor", "transport"):
             cpu = {}
             for tokens in (few, many):
-                floor = [str(binary), "read", str(server.port), str(options.streams), str(tokens), str(options.spread_ms)]
-                command = floor if name == "floor" else own_command(options, f"http://127.0.0.1:{server.port}", tokens)
+                floor = [str(binary), "read", str(plain.port), str(options.streams), str(tokens), str(options.spread_ms)]
+                command = floor if name == "floor" else own_command(options, server.url, tokens)
                 cpu[tokens] = run(command)["cpu_s"]
             best[name] = min(best.get(name, 1e9), (cpu[many] - cpu[few]) / chunks * 1e6)
     line = {f"{name}_us_per_chunk": round(value, 2) for name, value in best.items()}
@@ -173,9 +184,9 @@ def cost(options: argparse.Namespace, binary: Path) -> None:
 
 def accuracy(options: argparse.Namespace, binary: Path) -> None:
     ttft_ms, itl_ms, streams = options.accuracy_ttft, options.accuracy_itl, options.accuracy_streams
-    server = Server(binary, ttft_ms, itl_ms)
+    server = Server(binary, ttft_ms, itl_ms, options.tls)
     options.streams = streams
-    seen = run(own_command(options, f"http://127.0.0.1:{server.port}", options.accuracy_tokens))
+    seen = run(own_command(options, server.url, options.accuracy_tokens))
     truth = {"ttft_ms": ttft_ms, "itl_ms": itl_ms}
     print(json.dumps({"accuracy": seen, "truth": truth, "streams": streams, "server": server.stop()}))
 
@@ -195,6 +206,9 @@ def main() -> None:
     parser.add_argument("--accuracy-ttft", type=float, default=1000, metavar="MS")
     parser.add_argument("--accuracy-itl", type=float, default=40, metavar="MS")
     parser.add_argument("--no-template", action="store_true", help="each event is parsed, as where no two are alike")
+    parser.add_argument(
+        "--tls", action="store_true", help="over TLS (needs OpenSSL's headers and command); the floor stays plain"
+    )
     parser.add_argument("--kernel-timestamps", action="store_true")
     options = parser.parse_args()
     if options.client:
@@ -203,7 +217,7 @@ def main() -> None:
     if (os.cpu_count() or 1) < 2:
         parser.error("two cores are needed: one for the server, one for the client")
     with tempfile.TemporaryDirectory() as folder:
-        binary = build(Path(folder))
+        binary = build(Path(folder), options.tls)
         if options.only != "accuracy":
             cost(options, binary)
         if options.only != "cost":

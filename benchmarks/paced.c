@@ -2,6 +2,8 @@
  *
  *   paced serve PORT TTFT_MS ITL_MS         streams "max_tokens" events for each POST: the first TTFT_MS after the request was
  *                                           read, then one each ITL_MS. On SIGTERM it says how late its own sends were.
+ *   paced serve PORT TTFT_MS ITL_MS CERT    the same over TLS, with key and certificate in the PEM file CERT (built with
+ *                                           -DWITH_TLS -lssl -lcrypto).
  *   paced read PORT STREAMS TOKENS SPREAD_MS  reads STREAMS answers with epoll, recv and a clock reading and nothing else, its
  *                                           requests spread over SPREAD_MS. Prints its CPU time: the floor for every client.
  *
@@ -19,6 +21,9 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef WITH_TLS
+#include <openssl/ssl.h>
+#endif
 
 enum { MAX_EVENTS = 1024, REQUEST_BYTES = 1 << 16 };
 
@@ -57,6 +62,9 @@ typedef struct conn {
     int fd, tokens, sent, length;
     double due;
     struct conn *next;
+#ifdef WITH_TLS
+    SSL *tls;
+#endif
     char request[REQUEST_BYTES + 1];
 } conn;
 
@@ -78,6 +86,38 @@ static conn *pop(queue *q) {
     q->head = c->next;
     if (!q->head) q->tail = NULL;
     return c;
+}
+
+#ifdef WITH_TLS
+static SSL_CTX *context;
+
+static void use_certificate(const char *path) {
+    context = SSL_CTX_new(TLS_server_method());
+    SSL_CTX_use_PrivateKey_file(context, path, SSL_FILETYPE_PEM);
+    if (SSL_CTX_use_certificate_file(context, path, SSL_FILETYPE_PEM) != 1) exit(1);
+}
+#endif
+
+static int put(conn *c, const char *data, int n) {
+#ifdef WITH_TLS
+    if (c->tls) return SSL_write(c->tls, data, n);
+#endif
+    return send(c->fd, data, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* Bytes read, 0 for the end, -1 for none now. The handshake happens by itself in SSL_read. */
+static int get(conn *c, char *data, int n) {
+    int r;
+#ifdef WITH_TLS
+    if (c->tls) {
+        r = SSL_read(c->tls, data, n);
+        if (r > 0) return r;
+        r = SSL_get_error(c->tls, r);
+        return r == SSL_ERROR_WANT_READ || r == SSL_ERROR_WANT_WRITE ? -1 : 0;
+    }
+#endif
+    r = recv(c->fd, data, n, MSG_DONTWAIT);
+    return r < 0 && errno != EAGAIN ? 0 : r;
 }
 
 static int chunk(char *out, const char *data, int n) {
@@ -105,7 +145,7 @@ static void send_token(conn *c) {
         c->tokens = 0;
     }
     /* A client that lags by a whole socket buffer loses bytes: this server measures clients that keep up. */
-    if (send(c->fd, out, size, MSG_NOSIGNAL | MSG_DONTWAIT) != size) c->tokens = 0;
+    if (put(c, out, size) != size) c->tokens = 0;
 }
 
 /* A whole request in the buffer starts a stream. */
@@ -118,7 +158,7 @@ static void take_request(conn *c, double ttft) {
     c->tokens = tokens ? atoi(tokens + 13) : 1;
     c->sent = c->length = 0;
     c->due = now() + ttft;
-    send(c->fd, head, sizeof head - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    put(c, head, sizeof head - 1);
     push(&first_tokens, c);
 }
 
@@ -152,16 +192,24 @@ static int serve(int port, double ttft, double itl) {
                     conn *made = malloc(sizeof *made);
                     made->fd = fd;
                     made->tokens = made->sent = made->length = 0;
+#ifdef WITH_TLS
+                    made->tls = NULL;
+                    if (context) {
+                        made->tls = SSL_new(context);
+                        SSL_set_fd(made->tls, fd);
+                        SSL_set_accept_state(made->tls);
+                    }
+#endif
                     event.data.ptr = made;
                     epoll_ctl(set, EPOLL_CTL_ADD, fd, &event);
                 }
                 continue;
             }
-            ssize_t r = recv(c->fd, c->request + c->length, REQUEST_BYTES - c->length, MSG_DONTWAIT);
+            int r = get(c, c->request + c->length, REQUEST_BYTES - c->length);
             if (r > 0) {
                 c->length += r;
                 if (!c->tokens) take_request(c, ttft);
-            } else if (r == 0 || errno != EAGAIN) {
+            } else if (r == 0) {
                 epoll_ctl(set, EPOLL_CTL_DEL, c->fd, NULL);
                 close(c->fd); /* the struct stays: it may be queued, and a benchmark is short */
                 c->fd = -1;
@@ -228,8 +276,15 @@ static int read_all(int port, int streams, int tokens, double spread) {
 
 int main(int argc, char **argv) {
     allow_files();
+    signal(SIGPIPE, SIG_IGN);
+#ifdef WITH_TLS
+    if (argc == 6 && !strcmp(argv[1], "serve")) {
+        use_certificate(argv[5]);
+        argc = 5;
+    }
+#endif
     if (argc == 5 && !strcmp(argv[1], "serve")) return serve(atoi(argv[2]), atof(argv[3]) / 1e3, atof(argv[4]) / 1e3);
     if (argc == 6 && !strcmp(argv[1], "read")) return read_all(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]), atof(argv[5]) / 1e3);
-    fprintf(stderr, "usage: %s serve PORT TTFT_MS ITL_MS | read PORT STREAMS TOKENS SPREAD_MS\n", argv[0]);
+    fprintf(stderr, "usage: %s serve PORT TTFT_MS ITL_MS [CERT] | read PORT STREAMS TOKENS SPREAD_MS\n", argv[0]);
     return 2;
 }

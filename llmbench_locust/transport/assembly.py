@@ -165,6 +165,14 @@ class StreamAssembly:
             self._end_of_body(time_s)
             self._fail(kind, error)
 
+    def give_up(self, time_s: float, kind: str, error: str) -> None:
+        """End it as it stands, decoding no more."""
+        self.done = True
+        self.reusable = False
+        self.end_time = time_s
+        self.error = self.error or error
+        self.error_kind = self.error_kind or kind
+
     # Inside
 
     def _decode_all(self) -> bool:
@@ -343,6 +351,9 @@ class StreamAssembly:
             if sink.finished:
                 break
             tokens = sink.on_event(event)
+            if tokens > 0:
+                # A token event of another kind: what was plain before it may not be after it.
+                self._template = None
             if tokens:
                 self._token(time_s, tokens if tokens > 0 else 1)
         return tokens

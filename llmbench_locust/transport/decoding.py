@@ -175,9 +175,14 @@ class DecodeLoop:
         """Work off some of a flight's reads. Returns 1 when that ended it, else 0."""
         assembly = flight.assembly
         bytes_before, tokens_before = assembly.bytes_in, len(assembly.times)
-        assembly.decode(_READS_PER_VISIT)
-        if flight.ended is not None and not flight.arrivals:
-            assembly.close(*flight.ended)
+        try:
+            assembly.decode(_READS_PER_VISIT)
+            if flight.ended is not None and not flight.arrivals:
+                assembly.close(*flight.ended)
+        except Exception as error:
+            # A sink that raises breaks its contract; it may cost its own request and no other.
+            logger.exception("an answer could not be read")
+            assembly.give_up(time.perf_counter(), "client", f"{type(error).__name__}: {error}")
         tokens = len(assembly.times)
         self.bytes_in += assembly.bytes_in - bytes_before
         self.token_events += tokens - tokens_before

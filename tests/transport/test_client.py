@@ -354,6 +354,19 @@ def test_a_listener_that_fails_spoils_nothing(serve, connect, caplog):
     assert "listener" in caplog.text
 
 
+def test_a_sink_that_raises_costs_its_own_request_only(serve, connect, caplog):
+    class Broken(TextSink):
+        def on_event(self, data: bytes) -> int:
+            raise RuntimeError("broken sink")
+
+    transport = connect(serve(always(answer("a", "b"))).url)
+    exchange = transport.exchange(POST, Broken())
+    assert exchange.error_kind == "client"
+    assert "broken sink" in exchange.error
+    assert "broken sink" in caplog.text
+    assert transport.exchange(POST, TextSink()).error == ""
+
+
 def test_a_large_request_arrives_whole_and_others_go_on(serve, connect):
     sizes: list[int] = []
 
