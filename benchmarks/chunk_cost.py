@@ -180,6 +180,8 @@ def cost(options: argparse.Namespace, binary: Path) -> None:
     line = {f"{name}_us_per_chunk": round(value, 2) for name, value in best.items()}
     line["times_floor"] = round(best["transport"] / best["floor"], 2)
     print(json.dumps({"cost": line, "streams": options.streams, "spread_ms": options.spread_ms, "server": server.stop()}))
+    if server is not plain:
+        plain.stop()
 
 
 def accuracy(options: argparse.Namespace, binary: Path) -> None:
@@ -206,9 +208,7 @@ def main() -> None:
     parser.add_argument("--accuracy-ttft", type=float, default=1000, metavar="MS")
     parser.add_argument("--accuracy-itl", type=float, default=40, metavar="MS")
     parser.add_argument("--no-template", action="store_true", help="each event is parsed, as where no two are alike")
-    parser.add_argument(
-        "--tls", action="store_true", help="over TLS (needs OpenSSL's headers and command); the floor stays plain"
-    )
+    parser.add_argument("--tls", action="store_true", help="over TLS (needs OpenSSL's headers); the floor stays plain")
     parser.add_argument("--kernel-timestamps", action="store_true")
     options = parser.parse_args()
     if options.client:

@@ -97,10 +97,6 @@ class Connection:
                 self.receive, template.heads, template.tail, template.tail_len, lane.on_text, lane.stamp
             )  # fmt: skip
 
-    @property
-    def fast(self) -> bool:
-        return self.fd in self._reader.fast
-
     def release(self) -> None:
         """The exchange is over."""
         self._reader.fast.pop(self.fd, None)
@@ -133,7 +129,7 @@ class Connection:
             self._drop()
         elif not data:
             self.on_broken(None, time_s)
-        else:
+        elif not self._recognised(owner, data, time_s):
             owner.arrivals.append(time_s)
             owner.arrivals.append(data)
             if not owner.lazy or data[-4:] == b"\r\n\r\n":
@@ -144,19 +140,28 @@ class Connection:
         if owner is None or not data:
             self.on_broken(None, time_s)
             return
-        lane = owner.lane
-        text = None if lane is None else lane.template.text_of_read(data)
-        if lane is not None and text is not None:
-            # A text, or a length, that was not seen before.
-            lane.on_text(text)
-            lane.stamp(time_s)
-            self._reader.token_events += 1
-            self._reader.bytes_in += len(data)
-            return
+        if self._recognised(owner, data, time_s):
+            return  # a text, or a length, that was not seen before
         self._reader.fast.pop(self.fd, None)
         owner.arrivals.append(time_s)
         owner.arrivals.append(data)
         owner.on_data()
+
+    def _recognised(self, owner: Owner, data: bytes, time_s: float) -> bool:
+        """Whether ``data`` was a plain event of the owner's lane. If not, the lane is closed: order must be kept."""
+        lane = owner.lane
+        if lane is None:
+            return False
+        text = lane.template.text_of_read(data)
+        if text is None:
+            owner.lane = None
+            owner.lazy = False
+            return False
+        lane.on_text(text)
+        lane.stamp(time_s)
+        self._reader.token_events += 1
+        self._reader.bytes_in += len(data)
+        return True
 
     def on_broken(self, error: OSError | None, time_s: float) -> None:
         owner = self.owner

@@ -213,7 +213,7 @@ class DecodeLoop:
         flight.lazy = flight.assembly.streaming
         if flight.lane is not None:
             flight.connection.stream_fast(flight.lane)
-        if flight.lazy and not flight.in_rotation and (flight.lane is None or not flight.connection.fast or flight.on_tokens):
+        if flight.lazy and not flight.in_rotation and (flight.lane is None or flight.on_tokens):
             flight.in_rotation = True
             self._rotation.append(flight)
 

@@ -488,6 +488,31 @@ def test_kernel_timestamps(serve, connect):
     assert exchange.start_time <= exchange.first_token_time <= exchange.end_time <= time.perf_counter()
 
 
+@pytest.mark.parametrize("kernel", [False, True])
+@pytest.mark.parametrize("texts", [["a", "b", "c", "d"], ["a", "b", "", "c"], ["a"]])
+def test_live_counts_do_not_wait_for_the_end(serve, connect, kernel, texts):
+    go_on = threading.Event()
+
+    def handler(peer: Peer) -> None:
+        peer.request()
+        peer.send(HEAD)
+        for text in texts:
+            time.sleep(0.03)
+            peer.send(chunk(sse({"text": text})))
+        go_on.wait(10)
+        peer.send(chunk(DONE) + LAST)
+
+    transport = connect(serve(handler).url, kernel_timestamps=kernel)
+    greenlet = gevent.spawn(transport.exchange, POST, TextSink())
+    try:
+        with gevent.Timeout(5):
+            while transport.counters.token_events < len(texts):
+                gevent.sleep(0.01)
+    finally:
+        go_on.set()
+    assert greenlet.get(timeout=10).token_times.size == len(texts)
+
+
 def test_many_streams_at_once(serve, connect):
     texts = [f"t{i}" for i in range(40)]
 
