@@ -103,7 +103,8 @@ class _Run:
             self.agent.send(messages.PONG, run=self.id, sent_s=data["sent_s"], worker_s=perf_counter())
         elif kind == messages.GO:
             self._lag = LagSampler()
-            self._collector = SteeredCollector()
+            if self._collector is not None:
+                self._collector.freeze()
             self.dispatcher.lease(data["lease_s"])
             self.dispatcher.go(data["start_s"])
         elif kind == messages.LEASE:
@@ -125,6 +126,8 @@ class _Run:
 
     def _prewarm(self, connections: int) -> None:
         opened = self.session.transport.prewarm(connections)
+        # Now, and not at the start: a full collection takes tenths of a second.
+        self._collector = SteeredCollector()
         self.agent.send(
             messages.READY,
             run=self.id,

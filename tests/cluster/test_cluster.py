@@ -1,0 +1,219 @@
+"""Master and workers as real processes: the same requests, each exactly once, on one schedule, under one cap, whatever dies."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+import requests
+
+from llmbench_locust.arrivals import arrival_offsets
+from llmbench_locust.simulator.launch import launch
+from tests.commands import SMALL, finish, locust, result, start, wait_for
+
+pytestmark = pytest.mark.cluster
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture
+def sim(tmp_path):
+    log = tmp_path / "sim.log"
+    process = launch(["--clock", "fixed", "--ttft-ms", "50", "--itl-ms", "10", "--log", str(log)])
+    process.log = log
+    yield process
+    process.stop()
+
+
+@contextlib.contextmanager
+def cluster(workers, *argv, expect=None):
+    """A master and its workers, each a process of its own."""
+    port = free_port()
+    expected = workers if expect is None else expect
+    master = start(*argv, "--master", "--master-bind-port", port, "--expect-workers", expected)
+    crew = [start("--worker", "--master-port", port, headless=False) for _ in range(workers)]
+    try:
+        yield master, crew, port
+    finally:
+        for process in (*crew, master):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGCONT)
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def arrived(log, prefix="bench-"):
+    """What the server saw of the run itself: the ready check carries the first request's id, and came before."""
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    return [r for r in rows if "completions" in r["path"]][1:]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_each_request_once_and_on_time(workers, sim, tmp_path):
+    n, rate = 600, 300.0
+    argv = ("--base-url", sim.url, "--num-prompts", n, "--request-rate", int(rate), *SMALL)
+    saving = ("--save-result", "--result-dir", tmp_path / "out", "--per-request", tmp_path / "r.csv")
+    with cluster(workers, *argv, *saving) as (master, _, _):
+        output = finish(master, 60)
+    assert master.returncode == 0, output
+    found = result(tmp_path / "out")
+    assert (found["completed"], found["failed"]) == (n, 0)
+    assert len(found["llmbench"]["workers"]) == workers
+    rows = arrived(sim.log)
+    assert len(rows) == n
+    assert max(Counter(r["id"] for r in rows).values()) == 1
+    # By the schedule: never early, and the median request within milliseconds, however busy this machine is.
+    table = pd.read_csv(tmp_path / "r.csv")
+    np.testing.assert_allclose(table["due_s"], arrival_offsets(n, request_rate=rate), atol=1e-6)
+    late = table["start_s"] - table["due_s"]
+    assert late.min() >= 0
+    assert late.median() < 0.01
+    # Locust's own count agrees.
+    assert f"{n}" in output
+
+
+def test_processes_do_the_same_as_one(sim, tmp_path):
+    argv = (
+        "--base-url",
+        sim.url,
+        "--num-prompts",
+        200,
+        "--request-rate",
+        200,
+        *SMALL,
+        "--save-result",
+        "--request-id-prefix",
+        "x-",
+    )
+    assert locust(*argv, "--result-dir", tmp_path / "one").returncode == 0
+    alone = sorted((r["id"], r["sha"]) for r in arrived(sim.log))
+    sim.log.write_text("")
+    assert locust(*argv, "--result-dir", tmp_path / "two", "--processes", 2).returncode == 0
+    assert sorted((r["id"], r["sha"]) for r in arrived(sim.log)) == alone
+    one, two = result(tmp_path / "one"), result(tmp_path / "two")
+    for key in ("completed", "total_input_tokens", "total_output_tokens", "num_prompts"):
+        assert one[key] == two[key]
+
+
+def test_the_cap_holds_over_all_workers_and_is_used(sim, tmp_path):
+    argv = (
+        "--base-url",
+        sim.url,
+        "--num-prompts",
+        150,
+        "--max-concurrency",
+        7,
+        *SMALL,
+        "--save-result",
+        "--result-dir",
+        tmp_path / "out",
+    )
+    with cluster(3, *argv) as (master, _, _):
+        output = finish(master, 60)
+    assert master.returncode == 0, output
+    found = result(tmp_path / "out")
+    assert (found["completed"], found["max_concurrency"]) == (150, 7)
+    assert found["llmbench"]["peak_concurrent_requests"] <= 7
+    assert requests.get(f"{sim.url}/sim/stats", timeout=5).json()["peak_in_flight"] <= 7
+    # 150 requests of 120 ms under a cap of 7 take 2.6 s; half as long again would mean a cap that lies idle.
+    assert found["duration"] < 6
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_lost_worker_loses_nothing(how, sim, tmp_path):
+    n = 600
+    argv = ("--base-url", sim.url, "--num-prompts", n, "--request-rate", 100, *SMALL, "--save-result", "--save-detailed")
+    with cluster(2, *argv, "--result-dir", tmp_path / "out", "--per-request", tmp_path / "r.csv") as (master, crew, _):
+        wait_for(lambda: sim.log.exists() and len(arrived(sim.log)) > 100, 40)
+        os.killpg(crew[0].pid, how)
+        if how == signal.SIGSTOP:
+            time.sleep(6)
+            os.killpg(crew[0].pid, signal.SIGCONT)  # what it holds was given to others: it must not send it now
+        output = finish(master, 60)
+    found = result(tmp_path / "out")
+    assert found["completed"] + found["failed"] == n, output
+    assert found["llmbench"]["audit"]["workers_lost"] == 1
+    lost = found["llmbench"]["errors"]["worker_lost"]["count"]
+    assert found["failed"] == lost
+    assert lost < 200  # what it may have sent in the lease and the seconds before
+    counts = Counter(r["id"] for r in arrived(sim.log))
+    assert max(counts.values()) == 1
+    assert len(counts) >= found["completed"]
+
+
+def test_a_stopped_master_writes_what_there_is_and_the_workers_stop(sim, tmp_path):
+    argv = (
+        "--base-url",
+        sim.url,
+        "--num-prompts",
+        5000,
+        "--request-rate",
+        100,
+        *SMALL,
+        "--save-result",
+        "--result-dir",
+        tmp_path / "out",
+    )
+    with cluster(2, *argv) as (master, crew, _):
+        wait_for(lambda: sim.log.exists() and len(arrived(sim.log)) > 100, 40)
+        master.send_signal(signal.SIGINT)
+        output = finish(master, 30)
+        found = result(tmp_path / "out")
+        assert found["llmbench"]["interrupted"] is True, output
+        assert found["completed"] > 50
+        assert found["completed"] + found["failed"] + found["llmbench"]["unsent_requests"] == 5000
+        sent = len(arrived(sim.log))
+        time.sleep(1.5)
+        assert len(arrived(sim.log)) <= sent + 1
+        for worker in crew:
+            worker.wait(20)
+
+
+def test_workers_of_a_master_that_dies_stop_sending(sim):
+    argv = ("--base-url", sim.url, "--num-prompts", 5000, "--request-rate", 100, *SMALL)
+    with cluster(1, *argv) as (master, _, _):
+        wait_for(lambda: sim.log.exists() and len(arrived(sim.log)) > 50, 40)
+        os.killpg(master.pid, signal.SIGKILL)
+        time.sleep(3)
+        sent = len(arrived(sim.log))
+        time.sleep(2)
+        assert len(arrived(sim.log)) == sent
+
+
+def test_a_worker_that_joins_late_takes_over_from_one_that_is_lost(sim, tmp_path):
+    argv = (
+        "--base-url",
+        sim.url,
+        "--num-prompts",
+        900,
+        "--request-rate",
+        60,
+        *SMALL,
+        "--save-result",
+        "--result-dir",
+        tmp_path / "out",
+    )
+    with cluster(2, *argv) as (master, crew, port):
+        wait_for(lambda: sim.log.exists() and len(arrived(sim.log)) > 60, 40)
+        os.killpg(crew[0].pid, signal.SIGKILL)
+        late = start("--worker", "--master-port", port, headless=False)
+        try:
+            output = finish(master, 60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(late.pid, signal.SIGKILL)
+            late.communicate()
+    found = result(tmp_path / "out")
+    assert found["completed"] + found["failed"] == 900, output
+    assert len(found["llmbench"]["workers"]) == 3
+    assert max(Counter(r["id"] for r in arrived(sim.log)).values()) == 1
