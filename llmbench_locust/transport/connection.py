@@ -141,25 +141,26 @@ class Connection:
             self.on_broken(None, time_s)
             return
         if self._recognised(owner, data, time_s):
-            return  # a text, or a length, that was not seen before
+            return  # a text or a length that was not seen before, or several events in one read
         self._reader.fast.pop(self.fd, None)
         owner.arrivals.append(time_s)
         owner.arrivals.append(data)
         owner.on_data()
 
     def _recognised(self, owner: Owner, data: bytes, time_s: float) -> bool:
-        """Whether ``data`` was a plain event of the owner's lane. If not, the lane is closed: order must be kept."""
+        """Whether ``data`` was plain events of the owner's lane only. If not, the lane is closed: order must be kept."""
         lane = owner.lane
         if lane is None:
             return False
-        text = lane.template.text_of_read(data)
-        if text is None:
+        texts = lane.template.texts_of_read(data)
+        if not texts:
             owner.lane = None
             owner.lazy = False
             return False
-        lane.on_text(text)
-        lane.stamp(time_s)
-        self._reader.token_events += 1
+        for text in texts:
+            lane.on_text(text)
+            lane.stamp(time_s)
+        self._reader.token_events += len(texts)
         self._reader.bytes_in += len(data)
         return True
 

@@ -29,8 +29,9 @@ logger = logging.getLogger(__name__)
 SWEEP_S = 0.5
 _TICK_S = 0.01
 _SLICE_S = 0.0004
-# Reads of one stream in one go.
+# Reads of one stream in one go; few of them when they are so large that each holds many events.
 _READS_PER_VISIT = 64
+_LARGE_READ, _LARGE_READS_PER_VISIT = 4096, 4
 # Exchanges handed back in one slice: each wakes a user, whose code runs before the next slice.
 _ENDS_PER_SLICE = 2
 
@@ -176,7 +177,9 @@ class DecodeLoop:
         assembly = flight.assembly
         bytes_before, tokens_before = assembly.bytes_in, len(assembly.times)
         try:
-            assembly.decode(_READS_PER_VISIT)
+            arrivals = flight.arrivals
+            large = bool(arrivals) and len(arrivals[-1]) > _LARGE_READ  # type: ignore[arg-type]
+            assembly.decode(_LARGE_READS_PER_VISIT if large else _READS_PER_VISIT)
             if flight.ended is not None and not flight.arrivals:
                 assembly.close(*flight.ended)
         except Exception as error:

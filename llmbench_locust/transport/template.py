@@ -13,6 +13,8 @@ from functools import cache
 
 import orjson
 
+from llmbench_locust.transport.http1 import whole_chunks
+
 # Texts that are known to be valid string contents. Tokens come from a vocabulary, so few texts are new.
 KNOWN: set[bytes] = set()
 _KNOWN_LIMIT = 100_000
@@ -82,14 +84,17 @@ class Template:
                 return line + b"\r\n" + self.prefix if size > len(self.prefix) + len(self.suffix) else b""
         return b""
 
-    def text_of_read(self, data: bytes) -> bytes | None:
-        """The raw text if ``data`` is exactly one chunk, with its framing, that is a plain token event, else None."""
+    def texts_of_read(self, data: bytes) -> list[bytes]:
+        """The raw texts if ``data`` is whole chunks, with their framing, each one plain token event; else none."""
         head = self.head(len(data))
         if head and data.startswith(head) and data.endswith(self.tail):
             raw = data[len(head) : -self.tail_len]
-            if valid_text(raw):
-                return raw
-        return None
+            return [raw] if valid_text(raw) else []
+        if not data.endswith(self.tail):
+            return []
+        bodies, used, _plain = whole_chunks(data)
+        texts = [text for body in bodies if (text := self.text_of_chunk(body)) is not None]
+        return texts if used == len(data) and len(texts) == len(bodies) else []
 
     def text_of_chunk(self, body: bytes) -> bytes | None:
         """The raw text if ``body`` (one chunk's data) is one plain token event of this template, else None."""

@@ -175,6 +175,38 @@ def test_an_event_that_ends_before_its_chunk_has_the_earlier_time():
     assert stream.times.tolist() == [1.0, 2.0]
 
 
+@given(st.lists(EVENT, min_size=1, max_size=5), st.lists(st.integers(0, 3), max_size=4), st.integers(-3, 3))
+def test_whole_reads_of_plain_events_are_recognised_and_nothing_else(events, grouping, shorter):
+    first = sse({"id": "x", "text": "first"})
+    template = learn(first, (b'"text":"',), sse=True)
+    assert template is not None
+    chunks, rest = [], list(events)
+    for n in [*grouping, len(events)]:
+        group, rest = rest[:n], rest[n:]
+        if group:
+            chunks.append(chunk(b"".join(group)))
+    data = b"".join(chunks)
+    data = data[:shorter] if shorter < 0 else data + b"12\r"[:shorter]
+    texts = template.texts_of_read(data)
+    if texts:
+        fast, full = TextSink(), FullParse()
+        for text in texts:
+            fast.on_text(text)
+        assemble([HEAD, data, chunk(DONE) + LAST], full)
+        assert fast.texts == full.texts
+        assert full.parsed == len(texts)
+
+
+def test_several_plain_events_in_one_read_are_recognised():
+    template = learn(sse({"text": "first"}), (b'"text":"',), sse=True)
+    assert template is not None
+    read = b"".join(chunk(sse({"text": t})) for t in ("a", "\\", "ü"))
+    assert template.texts_of_read(read) == [b"a", b"\\\\", "ü".encode()]
+    assert template.texts_of_read(read[:-1]) == []
+    assert template.texts_of_read(read + chunk(DONE)) == []
+    assert template.texts_of_read(read + chunk(sse({"text": ""}))) == []
+
+
 @given(st.binary(max_size=8))
 def test_valid_text_is_what_the_full_parse_takes(raw):
     try:
