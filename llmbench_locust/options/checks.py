@@ -14,7 +14,7 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.secrets import without_user
 from llmbench_locust.options.values import number, pairs
 
-METRICS = ("ttft", "tpot", "itl", "e2el")
+METRICS = ("ttft", "tpot", "itl", "e2el", "client_queue_time", "e2el_including_client_queue")
 OBJECTIVES = ("ttft", "tpot", "e2el")
 _TOKEN = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")  # RFC 9110, 5.6.2
 

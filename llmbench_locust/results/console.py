@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from llmbench_locust.metrics.vllm import Distribution, Summary
-from llmbench_locust.results.document import p_word
+from llmbench_locust.results.document import p_word, shown_metrics
 
 _TITLES = {
     "ttft": ("TTFT", "Time to First Token"),
     "tpot": ("TPOT", "Time per Output Token (excl. 1st token)"),
     "itl": ("ITL", "Inter-token Latency"),
     "e2el": ("E2EL", "End-to-end Latency"),
+    "client_queue_time": ("Client Queue Time", "Client-side Queueing"),
+    "e2el_including_client_queue": ("E2EL incl. Client Queue", "Queue-inclusive End-to-end Latency"),
 }
+_OF_TOKENS = ("ttft", "tpot", "itl")
 
 
 def render_console(
@@ -37,9 +40,9 @@ def render_console(
             _line("P99 probe E2EL (ms):", probes["probe_p99_e2el_ms"], ".2f"),
             _line("Max probe E2EL (ms):", probes["probe_max_e2el_ms"], ".2f"),
         ]
-    for name, (short, title) in _TITLES.items():
-        if name in config.percentile_metrics and ((generation and has_tokenizer) or name == "e2el"):
-            lines += _metric(short, title, summary.distributions[name])
+    for name in shown_metrics(config, summary):
+        if has_tokenizer or name not in _OF_TOKENS:
+            lines += _metric(*_TITLES[name], summary.distributions[name])
     if spec_decode:
         lines += _spec_decode(spec_decode)
     if extended is not None:

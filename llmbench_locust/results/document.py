@@ -44,7 +44,7 @@ def build_document(
     if rps_changes:
         document["rps_change_events"] = rps_changes
     document.update(spec_decode or {})
-    for name in _shown(config, summary):
+    for name in shown_metrics(config, summary):
         document.update(_metric(name, summary.distributions[name]))
     if extended is not None:
         document["llmbench"] = extended
@@ -156,9 +156,13 @@ def _itls(columns: RecordColumns, folded: Folded | None) -> list[list[float]]:
     return [[] if g else np.diff(columns.token_times[a:b]).tolist() for g, (a, b) in zip(gone, pairwise(bounds), strict=True)]
 
 
-def _shown(config: Any, summary: Summary) -> list[str]:
-    """The metrics whose keys are there, in vLLM's order."""
-    order = ("ttft", "tpot", "itl", "e2el") if summary.kind == "generation" else ("e2el",)
+def shown_metrics(config: Any, summary: Summary) -> list[str]:
+    """The metrics that are reported, in vLLM's order. Those of the client's queue need a cap, and a rate for E2EL with it."""
+    order = ["ttft", "tpot", "itl", "e2el"] if summary.kind == "generation" else ["e2el"]
+    if config.max_concurrency is not None:
+        order.append("client_queue_time")
+        if config.request_rate < float("inf"):
+            order.append("e2el_including_client_queue")
     return [name for name in order if name in config.percentile_metrics]
 
 

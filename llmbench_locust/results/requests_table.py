@@ -7,39 +7,55 @@ from typing import Any
 
 import numpy as np
 
+from llmbench_locust.metrics.faults import redacted
 from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.records import RecordColumns
 
 
 def request_frame(columns: RecordColumns, summary: Summary, origin_s: float) -> Any:
-    """A pandas DataFrame. Times in seconds from ``origin_s`` (the start of the arrivals), latencies in milliseconds."""
+    """A pandas DataFrame. Times in seconds from ``origin_s`` (the start of the arrivals), latencies in milliseconds.
+
+    What is not known is missing: NaN, <NA>, or an empty text.
+    """
     import pandas as pd
 
     found, floats, ints, texts = summary.latencies, columns.floats, columns.ints, columns.texts
+
+    def count(name: str) -> Any:
+        """Integers of which some may be missing."""
+        found = pd.array(ints[name], dtype="Int64")
+        found[ints[name] < 0] = pd.NA
+        return found
+
     return pd.DataFrame(
         {
             "index": ints["index"],
             "request_id": texts["request_id"],
             "success": columns.success,
             "error_kind": texts["error_kind"],
-            "error": texts["error"],
-            "status": ints["status"],
+            "error": [redacted(text) for text in texts["error"]],
+            "status": count("status"),
             "due_s": floats["due_time"] - origin_s,
             "start_s": floats["start_time"] - origin_s,
+            "first_token_s": floats["first_token_time"] - origin_s,
             "end_s": floats["end_time"] - origin_s,
             "client_queue_ms": floats["client_queue_time"] * 1000,
             "connect_ms": floats["connect_s"] * 1000,
             "ttft_ms": found.ttft_s * 1000,
+            "first_answer_ms": (floats["first_answer_time"] - floats["start_time"]) * 1000,
             "tpot_ms": found.tpot_s * 1000,
             "e2el_ms": found.e2el_s * 1000,
             "prompt_tokens": ints["prompt_len"],
+            "server_prompt_tokens": count("input_tokens"),
             "output_tokens": summary.output_lens,
+            "reasoning_tokens": count("reasoning_tokens"),
             "token_events": np.diff(columns.token_offsets),
-            "expected_output_tokens": ints["expected_output_len"],
+            "expected_output_tokens": count("expected_output_len"),
             "finish_reason": texts["finish_reason"],
+            "audio_s": floats["audio_s"],
             "label": texts["label"],
-            "conversation": ints["conversation"],
-            "turn": ints["turn"],
+            "conversation": count("conversation"),
+            "turn": count("turn"),
             "worker": texts["worker"],
         }
     )
@@ -47,7 +63,7 @@ def request_frame(columns: RecordColumns, summary: Summary, origin_s: float) -> 
 
 def table_csv(columns: RecordColumns, summary: Summary, origin_s: float) -> bytes:
     text: str = request_frame(columns, summary, origin_s).to_csv(index=False)
-    return text.encode("utf-8")
+    return text.encode("utf-8", "backslashreplace")
 
 
 def table_parquet(columns: RecordColumns, summary: Summary, origin_s: float) -> bytes:
