@@ -77,7 +77,7 @@ class Simulator:
         self.clock = make_clock(settings, self.wheel)
         tokenizer = load_tokenizer()
         self.count = make_counter(tokenizer, by_words=settings.count == "words")
-        self.control = make_control(settings, self.stats, self.clock, tokenizer)
+        self.control = make_control(settings, self.stats, self.clock, self.wheel, tokenizer)
         self._draw = random.Random(settings.seed).random
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Answer:

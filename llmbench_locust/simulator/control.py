@@ -12,6 +12,7 @@ from llmbench_locust.simulator.ask import Refusal, message_turns
 from llmbench_locust.simulator.clocks import Clock
 from llmbench_locust.simulator.settings import Settings
 from llmbench_locust.simulator.stats import Stats
+from llmbench_locust.simulator.wheel import Wheel
 
 
 def _json(value: Any, status: int = 200) -> Response:
@@ -28,7 +29,7 @@ def _body() -> dict[str, Any]:
     return body
 
 
-def make_control(settings: Settings, stats: Stats, clock: Clock, tokenizer: Any | None) -> Flask:
+def make_control(settings: Settings, stats: Stats, clock: Clock, wheel: Wheel, tokenizer: Any | None) -> Flask:
     app = Flask("llmbench_locust.simulator", static_folder=None)
 
     @app.errorhandler(Refusal)
@@ -72,11 +73,12 @@ def make_control(settings: Settings, stats: Stats, clock: Clock, tokenizer: Any 
 
     @app.get("/sim/stats")
     def statistics() -> Response:
-        return _json(stats.snapshot(request.args.get("requests", "1") != "0"))
+        return _json({**stats.snapshot(request.args.get("requests", "1") != "0"), "late": wheel.lateness()})
 
     @app.post("/sim/reset")
     def reset() -> Response:
         stats.reset()
+        wheel.reset()
         return _json({})
 
     _tokenizing(app, settings, tokenizer)

@@ -96,10 +96,22 @@ class Wheel:
         self._count = 0
         self._armed = float("inf")
         self._running = False
+        self.reset()
         try:
             self._timer: _KernelTimer | _LoopTimer = _KernelTimer(self._run)
         except (AttributeError, OSError):
             self._timer = _LoopTimer(self._run)
+
+    def reset(self) -> None:
+        """Forget how late events were: their own fault, which nobody should take for a client's."""
+        self.events = 0
+        self.late_sum_s = 0.0
+        self.late_max_s = 0.0
+
+    def lateness(self) -> dict[str, float | None]:
+        """How late events left against their schedule, in ms. None while there was none."""
+        mean = self.late_sum_s / self.events * 1e3 if self.events else None
+        return {"events": self.events, "mean_ms": mean, "max_ms": self.late_max_s * 1e3 if self.events else None}
 
     @staticmethod
     def now() -> float:
@@ -120,6 +132,11 @@ class Wheel:
             enough = now + _TURN_S
             while heap and heap[0][0] <= now < enough:
                 due, _, callback = heappop(heap)
+                late = now - due
+                self.late_sum_s += late
+                if late > self.late_max_s:
+                    self.late_max_s = late
+                self.events += 1
                 callback(due)
                 now = monotonic()
         finally:
