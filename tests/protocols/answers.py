@@ -12,8 +12,8 @@ def wire(backend, **more):
 
     info = backend_info(backend)
     sampling = {"temperature": 0.0} if "temperature" in info.sampling and info.kind == "generation" else {}
-    fields = {"endpoint": info.endpoint, "sampling": sampling, "keep_text": True, **more}
-    return WireConfig(backend=backend, base_url="http://h", model="m", **fields)
+    fields = {"endpoint": info.endpoint, "model": "m", "sampling": sampling, "keep_text": True, **more}
+    return WireConfig(backend=backend, base_url="http://h", **fields)
 
 
 def protocol(backend, **more):
