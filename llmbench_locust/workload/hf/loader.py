@@ -8,7 +8,7 @@ from typing import Any
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.workload.choose import oversample
 from llmbench_locust.workload.hf.adapter import Adapter, Context
-from llmbench_locust.workload.hf.source import local_folder, open_rows
+from llmbench_locust.workload.hf.source import ended_threads, local_folder, open_rows
 from llmbench_locust.workload.hf.table import ANY, BY_ID
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -24,12 +24,14 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
         raise ConfigError("--skip-tokenizer-init: --dataset-name hf needs a tokenizer for its lengths")
     name = config.hf_name or config.dataset_path
     context = Context(config, tokenizer, name, local_folder(config.dataset_path))
-    rows = open_rows(adapter, context) if adapter.rows is None else adapter.rows(context)
-    try:
-        samples = _samples(adapter, rows, context, progress)
-    finally:
-        if isinstance(rows, Generator):
-            rows.close()  # now, not when the collector comes by: the library stops its threads then
+    with ended_threads():
+        rows = open_rows(adapter, context) if adapter.rows is None else adapter.rows(context)
+        try:
+            samples = _samples(adapter, rows, context, progress)
+        finally:
+            if isinstance(rows, Generator):
+                rows.close()  # now, not when the collector comes by: the library stops its threads then
+            del rows
     if not samples:
         raise ConfigError(f"--dataset-path: no row of {config.dataset_path!r} is left after filtering ({adapter.name})")
     return oversample(samples, config)

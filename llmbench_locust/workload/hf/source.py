@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,23 @@ from llmbench_locust.workload.hf.adapter import Adapter, Context, Row
 from llmbench_locust.workload.media import need
 
 _BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".arrow": "arrow", ".txt": "text"}
+
+
+@contextmanager
+def ended_threads() -> Iterator[None]:
+    """Wait for the threads that the library starts in here.
+
+    Under gevent they are greenlets of the native thread that loads the workload. Once that is done nobody runs them any more,
+    and the interpreter would wait for them at its exit for ever.
+    """
+    before = set(threading.enumerate())
+    try:
+        yield
+    finally:
+        gc.collect()  # executors that nobody holds any more tell their threads to end
+        for thread in set(threading.enumerate()) - before:
+            if thread.name.startswith("ThreadPoolExecutor"):
+                thread.join(timeout=5)
 
 
 def local_folder(path: str) -> str | None:
