@@ -199,7 +199,8 @@ def build_config(options: Any, overrides: dict[str, Any] | None = None) -> RunCo
         v["ignore_eos"] = True
     for name in ("top_p", "top_k", "min_p", "temperature", "frequency_penalty", "presence_penalty", "repetition_penalty"):
         del v[name]
-    if v["chat_template_kwargs"]:
+    if v["chat_template_kwargs"] and v["endpoint"].partition("?")[0].rstrip("/").endswith("chat/completions"):
+        # The server applies the template there; elsewhere the dataset does.
         v["extra_body"].setdefault("chat_template_kwargs", v["chat_template_kwargs"])
     if v["use_beam_search"]:
         v["extra_body"].setdefault("use_beam_search", True)

@@ -108,7 +108,12 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("ramp-up-end-rps", "float", None, "Requests per second at its end."),
         Flag("ready-check-timeout-sec", "float", 600, "Wait so long for the server to answer one request; 0 skips the check."),
         Flag("extra-body", "json", None, "JSON object merged into each body; or --extra-body.KEY VALUE."),
-        Flag("chat-template-kwargs", "json", None, "JSON object for the chat template, here and on the server."),
+        Flag(
+            "chat-template-kwargs",
+            "json",
+            None,
+            "JSON object for the chat template, whether the dataset applies it or the server.",
+        ),
         Flag("input-len", "int", None, "Input length for the dataset in use; wins over the dataset's own flag."),
         Flag("output-len", "int", None, "Output length for the dataset in use; wins over the dataset's own flag."),
         Flag("insecure", "bool", False, "Do not verify certificates."),

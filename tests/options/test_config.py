@@ -166,6 +166,17 @@ BAD = [
         "--request-rate: the trace's own",
     ),
     (["--multi-turn"], "--multi-turn: --dataset-name random has no conversations"),
+    (
+        ["--multi-turn", "--dataset-name", "sharegpt", "--dataset-path", __file__, "--backend", "vllm-pooling"],
+        "--multi-turn: --backend vllm-pooling gives no answers",
+    ),
+    (
+        ["--ramp-up-strategy", "linear", "--ramp-up-start-rps", "0", "--ramp-up-end-rps", "0"],
+        "--ramp-up-end-rps: 0; more than 0",
+    ),
+    (["--random-mm-num-mm-items-range-ratio", "1.5"], "--random-mm-num-mm-items-range-ratio: 1.5 is too large"),
+    (["--backend", "tensorrt-llm", "--lora-modules", "a"], "--lora-modules: --backend tensorrt-llm has none"),
+    (["--llm-html", "/tmp"], "--llm-html: '/tmp' is a directory"),
     (["--extra-body", '{"a": NaN}'], "--extra-body: not JSON (NaN is no JSON value)"),
     (["--random-mm-limit-mm-per-prompt", '{"smell": 1}'], "--random-mm-limit-mm-per-prompt: 'smell' is no modality"),
     (["--random-mm-limit-mm-per-prompt", '{"image": -1}'], "--random-mm-limit-mm-per-prompt: image is -1; a whole number"),
@@ -244,6 +255,42 @@ def test_run_times(config, seconds, read):
         config(stop_timeout="soon")
 
 
+def test_times_are_not_negative(config):
+    with pytest.raises(ConfigError, match=r"^--run-time: -1; seconds, 0 or more$"):
+        config(run_time=-1.0)
+
+
+def test_a_ramp_may_be_level_and_may_start_at_0(config):
+    assert (
+        config("--ramp-up-strategy", "exponential", "--ramp-up-start-rps", "2", "--ramp-up-end-rps", "2").ramp_up_end_rps == 2
+    )
+    assert config("--ramp-up-strategy", "linear", "--ramp-up-start-rps", "0", "--ramp-up-end-rps", "2").ramp_up_start_rps == 0
+
+
+def test_keywords_of_the_chat_template_go_to_the_server_that_applies_it(config):
+    argv = ("--chat-template-kwargs.enable_thinking", "false", "--use-beam-search")
+    c = config(*argv, "--backend", "openai-chat")
+    assert c.chat_template_kwargs == {"enable_thinking": False}
+    assert c.extra_body == {"chat_template_kwargs": {"enable_thinking": False}, "use_beam_search": True}
+    assert config(*argv).extra_body == {"use_beam_search": True}
+    own = ("--extra-body.chat_template_kwargs.enable_thinking", "true", "--extra-body.use_beam_search", "false")
+    assert config(*argv, *own, "--backend", "openai-chat").extra_body == {
+        "chat_template_kwargs": {"enable_thinking": True},
+        "use_beam_search": False,
+    }
+
+
+def test_a_backend_whose_package_does_not_load_is_one_line(config, tmp_path, monkeypatch):
+    info = tmp_path / "broken-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[llmbench_locust.backends]\nbroken = no_such_module:Protocol\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "broken" in backend_names()
+    with pytest.raises(ConfigError, match=r"^--backend: 'broken' comes from no_such_module:Protocol, which does not load"):
+        config("--backend", "broken")
+
+
 def test_random_prompts_are_answered_to_the_full_length_where_it_can_be_asked_for(config):
     assert config().ignore_eos
     assert not config("--dataset-name", "sharegpt", "--dataset-path", __file__).ignore_eos
@@ -256,6 +303,13 @@ def test_ollama_is_chat_by_its_endpoint(config):
     assert config("--backend", "ollama", "--endpoint", "/api/chat").backend_info.chat
 
 
+def test_words_that_hold_no_blank_are_parted_in_a_list_too(parse):
+    options = parse()
+    options.goodput, options.lora_modules = ["ttft:1 tpot:2"], ["a b", "c"]
+    assert build_config(options).goodput == {"ttft": 1.0, "tpot": 2.0}
+    assert build_config(options).lora_modules == ("a", "b", "c")
+
+
 def test_buckets_in_json_and_as_vllm_writes_them(config):
     wanted = {"(256, 256, 1)": 0.5, "(720, 1280, 16)": 0.1}
     for text in ('{"(256, 256, 1)": 0.5, "(720,1280,16)": 0.1}', "{(256, 256, 1): 0.5, (720, 1280, 16): 0.1}"):
@@ -265,7 +319,8 @@ def test_buckets_in_json_and_as_vllm_writes_them(config):
 
 def test_a_report_can_be_written_as_json_and_shows_no_secret(config):
     argv = ["--header", "X-Api-Key=s3cret", "--extra-body", '{"provider": {"api_key": "s3cret"}, "max_tokens": 5}']
-    shown = config(*argv, "--base-url", "https://u:s3cret@h/x").redacted()
+    path = ("--dataset-name", "hf", "--dataset-path", "https://u:s3cret@h/d.json")
+    shown = config(*argv, "--base-url", "https://u:s3cret@h/x", *path).redacted()
     text = json.dumps(shown, allow_nan=False)
     assert "s3cret" not in text
     assert shown["extra_body"] == {"provider": {"api_key": "***"}, "max_tokens": 5}

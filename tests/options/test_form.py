@@ -46,6 +46,8 @@ def test_a_masked_value_is_the_one_given_at_the_start(parse):
     assert build_config(sent_back(options, header="a=***")).header == {"a": "s3cret"}
     assert build_config(sent_back(options, header="a=new b=***")).header == {"a": "new", "b": "***"}
     assert build_config(sent_back(options, header="")).header == {}
+    with pytest.raises(ConfigError, match="--header: 'a' is given twice"):
+        build_config(parse("--header", "a=1", "a=2"))
 
 
 def test_a_bad_value_gets_the_line_of_the_command_line(parse):
