@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import math
+import struct
 from functools import cache
 from typing import Any
 
-import numpy as np
 import orjson
 
 from llmbench_locust.simulator.ask import Ask, Refusal, message_turns
@@ -18,11 +19,11 @@ from llmbench_locust.simulator.protocols.completions import prompt_tokens
 @cache
 def vector(dimensions: int, as_base64: bool) -> bytes:
     """JSON of a unit vector, as numbers or as base64 of float32."""
-    values = np.cos(np.arange(1, dimensions + 1)).astype("<f4")
-    values /= np.linalg.norm(values)
+    values = [math.cos(index) for index in range(1, dimensions + 1)]
+    norm = math.hypot(*values)
     if as_base64:
-        return b'"%b"' % base64.b64encode(values.tobytes())
-    return orjson.dumps([round(float(value), 8) for value in values])
+        return b'"%b"' % base64.b64encode(struct.pack(f"<{dimensions}f", *(value / norm for value in values)))
+    return orjson.dumps([round(value / norm, 8) for value in values])
 
 
 def _items(given: Any) -> int:
