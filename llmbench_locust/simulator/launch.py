@@ -61,8 +61,11 @@ def launch(args: list[str], timeout_s: float = 30.0) -> SimProcess:
     # The kernel's signal follows the thread that started it, so it is asked for only where that thread lives as long as we do.
     if threading.get_native_id() == os.getpid():
         command += ["--parent", str(os.getpid())]
+    # A session of its own: Ctrl-C in the terminal is the benchmark's affair, whose last streams want to be finished.
     with tempfile.TemporaryFile() as errors:  # a file, not a pipe: nobody reads it later, and it must never fill up
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0, start_new_session=True
+        )
         running = SimProcess(process, _first_line(process, timeout_s))
         if running.url:
             return running

@@ -50,6 +50,12 @@ def test_start_and_stop() -> None:
         Connection(sim.url)
 
 
+def test_ctrl_c_in_the_terminal_does_not_reach_it() -> None:
+    with launch([]) as sim:
+        assert os.getpgid(sim.pid) != os.getpgid(0)
+        assert os.getsid(sim.pid) != os.getsid(0)
+
+
 def test_two_at_once_have_ports_of_their_own() -> None:
     with launch([]) as one, launch(["--model", "other"]) as other:
         assert one.url != other.url
