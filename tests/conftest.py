@@ -1,0 +1,3 @@
+"""Locust comes first: it lets gevent patch the standard library, which must happen before anything has used ssl."""
+
+import locust  # noqa: F401
