@@ -85,6 +85,7 @@ class RunConfig:
     timeline_itl_thresholds: tuple[float, float]
     plot_dataset_stats: bool
     custom_output_len: int
+    custom_ensure_client_side_data: bool
     spec_bench_output_len: int
     spec_bench_category: str | None
     sonnet_input_len: int

@@ -121,7 +121,12 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("timeline-itl-thresholds", "text", "25,50", "Two ITL thresholds in ms that colour the timeline."),
         Flag("plot-dataset-stats", "bool", False, "Write the distributions of input and output lengths beside the result."),
     ),
-    "custom dataset": (Flag("custom-output-len", "int", 256, "Output tokens; -1 takes each line's output_tokens."),),
+    "custom dataset": (
+        Flag("custom-output-len", "int", 256, "Output tokens; -1 takes each line's output_tokens."),
+        Flag(
+            "custom-ensure-client-side-data", "bool", False, "Read the images that custom_image names, and send them as data."
+        ),
+    ),
     "spec bench dataset": (
         Flag("spec-bench-output-len", "int", 256, "Output tokens."),
         Flag("spec-bench-category", "text", None, "Only this category."),

@@ -90,7 +90,7 @@ def _part(part: Any, line: int, config: Any) -> Part:
 def _image(image: Any, line: int, config: Any) -> Part:
     folder = os.path.dirname(os.path.abspath(config.dataset_path))
     try:
-        return image_part(image, embed=getattr(config, "custom_ensure_client_side_data", False), folder=folder)
+        return image_part(image, embed=config.custom_ensure_client_side_data, folder=folder)
     except ConfigError as e:
         raise ConfigError(f"{e} (line {line})") from None
 

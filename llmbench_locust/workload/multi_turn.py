@@ -166,12 +166,14 @@ def _renderer(config: Any, tokenizer: Any) -> Callable[[str, bool], str]:
     if config.skip_chat_template or getattr(tokenizer, "chat_template", None) is None:
         return lambda text, first: text if first else "\n" + text
 
+    kwargs = {"add_generation_prompt": True, "tokenize": False, **config.chat_template_kwargs}
+
     def templated(text: str, first: bool) -> str:
         user = {"role": "user", "content": text}
         if first:
-            return str(tokenizer.apply_chat_template([user], add_generation_prompt=True, tokenize=False))
+            return str(tokenizer.apply_chat_template([user], **kwargs))
         before = [{"role": "user", "content": "."}, {"role": "assistant", "content": _ANSWER}]
-        whole = str(tokenizer.apply_chat_template([*before, user], add_generation_prompt=True, tokenize=False))
+        whole = str(tokenizer.apply_chat_template([*before, user], **kwargs))
         _, mark, rest = whole.partition(_ANSWER)
         return rest if mark else "\n" + text
 

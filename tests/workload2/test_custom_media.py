@@ -42,6 +42,9 @@ def test_image_references_pass_as_they_are(tmp_path, tokenizer):
     assert [s.prompt for s in got] == [r["prompt"] for r in rows]
     assert got[0].multi_modal == [url("https://x.test/a.jpg"), url("data:image/png;base64,AA==")]
     assert got[1].multi_modal == url(f"file://{tmp_path}/a.png")
+    one = write_jsonl(tmp_path / "one.jsonl", rows[1:2])
+    (embedded,) = custom_image.load(image_flags(one, "--custom-ensure-client-side-data"), tokenizer)
+    assert embedded.multi_modal == url("data:image/png;base64," + base64.b64encode(PNG).decode())
     assert got[2].multi_modal == url("file:///srv/none.png")
     assert {s.expected_output_len for s in got} == {7}
     assert got[0].prompt_len == len(tokenizer.encode("How many?"))

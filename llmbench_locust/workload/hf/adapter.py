@@ -31,7 +31,8 @@ class Context:
                 "--tokenizer: it has no chat template, which this dataset is sent with; "
                 "give --skip-chat-template or another --tokenizer"
             )
-        return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **kwargs))
+        more = {**self.config.chat_template_kwargs, **kwargs}
+        return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **more))
 
     def question(self, text: str, output_len: int) -> SampleRequest:
         """A request of one user message, in the chat template unless ``--skip-chat-template``."""
