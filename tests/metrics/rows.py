@@ -26,17 +26,8 @@ def row(index=0, start=0.0, ttft=0.1, gaps=(), *, tail=0.0, tokens=None, **more)
 
 
 def failed(index=0, start=0.0, end=1.0, kind="http_500", error="it broke", **more):
-    return RequestRecord(
-        index,
-        request_id=f"r{index}",
-        error=error,
-        error_kind=kind,
-        prompt_len=10,
-        due_time=start,
-        start_time=start,
-        end_time=end,
-        **more,
-    )
+    given = {"request_id": f"r{index}", "prompt_len": 10, "due_time": start, "start_time": start, "end_time": end}
+    return RequestRecord(index, error=error, error_kind=kind, **{**given, **more})
 
 
 def columns(*records):

@@ -1,0 +1,72 @@
+"""The verdict: thresholds on both sides, and a stall counted as what arrives in it sees it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from llmbench_locust.metrics.audit import AuditInputs, as_seen_by_arrivals, verdict
+
+
+def inputs(send=0.001, loop=0.0005, n=1000, **more):
+    return AuditInputs(np.full(n, send), np.full(n, loop), **{"cpu_fraction": {"local": 0.3}, "cores": 2, **more})
+
+
+def test_a_client_that_kept_up():
+    found = verdict(inputs())
+    assert found["client_limited"] is False
+    assert found["reasons"] == []
+    assert found["send_lag_ms"] == pytest.approx({"mean": 1.0, "p50": 1.0, "p99": 1.0, "max": 1.0})
+    assert found["ttft_error_bound_ms"] == pytest.approx(0.5)
+    json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (inputs(send=0.011), "requests left late: P99 send lag 11.0 ms (limit 10)"),
+        (inputs(loop=0.006), "the event loop ran late: P99 6.0 ms (limit 5)"),
+        (inputs(cpu_fraction={"w1": 0.2, "w2": 0.95}), "process w2 used 95% of a core (limit 90%)"),
+        (inputs(workers_lost=1), "1 of the client's workers were lost"),
+    ],
+)
+def test_each_limit_has_its_reason(given, reason):
+    found = verdict(given)
+    assert found["client_limited"] is True
+    assert found["reasons"] == [reason]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        inputs(send=0.009),
+        inputs(loop=0.004),
+        inputs(send=3.0, burst=True),  # everything at once: sends follow each other
+        inputs(send=1.0, n=5),  # too few to have a 99th percentile
+        inputs(cpu_fraction={"master": 1.0, "w1": 0.5}),  # the master sends nothing
+        inputs(overflow=50, resent=3, clock_error_s=0.02),  # told, but no limit of the client's
+    ],
+)
+def test_below_the_limits_and_what_is_none(given):
+    assert verdict(given)["client_limited"] is False
+
+
+def test_a_stall_of_a_second_is_seen_by_all_that_arrives_in_it():
+    # 9.98 s of a loop on time, then one alarm a second late: of eleven seconds of arrivals, one saw lags of 1 s down to 0.
+    lag = np.append(np.zeros(499), 1.0)
+    seen = as_seen_by_arrivals(lag, 0.02)
+    assert len(seen) == 550
+    assert seen.sum() == pytest.approx(1.0 + sum(1.0 - 0.02 * k for k in range(1, 51)))
+    # One sample of 500 is beyond any 99th percentile; a second of eleven is not.
+    found = verdict(AuditInputs(np.zeros(100), lag))
+    assert found["client_limited"] is True
+    assert found["loop_lag_ms"]["p99"] > 800
+    assert found["ttft_error_bound_ms"] == pytest.approx(1000)
+    assert np.array_equal(as_seen_by_arrivals(np.array([0.001, 0.019]), 0.02), [0.001, 0.019])
+
+
+def test_without_samples():
+    found = verdict(AuditInputs(np.empty(0), np.empty(0)))
+    assert found["client_limited"] is False
+    assert found["send_lag_ms"] == {"mean": None, "p50": None, "p99": None, "max": None}
+    assert found["ttft_error_bound_ms"] is None

@@ -1,0 +1,166 @@
+"""The report stands alone, shows the figures, and shows hostile names as text."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+
+from llmbench_locust.metrics.audit import AuditInputs, verdict
+from llmbench_locust.metrics.store import RecordStore
+from llmbench_locust.results.charts import MOST_PIECES, MOST_ROWS, lengths, timeline
+from llmbench_locust.results.html import dataset_stats_html, report_html, timeline_html
+from tests.metrics.rows import columns, failed, row
+
+from .runs import config, run
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'</script>\u2028"
+
+
+class Page(HTMLParser):
+    """Elements, attributes, text outside scripts, and scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.text, self.scripts = [], [], "", []
+        self._in = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [f"{tag}.{name}" for name, _ in attrs]
+        self._in = tag if tag in ("script", "style") else ""
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self._in = ""
+
+    def handle_data(self, data):
+        if self._in == "script":
+            self.scripts[-1] += data
+        elif not self._in:
+            self.text += data
+
+
+def figures(page):
+    """The charts' data, as the browser would have it."""
+    found = []
+    for script in page.scripts[1:]:
+        data = re.fullmatch(r'\(f=>Plotly\.newPlot\("chart\d+",f\.data,f\.layout,\{.*?\}\)\)\((.*)\)', script, re.S)
+        found.append(json.loads(data.group(1)))
+    return found
+
+
+def hostile():
+    records = [
+        row(i, i * 0.2, 0.1, (0.01, 0.03, 0.06), request_id=EVIL, label=EVIL, finish_reason=EVIL, expected_output_len=5)
+        for i in range(30)
+    ]
+    records.append(failed(30, 1.0, 2.0, kind=EVIL, error=EVIL, request_id=EVIL, label="b"))
+    audit = verdict(AuditInputs(np.full(50, 0.5), np.full(50, 0.001), {EVIL: 0.1}))
+    given = config(model=EVIL, goodput={"ttft": 50.0, "e2el": 400.0}, metadata={EVIL: EVIL})
+    return run(*records, given=given, audit=audit)
+
+
+def test_a_hostile_server_is_shown_as_text():
+    _, cols, summary, _, document = hostile()
+    page = Page(report_html({"model": EVIL, "goodput": {"ttft": 50.0}}, cols, summary, document, 0.0))
+    assert "img" not in page.tags
+    assert not [a for a in page.attributes if ".on" in a]
+    assert page.tags.count("script") == 1 + 4  # plotly's and one a chart
+    assert page.text.count("alert(1)") >= 4
+    for figure in figures(page):
+        # Plotly reads HTML in texts: in ours there is none.
+        assert "<script" not in json.dumps(figure)
+        assert "<img" not in json.dumps(figure)
+    assert "The client was the limit" in page.text
+
+
+def test_it_stands_alone():
+    _, cols, summary, _, document = hostile()
+    text = report_html({}, cols, summary, document, 0.0)
+    page = Page(text)
+    assert not {"script.src", "link.href", "img.src"} & set(page.attributes)
+    assert "Plotly" in page.scripts[0]
+    assert len(page.scripts[0]) > 1_000_000
+
+
+def test_charts_hold_the_figures():
+    given = config(goodput={"ttft": 150.0})
+    _, cols, summary, _, document = run(
+        row(0, 10.0, 0.1, (0.1,)), row(1, 10.5, 0.3, (0.2,)), failed(2, 10.6, 11.5), given=given
+    )
+    page = Page(report_html({"goodput": {"ttft": 150.0}}, cols, summary, document, 10.0))
+    load, latency, shares, _ = figures(page)
+    sent = next(t for t in load["data"] if t["name"] == "sent/s")
+    width = sent["x"][1] - sent["x"][0]
+    assert sum(sent["y"]) * width == 3
+    ttft = next(t for t in latency["data"] if t["name"] == "TTFT")
+    assert (ttft["x"], [round(v) for v in ttft["y"]]) == ([0.0, 0.5], [100, 300])
+    objective = next(t for t in latency["data"] if t["name"] == "TTFT objective")
+    assert objective["y"] == [150.0, 150.0]
+    assert [t["name"] for t in shares["data"]] == ["TTFT", "TPOT", "ITL", "E2EL", "TTFT objective"]
+    assert [round(v) for v in shares["data"][0]["x"]] == [100, 300]
+
+
+def test_the_timelines_colours():
+    # Waited 0.5 s for a permit; gaps of 10, 26, 49 and 51 ms against limits of 25 and 50.
+    cols = columns(row(0, 1.0, 0.1, (0.010, 0.026, 0.049, 0.051), due_time=0.5), failed(1, 2.0, 3.0))
+    found = {t["name"]: t for t in timeline(cols, None, 0.0, (25.0, 50.0))["data"]}
+    assert list(found) == ["waiting", "TTFT", "ITL < 25 ms", "25 ms ≤ ITL < 50 ms", "ITL ≥ 50 ms", "failed"]
+
+    def spans(name):
+        x = found[name]["x"]
+        return [(round(a, 3), round(b, 3)) for a, b in zip(x[::3], x[1::3], strict=True)]
+
+    assert spans("waiting") == [(0.5, 1.0)]
+    assert spans("TTFT") == [(1.0, 1.1)]
+    assert spans("ITL < 25 ms") == [(1.1, 1.11)]
+    # Neighbours of one colour are one line.
+    assert spans("25 ms ≤ ITL < 50 ms") == [(1.11, 1.185)]
+    assert spans("ITL ≥ 50 ms") == [(1.185, 1.236)]
+    assert spans("failed") == [(2.0, 3.0)]
+    assert found["failed"]["y"] == [1, 1, None]
+
+
+def test_a_timeline_has_a_bound_and_says_so():
+    gaps = (0.01, 0.1) * 300
+    cols = columns(*(row(i, float(i), 0.1, gaps) for i in range(400)))
+    figure = timeline(cols, None, 0.0, (25.0, 50.0))
+    assert sum(len(t["x"]) for t in figure["data"]) < 3 * (MOST_PIECES + 1000)
+    assert re.fullmatch(r"request \(the first \d+ of 400\)", figure["layout"]["yaxis"]["title"]["text"])
+    many = timeline(columns(*(row(i, float(i)) for i in range(MOST_ROWS + 5))), None, 0.0, (25.0, 50.0))
+    assert many["layout"]["yaxis"]["title"]["text"] == f"request (the first {MOST_ROWS} of {MOST_ROWS + 5})"
+    assert timeline(columns(), None, 0.0, (25.0, 50.0)) is None
+    assert "No request was sent" in timeline_html(columns(), 0.0, (25.0, 50.0))
+
+
+def test_gaps_that_were_not_kept_are_not_drawn_as_gaps():
+    store = RecordStore(max_exact_tokens=1)
+    store.add(columns(row(0, 0.0, 0.1, (0.1, 0.2, 0.3))))
+    cols = store.columns()
+    found = timeline(cols, None, 0.0, (25.0, 50.0), store.folded.mask(cols))["data"]
+    assert [t["name"] for t in found] == ["TTFT", "gaps not kept"]
+
+
+def test_lengths_of_the_workload():
+    _, cols, summary, _, _ = run(
+        row(0, prompt_len=5, expected_output_len=4), row(1, prompt_len=5, gaps=(0.1,)), row(2, prompt_len=7), failed(3)
+    )
+    charts = dict(lengths(cols, summary))
+    bars = charts["Input tokens"]["data"][0]
+    assert {x: y for x, y in zip(bars["x"], bars["y"], strict=True) if y} == {5.0: 2, 7.0: 1, 10.0: 1}
+    received = charts["Output tokens"]["data"][1]
+    assert {x: y for x, y in zip(received["x"], received["y"], strict=True) if y} == {1.0: 2, 2.0: 1}
+    page = Page(dataset_stats_html(cols, summary))
+    assert len(figures(page)) == 4
+
+
+def test_runs_in_which_nothing_happened():
+    for records in ([failed(0, float("nan"), float("nan"))], [failed(0)]):
+        _given, cols, summary, _, document = run(*records)
+        assert "http_500" in report_html({"goodput": {"ttft": 1.0}}, cols, summary, document, 0.0)
+    answer = {"token_times": np.empty(0), "output_len": 0, "first_token_time": float("nan")}
+    _, cols, summary, _, document = run(row(0, **answer), kind="pooling", given=config(percentile_metrics=("e2el",)))
+    assert "mean_e2el_ms" in report_html({}, cols, summary, document, 0.0)
