@@ -157,13 +157,12 @@ class RunConfig:
         return shown
 
 
-def build_config(options: Any, overrides: dict[str, Any] | None = None) -> RunConfig:
+def build_config(options: Any) -> RunConfig:
     """The configuration of a run from Locust's parsed options (or the web form's values, which are texts).
 
-    ``overrides``: flags by attribute name that replace the given ones (a part of a mix). Raises ConfigError: one line.
+    Raises ConfigError: one line.
     """
     given = {dest: getattr(options, dest, None) for dest in FLAGS}
-    given.update(overrides or {})
     v: dict[str, Any] = {dest: read(flag, given[dest]) for dest, flag in FLAGS.items()}
     info = backend_info(v["backend"])
     if v["sim"] and v["base_url"]:
