@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import orjson
@@ -118,6 +119,8 @@ class Simulator:
         seen.prompt_tokens, seen.stream, seen.model = ask.prompt_tokens, ask.stream, ask.model
         seen.output_tokens = plan.tokens * ask.choices if protocol.generates else 0
         self.stats.begin(seen)
+        if faults.error >= 0 and not ask.stream:
+            faults = replace(faults, status=500)  # what an engine's death is where no stream has begun
         if faults.answers_with_error:
             return self._fault_answer(environ, start_response, seen, faults)
         script = protocol(ask, plan, seen.request_id[:64], faults.usage_with_choices)

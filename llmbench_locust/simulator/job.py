@@ -204,7 +204,7 @@ class FaultyJob(Job):
         self._queue: list[bytes] = []
 
     def begin(self) -> None:
-        if self.faults.slow_head and not self.silent:
+        if self.faults.slow_head:
             self._head_late = True
             self.wheel.at(self.arrival_s + self.faults.slow_head, self._send_head)
         else:
@@ -294,13 +294,17 @@ class FaultyJob(Job):
         self._finish("empty")
 
     def _emit_silent(self) -> bool:
+        """A body that is no stream: where K is beyond its tokens, the fault comes at its end."""
         index = self._index
         cut = max(self.faults.cut, self.faults.reset)
         if index != self._final and index != cut:
             self._index = index + 1
             return True
-        if 0 <= self.faults.stall <= index and not self.faults.stall_s:
-            return False
+        if self.faults.stall >= 0:
+            if not self.faults.stall_s:
+                return False
+            self._stalled = True
+            self.wheel.at(time.monotonic() + self.faults.stall_s, self._resume)
         body = self.script.whole()
         if self.faults.broken_json >= 0:
             body = body[: len(body) // 2]
@@ -309,7 +313,7 @@ class FaultyJob(Job):
             self._write(head + body[: len(body) // 2])
             if self.faults.reset >= 0:
                 self._reset()
-            self._finish("cut", close=True)
+            self._finish("cut" if self.faults.cut >= 0 else "reset", close=True)
             return False
         self._write(head + body)
         self._index = index + 1

@@ -88,6 +88,32 @@ def test_cut_body_that_is_no_stream(sim: SimProcess) -> None:
     assert 0 < len(answer.body) < int(answer.headers["content-length"])
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/completions", {"prompt": "a", "max_tokens": 6}),
+        ("/v1/embeddings", {"input": "a"}),
+        ("/v1/rerank", {"query": "a", "documents": ["b"]}),
+    ],
+)
+def test_faults_of_a_body_that_is_no_stream(sim: SimProcess, path: str, body: dict[str, Any]) -> None:
+    for fault in ("cut", "reset"):
+        answer = post(sim.url, path, body, {"x-sim-fault": fault})
+        assert not answer.ended
+    for fault in ("stall=1,stall_s=0.3", "slow_head=0.3"):
+        answer = post(sim.url, path, body, {"x-sim-fault": fault})
+        assert answer.ended
+        assert answer.json
+        assert answer.times[0] - answer.sent_s > 0.29
+    failed = post(sim.url, path, body, {"x-sim-fault": "error=3"})
+    assert (failed.status, failed.json["error"]["code"]) == (500, 500)
+    connection = Connection(sim.url, timeout_s=0.2)
+    connection.send(path, body, {"x-sim-fault": "stall"})
+    with pytest.raises(TimeoutError):
+        connection.receive()
+    connection.close()
+
+
 def test_stall_lasts_until_the_client_goes(sim: SimProcess) -> None:
     connection = Connection(sim.url, timeout_s=0.4)
     connection.send("/v1/completions", COMPLETIONS, {"x-sim-fault": "stall=2", "x-request-id": "stalled"})
