@@ -134,7 +134,7 @@ class Plugin:
         if self.web_ui is not None:
             from llmbench_locust.web.plugin import install_web
 
-            install_web(self.environment, self.live, lambda: self.report, self.check_form)
+            install_web(self.environment, self.live, lambda: self.report, self.check_form, self.cancel)
 
     def configure(self) -> RunConfig:
         """The flags, or the web form's values, checked. Starts the simulator when it is asked for. Raises ConfigError."""
@@ -241,6 +241,17 @@ class Plugin:
         self._give_up(error)
         if self.headless:
             self.runner.quit()
+
+    def cancel(self) -> None:
+        """Stopped on the web page while the run was being prepared: Locust's runner has not started, so it stops nothing."""
+        shape_greenlet, self.runner.shape_greenlet = self.runner.shape_greenlet, None
+        if shape_greenlet is not None:
+            shape_greenlet.kill(block=True)
+        self.runner.shape_last_tick = None
+        benchmark, self.benchmark = self.benchmark, None
+        if benchmark is not None:
+            benchmark.interrupt()
+            benchmark.close()
 
     def _on_test_stopping(self, **_: Any) -> None:
         benchmark = self.benchmark

@@ -44,21 +44,22 @@ def install_web(
     live: LiveStats,
     results: Callable[[], Results | None],
     check: Callable[[dict[str, Any]], str | None] | None = None,
+    cancel: Callable[[], None] | None = None,
 ) -> None:
     """Add our part to ``environment.web_ui``; call it once, before the web server starts (in Locust's `init` event).
 
     ``results()`` gives the finished run's results, None while there are none. ``check(form)`` gives the line that refuses a
-    start form, None when it is right.
+    start form, None when it is right. ``cancel()`` calls off a run that is being prepared.
     """
     web_ui = environment.web_ui
     base = (getattr(environment.parsed_options, "web_base_path", None) or "").rstrip("/")
-    _add_tab(web_ui, live)
+    _add_tab(web_ui, live, cancel)
     web_ui.app.register_blueprint(_routes(web_ui, live, results), url_prefix=base or None)
     if check is not None:
         install_check(web_ui, check)
 
 
-def _add_tab(web_ui: Any, live: LiveStats) -> None:
+def _add_tab(web_ui: Any, live: LiveStats, cancel: Callable[[], None] | None) -> None:
     arguments = web_ui.template_args
     arguments.setdefault("extended_tabs", []).append(TAB)
     arguments.setdefault("extended_tables", []).append({"key": TAB["key"], "structure": STRUCTURE})
@@ -72,6 +73,10 @@ def _add_tab(web_ui: Any, live: LiveStats) -> None:
     def extend(response: Response) -> Response:
         if response.status_code == 200 and not response.direct_passthrough and request.endpoint in _EXTENDED:
             response.set_data(_EXTENDED[request.endpoint](response.get_data(), live))
+        elif response.status_code == 200 and request.endpoint == "locust.stop" and live.state == "preparing":
+            if cancel is not None:
+                cancel()
+            live.cancelled()
         return response
 
 

@@ -1,0 +1,166 @@
+"""Routes over real HTTP: the login, types, escapes, Prometheus, the check of the form, names of downloads."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from llmbench_locust.web.plugin import DOWNLOADS, STATIC, file_name, plotly_path
+from llmbench_locust.web.table import shown, table_rows
+from tests.web.conftest import SERVE, SHORT, SYNTHETIC, Web
+
+ROUTES = [
+    "/llm",
+    "/llm/stats",
+    "/llm/flags",
+    "/llm/static/llm.js",
+    "/llm/plotly.min.js",
+    "/metrics",
+    *(f"/llm/{n}" for n in DOWNLOADS),
+]
+
+
+def until(web: Web, least: int) -> dict[str, Any]:
+    """The first snapshot with so many requests."""
+    for _ in range(300):
+        shot: dict[str, Any] = web.get("/llm/stats").json()
+        if shot["totals"]["completed"] >= least:
+            return shot
+        time.sleep(0.1)
+    raise AssertionError(f"no requests: {shot}")
+
+
+def test_a_run_over_http(web: Any) -> None:
+    started = web(SYNTHETIC)
+    for name in DOWNLOADS:
+        assert started.get(f"/llm/{name}").status_code == 404, "nothing to download yet"
+    answer = requests.post(started.url + "/swarm", {"user_count": 1, "spawn_rate": 1, "num_prompts": "abc"}, timeout=30)
+    assert answer.json()["success"] is False
+    assert answer.json()["message"] == "--num-prompts: 'abc' is no whole number; allowed: 1 or more"
+    assert requests.post(started.url + "/swarm", {"user_count": 1, "spawn_rate": 1}, timeout=30).json()["success"] is True
+    shot = until(started, 10)
+    assert started.get("/llm/stats").headers["Content-Type"] == "application/json"
+    later = started.get(f"/llm/stats?since={shot['version']}").json()
+    assert len(later["series"]["index"]) < 20
+    assert started.get("/llm/stats?since=nonsense").status_code == 200
+    table = started.get("/stats/requests").json()["extended_stats"]
+    assert [t["key"] for t in table] == ["llm"]
+    metrics(started.get("/metrics"))
+    requests.post(started.url + "/stop", timeout=30)
+    done = started.get("/llm/stats").json()
+    assert done["state"] == "finished"
+    assert done["downloads"] == list(DOWNLOADS)
+    for name, (_, kind) in DOWNLOADS.items():
+        answer = started.get(f"/llm/{name}")
+        assert answer.headers["Content-Type"] == kind
+        assert answer.headers["Content-Disposition"].startswith("attachment; filename=")
+    assert started.get("/llm/static/../plugin.py").status_code == 404
+
+
+def metrics(answer: requests.Response) -> None:
+    families = {f.name: f for f in text_string_to_metric_families(answer.text)}
+    outcomes = {s.labels["outcome"]: s.value for s in families["llmbench_requests"].samples}
+    assert outcomes["success"] >= 10
+    assert set(outcomes) <= {"success", "http_500"}
+    tokens = families["llmbench_generation_tokens"].samples[0].value
+    assert tokens == 30 * outcomes["success"], "each made-up answer has 30 tokens"
+    for name, count in (("e2e_request_latency", outcomes["success"]), ("inter_token_latency", 29 * outcomes["success"])):
+        samples = families[f"llmbench_{name}_seconds"].samples
+        buckets = [s.value for s in samples if s.name.endswith("_bucket")]
+        assert buckets == sorted(buckets), "cumulative"
+        assert buckets[-1] == count == next(s.value for s in samples if s.name.endswith("_count"))
+    assert {s.labels["process"] for s in families["llmbench_process_cpu_ratio"].samples} == {"worker 1", "master"}
+
+
+def test_locusts_login_stands_before_every_route(web: Any) -> None:
+    started = web(SYNTHETIC, "--web-login", env={"LOGIN": "1"})
+    for route in ROUTES:
+        answer = started.get(route, allow_redirects=False)
+        assert (answer.status_code, "/login" in answer.headers.get("Location", "")) == (302, True), route
+    refused = requests.post(started.url + "/swarm", {"num_prompts": "abc"}, timeout=30, allow_redirects=False)
+    assert refused.status_code == 302, "the form's check tells a stranger nothing"
+    with requests.Session() as session:
+        session.post(started.url + "/enter", {"username": "u", "password": "p"}, timeout=30)
+        for route in ROUTES:
+            assert session.get(started.url + route, timeout=30).status_code == (404 if route[5:] in DOWNLOADS else 200), route
+        answer = session.post(started.url + "/swarm", {"num_prompts": "abc"}, timeout=30)
+        assert answer.json()["message"].startswith("--num-prompts: 'abc'")
+
+
+def test_our_routes_only_read(web: Any) -> None:
+    started = web(SYNTHETIC)
+    for route in ROUTES:
+        for method in ("post", "put", "delete", "patch"):
+            assert requests.request(method, started.url + route, timeout=30).status_code == 405, (method, route)
+
+
+def test_under_a_base_path(web: Any) -> None:
+    started = web(SYNTHETIC, "--web-base-path", "/load")
+    assert started.get("/load/llm").status_code == 200
+    assert started.get("/load/llm/stats").json()["state"] == "idle"
+    assert "./llm/static/tab.js" in started.get("/load/").text
+
+
+def test_bad_values_of_the_real_form_get_the_console_line(web: Any) -> None:
+    started = web(SERVE, "--sim")
+    for field, value in (("request_rate", "fast"), ("num_prompts", "0"), ("goodput", "ttft"), ("max_concurrency", "-1")):
+        answer = requests.post(started.url + "/swarm", {"user_count": "1", "spawn_rate": "1", field: value}, timeout=30)
+        assert answer.status_code == 200
+        assert answer.json()["success"] is False
+        line = answer.json()["message"]
+        assert line.startswith("--" + field.replace("_", "-"))
+        assert "\n" not in line
+    assert started.get("/llm/stats").json()["state"] == "idle"
+
+
+def test_a_run_that_cannot_begin_says_why(web: Any) -> None:
+    started = web(SERVE, "--base-url", "http://127.0.0.1:9", "--ready-check-timeout-sec", "1", "--model", "m", *SHORT)
+    form = {"user_count": "1", "spawn_rate": "1", "num_prompts": "5"}
+    assert requests.post(started.url + "/swarm", form, timeout=30).json()["success"] is True
+    for _ in range(300):
+        shot = started.get("/llm/stats").json()
+        if shot["state"] == "failed":
+            break
+        time.sleep(0.1)
+    assert shot["state"] == "failed"
+    assert shot["message"]
+    assert started.get("/stats/requests").json()["state"] in ("ready", "stopped", "cleanup")
+
+
+def test_plotly_is_the_installed_packages() -> None:
+    assert plotly_path().stat().st_size > 1_000_000
+    for page in STATIC.iterdir():
+        text = page.read_text()
+        for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "//cdn", "https://"):
+            assert way not in text, (page.name, way)
+
+
+@given(st.dictionaries(st.sampled_from(["backend", "model_id", "date"]), st.text()), st.sampled_from(list(DOWNLOADS)))
+def test_a_downloads_name_is_plain(document: dict[str, str], name: str) -> None:
+    made = file_name(document, name)
+    assert Path(made).name == made
+    assert made.endswith("." + name.partition(".")[2])
+    assert all(c.isascii() and (c.isalnum() or c in "._-") for c in made)
+    assert len(made) < 200
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, ""), (0, "0"), (1234, "1,234"), (0.125, "0.12"), (1234.5, "1,234.50")])
+def test_figures_of_the_table(value: float | None, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_the_table_keeps_its_order() -> None:
+    shot = {
+        "state": "finished", "message": "", "info": {"model": "m"}, "latency": [], "slo": [], "errors": [],
+        "summary": [{"name": "B", "unit": "s", "value": 2.0}, {"name": "A", "unit": "", "value": 1}],
+        "totals": {"in_flight": 0, "waiting": 0}, "audit": {"client_limited": False, "reasons": []},
+    }  # fmt: skip
+    assert [r["figure"] for r in table_rows(shot)] == ["Client audit", "Model", "B (s)", "A", "In flight / waiting"]
+    assert all("name" not in r for r in table_rows(shot)), "Locust's table would sort by it"
