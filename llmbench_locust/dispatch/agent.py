@@ -6,6 +6,7 @@ own clock: the master converts.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -144,7 +145,9 @@ class _Run:
             if len(self._prepared) < PREPARED // 2:
                 for ticket in self.dispatcher.upcoming(PREPARED):
                     if ticket.index not in self._prepared:
-                        self._prepared[ticket.index] = self.session.protocol.request(ticket.sample, ticket.model)
+                        # What cannot be made fails when it is due.
+                        with contextlib.suppress(Exception):
+                            self._prepared[ticket.index] = self.session.protocol.request(ticket.sample, ticket.model)
                     if perf_counter() > stop:
                         gevent.sleep(0.001)
                         stop = perf_counter() + 0.0005

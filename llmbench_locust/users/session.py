@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
 from functools import partial
 from time import perf_counter
@@ -15,6 +16,8 @@ from llmbench_locust.transport.exchange import Request
 from llmbench_locust.users.protocols import protocol_for
 from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.sample import SampleRequest
+
+logger = logging.getLogger(__name__)
 
 
 class Session:
@@ -51,21 +54,25 @@ class Session:
         meanwhile gives a record of the kind "interrupted"; with ``give_up`` it just ends.
         """
         began = perf_counter()
-        if request is None:
-            request = self.protocol.request(sample, model)
-        sink = self.protocol.sink(sample)
         events = self.environment.events
         on_first = None if quiet else partial(self._first_token, sample, began, user)
         on_tokens = None
         if not quiet and _listened(events, "llm_tokens"):
             on_tokens = partial(self._tokens, sample, user)
         try:
+            if request is None:
+                request = self.protocol.request(sample, model)
+            sink = self.protocol.sink(sample)
             exchange = self.transport.exchange(request, sink, on_first_token=on_first, on_tokens=on_tokens)
             record = self.protocol.record(index, sample, exchange, sink)
         except gevent.GreenletExit:
             if give_up:
                 raise
-            record = self._interrupted(sample, index, began)
+            record = self._unfinished(sample, index, began, "interrupted", "interrupted before its end")
+        except Exception as error:
+            # A protocol that raises (one of the user's own, or a sample that it cannot carry) costs this request and no other.
+            logger.exception("a request could not be made")
+            record = self._unfinished(sample, index, began, "client", f"{type(error).__name__}: {error}")
         record.worker = self.worker
         record.due_time = due_time
         if due_time == due_time:
@@ -77,11 +84,11 @@ class Session:
     def close(self) -> None:
         self.transport.close()
 
-    def _interrupted(self, sample: SampleRequest, index: int, began: float) -> RequestRecord:
+    def _unfinished(self, sample: SampleRequest, index: int, began: float, kind: str, error: str) -> RequestRecord:
         record = RequestRecord(index, sample.request_id, prompt_len=sample.prompt_len)
         record.expected_output_len = -1 if sample.expected_output_len is None else sample.expected_output_len
         record.start_time, record.end_time = began, perf_counter()
-        record.error, record.error_kind = "interrupted before its end", "interrupted"
+        record.error_kind, record.error = kind, error
         return record
 
     def _first_token(self, sample: SampleRequest, began: float, user: Any, time_s: float) -> None:

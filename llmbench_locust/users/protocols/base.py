@@ -48,8 +48,9 @@ class Protocol:
         raise NotImplementedError
 
     def sampling(self) -> dict[str, Any]:
-        """The sampling parameters under the names of this protocol."""
-        return {self.renamed.get(name, name): value for name, value in self.wire.sampling.items()}
+        """The sampling parameters that this protocol carries, under its own names."""
+        known = self.info.sampling
+        return {self.renamed.get(name, name): value for name, value in self.wire.sampling.items() if name in known}
 
     def headers(self) -> dict[str, str]:
         """The backend's own headers."""
@@ -70,7 +71,7 @@ class Protocol:
         """The whole body: own fields, ignore_eos, sampling, --extra-body, the sample's overrides; later wins."""
         body = {name: value for name, value in self.body(sample, model or self.wire.model).items() if value is not None}
         place = body.setdefault(self.nested, {}) if self.nested else body
-        if self.wire.ignore_eos:
+        if self.wire.ignore_eos and self.info.ignore_eos:
             place["ignore_eos"] = True
         place.update(self.sampling())
         for more in (self.wire.extra_body, sample.body_overrides or {}):
