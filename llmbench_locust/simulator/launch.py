@@ -12,7 +12,7 @@ import threading
 import time
 from types import TracebackType
 
-from llmbench_locust.errors import SetupError
+from llmbench_locust.errors import ConfigError, SetupError
 
 
 class SimProcess:
@@ -54,7 +54,7 @@ class SimProcess:
 def launch(args: list[str], timeout_s: float = 30.0) -> SimProcess:
     """Start `llmbench sim ARGS` on a free port (unless ARGS name one) and wait until it answers.
 
-    Raises SetupError with the simulator's own message when it does not start. It ends when this process ends, however that
+    Raises ConfigError with the simulator's line for bad ARGS, SetupError when it does not start for another reason. It ends when this process ends, however that
     happens: its standard input closes then, and on Linux the kernel kills it.
     """
     command = [sys.executable, "-m", "llmbench_locust.cli", "sim", "--port", "0", *args, "--die-with-stdin"]
@@ -66,16 +66,24 @@ def launch(args: list[str], timeout_s: float = 30.0) -> SimProcess:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0, start_new_session=True
         )
-        running = SimProcess(process, _first_line(process, timeout_s))
-        if running.url:
+        line = _first_line(process, timeout_s)
+        running = SimProcess(process, line or "")
+        if line is not None and line.startswith("http"):
             return running
+        if line == "":  # it is about to end by itself, with a status that says why
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
         running.stop()
         errors.seek(0)
-        message = errors.read().decode(errors="replace").strip()
-    raise SetupError(f"the simulator did not start: {message or 'no answer in time'}")
+        message = errors.read().decode(errors="replace").strip().removeprefix("llmbench: ")
+    if process.returncode == ConfigError.exit_code and "\n" not in message:
+        raise ConfigError(message)
+    reason = message or ("no answer in time" if line is None else "it printed no URL")
+    raise SetupError(f"the simulator did not start: {reason}")
 
 
-def _first_line(process: subprocess.Popen[bytes], timeout_s: float) -> str:
+def _first_line(process: subprocess.Popen[bytes], timeout_s: float) -> str | None:
+    """What it prints first; "" when its output ended, None when the time did."""
     assert process.stdout is not None
     descriptor = process.stdout.fileno()
     deadline = time.monotonic() + timeout_s
@@ -83,7 +91,7 @@ def _first_line(process: subprocess.Popen[bytes], timeout_s: float) -> str:
     while b"\n" not in data:
         ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
-            return ""
+            return None
         more = os.read(descriptor, 4096)
         if not more:
             return ""

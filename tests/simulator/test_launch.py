@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from llmbench_locust._version import __version__
-from llmbench_locust.errors import SetupError
+from llmbench_locust.errors import ConfigError, SetupError
 from llmbench_locust.simulator.launch import launch
 from tests.simulator.wire import Connection, get
 
@@ -74,8 +74,17 @@ def test_it_stops_in_the_middle_of_streams() -> None:
 
 
 def test_bad_flags_raise_with_the_line() -> None:
-    with pytest.raises(SetupError, match="--jitter: 3 is not allowed"):
+    with pytest.raises(ConfigError, match="^--jitter: 3 is not allowed; a number from 0 to 1$"):
         launch(["--jitter", "3"])
+
+
+def test_no_url_in_time_or_at_all_is_an_error() -> None:
+    with pytest.raises(SetupError, match="no answer in time"):
+        launch([], timeout_s=0.0)
+    with pytest.raises(SetupError, match="it printed no URL"):
+        launch(["--help"])
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SetupError, match="--port: 127"):
+        launch(["--port", str(taken.getsockname()[1])])
 
 
 def test_a_taken_port_is_one_line() -> None:
