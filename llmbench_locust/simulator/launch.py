@@ -54,8 +54,8 @@ class SimProcess:
 def launch(args: list[str], timeout_s: float = 30.0) -> SimProcess:
     """Start `llmbench sim ARGS` on a free port (unless ARGS name one) and wait until it answers.
 
-    Raises ConfigError with the simulator's line for bad ARGS, SetupError when it does not start for another reason. It ends when this process ends, however that
-    happens: its standard input closes then, and on Linux the kernel kills it.
+    Raises ConfigError with the simulator's line for bad ARGS, SetupError when it does not start for another reason.
+    It ends when this process ends, however that happens: its standard input closes then, and on Linux the kernel kills it.
     """
     command = [sys.executable, "-m", "llmbench_locust.cli", "sim", "--port", "0", *args, "--die-with-stdin"]
     # The kernel's signal follows the thread that started it, so it is asked for only where that thread lives as long as we do.

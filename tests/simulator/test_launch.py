@@ -74,7 +74,7 @@ def test_it_stops_in_the_middle_of_streams() -> None:
 
 
 def test_bad_flags_raise_with_the_line() -> None:
-    with pytest.raises(ConfigError, match="^--jitter: 3 is not allowed; a number from 0 to 1$"):
+    with pytest.raises(ConfigError, match=r"^--jitter: 3 is not allowed; a number from 0 to 1$"):
         launch(["--jitter", "3"])
 
 
