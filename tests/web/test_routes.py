@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from llmbench_locust.metrics.live import LiveStats
+from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.web.plugin import DOWNLOADS, STATIC, file_name, plotly_path
+from llmbench_locust.web.prometheus import registry_of
 from llmbench_locust.web.table import shown, table_rows
-from tests.web.conftest import SERVE, SHORT, SYNTHETIC, Web
+from tests.web.conftest import ROOT, SERVE, SHORT, SYNTHETIC, Web
 
 ROUTES = [
     "/llm",
@@ -164,3 +171,30 @@ def test_the_table_keeps_its_order() -> None:
     }  # fmt: skip
     assert [r["figure"] for r in table_rows(shot)] == ["Client audit", "Model", "B (s)", "A", "In flight / waiting"]
     assert all("name" not in r for r in table_rows(shot)), "Locust's table would sort by it"
+
+
+def test_the_dashboard_asks_for_metrics_that_exist() -> None:
+    live = LiveStats({"ttft": 1.0}, (50.0,))
+    live.reset({})
+    record = RequestRecord(
+        0, success=True, start_time=1.0, first_token_time=1.1, end_time=1.2, token_times=np.array([1.1, 1.2])
+    )
+    live.add(RecordColumns.from_records([record]))
+    live.counters({"sent": 1, "send_lag_ms": [1.0], "loop_lag_ms": [1.0], "cpu": {"master": 0.1}}, now_s=1.0)
+    text = generate_latest(registry_of(live)).decode()
+    known = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
+    dashboard = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())
+    asked = {m for p in dashboard["panels"] for t in p["targets"] for m in re.findall(r"llmbench_\w+", t["expr"])}
+    assert len(asked) > 10
+    assert asked <= known
+    documented = set(re.findall(r"`(llmbench_\w+)", (ROOT / "docs" / "web.md").read_text()))
+    families = {re.sub(r"_(bucket|count|sum|created)$", "", name) for name in known}
+    assert families - documented == set(), "every metric stands in docs/web.md"
+    assert documented - families <= {"llmbench_client_limited"}, "known once a run is over"
+
+
+def test_every_field_of_a_snapshot_stands_in_the_documentation() -> None:
+    text = (ROOT / "docs" / "web.md").read_text()
+    snapshot = LiveStats({}, (50.0,)).snapshot()
+    for field in [*snapshot, *(k for k in snapshot["series"] if not re.search("lag_", k))]:
+        assert f"`{field}`" in text, field

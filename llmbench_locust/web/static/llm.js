@@ -95,13 +95,19 @@ function summary(shot) {
 
 const title = (row) => (row.unit ? `${row.name} (${row.unit})` : row.name);
 
-// Nested values become lines of their own: "cpu: worker 1".
-function plainRows(values, prefix = "") {
+// One line for each value; a group of numbers ("send_lag_ms": mean, p50, p99, max) shares one.
+function plainRows(values) {
   return Object.entries(values).flatMap(([name, value]) => {
-    if (value === null || value === "" || (Array.isArray(value) && value.length === 0)) return [];
-    if (typeof value === "object" && !Array.isArray(value)) return plainRows(value, `${prefix}${name}: `);
-    return [[{ text: `${prefix}${name}`.replaceAll("_", " ") }, { text: Array.isArray(value) ? value.join(", ") : number(value) }]];
+    const text = plainText(value);
+    return text === "" ? [] : [[{ text: name.replaceAll("_", " ") }, { text }]];
   });
+}
+
+function plainText(value) {
+  if (value === null) return "";
+  if (Array.isArray(value)) return value.map(plainText).join("; ");
+  if (typeof value !== "object") return number(value);
+  return Object.entries(value).filter(([, v]) => v !== null).map(([name, v]) => `${name} ${plainText(v)}`).join(" · ");
 }
 
 function downloads(names) {
