@@ -2,7 +2,7 @@
 
     python benchmarks/master_cost.py [--requests 20000] [--tokens 16 256]
 
-CPU microseconds, one process, no network: unpack (msgpack), shift to the clock, count once, store, live figures; apart, the summary
+CPU microseconds, one process, no network: unpack (msgpack), shift to the clock, count once, store, live figures; apart, the sum
 at the end.
 """
 
