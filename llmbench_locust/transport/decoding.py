@@ -116,9 +116,21 @@ class DecodeLoop:
                 self._decode_urgent()
             behind = self._sweep()
             if self._urgent or behind:
-                gevent.sleep(0)
+                self._give_way()
             else:
                 self._sleep()
+
+    def _give_way(self) -> None:
+        """Let everything else have a turn: users, other sockets, timers.
+
+        Not by `gevent.sleep(0)`: gevent runs up to a thousand such callbacks in a row before it looks at sockets and timers
+        again, which would be most of a second here. A timer that is due at once takes one whole turn of the loop.
+        """
+        timer = self._hub_loop.timer(0.0)
+        try:
+            gevent.get_hub().wait(timer)
+        finally:
+            timer.close()
 
     def _sleep(self) -> None:
         """Until something is urgent, or the next tick of the sweep."""

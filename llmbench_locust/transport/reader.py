@@ -24,6 +24,8 @@ EPOLLIN = 0x001
 
 READ_BYTES = 16 << 10
 _MAX_EVENTS = 512
+# A turn of reading that meets what is not quickly done ends after this time; what is left is ready again in the next.
+_TURN_S = 0.002
 
 # What the reader needs of a stream whose next events are likely plain (`assembly.Lane`), flat:
 # receive, heads by length, tail and its length, on_text, stamp.
@@ -88,6 +90,7 @@ class StreamReader:
         known = KNOWN
         now = time.perf_counter
         tokens = size = 0
+        stop = now() + _TURN_S
         ready = self._poll(0, _MAX_EVENTS)
         for fd, _event in ready:
             try:
@@ -96,6 +99,8 @@ class StreamReader:
                 connection = self._connections.get(fd)
                 if connection is not None:
                     connection.on_readable()
+                if now() > stop:
+                    break
                 continue
             try:
                 data = receive(READ_BYTES)
@@ -116,6 +121,8 @@ class StreamReader:
                     size += length
                     continue
             self._connections[fd].on_unknown(data, time_s)
+            if now() > stop:
+                break
         self.token_events += tokens
         self.bytes_in += size
         return len(ready)
