@@ -6,6 +6,7 @@ write watcher; the clock never waits for a slow reader. Faults go a slower way o
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -128,6 +129,15 @@ class Job:
             self.outlet.write(head + b"".join(chunk(event) for event in self.script.opening()))
 
     def emit(self) -> bool:
+        """Write the next event. False: no more will follow. A fault of our own ends this answer alone."""
+        try:
+            return self._emit()
+        except Exception:
+            gevent.get_hub().handle_error(self, *sys.exc_info())
+            self._finish("failed", close=True)
+            return False
+
+    def _emit(self) -> bool:
         index = self._index
         outlet = self.outlet
         if outlet.lost or self._over:
@@ -221,7 +231,7 @@ class FaultyJob(Job):
         else:
             self.outlet.write(data)
 
-    def emit(self) -> bool:
+    def _emit(self) -> bool:
         if self.outlet.lost or self._over:
             self._finish("gone")
             return False

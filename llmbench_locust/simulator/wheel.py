@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import time
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -91,15 +92,16 @@ class Wheel:
     not block. Times in the past are due at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kernel_timer: bool = True) -> None:
         self._heap: list[tuple[float, int, Callback]] = []
         self._count = 0
         self._armed = float("inf")
         self._running = False
         self.reset()
+        self._timer: _KernelTimer | _LoopTimer
         try:
-            self._timer: _KernelTimer | _LoopTimer = _KernelTimer(self._run)
-        except (AttributeError, OSError):
+            self._timer = _KernelTimer(self._run) if kernel_timer else _LoopTimer(self._run)
+        except (AttributeError, OSError):  # no Linux
             self._timer = _LoopTimer(self._run)
 
     def reset(self) -> None:
@@ -137,7 +139,10 @@ class Wheel:
                 if late > self.late_max_s:
                     self.late_max_s = late
                 self.events += 1
-                callback(due)
+                try:
+                    callback(due)
+                except Exception:  # gevent would stop the watcher, and with it the time of all the others
+                    gevent.get_hub().handle_error(self, *sys.exc_info())
                 now = monotonic()
         finally:
             self._running = False
