@@ -248,10 +248,7 @@ class Plugin:
         if shape_greenlet is not None:
             shape_greenlet.kill(block=True)
         self.runner.shape_last_tick = None
-        benchmark, self.benchmark = self.benchmark, None
-        if benchmark is not None:
-            benchmark.interrupt()
-            benchmark.close()
+        self._give_up(SetupError("interrupted before the first request was sent"))
 
     def _on_test_stopping(self, **_: Any) -> None:
         benchmark = self.benchmark

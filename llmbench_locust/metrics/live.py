@@ -86,11 +86,6 @@ class LiveStats:
         if self.state != "running":
             self.state, self.message = "preparing", ""
 
-    def cancelled(self) -> None:
-        """The run was called off while it was being prepared."""
-        if self.state == "preparing":
-            self.state = "idle"
-
     def failed(self, message: str) -> None:
         """The run could not begin, or broke down: the page shows why."""
         self.state, self.message = "failed", message

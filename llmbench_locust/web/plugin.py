@@ -73,11 +73,15 @@ def _add_tab(web_ui: Any, live: LiveStats, cancel: Callable[[], None] | None) ->
     def extend(response: Response) -> Response:
         if response.status_code == 200 and not response.direct_passthrough and request.endpoint in _EXTENDED:
             response.set_data(_EXTENDED[request.endpoint](response.get_data(), live))
-        elif response.status_code == 200 and request.endpoint == "locust.stop" and live.state == "preparing":
-            if cancel is not None:
-                cancel()
-            live.cancelled()
+        stopped = response.status_code == 200 and request.endpoint == "locust.stop"
+        if stopped and cancel is not None and _beginning(live, web_ui.environment.runner.state):
+            cancel()  # Locust's master stops nothing before its runner has started
         return response
+
+
+def _beginning(live: LiveStats, state: str | None) -> bool:
+    """Whether a run is on its way (workload, ready check, warm-ups) that Locust's runner, in ``state``, knows nothing of yet."""
+    return live.state in ("preparing", "running") and state in ("ready", "stopped")
 
 
 def _with_rows(content: bytes, live: LiveStats) -> bytes:
@@ -85,14 +89,14 @@ def _with_rows(content: bytes, live: LiveStats) -> bytes:
     report = orjson.loads(content)
     others = [s for s in report.get("extended_stats", []) if s["key"] != TAB["key"]]
     report["extended_stats"] = [*others, {"key": TAB["key"], "data": table_rows(live.snapshot(-1))}]
-    # While the workload is loaded, Locust's runner has not started; its page would go back to the form and ask no more.
-    if live.state == "preparing" and report.get("state") in ("ready", "stopped"):
+    # Its page would go back to the form and ask no more.
+    if _beginning(live, report.get("state")):
         report["state"] = "spawning"
     return orjson.dumps(report)
 
 
 def _with_scripts(page: bytes, live: LiveStats) -> bytes:
-    if live.state == "preparing":
+    if live.state in ("preparing", "running"):
         page = re.sub(rb'"state": "(ready|stopped)"', b'"state": "spawning"', page, count=1)
     at = page.rfind(b"</body>")
     return page if at < 0 else page[:at] + _SCRIPTS + page[at:]

@@ -18,10 +18,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.records import RecordColumns, RequestRecord
+from llmbench_locust.simulator.launch import launch
 from llmbench_locust.web.plugin import DOWNLOADS, STATIC, file_name, plotly_path
 from llmbench_locust.web.prometheus import registry_of
 from llmbench_locust.web.table import shown, table_rows
-from tests.web.conftest import ROOT, SERVE, SHORT, SYNTHETIC, Web
+from tests.web.conftest import ROOT, SERVE, SHORT, SYNTHETIC, Web, free_port
 
 ROUTES = [
     "/llm",
@@ -139,6 +140,46 @@ def test_a_run_that_cannot_begin_says_why(web: Any) -> None:
     assert shot["state"] == "failed"
     assert shot["message"]
     assert started.get("/stats/requests").json()["state"] in ("ready", "stopped", "cleanup")
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.cluster)])
+def test_a_run_can_be_called_off_while_it_is_prepared(web: Any, workers: int) -> None:
+    with launch([]) as sim:
+        started = web(SERVE, "--base-url", sim.url, *SHORT, workers=workers)
+
+        def swarm(**more: str) -> None:
+            form = {"user_count": "1", "spawn_rate": "1", **more}
+            assert requests.post(started.url + "/swarm", form, timeout=30).json()["success"] is True
+
+        swarm(num_prompts="200000")
+        assert started.get("/llm/stats").json()["state"] == "preparing"
+        assert started.get("/stats/requests").json()["state"] == "spawning", "else Locust's page goes back to its form"
+        assert '"state": "spawning"' in started.get("/").text
+        requests.post(started.url + "/stop", timeout=30)
+        shot = started.get("/llm/stats").json()
+        assert (shot["state"], shot["message"]) == ("failed", "interrupted before the first request was sent")
+        swarm(num_prompts="20")
+        for _ in range(300):
+            shot = started.get("/llm/stats").json()
+            if shot["state"] == "finished":
+                break
+            time.sleep(0.1)
+        assert shot["totals"]["completed"] == 20
+
+
+@pytest.mark.cluster
+def test_a_run_that_waits_for_its_server_can_be_stopped(web: Any) -> None:
+    url = f"http://127.0.0.1:{free_port()}"  # nobody listens
+    started = web(SERVE, "--base-url", url, "--model", "m", *SHORT, workers=1)
+    form = {"user_count": "1", "spawn_rate": "1", "num_prompts": "5"}
+    assert requests.post(started.url + "/swarm", form, timeout=30).json()["success"] is True
+    for _ in range(300):
+        if started.get("/llm/stats").json()["state"] == "running":
+            break
+        time.sleep(0.1)
+    assert started.get("/stats/requests").json()["state"] == "spawning"
+    requests.post(started.url + "/stop", timeout=30)
+    assert started.get("/llm/stats").json()["state"] == "failed"
 
 
 def test_plotly_is_the_installed_packages() -> None:
