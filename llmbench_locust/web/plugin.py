@@ -80,7 +80,7 @@ def _add_tab(web_ui: Any, live: LiveStats, cancel: Callable[[], None] | None) ->
 
 
 def _beginning(live: LiveStats, state: str | None) -> bool:
-    """Whether a run is on its way (workload, ready check, warm-ups) that Locust's runner, in ``state``, knows nothing of yet."""
+    """A run is on its way (workload, ready check, warm-ups), and Locust's runner, in ``state``, knows nothing of it yet."""
     return live.state in ("preparing", "running") and state in ("ready", "stopped")
 
 
