@@ -74,7 +74,7 @@ def _samples(prompts: list[str], lens: list[int], config: Any, tokenizer: Any, p
         ]
     counts = [1] * len(prompts)
     if tokenizer is not None:
-        counts = [len(ids) for ids in tokenizer.encode_batch(prompts, add_special_tokens=True)]
+        counts = tokenizer.count_batch(prompts, add_special_tokens=True)
     if progress is not None:
         progress(len(prompts), len(prompts))
     samples = [

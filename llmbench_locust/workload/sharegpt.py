@@ -64,10 +64,8 @@ def _counted(entries: list[dict[str, Any]], tokenizer: Any) -> Iterator[tuple[di
         part = entries[begin : begin + BATCH]
         questions = [e["conversations"][0]["value"] for e in part]
         answers = [e["conversations"][1]["value"] for e in part]
-        question_ids = tokenizer.encode_batch(questions, add_special_tokens=True)
-        answer_ids = tokenizer.encode_batch(answers, add_special_tokens=True)
-        for entry, question, q, a in zip(part, questions, question_ids, answer_ids, strict=True):
-            yield entry, question, len(q), len(a)
+        counts = tokenizer.count_batch(questions + answers, add_special_tokens=True)
+        yield from zip(part, questions, counts[: len(part)], counts[len(part) :], strict=True)
 
 
 def _media(entry: dict[str, Any]) -> dict[str, Any] | None:

@@ -58,6 +58,10 @@ class Tokenizer:
     def encode_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[list[int]]:
         return [e.ids for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)]
 
+    def count_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[int]:
+        """Numbers of tokens, without making lists of them."""
+        return [len(e) for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)]
+
     def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
         return self._cleaned(self._backend.decode(ids, skip_special_tokens=skip_special_tokens))
 
@@ -117,6 +121,9 @@ class HFTokenizer:
 
     def encode_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[list[int]]:
         return [self.encode(text, add_special_tokens) for text in texts]
+
+    def count_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[int]:
+        return [len(self.encode(text, add_special_tokens)) for text in texts]
 
     def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
         return str(self._inner.decode(ids, skip_special_tokens=skip_special_tokens))
