@@ -2,8 +2,8 @@
 
     python benchmarks/workload.py [--num-prompts 1000] [--input-len 1024] [--tokenizer DIR]
 
-vLLM's way: each prompt by itself through transformers' wrapper: decode, encode, again until the length fits; a ShareGPT entry is
-encoded question and answer by themselves.
+vLLM's way: each prompt by itself through transformers' wrapper: decode, encode, again until the length fits; a ShareGPT entry
+is encoded question and answer by themselves.
 """
 
 from __future__ import annotations
