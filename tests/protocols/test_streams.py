@@ -66,6 +66,40 @@ def test_faults_of_responses(events, kind, error):
     assert (record.success, record.error_kind, record.error) == (False, kind, error)
 
 
+def test_an_incomplete_response_was_cut_at_its_length():
+    for end in (
+        {"type": "response.incomplete", "response": {}},
+        {"type": "response.completed", "response": {"status": "incomplete"}},
+    ):
+        assert read("openai-responses", sse(delta("a"), end)).finish_reason == "length"
+    assert read("openai-responses", sse(delta("a"), {"type": "response.completed"})).finish_reason == "stop"
+
+
+@pytest.mark.parametrize("backend", ["openai", "openai-chat", "sglang", "llama.cpp"])
+def test_an_older_form_of_an_error_event(backend):
+    record = read(backend, sse({"object": "error", "message": "engine died", "code": 500}))
+    assert (record.error_kind, record.error) == ("server", "engine died")
+
+
+def test_only_what_the_next_event_may_equal_is_plain():
+    def said(backend, choice, **more):
+        sink = protocol(backend).sink(SampleRequest("", 1, 1))
+        return sink.on_event(json.dumps({"choices": [choice], **more}).encode())
+
+    assert said("openai", {"text": "a", "finish_reason": None, "logprobs": None}) == -1
+    assert said("openai", {"text": "a", "finish_reason": None}, usage=None) == -1
+    for other in ({"finish_reason": "stop"}, {"logprobs": {"tokens": ["a"]}}):
+        assert said("openai", {"text": "a", **other}) == 1
+    assert said("openai", {"text": "a"}, usage={"completion_tokens": 3}) == 3
+    assert said("openai-chat", {"delta": {"content": "a"}}) == -1
+    assert said("openai-chat", {"delta": {"reasoning": "a"}}) == -1
+    assert said("openai-chat", {"delta": {"content": "a", "reasoning": "b"}}) == 1
+    assert said("openai-chat", {"delta": {"content": "a", "tool_calls": [{"function": {"arguments": "x"}}]}}) == 1
+    assert said("openai-chat", {"delta": {"content": ""}}) == 1
+    assert said("openai-chat", {"delta": {"content": "", "role": "assistant"}}) == 0
+    assert said("openai-chat", {"delta": {}, "finish_reason": "stop"}) == 0
+
+
 def test_reasoning_and_calls_of_responses():
     record = read(
         "openai-responses",
@@ -115,6 +149,14 @@ def test_anthropic_thinking_signature_tools_and_pings():
     # Cut before its end the count of the start is no length.
     cut = read("anthropic", sse(start, block(type="text_delta", text="y"), name=True), whole=False)
     assert (cut.error_kind, cut.output_len) == ("cut", -1)
+
+
+def test_anthropic_counts_the_cached_part_of_the_prompt():
+    usage = {"input_tokens": 1, "cache_read_input_tokens": 16, "cache_creation_input_tokens": None, "output_tokens": 0}
+    stream = sse(
+        message("message_start", message={"usage": usage}), block(type="text_delta", text="y"), message("message_stop")
+    )
+    assert read("anthropic", stream).input_tokens == 17
 
 
 def test_anthropic_error_event():

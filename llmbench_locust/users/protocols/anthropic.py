@@ -13,6 +13,7 @@ from llmbench_locust.workload.sample import SampleRequest
 # The protocol demands a bound; for samples that leave the length to the server.
 _MOST_TOKENS = 4096
 _VERSION = "2023-06-01"
+_CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _PLAIN = {"type", "index", "delta"}
 
 
@@ -59,7 +60,8 @@ class AnthropicSink(TextSink):
         if not isinstance(usage, dict):
             return
         if (n := count(usage.get("input_tokens"))) >= 0:
-            self.input_tokens = n
+            # What came from the prefix cache is not among them.
+            self.input_tokens = n + sum(max(count(usage.get(name)), 0) for name in _CACHED)
         # What the start counts as output is no count yet.
         if ended and (n := count(usage.get("output_tokens"))) >= 0:
             self.output_tokens = n

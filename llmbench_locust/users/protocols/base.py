@@ -144,10 +144,9 @@ class Protocol:
             document = _json_object(exchange.error_body)
             if document.get("error") or document.get("object") == "error":
                 return "server", message_of(document)
+        # The transport knows end markers alone; a finish reason is an end, too.
         if kind and not (kind == "cut" and exchange.complete and sink.ended):
             return kind, error or CUT
-        if not sink.ended:
-            return "cut", CUT
         if self.info.kind == "generation" and not len(exchange.token_times):
             return "no_tokens", NO_TOKENS
         return "", ""
