@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbench_locust.transport.assembly import StreamAssembly
 from llmbench_locust.transport.exchange import Exchange
 from llmbench_locust.users.protocols.faults import clean, message_of, secrets_of
 from llmbench_locust.workload.sample import SampleRequest
@@ -392,3 +393,56 @@ def test_no_secret_in_a_message():
     assert clean(text, secrets) == "key ***, ***, only ***, *** at ***, a Bearer"
     assert len(clean("x" * 9999)) == 500
     assert clean(" a\n\tb ") == "a b"
+
+
+def line(fields):
+    return json.dumps(fields) + "\n"
+
+
+def named(**delta):
+    return sse({"type": "content_block_delta", "index": 0, "delta": delta}, name=True)
+
+
+def chosen(**fields):
+    return sse({"id": "c", "choices": [{"index": 0, "finish_reason": None, **fields}]})
+
+
+# How each server writes the n-th of its token events, and how many kinds of event the stream then has.
+ALIKE = {
+    "openai": [lambda n: chosen(text=f" {n}", logprobs=None)],
+    "openai-chat": [
+        lambda n: chosen(delta={"reasoning_content": f" {n}"}),
+        lambda n: chosen(delta={"content": f" {n}"}),
+    ],
+    "anthropic": [
+        lambda n: named(type="thinking_delta", thinking=f" {n}"),
+        lambda n: named(type="text_delta", text=f" {n}"),
+        lambda n: named(type="input_json_delta", partial_json=f" {n}"),
+    ],
+    "tensorrt-llm": [lambda n: sse({"model_name": "ensemble", "text_output": f" {n}"})],
+    "llama.cpp": [lambda n: sse({"content": f" {n}", "stop": False})],
+    "ollama": [lambda n: line({"model": "m", "response": f" {n}", "done": False})],
+}
+
+
+@pytest.mark.parametrize("backend", ALIKE)
+def test_a_stream_of_like_events_is_hardly_parsed(backend):
+    kinds = ALIKE[backend]
+    events = [kind(n).encode() for kind in kinds for n in range(50)]
+    sink = protocol(backend).sink(SampleRequest("", 1, 1))
+    parsed = []
+    whole = sink.on_event
+    sink.on_event = lambda data: parsed.append(data) or whole(data)
+    assembly = StreamAssembly(sink)
+    kind = "application/x-ndjson" if backend == "ollama" else "text/event-stream"
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    for at, raw in enumerate([head, *(b"%x\r\n%s\r\n" % (len(e), e) for e in events)]):
+        assembly.arrivals += [float(at), raw]
+    assembly.decode()
+    assert len(assembly.token_times()) == len(events)
+    assert len(parsed) <= 2 * len(kinds)
+    numbers = "".join(f" {n}" for n in range(50))
+    assert sink.text(reasoning=True) == numbers * len(kinds)
+    thinks = backend in ("openai-chat", "anthropic")
+    assert sink.text() == numbers * (len(kinds) - thinks)
+    assert sink.reasoning_events == (50 if thinks else 0)
