@@ -199,6 +199,26 @@ def test_media():
 
 
 @pytest.mark.parametrize(
+    "sample",
+    [
+        SampleRequest("hi", 1, 0, multi_modal=[IMAGE, IMAGE]),
+        SampleRequest([TEXT, IMAGE, IMAGE], 1, 0),
+        SampleRequest("x", 1, 0, chat_messages=user(TEXT, IMAGE, IMAGE)),
+        SampleRequest(user(TEXT, IMAGE, IMAGE), 1, 0),
+    ],
+)
+def test_infinity_finds_the_images_wherever_they_are(sample):
+    url = IMAGE["image_url"]["url"]
+    assert sent("infinity-embeddings", sample) == {"model": "m", "input": [url, url], "modality": "image"}
+    assert protocol("infinity-embeddings").sequences(sample) == 2
+
+
+def test_infinity_gets_the_text_of_messages():
+    sample = SampleRequest("x", 1, 0, chat_messages=user(TEXT))
+    assert sent("infinity-embeddings", sample) == {"model": "m", "input": "hi"}
+
+
+@pytest.mark.parametrize(
     ("request_id", "text"),
     [
         ("bench-4", "Represent the given image."),

@@ -33,6 +33,20 @@ def media_of(sample: SampleRequest) -> list[dict[str, Any]]:
     return media if isinstance(media, list) else [media]
 
 
+def media_within(sample: SampleRequest) -> list[dict[str, Any]]:
+    """The multi-modal parts wherever they are: beside the prompt, in a prompt of parts, or in messages."""
+    found: Any = media_of(sample)
+    if found:
+        return list(found)
+    parts: Any = sample.chat_messages if sample.chat_messages is not None else sample.prompt
+    if not isinstance(parts, list) or not parts or not isinstance(parts[0], dict):
+        return []
+    for part in parts:
+        content = part.get("content")
+        found += content if isinstance(content, list) else [] if "content" in part else [part]
+    return [part for part in found if part.get("type") != "text"]
+
+
 def own_messages(sample: SampleRequest) -> list[dict[str, Any]] | None:
     """The chat messages that the sample brings, to be sent as they are; None when it brings a prompt."""
     if sample.chat_messages is not None:

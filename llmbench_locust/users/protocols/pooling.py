@@ -12,7 +12,7 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.records import RequestRecord
 from llmbench_locust.transport.exchange import Exchange
 from llmbench_locust.users.protocols.base import Protocol
-from llmbench_locust.users.protocols.content import chat_messages, media_of, text_of
+from llmbench_locust.users.protocols.content import chat_messages, media_within, own_messages, text_of
 from llmbench_locust.users.protocols.sinks import BodySink, BytesSink, TextSink
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -108,9 +108,10 @@ class InfinityEmbeddings(PoolingProtocol):
     info = BACKENDS["infinity-embeddings"]
 
     def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
-        media = media_of(sample)
+        media = media_within(sample)
         if not media:
-            return {"model": model, "input": sample.prompt}
+            messages = own_messages(sample) is not None
+            return {"model": model, "input": text_of(sample) if messages else sample.prompt}
         kinds = {str(part["type"]) for part in media}
         if len(kinds) > 1:
             raise ConfigError(f"--backend: {self.info.name} takes one kind of content in a request, not {', '.join(kinds)}")
@@ -119,7 +120,7 @@ class InfinityEmbeddings(PoolingProtocol):
         return {"model": model, "input": urls[0] if len(urls) == 1 else urls, "modality": kind.partition("_")[0]}
 
     def sequences(self, sample: SampleRequest) -> int:
-        return len(media_of(sample)) or super().sequences(sample)
+        return len(media_within(sample)) or super().sequences(sample)
 
 
 class InfinityClipEmbeddings(InfinityEmbeddings):
