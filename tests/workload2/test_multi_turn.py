@@ -147,7 +147,8 @@ def test_num_prompts_counts_requests_and_conversations_repeat(sharegpt, tokenize
 
 def test_a_conversation_ends_before_what_does_not_fit(sharegpt, tokenizer):
     long = conversation("x", 3)
-    long[2]["value"] = " ".join(WORDS * 120)
+    long[2]["value"] = " ".join(WORDS * 70)
+    assert 1024 < len(tokenizer.encode(long[2]["value"])) < 2000
     twice = conversation("y", 3)
     twice[2]["from"] = "gpt"
     late = [{"from": "gpt", "value": "hello"}, *conversation("z", 1)]

@@ -1,5 +1,6 @@
 """Traces: lengths, times and shared prefixes come out as they went in."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -66,6 +67,12 @@ def test_common_tokens_are_the_common_blocks(tokenizer, rows, size):
             other, other_len = rows[j]
             shared = min(common(one, other) * size, one_len, other_len)
             assert common(prompts[i], prompts[j]) == shared
+
+
+def test_no_two_blocks_begin_alike(tokenizer):
+    blocks = timed_trace.Blocks(tokenizer, 4, 0, as_text=False)
+    firsts = {blocks.prompt([h], 4, own="")[0] for h in range(3000)}
+    assert len(firsts) == 3000  # of 4096 tokens
 
 
 def test_seed_and_place_decide_nothing_but_the_seed(tmp_path, tokenizer):
@@ -138,7 +145,9 @@ def test_burstgpt_by_its_times(tmp_path, tokenizer):
     assert got[1].prompt == tokenizer.decode(list(range(1, 21)))
 
 
-def test_azure_s_times_are_dates(tmp_path, tokenizer):
+def test_azure_s_times_are_dates(tmp_path, tokenizer, monkeypatch):
+    monkeypatch.setenv("TZ", "America/New_York")  # dates without a zone are UTC, wherever the client stands
+    time.tzset()
     (tmp_path / "a.csv").write_text(AZURE)
     argv = ("--dataset-name", "azure", "--dataset-path", tmp_path / "a.csv", "--num-prompts", 2)
     got = csv_trace.load(config(*argv, "--self-timed"), tokenizer)
@@ -147,6 +156,8 @@ def test_azure_s_times_are_dates(tmp_path, tokenizer):
     assert [(s.prompt_len, s.expected_output_len) for s in got] == [(4808, 10), (110, 27)]
     rows = csv_trace.read_rows(str(tmp_path / "a.csv"))
     assert rows[2].time_s == datetime(2024, 5, 10, 0, 0, 0, 9930, tzinfo=UTC).timestamp()
+    monkeypatch.undo()
+    time.tzset()
 
 
 def test_a_trace_without_times_is_repeated_one_with_times_is_not(tmp_path, tokenizer):
