@@ -52,10 +52,15 @@ class TokenBins:
 
     def add(self, times_s: Floats, weights: Ints | None = None) -> None:
         for begin in range(0, len(times_s), SLICE):
-            places = np.floor(times_s[begin : begin + SLICE] / BIN_S).astype(np.int64)
+            part = times_s[begin : begin + SLICE]
+            some = None if weights is None else weights[begin : begin + SLICE]
+            if not np.all(known := np.isfinite(part)):
+                part, some = part[known], None if some is None else some[known]
+            if not len(part):
+                continue
+            places = np.floor(part / BIN_S).astype(np.int64)
             low, high = int(places.min()), int(places.max())
             self._reach(low, high)
-            some = None if weights is None else weights[begin : begin + SLICE]
             found = np.bincount(places - low, weights=some).astype(np.int64)
             self._counts[low - self._first : low - self._first + len(found)] += found
 

@@ -237,7 +237,7 @@ def _report(
         columns,
         summary,
         started_at=started_at,
-        tokenizer_id=config.tokenizer or config.model,
+        tokenizer_id=None if config.skip_tokenizer_init else config.tokenizer or config.model,
         spec_decode=spec_decode,
         probes=probes,
         rps_changes=changes,

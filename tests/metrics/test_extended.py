@@ -137,3 +137,8 @@ def test_of_the_run():
     assert (found["interrupted"], found["unsent_requests"], found["audit"]) == (True, 7, audit)
     assert (found["workers"], found["environment"]["python"]) == ([{"id": "w"}], "3")
     assert found["version"]
+
+
+def test_a_failed_request_of_a_group_meets_no_objective():
+    found = block(row(0, label="a"), failed(1, label="a"), goodput={"ttft": 200.0})
+    assert found["by_label"]["a"]["goodput_share"] == 0.5

@@ -60,3 +60,10 @@ def test_merged_bins_equal_the_whole():
     assert a.between(10.0, 20.0) == int(np.count_nonzero((times >= 10.0) & (times < 20.0)))
     assert a.between(-5.0, 100.0) == 1000
     assert a.between(50.0, 60.0) == 0
+
+
+def test_a_time_that_is_none_is_in_no_bin():
+    bins = TokenBins()
+    bins.add(np.array([np.nan, 1.0, np.inf]), np.array([5, 2, 5]))
+    bins.add(np.array([np.nan]))
+    assert bins.peak() == 2
