@@ -126,6 +126,14 @@ def test_the_order_of_merging(backend, place):
     assert 5 in both.values()
 
 
+def test_a_null_takes_a_field_away():
+    body = sent("openai", extra_body={"repetition_penalty": None, "stop": None})
+    assert "repetition_penalty" not in body
+    assert body["stop"] is None
+    options = sent("ollama", extra_body={"options": {"temperature": None, "num_ctx": 9}})["options"]
+    assert options == {"num_predict": 5, "num_ctx": 9}
+
+
 def test_other_objects_are_replaced_whole():
     body = sent("openai", extra_body={"stream_options": {"continuous_usage_stats": True}})
     assert body["stream_options"] == {"continuous_usage_stats": True}

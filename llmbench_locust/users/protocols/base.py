@@ -77,9 +77,10 @@ class Protocol:
         for more in (self.wire.extra_body, sample.body_overrides or {}):
             inner = more.get(self.nested) if self.nested else None
             kept = body.get(self.nested)
-            body.update(more)
+            _lay_over(body, more)
             if isinstance(inner, dict) and isinstance(kept, dict):
-                body[self.nested] = kept | inner
+                _lay_over(kept, inner)
+                body[self.nested] = kept
         return body
 
     def request(self, sample: SampleRequest, model: str = "") -> Request:
@@ -150,6 +151,15 @@ class Protocol:
         if self.info.kind == "generation" and not len(exchange.token_times):
             return "no_tokens", NO_TOKENS
         return "", ""
+
+
+def _lay_over(body: dict[str, Any], more: dict[str, Any]) -> None:
+    """Later wins; a null takes away what is there (some servers refuse fields that they do not know)."""
+    for name, value in more.items():
+        if value is None and name in body:
+            del body[name]
+        else:
+            body[name] = value
 
 
 def _set_header(headers: dict[str, str], name: str, value: str) -> None:
