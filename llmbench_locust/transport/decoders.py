@@ -75,11 +75,8 @@ class SSEDecoder:
             data = _data(buffer[start : end.start()])
             if data is not None:
                 events.append(data)
-            if buffer[stop - 1 : stop] == b"\r":
-                if stop == len(buffer):
-                    self._skip_lf = True
-                elif buffer[stop : stop + 1] == b"\n":
-                    stop += 1
+            if stop == len(buffer) and buffer.endswith(b"\r"):
+                self._skip_lf = True
             start = stop
         self._keep(buffer[start:])
         return events

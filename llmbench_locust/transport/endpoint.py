@@ -65,8 +65,8 @@ def _proxy(scheme: str, host: str, port: int) -> tuple[str, int, str] | None:
     """(host, port, authorization) of the proxy that the environment names for this server."""
     proxies = getproxies_environment()
     url = proxies.get(scheme) or proxies.get("all")
-    # Brackets are for URLs; a list of hosts in no_proxy has none. The port may be named there or not.
-    if not url or proxy_bypass_environment(host, proxies) or proxy_bypass_environment(f"{host}:{port}", proxies):
+    # no_proxy may name the host with its port or without.
+    if not url or proxy_bypass_environment(f"{host}:{port}", proxies):
         return None
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if parts.scheme != "http" or not parts.hostname:

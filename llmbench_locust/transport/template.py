@@ -31,10 +31,8 @@ def valid_text(raw: bytes) -> bool:
     if not raw:
         return False
     try:
-        value = orjson.loads(b'"%b"' % raw)
+        orjson.loads(b'"%b"' % raw)  # one string and nothing behind it, or an error
     except orjson.JSONDecodeError:
-        return False
-    if not isinstance(value, str):
         return False
     if len(raw) <= _KNOWN_TEXT_BYTES:
         if len(KNOWN) >= _KNOWN_LIMIT:

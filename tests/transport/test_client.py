@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -109,6 +111,54 @@ def test_connection_close_is_respected(serve, connect):
     assert transport.exchange(POST, TextSink()).error == ""
     assert transport.exchange(POST, TextSink()).error == ""
     assert server.connections == 2
+
+
+def test_a_connection_that_the_server_will_close_is_not_used_again(serve, connect):
+    head = HEAD.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    server = serve(always(head + chunk(sse({"text": "a"})) + chunk(DONE) + LAST))
+    transport = connect(server.url)
+    for _ in range(2):
+        assert transport.exchange(POST, TextSink()).error == ""
+    assert server.connections == 2
+
+
+def test_an_idle_connection_that_speaks_is_dropped(serve, connect):
+    def handler(peer: Peer) -> None:
+        peer.request()
+        peer.send(answer("a"))
+        if peer.number == 1:
+            time.sleep(0.05)
+            peer.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        peer.request()
+
+    server = serve(handler)
+    transport = connect(server.url)
+    transport.exchange(POST, TextSink())
+    gevent.sleep(0.2)
+    exchange = transport.exchange(POST, TextSink())
+    assert exchange.status == 200
+    assert not exchange.resent
+    assert server.connections == 2
+
+
+def paced(*events: bytes) -> Any:
+    """Each event in a read of its own, so that the reader's fast way sees them one by one."""
+    return once(HEAD, *map(chunk, events), chunk(DONE) + LAST, pause_s=0.02)
+
+
+def test_counts_stay_right_when_plain_events_follow_one_of_several_tokens(serve, connect):
+    events = [sse({"text": "a"}), sse({"text": "bcd", "n": 3}), *(sse({"text": t}) for t in "efg")]
+    exchange = connect(serve(paced(*events)).url).exchange(POST, TextSink())
+    assert exchange.token_counts is not None
+    assert exchange.token_counts.tolist() == [1, 3, 1, 1, 1]
+
+
+def test_plain_events_after_the_end_marker_are_ignored(serve, connect):
+    plain = [sse({"text": t}) for t in "abc"]
+    sink = TextSink()
+    exchange = connect(serve(paced(*plain, DONE, *plain)).url).exchange(POST, sink)
+    assert exchange.error == ""
+    assert sink.texts == ["a", "b", "c"]
 
 
 def test_prewarm_opens_before_the_clock(serve, connect):
@@ -511,6 +561,46 @@ def test_live_counts_do_not_wait_for_the_end(serve, connect, kernel, texts):
     finally:
         go_on.set()
     assert greenlet.get(timeout=10).token_times.size == len(texts)
+
+
+SLOW_SERVER = """
+import socket, sys, time
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+sock, _ = listener.accept()
+sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+head, first, second, end = (bytes.fromhex(part) for part in sys.argv[1:])
+sock.recv(65536)
+sock.sendall(head + first)
+time.sleep(0.3)
+print(time.perf_counter(), flush=True)
+sock.sendall(second)
+time.sleep(1)
+sock.sendall(end)
+sock.recv(1)
+"""
+
+
+@pytest.mark.parametrize("kernel", [False, True])
+def test_kernel_timestamps_do_not_see_a_late_reader(connect, kernel):
+    parts = (HEAD, chunk(sse({"text": "a"})), chunk(sse({"text": "b"})), chunk(DONE) + LAST)
+    # A process of its own: it must go on while this one is busy. Both read the same monotonic clock.
+    command = [sys.executable, "-c", SLOW_SERVER, *(part.hex() for part in parts)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        transport = connect(f"http://127.0.0.1:{int(server.stdout.readline())}", kernel_timestamps=kernel)
+        transport.prewarm(1)
+        seen: list[float] = []
+        greenlet = gevent.spawn(transport.exchange, POST, TextSink(), on_first_token=seen.append)
+        while not seen:
+            gevent.sleep(0.001)
+        busy_until = time.perf_counter() + 0.9
+        while time.perf_counter() < busy_until:
+            pass  # this process has no time to read
+        late = greenlet.get().token_times[1] - float(server.stdout.readline())
+        transport.close()
+        server.kill()
+    assert late < 0.3 if kernel else late > 0.3
 
 
 def test_many_streams_at_once(serve, connect):

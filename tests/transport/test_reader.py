@@ -1,0 +1,58 @@
+"""The reader alone, on a pair of sockets: order is kept when an event is not what was expected."""
+
+from __future__ import annotations
+
+import _socket
+import socket
+
+from llmbench_locust.transport.assembly import Lane, StreamAssembly
+from llmbench_locust.transport.connection import Connection
+from llmbench_locust.transport.reader import StreamReader
+
+from .conftest import HEAD, TextSink, chunk, sse
+
+
+class Holder:
+    """An exchange that nobody decodes."""
+
+    def __init__(self, assembly: StreamAssembly) -> None:
+        self.arrivals = assembly.arrivals
+        self.lazy = True
+        self.lane: Lane | None = assembly.lane()
+        self.told = 0
+
+    def on_data(self) -> None:
+        self.told += 1
+
+    def on_end(self, time_s: float, error: str) -> None:
+        raise AssertionError(error)
+
+
+def test_after_an_unknown_event_all_is_kept_in_order():
+    ours, theirs = socket.socketpair()
+    fd = _socket.dup(ours.detach())
+    sock = _socket.socket(fileno=fd)
+    sock.setblocking(False)
+    reader = StreamReader()
+    connection = Connection(sock, None, reader, None, lambda _: None)
+    sink = TextSink()
+    assembly = StreamAssembly(sink)
+    plain, odd = chunk(sse({"text": "a"})), chunk(sse({"odd": 1, "text": "b"}))
+    assembly.arrivals += [0.0, HEAD, 0.5, plain]
+    assembly.decode()
+    holder = Holder(assembly)
+    assert holder.lane is not None
+    connection.owner = holder
+    connection.stream_fast(holder.lane)
+    for data in (plain, odd, plain, plain):
+        theirs.sendall(data)
+        assert reader.poll() == 1
+    assert sink.texts == ["a", "a"]
+    assert assembly.arrivals[1::2] == [odd, plain, plain]
+    assert holder.told >= 1
+    assembly.decode()
+    assert sink.texts == ["a", "a", "b", "a", "a"]
+    assert assembly.times.tolist() == sorted(assembly.times)
+    connection.close()
+    reader.close()
+    theirs.close()
