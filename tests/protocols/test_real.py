@@ -4,7 +4,8 @@
     LLMBENCH_REAL_VLLM_EMBED  vllm serve MODEL --served-model-name minilm --runner pooling
     LLMBENCH_REAL_INFINITY  infinity_emb v2 --model-id MODEL --served-model-name minilm
     LLMBENCH_REAL_GUIDELLM  guidellm mock-server --model mock
-    LLMBENCH_REAL_LLAMACPP  llama-server -m MODEL.gguf
+    LLMBENCH_REAL_LLAMACPP  llama-server -m MODEL.gguf -c 2048
+    LLMBENCH_REAL_TRANSFORMERS  transformers serve MODEL                     (LLMBENCH_REAL_TRANSFORMERS_MODEL: the same MODEL)
 
 What was found with which versions stands in docs/backends.md.
 """
@@ -132,3 +133,14 @@ def test_llamacpp(backend):
     long = ask("LLAMACPP", backend, "tiny", SampleRequest("word " * 100_000, 100_000, 5))
     assert (long.success, long.error_kind) == (False, "http_400")
     assert "exceeds the available context size" in long.error
+
+
+@pytest.mark.parametrize(
+    ("backend", "more"),
+    [("openai", {"repetition_penalty": None}), ("openai-chat", {"max_tokens": N}), ("openai-responses", {})],
+)
+def test_transformers(backend, more):
+    model = os.environ.get("LLMBENCH_REAL_TRANSFORMERS_MODEL", "m")
+    record = ask("TRANSFORMERS", backend, model, extra_body=more)
+    assert record.success, (record.error_kind, record.error)
+    assert (record.output_len, record.input_tokens > 4, len(record.token_times) <= N) == (N, True, True)
