@@ -16,7 +16,7 @@ from llmbench_locust.simulator.launch import launch
 from tests.web.conftest import SERVE, SHORT, SYNTHETIC, Web, problems
 from tests.web.hostile import MARKUP, hostile_server
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 def open_form(browser: Any, web: Web) -> Any:
