@@ -120,7 +120,7 @@ def feed(environment: Any) -> None:
         live.counters(
             {
                 "offered": sent, "sent": sent, "completed": sent, "in_flight": 20 + sent % 5, "waiting": 3,
-                "token_events": sent * 20,
+                "token_events": sent * 19,
                 "ttft_ms": [(r.first_token_time - r.start_time) * 1000 for r in records if r.success],
                 "send_lag_ms": random.gamma(2, 0.1, 5).tolist(), "loop_lag_ms": random.gamma(2, 0.2, 5).tolist(),
                 "cpu": {"worker 1": 0.42, "master": 0.1},

@@ -153,6 +153,14 @@ def test_a_long_run_doubles_the_width_of_its_buckets() -> None:
     assert series.rows()[0]["sent"][:2] == [1.0, 1.0]
 
 
+def test_percentiles_of_merged_buckets_are_of_all_their_samples() -> None:
+    series = Series(4)
+    series.observe("e2el", np.array([0.5, 1.5]), bins_of(np.array([10.0, 1000.0])))
+    assert series.rows()[0]["latency"]["e2el"]["p50"][:2] == pytest.approx([10, 1000], rel=0.01)
+    series.spread("sent", 1, 0.0, 5.0)
+    assert series.rows()[0]["latency"]["e2el"]["p50"][0] == pytest.approx(505, rel=0.01)
+
+
 # --- the whole ---------------------------------------------------------------------------------------------------------
 
 
@@ -203,7 +211,11 @@ def test_errors_are_counted_by_kind_with_one_example() -> None:
 
 def test_a_failed_request_is_in_no_latency() -> None:
     live = running()
-    live.add(columns(record(0, 100.0), failure(1, 100.0)))
+    cut = record(1, 100.0, ttft=3.0, gap=5.0, success=False, error_kind="cut")
+    live.add(columns(cut, record(0, 100.0), failure(1, 100.0)))
+    assert all(s.max_ms < 1000 for s in live.samples.values())
+    rows = live.snapshot()["series"]
+    assert [sum(h[1::2]) for h in rows["latency"]["itl"]["heat"]] == [4] + [0] * (len(rows["t"]) - 1)
     assert all(s.count <= 4 for s in live.samples.values())
     assert live.samples["e2el"].count == 1
 
