@@ -147,10 +147,31 @@ def paced(*events: bytes) -> Any:
 
 
 def test_counts_stay_right_when_plain_events_follow_one_of_several_tokens(serve, connect):
-    events = [sse({"text": "a"}), sse({"text": "bcd", "n": 3}), *(sse({"text": t}) for t in "efg")]
-    exchange = connect(serve(paced(*events)).url).exchange(POST, TextSink())
-    assert exchange.token_counts is not None
-    assert exchange.token_counts.tolist() == [1, 3, 1, 1, 1]
+    go_on = threading.Event()
+
+    def handler(peer: Peer) -> None:
+        peer.request()
+        peer.send(HEAD)
+        for event in ({"text": "a"}, {"text": "bcd", "n": 3}, {"text": "e"}):
+            peer.send(chunk(sse(event)))
+            time.sleep(0.02)
+        go_on.wait(10)
+        for text in "fg":
+            peer.send(chunk(sse({"text": text})))
+            time.sleep(0.02)
+        peer.send(chunk(DONE) + LAST)
+
+    transport = connect(serve(handler).url)
+    greenlet = gevent.spawn(transport.exchange, POST, TextSink())
+    try:
+        with gevent.Timeout(5):
+            while transport.counters.token_events < 3:
+                gevent.sleep(0.01)
+    finally:
+        go_on.set()  # by now "e" was decoded, and is what the next ones are compared with
+    counts = greenlet.get(timeout=10).token_counts
+    assert counts is not None
+    assert counts.tolist() == [1, 3, 1, 1, 1]
 
 
 def test_plain_events_after_the_end_marker_are_ignored(serve, connect):
