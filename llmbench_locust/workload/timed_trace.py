@@ -22,6 +22,9 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.workload.files import read_jsonl
 from llmbench_locust.workload.sample import Prompt, SampleRequest
 
+#: Texts that are counted in one call, by the library's own threads.
+_BATCH = 32
+
 
 def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
     """The first ``--num-prompts`` lines of the trace, in its order; fewer when it is shorter. Raises ConfigError."""
@@ -37,11 +40,19 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
             raise _bad(config, line, f"{config.timed_trace_label_hash_ids!r} is no list of ids")
         due_s = _time(row, line, config) if config.self_timed else None
         prompt = blocks.prompt(hashes, input_len, own=f"line {line}")
-        prompt_len = input_len if ids_wanted else len(tokenizer.encode(prompt))
-        samples.append(SampleRequest(prompt, prompt_len, output_len, f"{config.request_id_prefix}{i}", due_s=due_s))
+        samples.append(SampleRequest(prompt, input_len, output_len, f"{config.request_id_prefix}{i}", due_s=due_s))
+        if not ids_wanted and (len(samples) % _BATCH == 0 or len(samples) == len(rows)):
+            _count(samples[-((len(samples) - 1) % _BATCH + 1) :], tokenizer)
         if progress is not None:
             progress(i + 1, len(rows))
     return samples
+
+
+def _count(samples: list[SampleRequest], tokenizer: Any) -> None:
+    """Set the lengths of texts: what is decoded does not always encode to as many tokens."""
+    texts = [str(s.prompt) for s in samples]
+    for sample, ids in zip(samples, tokenizer.encode_batch(texts, add_special_tokens=True), strict=True):
+        sample.prompt_len = len(ids)
 
 
 class Blocks:
