@@ -58,7 +58,7 @@ def report_html(
         + ('<p class="bad">The run was interrupted.</p>' if block.get("interrupted") else "")
         + f"<h2>Summary</h2>{_summary(document)}"
         + _errors(block)
-        + "".join(_chart(i, name, figure) for i, (name, figure) in enumerate(figures) if figure is not None)
+        + charts_html([(name, figure) for name, figure in figures if figure is not None])
         + f"<h2>More figures</h2>{_table(_flat(more))}"
         + _groups("By label", block.get("by_label") or {})
         + _groups("By turn", block.get("by_turn") or {})
@@ -78,13 +78,15 @@ def timeline_html(
 ) -> str:
     """The timeline alone."""
     figure = charts.timeline(columns, summary, origin_s, thresholds_ms, folded)
-    return _page("Timeline of requests", _chart(0, "Timeline of requests", figure) if figure else "<p>No request was sent.</p>")
+    return _page(
+        "Timeline of requests", charts_html([("Timeline of requests", figure)]) if figure else "<p>No request was sent.</p>"
+    )
 
 
 def dataset_stats_html(columns: RecordColumns, summary: Summary) -> str:
     """Distributions of input and output lengths."""
     figures = charts.lengths(columns, summary)
-    return _page("Lengths of the dataset", "".join(_chart(i, name, figure) for i, (name, figure) in enumerate(figures)))
+    return _page("Lengths of the dataset", charts_html(figures))
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -98,6 +100,11 @@ def _page(title: str, body: str) -> str:
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style>'
         f"<script>{get_plotlyjs()}</script></head><body>{body}</body></html>"
     )
+
+
+def charts_html(figures: list[tuple[str, dict[str, Any]]]) -> str:
+    """Each chart under its title; the page must hold plotly's script."""
+    return "".join(_chart(number, title, figure) for number, (title, figure) in enumerate(figures))
 
 
 def _chart(number: int, title: str, figure: dict[str, Any]) -> str:

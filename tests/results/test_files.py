@@ -2,7 +2,8 @@
 
 import json
 import os
-import threading
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -64,22 +65,32 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
 
 
 def test_nobody_ever_reads_half_a_file(tmp_path):
-    path, contents = tmp_path / "r.json", (b"a" * 300_000, b"b" * 300_000)
-    write_whole(path, contents[0])
-    stop, seen = threading.Event(), set()
-
-    def read():
-        while not stop.is_set():
+    path, contents = tmp_path / "r.json", {b"a" * 300_000, b"b" * 300_000}
+    code = (
+        "import sys, pathlib\n"
+        "from llmbench_locust.results.files import write_whole\n"
+        "for i in range(100): write_whole(pathlib.Path(sys.argv[1]), (b'a', b'b')[i % 2] * 300_000)"
+    )
+    write_whole(path, b"a" * 300_000)
+    seen = set()
+    with subprocess.Popen([sys.executable, "-c", code, str(path)]) as writer:
+        while writer.poll() is None:
             seen.add(path.read_bytes())
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    for i in range(60):
-        write_whole(path, contents[i % 2])
-    stop.set()
-    reader.join()
-    assert seen <= set(contents)
+    assert writer.returncode == 0
+    assert seen <= contents
     assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def test_a_file_that_ends_with_a_newline_gets_no_empty_line(tmp_path):
+    path = tmp_path / "all.json"
+    path.write_text('{"old": 1}\n')
+    *_, document = run(detailed=False)
+    write_result(document, path, detailed=False, append=True)
+    lines = path.read_text().split("\n")
+    assert [next(iter(strict(line))) for line in lines] == ["old", "date"]
+    path.write_text("")
+    write_result(document, path, detailed=False, append=True)
+    assert strict(path.read_text())["completed"] == 2
 
 
 def _umask():

@@ -9,7 +9,7 @@ import numpy as np
 from llmbench_locust.metrics.audit import AuditInputs, verdict
 from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.results.charts import MOST_PIECES, MOST_ROWS, lengths, timeline
-from llmbench_locust.results.html import dataset_stats_html, report_html, timeline_html
+from llmbench_locust.results.html import charts_html, dataset_stats_html, report_html, timeline_html
 from tests.metrics.rows import columns, failed, row
 
 from .runs import config, run
@@ -75,6 +75,13 @@ def test_a_hostile_server_is_shown_as_text():
         assert "<script" not in json.dumps(figure)
         assert "<img" not in json.dumps(figure)
     assert "The client was the limit" in page.text
+
+
+def test_no_text_of_a_chart_ends_its_script():
+    page = Page(charts_html([("t", {"data": [{"name": EVIL}], "layout": {}})]))
+    assert page.tags.count("script") == 1
+    assert "img" not in page.tags
+    assert EVIL in page.scripts[0].encode().decode("unicode_escape")
 
 
 def test_it_stands_alone():
