@@ -80,24 +80,6 @@ def test_two_thousand_requests(tmp_path):
     assert (found["completed"], found["total_output_tokens"]) == (2000, 8000)
 
 
-BAD = [
-    (["--request-rate", "nope"], "--request-rate: 'nope' is not a number"),
-    (["--goodput", "foo:1"], "--goodput: 'foo' is no objective"),
-    (["--dataset-name", "sharegpt"], "--dataset-path: "),
-    (["--extra-body.a"], "--extra-body.a"),
-    (["--nonsense"], "unrecognized arguments: --nonsense"),
-]
-
-
-@pytest.mark.parametrize(("argv", "line"), BAD, ids=[" ".join(a) for a, _ in BAD])
-def test_bad_input_is_one_line_and_status_2(argv, line):
-    done = locust(*argv)
-    assert done.returncode == 2
-    assert line in done.stderr
-    assert "Traceback" not in done.stderr + done.stdout
-    assert "Serving Benchmark" not in done.stdout
-
-
 def test_a_dead_server_is_one_line(tmp_path):
     done = locust(
         *("--base-url", "http://127.0.0.1:9", "--model", "m", "--skip-tokenizer-init", "--dataset-name", "custom"),
