@@ -13,6 +13,8 @@ SEND_LAG_P99_S = 0.010
 LOOP_LAG_P99_S = 0.005
 #: A process that uses more of one core than this has no room left: what arrives waits for it.
 CPU_FRACTION = 0.9
+#: One that uses less than this and is late all the same was kept from running by something else.
+BUSY_FRACTION = 0.5
 #: Few samples say nothing of a 99th percentile.
 LEAST_SAMPLES = 20
 
@@ -38,7 +40,7 @@ class AuditInputs:
 
 
 def verdict(inputs: AuditInputs) -> dict[str, Any]:
-    """``client_limited`` with ``reasons``, and the figures that they stand on (milliseconds; None without samples).
+    """``client_limited`` with ``reasons`` and a ``hint`` at what to do, and the figures that they stand on (milliseconds; None without samples).
 
     ``ttft_error_mean_ms``, ``ttft_error_bound_ms``: by how much the client's own lateness can have lengthened TTFTs, on average
     and at most. Both ends of a TTFT are read on one clock: the error between clocks is in neither.
@@ -49,6 +51,7 @@ def verdict(inputs: AuditInputs) -> dict[str, Any]:
     return {
         "client_limited": bool(reasons),
         "reasons": reasons,
+        "hint": _hint(inputs) if reasons else "",
         "send_lag_ms": send,
         "loop_lag_ms": loop,
         "ttft_error_mean_ms": loop["mean"],
@@ -75,6 +78,17 @@ def _reasons(inputs: AuditInputs, send: dict[str, Any], loop: dict[str, Any]) ->
     if inputs.workers_lost:
         reasons.append(f"{inputs.workers_lost} of the client's workers were lost")
     return reasons
+
+
+def _hint(inputs: AuditInputs) -> str:
+    """What to do: a client that was late though it had little to do was kept waiting by others."""
+    used = [fraction for process, fraction in inputs.cpu_fraction.items() if process != "master"]
+    if inputs.workers_lost or not used or max(used) >= BUSY_FRACTION:
+        return "use more worker processes"
+    return (
+        f"its processes used at most {max(used) * 100:.0f}% of a core: others kept it waiting; "
+        "give it cores of its own, away from the server"
+    )
 
 
 def as_seen_by_arrivals(lag_s: Floats, sample_s: float) -> Floats:

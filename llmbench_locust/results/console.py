@@ -160,7 +160,7 @@ def verdict_lines(extended: dict[str, Any]) -> list[str]:
     if audit.get("client_limited"):
         lines.append("!" * 50)
         lines.append("THE CLIENT WAS THE LIMIT: " + "; ".join(audit.get("reasons", [])))
-        lines.append("Latencies above are partly the client's own. What to do: docs/metrics.md, The client's audit.")
+        lines.append("Latencies above are partly the client's own. What to do: " + (audit.get("hint") or "more workers"))
         lines.append("!" * 50)
     return lines
 
