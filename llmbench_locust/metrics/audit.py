@@ -40,7 +40,8 @@ class AuditInputs:
 
 
 def verdict(inputs: AuditInputs) -> dict[str, Any]:
-    """``client_limited`` with ``reasons`` and a ``hint`` at what to do, and the figures that they stand on (milliseconds; None without samples).
+    """``client_limited`` with ``reasons`` and a ``hint`` at what to do, and the figures that they stand on
+    (milliseconds; None without samples).
 
     ``ttft_error_mean_ms``, ``ttft_error_bound_ms``: by how much the client's own lateness can have lengthened TTFTs, on average
     and at most. Both ends of a TTFT are read on one clock: the error between clocks is in neither.

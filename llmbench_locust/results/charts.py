@@ -270,7 +270,7 @@ def _draw_gaps(times: Floats, limits_ms: tuple[float, float], kinds: list[_Piece
 def layout(x: str, y: str, *, logx: bool = False, logy: bool = False, **more: Any) -> Figure:
     return {
         "xaxis": {"title": {"text": x}, "type": "log" if logx else "linear"},
-        "yaxis": {"title": {"text": y}, "type": "log" if logy else "linear"},
+        "yaxis": {"title": {"text": y}, "type": "log" if logy else "linear", "rangemode": "tozero"},
         "margin": {"l": 60, "r": 60, "t": 20, "b": 45},
         "legend": {"orientation": "h", "y": 1.08},
         **more,

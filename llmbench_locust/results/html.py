@@ -121,7 +121,8 @@ def _verdict(block: dict[str, Any]) -> str:
     if not audit:
         return ""
     if audit.get("client_limited"):
-        return f'<p class="bad">The client was the limit: {_e("; ".join(audit.get("reasons", [])))}. {_e(audit.get("hint", ""))}</p>'
+        words = f"{'; '.join(audit.get('reasons', []))}. What to do: {audit.get('hint', '')}"
+        return f'<p class="bad">The client was the limit: {_e(words)}</p>'
     return '<p class="good">The client was not the limit.</p>'
 
 
