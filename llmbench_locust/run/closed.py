@@ -162,7 +162,16 @@ class ClosedLoop:
         self._store = RecordStore(max_exact_tokens=self._config.max_exact_tokens)
         self._started_s, self._started_at = perf_counter(), datetime.now()
         self._begun, self._flushed = {}, set()
-        self.plugin.live.reset({"backend": self._config.backend, "base_url": self._config.base_url})
+        self.plugin.live.reset(
+            {
+                "backend": self._config.backend,
+                "kind": self._config.backend_info.kind,
+                "base_url": self._config.base_url,
+                "goodput_ms": dict(self._config.goodput),
+                "percentiles": list(self._config.metric_percentiles),
+                "closed_loop": True,
+            }
+        )
 
     def _on_test_stopping(self, **_: Any) -> None:
         if self.plugin.open_loop:
@@ -194,3 +203,5 @@ class ClosedLoop:
             self.plugin.report = report
             self.plugin.live.finish(report.document, report.audit)
             report.publish()
+        else:
+            self.plugin.live.finish(None, None)

@@ -81,7 +81,8 @@ def _add_tab(web_ui: Any, live: LiveStats, cancel: Callable[[], None] | None) ->
 
 def _beginning(live: LiveStats, state: str | None) -> bool:
     """A run is on its way (workload, ready check, warm-ups), and Locust's runner, in ``state``, knows nothing of it yet."""
-    return live.state in ("preparing", "running") and state in ("ready", "stopped")
+    ours = live.state == "preparing" or (live.state == "running" and not live.info.get("closed_loop"))
+    return ours and state in ("ready", "stopped")
 
 
 def _with_rows(content: bytes, live: LiveStats) -> bytes:
@@ -96,7 +97,7 @@ def _with_rows(content: bytes, live: LiveStats) -> bytes:
 
 
 def _with_scripts(page: bytes, live: LiveStats) -> bytes:
-    if live.state in ("preparing", "running"):
+    if _beginning(live, "ready"):
         page = re.sub(rb'"state": "(ready|stopped)"', b'"state": "spawning"', page, count=1)
     at = page.rfind(b"</body>")
     return page if at < 0 else page[:at] + _SCRIPTS + page[at:]

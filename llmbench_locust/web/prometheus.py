@@ -46,10 +46,13 @@ class LiveCollector:
         yield CounterMetricFamily(
             "llmbench_generation_tokens", "Output tokens of successful requests.", value=totals["total_output_tokens"]
         )
-        yield GaugeMetricFamily("llmbench_num_requests_running", "Requests in flight.", value=totals["in_flight"])
-        yield GaugeMetricFamily(
-            "llmbench_num_requests_waiting", "Requests that are due and wait for --max-concurrency.", value=totals["waiting"]
-        )
+        if totals["in_flight"] is not None:
+            yield GaugeMetricFamily("llmbench_num_requests_running", "Requests in flight.", value=totals["in_flight"])
+            yield GaugeMetricFamily(
+                "llmbench_num_requests_waiting",
+                "Requests that are due and wait for --max-concurrency.",
+                value=totals["waiting"],
+            )
         for name, (stem, text) in HISTOGRAMS.items():
             bounds, cumulated, sum_s = live.histogram(name)
             count = live.samples[name].count

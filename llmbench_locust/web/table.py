@@ -53,7 +53,8 @@ def table_rows(snapshot: dict[str, Any]) -> list[dict[str, str]]:
         rows.append({"figure": _with_unit(row), **cells, "percentiles": " · ".join(found)})
     rows += [{"figure": slo_name(s), "value": _share(s)} for s in snapshot["slo"]]
     totals = snapshot["totals"]
-    rows.append({"figure": "In flight / waiting", "value": f"{totals['in_flight']} / {totals['waiting']}"})
+    if totals["in_flight"] is not None:
+        rows.append({"figure": "In flight / waiting", "value": f"{totals['in_flight']} / {totals['waiting']}"})
     rows += _audit_rows(snapshot["audit"])
     rows += [
         {"figure": f"Error: {e['kind']}", "value": f"{e['count']:,}", "percentiles": e["example"]} for e in snapshot["errors"]

@@ -22,7 +22,7 @@ from llmbench_locust.simulator.launch import launch
 from llmbench_locust.web.plugin import DOWNLOADS, STATIC, file_name, plotly_path
 from llmbench_locust.web.prometheus import registry_of
 from llmbench_locust.web.table import shown, table_rows
-from tests.web.conftest import ROOT, SERVE, SHORT, SYNTHETIC, Web, free_port
+from tests.web.conftest import ROOT, SERVE, SHORT, SYNTHETIC, TOKENIZER, Web, free_port
 
 ROUTES = [
     "/llm",
@@ -180,6 +180,20 @@ def test_a_run_that_waits_for_its_server_can_be_stopped(web: Any) -> None:
     assert started.get("/stats/requests").json()["state"] == "spawning"
     requests.post(started.url + "/stop", timeout=30)
     assert started.get("/llm/stats").json()["state"] == "failed"
+
+
+def test_a_closed_loop_is_live_too(web: Any) -> None:
+    with launch([]) as sim:
+        started = web(ROOT / "locustfiles" / "chat_closed_loop.py", "--base-url", sim.url, "--tokenizer", str(TOKENIZER))
+        form = {"user_count": "2", "spawn_rate": "2"}
+        assert requests.post(started.url + "/swarm", form, timeout=30).json()["success"] is True
+        shot = until(started, 3)
+        assert sum(v or 0 for v in shot["series"]["sent"]) > 0
+        assert sum(v or 0 for v in shot["series"]["tokens"]) > 0
+        requests.post(started.url + "/stop", timeout=30)
+        done = started.get("/llm/stats").json()
+        assert (done["state"], done["downloads"]) == ("finished", list(DOWNLOADS))
+        assert started.get("/stats/requests").json()["state"] == "stopped"
 
 
 def test_plotly_is_the_installed_packages() -> None:
