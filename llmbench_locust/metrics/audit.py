@@ -85,7 +85,7 @@ def _hint(inputs: AuditInputs) -> str:
     """What to do: a client that was late though it had little to do was kept waiting by others."""
     used = [fraction for process, fraction in inputs.cpu_fraction.items() if process != "master"]
     if inputs.workers_lost or not used or max(used) >= BUSY_FRACTION:
-        return "use more worker processes"
+        return "use more worker processes (docs/scaling.md)"
     return (
         f"its processes used at most {max(used) * 100:.0f}% of a core: others kept it waiting; "
         "give it cores of its own, away from the server"

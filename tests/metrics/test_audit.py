@@ -74,6 +74,6 @@ def test_without_samples():
 
 def test_a_late_client_that_had_little_to_do_was_kept_waiting():
     assert "at most 6% of a core" in verdict(inputs(loop=0.02, cpu_fraction={"local": 0.06, "master": 0.9}))["hint"]
-    assert verdict(inputs(loop=0.02, cpu_fraction={"local": 0.8}))["hint"] == "use more worker processes"
-    assert verdict(inputs(workers_lost=1))["hint"] == "use more worker processes"
+    assert verdict(inputs(loop=0.02, cpu_fraction={"local": 0.8}))["hint"].startswith("use more worker processes")
+    assert verdict(inputs(workers_lost=1))["hint"].startswith("use more worker processes")
     assert verdict(inputs())["hint"] == ""
