@@ -16,7 +16,7 @@ from llmbench_locust._version import __version__
 from llmbench_locust.metrics.concurrency import Sweep, steady_window, sweep
 from llmbench_locust.metrics.faults import errors_by_kind
 from llmbench_locust.metrics.histogram import Histogram
-from llmbench_locust.metrics.latencies import Floats, Latencies, latencies
+from llmbench_locust.metrics.latencies import Floats, Latencies, input_lengths, latencies
 from llmbench_locust.metrics.store import Folded
 from llmbench_locust.metrics.tokens import TokenBins, per_token_gaps, token_weights
 from llmbench_locust.metrics.vllm import Summary, good
@@ -239,7 +239,7 @@ def _grouper(
             "requests": len(rows),
             "completed": completed,
             "failed": len(rows) - completed,
-            "input_tokens": int(part.ints["prompt_len"][found.ok].sum()),
+            "input_tokens": int(input_lengths(part)[found.ok].sum()),
             "output_tokens": int(lens.sum()),
             "request_throughput": completed * per_s,
             "output_throughput": int(lens.sum()) * per_s,

@@ -61,6 +61,12 @@ def gaps(columns: RecordColumns, rows: NDArray[np.bool_]) -> Floats:
     return np.diff(columns.token_times)[inner_events(columns, rows)[1:]]
 
 
+def input_lengths(columns: RecordColumns) -> Ints:
+    """Tokens of each prompt: the server's count where it told one, as vLLM takes it, else the workload's."""
+    served = columns.ints["input_tokens"]
+    return np.where(served >= 0, served, columns.ints["prompt_len"])
+
+
 def output_lengths(columns: RecordColumns, counted: Ints | None = None) -> Ints:
     """Tokens of each answer: the server's count, else ``counted`` (the tokenizer's, -1 for none), else 1. 0 for failed ones."""
     lens = columns.ints["output_len"].copy()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench_locust.metrics.latencies import Latencies, latencies, output_lengths
+from llmbench_locust.metrics.latencies import Latencies, input_lengths, latencies, output_lengths
 from llmbench_locust.metrics.live_histogram import Samples, bins_of, bounds_ms
 from llmbench_locust.metrics.live_rows import figure_rows, latency_rows
 from llmbench_locust.metrics.live_series import HEAT_STEP, LATENCIES, Series
@@ -160,7 +160,7 @@ class LiveStats:
         self._ok += int(ok.sum())
         self._failed += int((~ok).sum())
         self._count_errors(columns, ~ok)
-        self._input_tokens += int(columns.ints["prompt_len"][ok].sum())
+        self._input_tokens += int(input_lengths(columns)[ok].sum())
         events = np.diff(columns.token_offsets)
         # Where the server told no count, the tokenizer counts after the run; until then an event is a token.
         tokens = output_lengths(columns, events)

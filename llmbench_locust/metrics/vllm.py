@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.metrics.histogram import SLICE
-from llmbench_locust.metrics.latencies import Floats, Ints, Latencies, latencies, output_lengths
+from llmbench_locust.metrics.latencies import Floats, Ints, Latencies, input_lengths, latencies, output_lengths
 from llmbench_locust.metrics.store import Folded
 from llmbench_locust.records import RecordColumns
 
@@ -84,10 +84,7 @@ def summarize(
     found = latencies(columns, lens, kind, exact)
     ok = found.ok
     completed = int(np.count_nonzero(ok))
-    total_input = int(columns.ints["prompt_len"][ok].sum())
-    if kind == "pooling":
-        served = columns.ints["input_tokens"]
-        total_input = int(np.where(served >= 0, served, columns.ints["prompt_len"])[ok].sum())
+    total_input = int(input_lengths(columns)[ok].sum())
     total_output = int(lens.sum())
     peak_tokens, peak_requests = one_second_peaks(columns, found, exact, folded) if kind == "generation" else (0.0, 0)
     queue = columns.floats["client_queue_time"]

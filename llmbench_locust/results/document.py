@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.metrics.faults import redacted
+from llmbench_locust.metrics.latencies import input_lengths
 from llmbench_locust.metrics.store import Folded
 from llmbench_locust.metrics.vllm import Distribution, Summary
 from llmbench_locust.records import RecordColumns
@@ -122,10 +123,8 @@ def _generation(columns: RecordColumns, s: Summary) -> dict[str, Any]:
 
 
 def _per_request(columns: RecordColumns, s: Summary, folded: Folded | None) -> dict[str, Any]:
-    lens = columns.ints["prompt_len"]
+    lens = input_lengths(columns)
     if s.kind == "pooling":
-        # As vLLM has it: the server's count.
-        lens = np.where(columns.ints["input_tokens"] >= 0, columns.ints["input_tokens"], lens)
         return {"input_lens": lens.tolist(), "errors": _errors(columns)}
     return {
         "input_lens": lens.tolist(),
