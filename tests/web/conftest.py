@@ -112,25 +112,27 @@ def web(tmp_path: Path) -> Iterator[Callable[..., Web]]:
         one.stop()
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
-    """A context of a headless Chromium with an empty profile. Its pages must log no error; see `problems`."""
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium for all tests, with an empty profile."""
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert chromium, "these tests need Chromium: apt-get install chromium"
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert path, "these tests need Chromium: apt-get install chromium"
+    downloads = tmp_path_factory.mktemp("downloads")
     with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile",
-            executable_path=chromium,
-            headless=True,
-            args=QUIET,
-            viewport={"width": 1400, "height": 1000},
-            accept_downloads=True,
-        )
-        context.set_default_timeout(60_000)
-        yield context
-        context.close()
+        running = playwright.chromium.launch(executable_path=path, headless=True, args=QUIET, downloads_path=downloads)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def browser(chromium: Any) -> Iterator[Any]:
+    """A context of its own for each test: no cookies, nothing stored. See `problems` for the errors of its pages."""
+    context = chromium.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
+    context.set_default_timeout(60_000)
+    yield context
+    context.close()
 
 
 @pytest.fixture
