@@ -55,12 +55,14 @@ def running(goodput: dict[str, float] | None = None, start_s: float = 100.0) -> 
 
 
 @given(st.lists(latency, min_size=1, max_size=60), st.floats(0, 100))
+@settings(deadline=None)
 def test_percentiles_are_numpys_to_one_percent(values: list[float], q: float) -> None:
     counts = np.bincount(bins_of(np.array(values)), minlength=BINS)
     assert percentiles(counts, [q])[0] == pytest.approx(np.percentile(values, q), rel=0.0101)
 
 
 @given(st.lists(latency, min_size=1, max_size=40), st.integers(0, 40))
+@settings(deadline=None)
 def test_samples_in_parts_equal_samples_in_one_go(values: list[float], cut: int) -> None:
     whole, parts = Samples(), Samples()
     array = np.array(values)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -205,6 +205,7 @@ def test_plotly_is_the_installed_packages() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["backend", "model_id", "date"]), st.text()), st.sampled_from(list(DOWNLOADS)))
+@settings(deadline=None)
 def test_a_downloads_name_is_plain(document: dict[str, str], name: str) -> None:
     made = file_name(document, name)
     assert Path(made).name == made
