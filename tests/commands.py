@@ -38,7 +38,13 @@ def start(*argv, env=None, **options):
         text=True,
         env=environment(**(env or {})),
         start_new_session=True,
+        preexec_fn=_hear_interrupts,
     )
+
+
+def _hear_interrupts():
+    """As in a terminal: a shell's background jobs, which CI may be, are started deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process, timeout=60):
