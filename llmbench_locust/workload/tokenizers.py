@@ -1,8 +1,9 @@
 """The tokenizer that counts and makes prompts: one small face for the ways to have one.
 
-A local ``tokenizer.json`` is loaded by the tokenizers library alone (0.04 s; transformers takes 3 s), with transformers' own
-meaning of special tokens and chat template. Everything else goes through transformers. Without ``--tokenizer``, and with a
-model that names no tokenizer here (``--sim``), the one that ships with the package is used.
+A local ``tokenizer.json`` that transformers would read as it stands is loaded by the tokenizers library alone (0.04 s;
+transformers takes 3 s), with transformers' own meaning of special tokens and chat template. Everything else goes through
+transformers. Without ``--tokenizer``, and with a model that names no tokenizer here (``--sim``), the one that ships with the
+package is used.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ from llmbench_locust.errors import ConfigError
 OWN_NAME = "llmbench"
 DEFAULT_TOKENIZER = Path(__file__).parent.parent / "data" / "tokenizer"
 
+# Classes of transformers that read tokenizer.json as it stands, and those that do (or build the same) where it is byte-level.
+# The others build normalizer, pre-tokenizer or special tokens in code, whatever the file says.
+_AS_IT_STANDS = ("PreTrainedTokenizer", "TokenizersBackend")
+_IF_BYTE_LEVEL = ("LlamaTokenizer", "GPT2Tokenizer", "Qwen2Tokenizer", "")
+
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -31,7 +37,10 @@ class Tokenizer:
         self.chat_template = chat_template
         self.name = name
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=False)
-        self._clean_up = bool(config.get("clean_up_tokenization_spaces", False))
+        # transformers leaves BPE alone: there the blanks before punctuation are the text's own.
+        forced = config.get("clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False)
+        bpe = type(backend.model).__name__ == "BPE"
+        self._clean_up = bool(config.get("clean_up_tokenization_spaces", False) and (forced or not bpe))
         backend.no_padding()
         backend.no_truncation()
 
@@ -105,6 +114,7 @@ class HFTokenizer:
 
     def __init__(self, inner: Any, name: str) -> None:
         self._inner = inner
+        self._backend = _plain_backend(inner)
         self.name = name
         self.vocab_size: int = inner.vocab_size
         self.chat_template: str | None = getattr(inner, "chat_template", None)
@@ -121,10 +131,14 @@ class HFTokenizer:
         return list(self._inner.encode(text, add_special_tokens=add_special_tokens))
 
     def encode_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[list[int]]:
-        return [self.encode(text, add_special_tokens) for text in texts]
+        if self._backend is None:
+            return [self.encode(text, add_special_tokens) for text in texts]
+        return [e.ids for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)]
 
     def count_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[int]:
-        return [len(self.encode(text, add_special_tokens)) for text in texts]
+        if self._backend is None:
+            return [len(self.encode(text, add_special_tokens)) for text in texts]
+        return [len(e) for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)]
 
     def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
         return str(self._inner.decode(ids, skip_special_tokens=skip_special_tokens))
@@ -143,6 +157,18 @@ class HFTokenizer:
             raise ConfigError(f"--tokenizer: {self.name}: {_line(e)}; --skip-chat-template does without") from None
 
 
+def _plain_backend(inner: Any) -> Any:
+    """The tokenizers library's object, for its threads, where transformers' class adds nothing of its own to encoding."""
+    method = getattr(type(inner), "_encode_plus", None)
+    generic = ("TokenizersBackend._encode_plus", "PreTrainedTokenizerFast._encode_plus")  # transformers 5 and 4
+    backend = getattr(inner, "backend_tokenizer", None)
+    if backend is None or getattr(method, "__qualname__", "") not in generic or getattr(inner, "split_special_tokens", False):
+        return None
+    backend.no_padding()
+    backend.no_truncation()
+    return backend
+
+
 def load_tokenizer(config: Any) -> Any:
     """The tokenizer of a run, None with ``--skip-tokenizer-init``. Raises ConfigError for one that cannot be had."""
     if config.skip_tokenizer_init:
@@ -154,11 +180,24 @@ def load_tokenizer(config: Any) -> Any:
         return _from_directory(DEFAULT_TOKENIZER, OWN_NAME)
     mode = config.tokenizer_mode
     path = Path(name)
-    if mode in ("auto", "hf") and (path / "tokenizer.json").is_file() and not config.trust_remote_code:
+    if mode in ("auto", "hf") and not config.trust_remote_code and _as_it_stands(path):
         return _from_directory(path, str(name))
     if mode == "mistral":
         return _mistral(name)
     return _from_transformers(name, config, given=bool(given))
+
+
+def _as_it_stands(path: Path) -> bool:
+    """Whether transformers, too, would take the directory's tokenizer.json for what it says."""
+    file = path / "tokenizer.json"
+    if not file.is_file():
+        return False
+    model = _json(path / "config.json")
+    declared = _json(path / "tokenizer_config.json").get("tokenizer_class") or model.get("tokenizer_class")
+    name = str(declared or "").removesuffix("Fast")
+    if name in _AS_IT_STANDS or (not name and "model_type" not in model):
+        return True
+    return name in _IF_BYTE_LEVEL and b'"ByteLevel"' in file.read_bytes()
 
 
 def _from_directory(path: Path, name: str) -> Tokenizer:
