@@ -45,9 +45,13 @@ def own_output_len(row: dict[str, Any], line: int, config: Any) -> int:
     if config.custom_output_len != -1:
         return int(config.custom_output_len)
     value = row.get("output_tokens")
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    try:
+        length = 0 if isinstance(value, bool) or value is None else int(value)  # vLLM takes "12" and 12.0, too
+    except (TypeError, ValueError, OverflowError):
+        length = 0
+    if length < 1:
         raise ConfigError(
             f"--dataset-path: {config.dataset_path!r} line {line} has no whole number of 1 or more as 'output_tokens', "
             "which --custom-output-len -1 asks for"
         )
-    return value
+    return length

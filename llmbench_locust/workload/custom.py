@@ -30,8 +30,11 @@ def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleR
 
 
 def load_spec_bench(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleRequest]:
-    """The first turn of each question. vLLM does not pass its ``--seed`` on here: the order is always that of seed 0."""
-    config = _seedless(config)
+    """The first turn of each question, always in the chat template and in the order of seed 0.
+
+    vLLM passes neither its ``--seed`` nor ``--skip-chat-template`` on here.
+    """
+    config = _with(config, seed=0, skip_chat_template=False)
     rows = read_jsonl(config.dataset_path)
     chosen: list[Row] = []
     for line, row in rows:
@@ -48,14 +51,14 @@ def load_spec_bench(config: Any, tokenizer: Any, progress: Progress = None) -> l
     return _samples(prompts, [config.spec_bench_output_len] * len(prompts), config, tokenizer, progress)
 
 
-def _seedless(config: Any) -> Any:
+def _with(config: Any, **values: Any) -> Any:
     try:
-        return replace(config, seed=0)
+        return replace(config, **values)
     except TypeError:  # a plain namespace
         import copy
 
         copied = copy.copy(config)
-        copied.seed = 0
+        vars(copied).update(values)
         return copied
 
 

@@ -25,15 +25,18 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
     random.Random(config.seed).shuffle(entries) if not config.disable_shuffle else None
     given = config.sharegpt_output_len
     samples: list[SampleRequest] = []
-    for entry, question, prompt_len, answer_len in _counted(entries, tokenizer):
+    for entry, question, prompt_len, output_len in _counted(entries, tokenizer, given):
         if len(samples) >= config.num_prompts:
             break
-        output_len = answer_len if given is None else given
         if not fits(prompt_len, output_len, any_output=given is not None):
             continue
         media = _media(entry)
         request_id = f"{config.request_id_prefix}{len(samples)}"
         sample = SampleRequest(question, prompt_len, output_len, request_id, multi_modal=media)
+        if config.enable_multimodal_chat:
+            parts = [] if media is None else [media]
+            sample.chat_messages = [{"role": "user", "content": [{"text": question, "type": "text"}, *parts]}]
+            sample.prompt, sample.multi_modal = sample.chat_messages, None
         samples.append(sample)
         if progress is not None:
             progress(len(samples), config.num_prompts)
@@ -58,14 +61,17 @@ def _entries(config: Any) -> list[dict[str, Any]]:
     return entries
 
 
-def _counted(entries: list[dict[str, Any]], tokenizer: Any) -> Iterator[tuple[dict[str, Any], str, int, int]]:
-    """(entry, question, its tokens, the answer's tokens), encoded many at a time."""
+def _counted(
+    entries: list[dict[str, Any]], tokenizer: Any, answer_len: int | None
+) -> Iterator[tuple[dict[str, Any], str, int, int]]:
+    """(entry, question, its tokens, the answer's tokens or ``answer_len``), encoded many at a time."""
     for begin in range(0, len(entries), BATCH):
         part = entries[begin : begin + BATCH]
         questions = [e["conversations"][0]["value"] for e in part]
-        answers = [e["conversations"][1]["value"] for e in part]
+        answers = [] if answer_len is not None else [e["conversations"][1]["value"] for e in part]
         counts = tokenizer.count_batch(questions + answers, add_special_tokens=True)
-        yield from zip(part, questions, counts[: len(part)], counts[len(part) :], strict=True)
+        lens = counts[len(part) :] if answer_len is None else [answer_len] * len(part)
+        yield from zip(part, questions, counts[: len(part)], lens, strict=True)
 
 
 def _media(entry: dict[str, Any]) -> dict[str, Any] | None:

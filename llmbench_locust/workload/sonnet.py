@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
     Raises ConfigError where the lengths cannot be had.
     """
     path = config.dataset_path or str(OWN_LINES)
-    lines = read_text(path).splitlines(keepends=True)
+    lines = list(StringIO(read_text(path)))  # by newlines alone, as a file is read
     if not lines:
         raise ConfigError(f"--dataset-path: {path!r} is empty")
 

@@ -169,3 +169,43 @@ def test_custom_takes_the_output_length_of_each_line(tmp_path):
     lacking = write(tmp_path / "y.jsonl", '{"prompt": "a"}\n')
     with pytest.raises(ConfigError, match="line 1 has no whole number"):
         load_requests(config("custom", dataset_path=lacking, custom_output_len=-1), TOKENIZER)
+
+
+@pytest.mark.parametrize("value", ["12", 12.0, 12])
+def test_an_output_length_may_be_written_in_any_way_that_vllm_reads(value, tmp_path):
+    path = write(tmp_path / "x.jsonl", json.dumps({"prompt": "a", "output_tokens": value}) + "\n")
+    [request] = load_requests(config("custom", dataset_path=path, num_prompts=1, custom_output_len=-1), TOKENIZER)
+    assert request.expected_output_len == 12
+
+
+@pytest.mark.parametrize("value", [None, True, 0, -3, "many", [], 1e400])
+def test_an_output_length_that_is_none_is_one_line(value, tmp_path):
+    path = write(tmp_path / "x.jsonl", json.dumps({"prompt": "a", "output_tokens": value}) + "\n")
+    with pytest.raises(ConfigError, match="line 1 has no whole number"):
+        load_requests(config("custom", dataset_path=path, num_prompts=1, custom_output_len=-1), TOKENIZER)
+
+
+def test_spec_bench_is_always_in_the_template():
+    """As in vLLM, whose command does not pass --skip-chat-template on to it."""
+    path = str(DATA / "inputs/spec_bench.jsonl")
+    [request] = load_requests(config("spec_bench", dataset_path=path, num_prompts=1, skip_chat_template=True), TOKENIZER)
+    assert request.prompt.startswith("<|im_start|>user\n")
+
+
+def test_sharegpt_builds_the_chat_message_when_told_to():
+    values = {"dataset_path": str(DATA / "inputs/sharegpt.json"), "num_prompts": 2}
+    plain = load_requests(config("sharegpt", **values), TOKENIZER)
+    chat = load_requests(config("sharegpt", enable_multimodal_chat=True, **values), TOKENIZER)
+    assert [r.prompt for r in chat] == [[{"role": "user", "content": [{"text": r.prompt, "type": "text"}]}] for r in plain]
+    assert [(r.prompt_len, r.chat_messages) for r in chat] == [
+        (p.prompt_len, c.prompt) for p, c in zip(plain, chat, strict=True)
+    ]
+
+
+def test_lines_of_a_poem_end_at_newlines_alone(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("one\u2028two\x0cthree\r\n", newline="")
+    values = {"sonnet_input_len": 60, "sonnet_prefix_len": 30, "disable_shuffle": True, "num_prompts": 1}
+    [request] = load_requests(config("sonnet", dataset_path=str(path), **values), TOKENIZER)
+    lines = request.prompt.split("lines:\n")[1].split("<|im_end|>")[0]
+    assert set(lines.split("\n")) <= {"one\u2028two\x0cthree", ""}
