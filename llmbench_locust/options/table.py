@@ -69,7 +69,9 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("model", "text", None, "Name of the model; the first of /v1/models when not given."),
         Flag("served-model-name", "text", None, "The model's name in the API, when it differs from --model."),
         Flag("tokenizer", "text", None, "Name or path of the tokenizer, when it is not the model's."),
-        Flag("tokenizer-mode", "text", "auto", "auto, hf, slow, mistral, deepseek_v32, or a plugin's own."),
+        Flag(
+            "tokenizer-mode", "text", "auto", "auto, hf, slow, mistral; deepseek_v32 and plugins' own where vLLM is installed."
+        ),
         Flag("trust-remote-code", "bool", False, "Trust code that comes with a tokenizer."),
         Flag("skip-tokenizer-init", "bool", False, "Load no tokenizer; for datasets that carry their own lengths."),
         Flag("use-beam-search", "bool", False, "Ask for beam search (use_beam_search in the body)."),

@@ -21,7 +21,7 @@ def aligned(samples: list[SampleRequest], config: Any, server: Server, say: Call
     A server without /tokenize leaves everything as it is.
     """
     first = samples[0] if samples else None
-    wanted = config.dataset_name in RANDOM and not config.mix and config.backend_info.kind == "generation"
+    wanted = config.dataset_name in RANDOM and not config.mix
     if first is None or not wanted or not isinstance(first.prompt, str):
         return samples
     model = config.served_model_name or config.model or ""

@@ -184,6 +184,8 @@ def load_tokenizer(config: Any) -> Any:
         return _from_directory(path, str(name))
     if mode == "mistral":
         return _mistral(name)
+    if mode not in ("auto", "hf", "slow"):
+        return _of_vllm(mode, name, config)
     return _from_transformers(name, config, given=bool(given))
 
 
@@ -229,6 +231,21 @@ def _from_transformers(name: str, config: Any, *, given: bool) -> HFTokenizer:
         advice = "a directory or a Hub name" if given else "give --tokenizer, or --skip-tokenizer-init"
         raise ConfigError(f"{flag}: no tokenizer can be loaded for {name!r} ({_line(e)}); {advice}") from None
     return HFTokenizer(inner, name)
+
+
+def _of_vllm(mode: str, name: str, config: Any) -> HFTokenizer:
+    """Modes that are vLLM's own (deepseek_v32 and its like) or a plugin's: by vLLM's registry, where vLLM is installed."""
+    try:
+        from vllm.tokenizers.registry import TokenizerRegistry
+    except ImportError:
+        raise ConfigError(
+            f"--tokenizer-mode: {mode!r} is vLLM's own or a plugin's, and vllm is not installed here; auto, hf, slow or mistral"
+        ) from None
+    try:
+        cls = TokenizerRegistry.load_tokenizer_cls(mode)
+        return HFTokenizer(cls.from_pretrained(name, trust_remote_code=config.trust_remote_code), name)
+    except Exception as e:
+        raise ConfigError(f"--tokenizer-mode: {mode!r} gives no tokenizer for {name!r} ({_line(e)})") from None
 
 
 def _mistral(name: str) -> HFTokenizer:

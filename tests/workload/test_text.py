@@ -209,3 +209,9 @@ def test_lines_of_a_poem_end_at_newlines_alone(tmp_path):
     [request] = load_requests(config("sonnet", dataset_path=str(path), **values), TOKENIZER)
     lines = request.prompt.split("lines:\n")[1].split("<|im_end|>")[0]
     assert set(lines.split("\n")) <= {"one\u2028two\x0cthree", ""}
+
+
+@pytest.mark.parametrize("mode", ["deepseek_v32", "nonsense"])
+def test_a_mode_of_vllms_own_says_what_it_needs(mode):
+    with pytest.raises(ConfigError, match=f"--tokenizer-mode: '{mode}'"):
+        load_tokenizer(config("random", tokenizer=str(DATA / "tokenizer"), tokenizer_mode=mode))
