@@ -119,6 +119,7 @@ class Plugin:
         events.test_stop.add_listener(self._on_test_stop)
         events.quitting.add_listener(self._on_quitting)
         _hush(self.options)
+        _interrupt_in_order()
         if self.is_worker:
             return
         if self.open_loop:
@@ -282,6 +283,23 @@ class Plugin:
         if self.sim is not None:
             self.sim.stop()
             self.sim = None
+
+
+def _interrupt_in_order() -> None:
+    """Ctrl-C reaches the main greenlet where it waits, and nobody else.
+
+    Python raises KeyboardInterrupt at whatever line is running, be it the middle of a request or of its accounting. A second
+    Ctrl-C does just that, for those who will not wait.
+    """
+    if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
+        return  # a background job: the shell's choice stands
+
+    def pass_on() -> None:
+        watcher.cancel()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        gevent.kill(gevent.get_hub().parent, KeyboardInterrupt)
+
+    watcher = gevent.signal_handler(signal.SIGINT, pass_on)
 
 
 class _NotTheSpawnRate(logging.Filter):

@@ -129,6 +129,7 @@ class Coordinator:
         self.done = Event()
         self.start_s = float("nan")
         self.halted = False
+        self._interrupting = False
         self._halted_s = 0.0
         self.workers_lost = 0
         self._conductor: gevent.Greenlet | None = None
@@ -200,10 +201,14 @@ class Coordinator:
         """Break the run off: in-flight requests end as interrupted, the last reports are awaited."""
         if self.done.is_set():
             return
+        if self._interrupting:
+            # Whoever comes second must not report before the first has accounted for everything.
+            self.done.wait(2 * timeout_s)
+            return
+        self._interrupting = True
         if self._conductor is not None:
             self._conductor.kill(block=False)
         self.halt()
-        self.done.set()
         self._to_all(messages.STOP)
         deadline = perf_counter() + timeout_s
         while not self.ledger.finished and perf_counter() < deadline and self._alive():
@@ -211,6 +216,7 @@ class Coordinator:
         for worker in self._alive():
             failed, _ = self.ledger.lose(worker.number, np.ones(len(self._due), np.bool_))
             self._fail(failed, worker, "interrupted; its worker reported no outcome", "interrupted")
+        self.done.set()
 
     # --- messages from workers -----------------------------------------------------------------------------------
 

@@ -91,6 +91,7 @@ class DecodeLoop:
         self._rotation: deque[Flight] = deque()
         self._waiter: Any = None
         self._swept = time.perf_counter()
+        self._closed = False
         self.token_events = 0
         self.bytes_in = 0
         self._hub_loop = gevent.get_hub().loop
@@ -105,12 +106,14 @@ class DecodeLoop:
             self._waiter = None
 
     def close(self) -> None:
+        # The kill is delivered later; a turn that was due before it must find no closed descriptor.
+        self._closed = True
         self._greenlet.kill(block=False)
         self._timer.stop()
         self._timer.close()
 
     def _run(self) -> None:
-        while True:
+        while not self._closed:
             self._reader.poll()
             if self._urgent:
                 self._decode_urgent()

@@ -1,0 +1,61 @@
+"""Breaking a run off: whoever reports must see every request accounted for, whichever way the end came."""
+
+import gevent
+
+from llmbench_locust.dispatch import messages
+from llmbench_locust.dispatch.coordinator import Coordinator, RunPlan
+from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.transport.decoding import DecodeLoop
+from llmbench_locust.transport.reader import StreamReader
+from llmbench_locust.workload.sample import SampleRequest
+
+
+def coordinator_of_a_silent_worker(outcomes):
+    """A worker that gets ready, takes its tickets, and says nothing more."""
+
+    def send(kind, data, worker):
+        if kind == messages.PLAN:
+            ready = {"run": data["run"], "clock": "", "prewarmed": 0, "pid": 1, "host": "h"}
+            gevent.spawn(lambda: coordinator.handle(messages.READY, worker, ready))
+
+    tickets = [Ticket(i, 0.0, SampleRequest("x", 1, 1, f"r{i}")) for i in range(7)]
+    coordinator = Coordinator(
+        RunPlan(tickets, {}), send=send, workers=lambda: ["w"], local=False, on_columns=lambda c: outcomes.append(len(c))
+    )
+    coordinator.prepare()
+    coordinator.users_ready.set()
+    coordinator.start()
+    gevent.sleep(0.2)
+    return coordinator
+
+
+def test_the_run_is_not_done_before_every_request_is_accounted_for():
+    outcomes = []
+    coordinator = coordinator_of_a_silent_worker(outcomes)
+    seen = []
+
+    def second_to_come():
+        gevent.sleep(0.1)
+        assert not coordinator.done.is_set()
+        coordinator.interrupt(0.5)
+        seen.append(sum(outcomes) + coordinator.ledger.never_count)
+
+    second = gevent.spawn(second_to_come)
+    coordinator.interrupt(0.5)
+    second.get(timeout=5)
+    assert coordinator.done.is_set()
+    assert seen == [7]
+
+
+def test_a_turn_that_was_due_finds_no_closed_descriptor():
+    for _ in range(20):
+        reader = StreamReader()
+        loop = DecodeLoop(reader)
+        gevent.sleep(0.001)
+        # It is due to run again, as it is whenever something arrived, when the run is broken off.
+        gevent.get_hub().loop.run_callback(loop._greenlet.switch, None)
+        loop.close()
+        reader.close()
+        gevent.sleep(0.001)
+        assert loop._greenlet.dead
+        assert not isinstance(loop._greenlet.exception, ValueError)
