@@ -25,7 +25,8 @@ Floats = NDArray[np.float64]
 class AuditInputs:
     """Seconds, unless said otherwise. ``loop_lag_s``: how late the loop served an alarm that was set every ``loop_sample_s``.
     ``cpu_fraction``: of one core, by process; ``cores``: of this machine. ``burst``: the plan sends everything at once, so that
-    sends follow each other as fast as the client can and their lag says nothing of the rest."""
+    sends follow each other as fast as the client can and their lag says nothing of the rest. ``kernel_times``: arrival times
+    are the kernel's, not those of the reads."""
 
     send_lag_s: Floats
     loop_lag_s: Floats
@@ -37,6 +38,7 @@ class AuditInputs:
     clock_error_s: float = 0.0
     burst: bool = False
     loop_sample_s: float = 0.02
+    kernel_times: bool = False
 
 
 def verdict(inputs: AuditInputs) -> dict[str, Any]:
@@ -44,7 +46,8 @@ def verdict(inputs: AuditInputs) -> dict[str, Any]:
     (milliseconds; None without samples).
 
     ``ttft_error_mean_ms``, ``ttft_error_bound_ms``: by how much the client's own lateness can have lengthened TTFTs, on average
-    and at most. Both ends of a TTFT are read on one clock: the error between clocks is in neither.
+    and at most; with the kernel's arrival times only where a first token was read together with a later one. Both ends of a
+    TTFT are read on one clock: the error between clocks is in neither.
     """
     loop_lag_s = as_seen_by_arrivals(inputs.loop_lag_s, inputs.loop_sample_s)
     send, loop = _figures(inputs.send_lag_s), _figures(loop_lag_s)
@@ -55,6 +58,7 @@ def verdict(inputs: AuditInputs) -> dict[str, Any]:
         "hint": _hint(inputs) if reasons else "",
         "send_lag_ms": send,
         "loop_lag_ms": loop,
+        "arrival_times": "kernel" if inputs.kernel_times else "process",
         "ttft_error_mean_ms": loop["mean"],
         "ttft_error_bound_ms": loop["max"],
         "cpu_fraction": {k: round(v, 4) for k, v in inputs.cpu_fraction.items()},

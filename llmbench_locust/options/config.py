@@ -135,7 +135,7 @@ class RunConfig:
     request_timeout_s: float | None
     llm_html: str | None
     per_request: str | None
-    kernel_timestamps: bool
+    kernel_timestamps: bool | None
     max_exact_tokens: int
     progress_stats: bool
     run_time_s: float | None

@@ -222,7 +222,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("request-timeout", "float", None, "Seconds after which a request fails; none when not given."),
         Flag("llm-html", "text", None, "Write a self-contained HTML report to this file."),
         Flag("per-request", "text", None, "Write one row for each request to this file: .csv or .parquet."),
-        Flag("kernel-timestamps", "bool", False, "Take arrival times from the kernel (SO_TIMESTAMPNS)."),
+        Flag("kernel-timestamps", "truth", None, "Arrival times by the kernel; not given: where it has them."),
         Flag("max-exact-tokens", "int", 20_000_000, "Token events kept exactly; past that, histograms (0.1% relative error)."),
         Flag("progress-stats", "bool", False, "Show Locust's own table every two seconds in headless mode."),
     ),

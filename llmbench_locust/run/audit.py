@@ -38,7 +38,7 @@ class AuditLog:
             self._send_lag.append(send_lag_s)
         if len(loop_lag_s):
             self._loop_lag.append(loop_lag_s)
-        self._latest[worker] = {"overflow": figures["overflow"], "resent": figures["resent"]}
+        self._latest[worker] = {name: figures[name] for name in ("overflow", "resent", "kernel_times")}
         if cpu_start is not None and cpu_last is not None and cpu_last[1] > cpu_start[1]:
             self._cpu[worker] = (cpu_last[0] - cpu_start[0]) / (cpu_last[1] - cpu_start[1])
 
@@ -69,6 +69,11 @@ class AuditLog:
     @property
     def resent(self) -> int:
         return sum(f["resent"] for f in self._latest.values())
+
+    @property
+    def kernel_times(self) -> bool:
+        """Whether every worker's arrival times are the kernel's."""
+        return bool(self._latest) and all(f["kernel_times"] for f in self._latest.values())
 
     @property
     def cores(self) -> int:

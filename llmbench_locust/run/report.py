@@ -144,6 +144,7 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
             cores=benchmark.audit.cores,
             overflow=benchmark.audit.overflow,
             resent=benchmark.audit.resent,
+            kernel_times=benchmark.audit.kernel_times,
             workers_lost=coordinator.workers_lost,
             clock_error_s=max((w.clock.error_s for w in coordinator.workers.values()), default=0.0),
             burst=burst,

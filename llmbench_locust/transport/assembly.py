@@ -199,10 +199,10 @@ class StreamAssembly:
                 head = template.head(length)
             if not head or not read.startswith(head) or not read.endswith(tail):  # type: ignore[union-attr]
                 break
-            text = read[len(head) : length - tail_len]  # type: ignore[index]
+            text: bytes = read[len(head) : length - tail_len]  # type: ignore[index]
             if text not in known and not valid_text(text):
                 break
-            on_text(text)
+            on_text(known.get(text, text))
             size += length
             taken += 1
         if taken:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import gevent
 import gevent.pool
 
+from llmbench_locust.errors import ConfigError
 from llmbench_locust.transport.assembly import StreamAssembly
-from llmbench_locust.transport.clock import KernelClock
+from llmbench_locust.transport.clock import KernelClock, stamps_work
 from llmbench_locust.transport.connection import Address, ConnectError, Connection, describe, dial, resolve
 from llmbench_locust.transport.decoding import DecodeLoop, FirstToken, Flight, Tokens
 from llmbench_locust.transport.endpoint import parse_endpoint
@@ -32,36 +33,48 @@ _TIMED_OUT = object()
 
 @dataclass(slots=True)
 class Counters:
-    """Totals of one transport since it was made; cheap to read at any time. Bytes are those of answers, decoded so far."""
+    """Totals of one transport since it was made; cheap to read at any time. Bytes are those of answers, decoded so far.
+
+    ``kernel_times``: arrival times are the kernel's.
+    """
 
     in_flight: int = 0
     token_events: int = 0
     connections_opened: int = 0
     resent: int = 0
     bytes_in: int = 0
+    kernel_times: bool = False
 
 
 class Transport:
     """Connections to one server for all greenlets of this process (of one gevent hub).
 
     ``base_url``: http(s)://host[:port][/path]. Proxies are those of the environment (http_proxy, https_proxy, no_proxy).
-    ``insecure``: certificates are not verified. ``kernel_timestamps``: arrival times are the kernel's (see `clock`).
+    ``insecure``: certificates are not verified. ``kernel_timestamps``: arrival times are the kernel's (see `clock`), None for
+    where it has them; True raises ConfigError where it has none.
     ``request_timeout_s``: the default bound of one exchange, from its start to its end; None for none.
     Raises ConfigError for a base URL or a proxy that cannot be used.
     """
 
     def __init__(
-        self, base_url: str, *, insecure: bool = False, kernel_timestamps: bool = False, request_timeout_s: float | None = None
+        self,
+        base_url: str,
+        *,
+        insecure: bool = False,
+        kernel_timestamps: bool | None = None,
+        request_timeout_s: float | None = None,
     ) -> None:
         self._endpoint = parse_endpoint(base_url)
         self._context: ssl.SSLContext | None = client_context(insecure) if self._endpoint.tls else None
-        self._clock = KernelClock() if kernel_timestamps else None
         self._timeout_s = request_timeout_s
-        self._reader = StreamReader()
+        self._stamps = kernel_timestamps is not False and stamps_work()
+        if kernel_timestamps and not self._stamps:
+            raise ConfigError("--kernel-timestamps: this system's sockets tell no arrival times; leave it out")
+        self._reader = StreamReader(KernelClock() if self._stamps else None)
         self._loop = DecodeLoop(self._reader)
         self._idle: list[Connection] = []
         self._addresses: list[Address] = []
-        self._counters = Counters()
+        self._counters = Counters(kernel_times=self._stamps)
 
     @property
     def counters(self) -> Counters:
@@ -170,9 +183,9 @@ class Transport:
         limit = time.perf_counter() + CONNECT_TIMEOUT_S
         if deadline is not None:
             limit = min(limit, deadline)
-        sock, tls = dial(self._endpoint, self._addresses, self._context, limit, self._clock is not None)
+        sock, tls = dial(self._endpoint, self._addresses, self._context, limit, self._stamps)
         self._counters.connections_opened += 1
-        return Connection(sock, tls, self._reader, self._clock, self._on_idle_close)
+        return Connection(sock, tls, self._reader, self._on_idle_close)
 
     def _open_idle(self, failed: list[ConnectError]) -> None:
         try:

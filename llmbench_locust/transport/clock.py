@@ -2,7 +2,8 @@
 
 The kernel stamps a packet when it arrives, however late this process reads it: the client's own scheduling delay leaves TTFT
 and ITL. One read that holds several packets has the time of the last. The stamps are wall-clock; the distance between the two
-clocks is measured anew each second, so that a step of the wall clock spoils no more than a second.
+clocks is taken anew before each round of reads, so that a step of the wall clock spoils no time: the round that finds it
+takes the times of its reads instead.
 """
 
 from __future__ import annotations
@@ -11,48 +12,65 @@ import _socket
 import socket
 import struct
 import time
-
-from llmbench_locust.transport.tls import TlsLayer
+from typing import Any
 
 SO_TIMESTAMPNS = 35  # linux/asm-generic/socket.h; Python has no name for it
-_READ_BYTES = 16 << 10
 _TIMESPEC = struct.Struct("@ll")
-_ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
-_ANCHOR_S = 1.0
+#: Seconds and nanoseconds of a stamp.
+unpack_stamp = _TIMESPEC.unpack
+#: What `recvmsg` must leave room for.
+ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
+# Two readings further apart than this had an interruption between them.
+_TIGHT_S = 3e-6
+_STEP_S = 0.5e-3
+
+
+def ask_for_stamps(sock: _socket.socket) -> None:
+    """From now on `recvmsg` tells when the kernel received. Raises OSError where it does not do that."""
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+
+
+def stamps_work() -> bool:
+    """Whether this system's TCP sockets tell arrival times."""
+    sock = _socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        ask_for_stamps(sock)
+    except OSError:
+        return False
+    finally:
+        sock.close()
+    return True
 
 
 class KernelClock:
-    """Receives with the kernel's time of arrival."""
+    """``offset_s``: perf_counter less CLOCK_REALTIME, both in seconds. ``trusted``: no step was seen at the last look."""
 
     def __init__(self) -> None:
-        self._offset = 0.0
-        self._anchored = float("-inf")
+        self.offset_s = distance_s()
+        self.trusted = True
 
-    def receive(self, sock: _socket.socket, tls: TlsLayer | None) -> tuple[bytes, float]:
-        """Bytes and their time of arrival in seconds of `time.perf_counter`; raises what ``recv`` raises.
+    def look(self) -> None:
+        """Take the distance anew; call before a round of reads."""
+        offset_s = distance_s()
+        self.trusted = -_STEP_S < offset_s - self.offset_s < _STEP_S
+        self.offset_s = offset_s
 
-        A packet without a stamp (the end of the stream has none) has the time of the read.
-        """
-        data, ancillary, _flags, _address = sock.recvmsg(_READ_BYTES, _ANCILLARY_BYTES)
-        now = time.perf_counter()
-        if now - self._anchored > _ANCHOR_S:
-            self._anchored = now
-            self._offset = _offset()
-        time_s = now
-        for level, kind, value in ancillary:
-            if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(value) == _TIMESPEC.size:
-                seconds, nanoseconds = _TIMESPEC.unpack(value)
-                # A stamp of the future is a clock that was set; the read is the later bound.
-                time_s = min(now, seconds + self._offset + nanoseconds * 1e-9)
-        return (data if tls is None else tls.decrypt(data)), time_s
+    def time_of(self, ancillary: Any) -> float:
+        """When what was read arrived, in seconds of `time.perf_counter`; now, if it has no stamp to be trusted."""
+        if not ancillary or not self.trusted:
+            return time.perf_counter()
+        seconds, nanoseconds = unpack_stamp(ancillary[0][2])
+        return float(seconds + self.offset_s + nanoseconds * 1e-9)
 
 
-def _offset() -> float:
-    """perf_counter minus CLOCK_REALTIME, in seconds: the tightest of a few readings."""
+def distance_s() -> float:
+    """perf_counter minus CLOCK_REALTIME: of the first undisturbed pair of readings, or the tightest of four."""
     best = (float("inf"), 0.0)
-    for _ in range(5):
+    for _ in range(4):
         before = time.perf_counter()
         wall = time.clock_gettime(time.CLOCK_REALTIME)
         after = time.perf_counter()
         best = min(best, (after - before, (before + after) / 2 - wall))
+        if best[0] < _TIGHT_S:
+            break
     return best[1]

@@ -18,10 +18,10 @@ import gevent
 import gevent.socket
 
 from llmbench_locust.transport.assembly import Lane
-from llmbench_locust.transport.clock import SO_TIMESTAMPNS, KernelClock
+from llmbench_locust.transport.clock import ANCILLARY_BYTES, ask_for_stamps
 from llmbench_locust.transport.endpoint import Endpoint
 from llmbench_locust.transport.http1 import HTTPParseError, ResponseParser
-from llmbench_locust.transport.reader import READ_BYTES, StreamReader
+from llmbench_locust.transport.reader import READ_BYTES, Receive, StreamReader
 from llmbench_locust.transport.tls import TlsLayer
 
 _SEND_BYTES = 256 << 10
@@ -51,25 +51,23 @@ class Owner(Protocol):
 class Connection:
     """An open connection. ``owner``: the exchange in flight, None while idle. ``alive``: it may be used (again)."""
 
-    __slots__ = ("_clock", "_reader", "_sock", "_tls", "alive", "fd", "on_idle_close", "owner", "receive")
+    __slots__ = ("_reader", "_sock", "_tls", "alive", "fd", "on_idle_close", "owner", "receive")
 
     def __init__(
         self,
         sock: _socket.socket,
         tls: TlsLayer | None,
         reader: StreamReader,
-        clock: KernelClock | None,
         on_idle_close: Callable[[Connection], None],
     ) -> None:
         self._sock = sock
         self._tls = tls
         self._reader = reader
-        self._clock = clock
         self.fd = sock.fileno()
         self.owner: Owner | None = None
         self.alive = True
         self.on_idle_close = on_idle_close
-        self.receive: Callable[[int], bytes] = sock.recv if tls is None else tls.receive
+        self.receive: Receive = sock.recvmsg if tls is None else tls.receive
         reader.register(self)
 
     def send(self, data: bytes, deadline: float | None) -> None:
@@ -91,7 +89,7 @@ class Connection:
 
     def stream_fast(self, lane: Lane) -> None:
         """Let the reader itself recognise plain events from now on, until one is none."""
-        if self._clock is None and self.alive:
+        if self.alive:
             template = lane.template
             self._reader.fast[self.fd] = (
                 self.receive, template.heads, template.tail, template.tail_len, lane.on_text, lane.stamp
@@ -114,11 +112,8 @@ class Connection:
     def on_readable(self) -> None:
         owner = self.owner
         try:
-            if self._clock is None:
-                data = self.receive(READ_BYTES)
-                time_s = time.perf_counter()
-            else:
-                data, time_s = self._clock.receive(self._sock, self._tls)
+            data, ancillary, _flags, _address = self.receive(READ_BYTES, ANCILLARY_BYTES)
+            time_s = self._reader.time_of(ancillary)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -161,6 +156,7 @@ class Connection:
             lane.on_text(text)
             lane.stamp(time_s)
         self._reader.token_events += len(texts)
+        self._reader.shared += len(texts) - 1
         self._reader.bytes_in += len(data)
         return True
 
@@ -214,9 +210,12 @@ def resolve(endpoint: Endpoint) -> list[Address]:
 
 
 def dial(
-    endpoint: Endpoint, addresses: list[Address], context: ssl.SSLContext | None, deadline: float | None, kernel: bool
+    endpoint: Endpoint, addresses: list[Address], context: ssl.SSLContext | None, deadline: float | None, stamps: bool
 ) -> tuple[_socket.socket, TlsLayer | None]:
-    """Connect to the first address that answers, through the proxy, with TLS. Raises ConnectError or TimeoutError."""
+    """Connect to the first address that answers, through the proxy, with TLS; ``stamps``: and with arrival times.
+
+    Raises ConnectError or TimeoutError.
+    """
     reason: BaseException | None = None
     for family, address in addresses:
         sock = _socket.socket(family, socket.SOCK_STREAM)
@@ -230,8 +229,8 @@ def dial(
             if context is not None:
                 tls = TlsLayer(context, endpoint.host, sock)
                 _handshake(sock, tls, deadline)
-            if kernel:
-                sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            if stamps:
+                ask_for_stamps(sock)
             return sock, tls
         except (OSError, HTTPParseError) as error:
             sock.close()

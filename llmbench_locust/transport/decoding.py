@@ -33,7 +33,7 @@ _SLICE_S = 0.0004
 _READS_PER_VISIT = 64
 _LARGE_READ, _LARGE_READS_PER_VISIT = 4096, 4
 # Exchanges handed back in one slice: each wakes a user, whose code runs before the next slice.
-_ENDS_PER_SLICE = 2
+_ENDS_PER_SLICE = 1
 
 FirstToken = Callable[[float], None]
 Tokens = Callable[[NDArray[float64]], None]

@@ -1,22 +1,24 @@
-"""One epoll set for all streams: a chunk that arrives costs a receive, a clock reading and a comparison.
+"""One epoll set for all streams: a chunk that arrives costs a receive, its time and a comparison.
 
 A read that is one plain token event (see `template`) is dealt with while its bytes are still in the processor's cache, and
 nothing of it is kept but its time and its text; any other is kept whole and decoded later.
 
-The set's own descriptor is watched once by gevent's hub. `StreamReader.poll` may also be called by whoever has computed for
-a while, so that arrivals are stamped when they arrive and not when the computing ends.
+The set's own descriptor is watched once by gevent's hub (`wakeups`). `StreamReader.poll` may also be called by whoever has
+computed for a while, so that arrivals that the kernel does not stamp have their time when they arrive and not when the
+computing ends.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
-import gevent
 from gevent import monkey
 
+from llmbench_locust.transport.clock import ANCILLARY_BYTES, KernelClock, unpack_stamp
 from llmbench_locust.transport.template import KNOWN
+from llmbench_locust.transport.wakeups import Wakeups
 
 # gevent's patching takes select.epoll away; the original is what we need: our own set never blocks.
 _epoll = monkey.get_original("select", "epoll")
@@ -27,11 +29,11 @@ _MAX_EVENTS = 512
 # A turn of reading that meets what is not quickly done ends after this time; what is left is ready again in the next.
 _TURN_S = 0.002
 
+#: As a socket's recvmsg: data, ancillary data, flags, address.
+Receive = Callable[[int, int], tuple[bytes, Any, Any, Any]]
 # What the reader needs of a stream whose next events are likely plain (`assembly.Lane`), flat:
 # receive, heads by length, tail and its length, on_text, stamp.
-Fast = tuple[
-    Callable[[int], bytes], dict[int, bytes], bytes, int, Callable[[bytes], None], Callable[[float], None]
-]  # fmt: skip
+Fast = tuple[Receive, dict[int, bytes], bytes, int, Callable[[bytes], None], Callable[[float], None]]
 
 
 class Readable(Protocol):
@@ -56,18 +58,23 @@ class StreamReader:
     """Reads all connections of one process (one hub).
 
     ``fast``: descriptor -> `Fast` of streams in the middle of their body; everything else takes `on_readable`.
-    ``token_events``, ``bytes_in``: what went through ``fast`` so far.
+    ``token_events``, ``bytes_in``: what went through ``fast`` so far. ``reads``: of all sockets. ``shared``: plain events that
+    came in one read with another and so have its time. ``clock``: the kernel's times, None for this process's own.
+    ``stamped``: whether the last round's reads had them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: KernelClock | None = None) -> None:
+        self.clock = clock
+        self.stamped = False
         self.fast: dict[int, Fast] = {}
         self.token_events = 0
         self.bytes_in = 0
+        self.reads = 0
+        self.shared = 0
         self._connections: dict[int, Readable] = {}
         self._epoll = _epoll()
         self._poll = self._epoll.poll
-        self._watcher = gevent.get_hub().loop.io(self._epoll.fileno(), 1)
-        self._watcher.start(self.poll)
+        self._wakeups = Wakeups(self._epoll.fileno(), self.poll, self)
 
     def register(self, connection: Readable) -> None:
         self._connections[connection.fd] = connection
@@ -80,16 +87,24 @@ class StreamReader:
             self._epoll.unregister(fd)
 
     def close(self) -> None:
-        self._watcher.stop()
-        self._watcher.close()
+        self._wakeups.close()
         self._epoll.close()
+
+    def time_of(self, ancillary: Any) -> float:
+        """When what a receive gave arrived, in seconds of `time.perf_counter`."""
+        return time.perf_counter() if self.clock is None else self.clock.time_of(ancillary)
 
     def poll(self) -> int:
         """Read whatever is ready, never waiting. Returns how many descriptors were."""
         fast = self.fast
-        known = KNOWN
+        known = KNOWN.get
         now = time.perf_counter
-        tokens = size = 0
+        tokens = size = unstamped = 0
+        trusted = False
+        if self.clock is not None:
+            self.clock.look()
+            trusted = self.clock.trusted
+            offset_s = self.clock.offset_s
         stop = now() + _TURN_S
         ready = self._poll(0, _MAX_EVENTS)
         for fd, _event in ready:
@@ -103,18 +118,23 @@ class StreamReader:
                     break
                 continue
             try:
-                data = receive(READ_BYTES)
+                data, ancillary, _flags, _address = receive(READ_BYTES, ANCILLARY_BYTES)
             except (BlockingIOError, InterruptedError):
                 continue
             except OSError as error:
                 self._connections[fd].on_broken(error, now())
                 continue
-            time_s = now()
+            if ancillary and trusted:
+                seconds, nanoseconds = unpack_stamp(ancillary[0][2])
+                time_s = seconds + offset_s + nanoseconds * 1e-9
+            else:
+                time_s = now()
+                unstamped += 1
             length = len(data)
             head = heads.get(length)
             if head and data.startswith(head) and data.endswith(tail):
-                text = data[len(head) : -tail_len]
-                if text in known:
+                text = known(data[len(head) : -tail_len])
+                if text is not None:
                     on_text(text)
                     stamp(time_s)
                     tokens += 1
@@ -125,4 +145,6 @@ class StreamReader:
                 break
         self.token_events += tokens
         self.bytes_in += size
+        self.reads += len(ready)
+        self.stamped = trusted and 2 * unstamped < len(ready)
         return len(ready)

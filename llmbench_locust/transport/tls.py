@@ -6,6 +6,7 @@ import _socket
 import contextlib
 import socket
 import ssl
+from typing import Any
 
 _MAX_RECORD = 64 << 10
 
@@ -21,16 +22,16 @@ def client_context(insecure: bool) -> ssl.SSLContext:
 
 
 class TlsLayer:
-    """``receive`` has the manner of a non-blocking socket's recv: plain bytes, b"" at the end, BlockingIOError for not yet."""
+    """``receive`` has the manner of a non-blocking recvmsg: plain bytes, b"" at the end, BlockingIOError for not yet."""
 
-    __slots__ = ("_eof", "_object", "_recv", "_sock", "incoming", "outgoing")
+    __slots__ = ("_eof", "_object", "_recvmsg", "_sock", "incoming", "outgoing")
 
     def __init__(self, context: ssl.SSLContext, host: str, sock: _socket.socket) -> None:
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self.incoming, self.outgoing, server_hostname=host)
         self._sock = sock
-        self._recv = sock.recv
+        self._recvmsg = sock.recvmsg
         self._eof = False
 
     def handshake_step(self) -> bool:
@@ -45,11 +46,12 @@ class TlsLayer:
         self._object.write(data)
         return self.outgoing.read()
 
-    def receive(self, size: int) -> bytes:
+    def receive(self, size: int, ancillary_size: int) -> tuple[bytes, Any, Any, Any]:
         """Raises BlockingIOError when no whole record is there, OSError (ssl.SSLError) when the peer breaks the protocol."""
         if self._eof:
-            return b""
-        return self.decrypt(self._recv(size))
+            return b"", (), 0, None
+        raw, ancillary, flags, address = self._recvmsg(size, ancillary_size)
+        return self.decrypt(raw), ancillary, flags, address
 
     def decrypt(self, raw: bytes) -> bytes:
         """The plain bytes that ``raw`` completes; b"" when the peer has closed."""

@@ -28,7 +28,7 @@ class WireConfig:
     api_key: str = field(default="", repr=False)
     request_timeout_s: float | None = None
     insecure: bool = False
-    kernel_timestamps: bool = False
+    kernel_timestamps: bool | None = None
     keep_text: bool = False
 
     def to_message(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def test_after_an_unknown_event_all_is_kept_in_order():
     sock = _socket.socket(fileno=fd)
     sock.setblocking(False)
     reader = StreamReader()
-    connection = Connection(sock, None, reader, None, lambda _: None)
+    connection = Connection(sock, None, reader, lambda _: None)
     sink = TextSink()
     assembly = StreamAssembly(sink)
     plain, odd = chunk(sse({"text": "a"})), chunk(sse({"odd": 1, "text": "b"}))
