@@ -6,7 +6,6 @@ own clock: the master converts.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import time
@@ -22,6 +21,7 @@ from llmbench_locust.dispatch import messages, tickets
 from llmbench_locust.dispatch.clock import clock_identity
 from llmbench_locust.dispatch.dispatcher import Dispatcher
 from llmbench_locust.dispatch.lag import LagSampler, SteeredCollector
+from llmbench_locust.dispatch.preparer import Preparer
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.users.session import Session
@@ -30,8 +30,8 @@ from llmbench_locust.workload.multi_turn import next_request
 
 #: At most this long between two reports to the master.
 REPORT_S = 0.2
-#: Requests that are encoded ahead of their time.
-PREPARED = 256
+#: At most so many requests in one of them.
+REPORTED = 64
 
 Send = Callable[[str, Any], None]
 
@@ -88,18 +88,20 @@ class _Run:
         self._unacknowledged: dict[int, dict[str, Any]] = {}
         self._seq = 0
         self._halted = False
-        self._prepared: dict[int, Any] = {}
+        self._preparer = Preparer(self.session.protocol.request)
         self._lag: LagSampler | None = None
         self._collector: SteeredCollector | None = None
         self._woken = Event()
         self._reporter = gevent.spawn(self._report_loop)
-        self._preparer = gevent.spawn(self._prepare_loop)
         gevent.spawn(self._prewarm, plan["prewarm"])
 
     def handle(self, kind: str, data: dict[str, Any]) -> None:
         if kind == messages.TICKETS:
             sent = data["tickets"]
-            self.dispatcher.add(sent if sent and isinstance(sent[0], Ticket) else map(tickets.from_message, sent))
+            if sent and not isinstance(sent[0], Ticket):
+                sent = [tickets.from_message(message) for message in sent]
+            self.dispatcher.add(sent)
+            self._preparer.add(sent)
         elif kind == messages.PING:
             self.agent.send(messages.PONG, run=self.id, sent_s=data["sent_s"], worker_s=perf_counter())
         elif kind == messages.GO:
@@ -138,23 +140,8 @@ class _Run:
             host=socket.gethostname(),
         )
 
-    def _prepare_loop(self) -> None:
-        """Encode the next requests before they are due, a few at a time."""
-        while True:
-            stop = perf_counter() + 0.0005
-            if len(self._prepared) < PREPARED // 2:
-                for ticket in self.dispatcher.upcoming(PREPARED):
-                    if ticket.index not in self._prepared:
-                        # What cannot be made fails when it is due.
-                        with contextlib.suppress(Exception):
-                            self._prepared[ticket.index] = self.session.protocol.request(ticket.sample, ticket.model)
-                    if perf_counter() > stop:
-                        gevent.sleep(0.001)
-                        stop = perf_counter() + 0.0005
-            gevent.sleep(0.02)
-
     def _perform(self, ticket: Ticket, due: float, user: Any) -> None:
-        request = self._prepared.pop(ticket.index, None)
+        request = self._preparer.take(ticket)
         record = self.session.perform(
             ticket.sample, index=ticket.index, model=ticket.model, request=request, due_time=due, user=user
         )
@@ -184,13 +171,17 @@ class _Run:
             self._woken.wait(REPORT_S)
             self._woken.clear()
             self._report()
+            while len(self._outbox) >= REPORTED:
+                # In pieces: what falls due meanwhile must not wait for all of them.
+                gevent.sleep(0.001)
+                self._report()
             if self._collector is not None and perf_counter() - stepped > 1.0:
                 stepped = perf_counter()
                 self._collector.step()
 
     def _report(self) -> None:
         dispatcher, counters = self.dispatcher, self.session.transport.counters
-        records, self._outbox = self._outbox, []
+        records, self._outbox = self._outbox[:REPORTED], self._outbox[REPORTED:]
         sent, dispatcher.sent = dispatcher.sent, array("q")
         late, dispatcher.send_lag_s = dispatcher.send_lag_s, array("d")
         unsent, self._unsent = self._unsent, []
@@ -210,6 +201,7 @@ class _Run:
             "offered": dispatcher.offered,
             "overflow": dispatcher.overflow,
             "resent": counters.resent,
+            "kernel_times": counters.kernel_times,
             "token_events": counters.token_events,
             "ttft_s": ttft.tobytes(),
             "send_lag_s": late.tobytes(),
@@ -233,8 +225,8 @@ class _Run:
         if self.closed:
             return
         self._halt()
-        self.dispatcher.close()
-        self._preparer.kill(block=False)
+        self._unsent.extend(self.dispatcher.close())
+        self._preparer.close()
         if self._lag is not None:
             self._lag.close()
         if self._collector is not None:
@@ -242,6 +234,8 @@ class _Run:
         for report in list(self._unacknowledged.values()):
             self.agent.send(messages.REPORT, **report)
         self._report()
+        while self._outbox:
+            self._report()
         self.closed = True
         self._reporter.kill(block=False)
         self.session.close()

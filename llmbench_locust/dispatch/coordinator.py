@@ -28,7 +28,8 @@ from llmbench_locust.records import RecordColumns, RequestRecord
 
 logger = logging.getLogger(__name__)
 
-TURN_S = 0.05
+#: At most so long between two looks at the run; workers' reports bring the next one forward.
+TURN_S = 0.2
 #: A worker may start requests for so long after the master last heard of it.
 LEASE_S = 1.5
 #: Silence after which a worker's lease is no longer renewed.
@@ -169,10 +170,10 @@ class Coordinator:
             self._go(worker)
         renewed = perf_counter()
         while not self.ledger.finished:
-            self._woken.wait(TURN_S)
+            self._woken.wait(self._pause_s(perf_counter()))
             self._woken.clear()
             now = perf_counter()
-            if now - renewed > 0.2:
+            if now - renewed > 0.15:
                 renewed = now
                 self._renew(now)
                 self._join_late()
@@ -432,6 +433,16 @@ class Coordinator:
             self._permits.leave(worker.number)
 
     # --- small things --------------------------------------------------------------------------------------------
+
+    def _pause_s(self, now: float) -> float:
+        """Until the next turn: sooner where the run's time or the grace after it ends before."""
+        plan = self.plan
+        end = now
+        if not self.halted and plan.run_time_s is not None:
+            end = self.start_s + plan.run_time_s
+        elif self.halted and plan.stop_timeout_s:
+            end = self._halted_s + plan.stop_timeout_s
+        return min(TURN_S, end - now) if end > now else TURN_S
 
     def _watch_time(self, now: float) -> None:
         plan = self.plan

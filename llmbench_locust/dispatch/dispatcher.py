@@ -44,6 +44,8 @@ class Dispatcher:
         self._idle: deque[Any] = deque()
         self._present: set[Any] = set()
         self._jobs: set[gevent.Greenlet] = set()
+        # Started, but the loop has not come round to them: nothing was sent yet.
+        self._starting: dict[int, Ticket] = {}
         self._start_s = float("inf")
         self._lease_until_s = float("-inf")
         self._halted = False
@@ -105,12 +107,18 @@ class Dispatcher:
         self._waiting.clear()
         return left
 
-    def close(self, timeout_s: float = 5.0) -> None:
-        """Halt, break off what is in flight (`perform` sees GreenletExit) and let the users go."""
-        self.halt()
+    def close(self, timeout_s: float = 5.0) -> list[int]:
+        """Halt, break off what is in flight (`perform` sees GreenletExit) and let the users go.
+
+        Returns the indexes that were never sent.
+        """
+        left = self.halt()
         self._alarm.close()
         self.closed.set()
         gevent.killall(list(self._jobs), block=True, timeout=timeout_s)
+        left += [i for ticket in self._starting.values() for i in _indexes(ticket)]
+        self._starting.clear()
+        return left
 
     # --- what the users do ---------------------------------------------------------------------------------------
 
@@ -141,10 +149,6 @@ class Dispatcher:
     @property
     def free_permits(self) -> int:
         return 0 if self.permits is None else max(0, self.permits - len(self._jobs))
-
-    def upcoming(self, n: int) -> list[Ticket]:
-        """Some of the tickets that are due next, for preparing them."""
-        return [t for _, t in list(self._waiting)[:n]] + [t for _, _, t in heapq.nsmallest(n, self._coming)]
 
     # --- the pump ------------------------------------------------------------------------------------------------
 
@@ -192,7 +196,7 @@ class Dispatcher:
         user = self._idle_user()
         if user is None:
             self.overflow += 1
-        self.sent.append(ticket.index)
+        self._starting[ticket.index] = ticket
         job = gevent.Greenlet(self._run, ticket, due, ready, user)
         self._jobs.add(job)
         job.start()
@@ -205,6 +209,8 @@ class Dispatcher:
         return None
 
     def _run(self, ticket: Ticket, due: float, ready: float, user: Any) -> None:
+        del self._starting[ticket.index]
+        self.sent.append(ticket.index)
         self.send_lag_s.append(perf_counter() - ready)
         try:
             self._perform(ticket, due, user)

@@ -102,7 +102,7 @@ class LiveStats:
 
     def counters(self, counters: dict[str, Any], now_s: float | None = None) -> None:
         """One report: monotonic totals (offered, sent, completed, token_events), gauges (in_flight, waiting), and what is new
-        since the last one (ttft_ms, send_lag_ms, loop_lag_ms: lists of ms; the lags also as {p50, p99, max}); cpu by process.
+        since the last one (ttft_ms, send_lag_ms, loop_lag_ms: arrays of ms; the lags also as {p50, p99, max}); cpu by process.
 
         ``start_s``, when given, is the start of the arrivals; ``now_s`` the time of the report (both `perf_counter`).
         """
@@ -130,7 +130,8 @@ class LiveStats:
             self.series.gauge("cpu", now, max(self._cpu.values()), highest=True)
         for kind in ("send", "loop"):
             self._lag(kind, counters.get(f"{kind}_lag_ms"), now)
-        if ttft := counters.get("ttft_ms"):
+        ttft = counters.get("ttft_ms")
+        if ttft is not None and len(ttft):
             self._live_ttft = True
             values = np.asarray(ttft, np.float64)
             self._observe("ttft", values, np.full(len(values), now))

@@ -20,6 +20,7 @@ from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.run.align import aligned
 from llmbench_locust.run.audit import AuditLog
+from llmbench_locust.run.live_feed import LiveFeed
 from llmbench_locust.run.plan import expected_concurrency, make_tickets
 from llmbench_locust.run.probe import Prober
 from llmbench_locust.run.ready import wait_until_ready, warm_up
@@ -65,6 +66,7 @@ class Benchmark:
         self.spec_decode: dict[str, Any] | None = None
         self._spec_before: Any = None
         self._bar: tqdm[Any] | None = None
+        self._feed = LiveFeed(live, self._totals)
         self.server: Server | None = None
         self.prober: Prober | None = None
 
@@ -179,6 +181,7 @@ class Benchmark:
         """The users are on their way: go as soon as they are there."""
         assert self.coordinator is not None
         self.audit.begin()
+        self._feed.start()
         if self.config.probe_request_rate > 0:
             session = Session(self.environment, wire_config(self.config, api_key_for(self.config.backend)))
             self.prober = Prober(session, self.config.probe_request_rate)
@@ -190,7 +193,7 @@ class Benchmark:
 
     def _on_columns(self, columns: RecordColumns) -> None:
         self.store.add(columns)
-        self.live.add(columns)
+        self._feed.columns(columns)
         if self._bar is not None:
             self._bar.update(len(columns))
 
@@ -200,23 +203,22 @@ class Benchmark:
         send_lag = np.frombuffer(figures["send_lag_s"], np.float64)
         loop_lag = np.frombuffer(figures["loop_lag_s"], np.float64)
         self.audit.report(worker.id, send_lag, loop_lag, figures, worker.cpu_start, worker.cpu_last)
+        self._feed.figures(figures)
+
+    def _totals(self) -> dict[str, Any]:
+        assert self.coordinator is not None
         states = [w.figures for w in self.coordinator.workers.values() if w.figures and not w.lost]
         ledger = self.coordinator.ledger
-        self.live.counters(
-            {
-                "start_s": self.coordinator.start_s,
-                "offered": sum(s["offered"] for s in states),
-                "sent": ledger.sent_count,
-                "completed": ledger.done_count,
-                "in_flight": sum(s["in_flight"] for s in states),
-                "waiting": sum(s["waiting"] for s in states),
-                "token_events": sum(s["token_events"] for s in states),
-                "ttft_ms": (np.frombuffer(figures["ttft_s"], np.float64) * 1000).tolist(),
-                "send_lag_ms": (send_lag * 1000).tolist(),
-                "loop_lag_ms": (loop_lag * 1000).tolist(),
-                "cpu": self.audit.cpu(),
-            }
-        )
+        return {
+            "start_s": self.coordinator.start_s,
+            "offered": sum(s["offered"] for s in states),
+            "sent": ledger.sent_count,
+            "completed": ledger.done_count,
+            "in_flight": sum(s["in_flight"] for s in states),
+            "waiting": sum(s["waiting"] for s in states),
+            "token_events": sum(s["token_events"] for s in states),
+            "cpu": self.audit.cpu(),
+        }
 
     # --- after ---------------------------------------------------------------------------------------------------
 
@@ -231,6 +233,7 @@ class Benchmark:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+        self._feed.stop()
         self.audit.end()
         if self.prober is not None:
             self.prober.stop()

@@ -148,6 +148,20 @@ def test_close_breaks_off_what_is_in_flight(make):
     assert log.running == 0
 
 
+def test_what_was_about_to_start_when_all_closed_was_never_sent(make):
+    log = Log()
+    dispatcher = make(log)
+    dispatcher.lease(perf_counter() + 60)
+    dispatcher.add([ticket(0, following=[ticket(1)]), ticket(2, due_s=60)])
+    dispatcher.go(perf_counter())
+    dispatcher._pump()  # as the alarm does; the loop has no turn before the end comes
+    assert dispatcher.offered == 1
+    assert sorted(dispatcher.close()) == [0, 1, 2]
+    gevent.sleep(0.05)
+    assert log.started == []
+    assert list(dispatcher.sent) == []
+
+
 def test_an_alarm_rings_after_its_time_and_once():
     rings = []
     alarm = Alarm(lambda: rings.append(perf_counter()))

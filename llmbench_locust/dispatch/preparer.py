@@ -1,0 +1,69 @@
+"""Encodes the next requests before they are due, a few at a time, so that nothing but the sending is left on the clock."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable
+from time import perf_counter
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.workload.sample import SampleRequest
+
+#: Requests that lie ready, at most; below half of that, more are made.
+PREPARED = 256
+_SLICE_S = 0.0005
+
+
+class Preparer:
+    """``encode(sample, model)`` makes a request. Tickets are added in the order in which they are due."""
+
+    def __init__(self, encode: Callable[[SampleRequest, str], Any]) -> None:
+        self._encode = encode
+        self._coming: deque[Ticket] = deque()
+        # Of those that are coming: the indexes that were not sent before their turn here came.
+        self._wanted: set[int] = set()
+        self._ready: dict[int, Any] = {}
+        self._woken = Event()
+        self._greenlet = gevent.spawn(self._run)
+
+    def add(self, tickets: Iterable[Ticket]) -> None:
+        for ticket in tickets:
+            self._coming.append(ticket)
+            self._wanted.add(ticket.index)
+        self._wake()
+
+    def take(self, ticket: Ticket) -> Any:
+        """The request of ``ticket`` if it lies ready, else None."""
+        request = self._ready.pop(ticket.index, None)
+        if request is None:
+            self._wanted.discard(ticket.index)
+        self._wake()
+        return request
+
+    def close(self) -> None:
+        self._greenlet.kill(block=False)
+
+    def _wake(self) -> None:
+        if self._coming and len(self._ready) < PREPARED // 2 and not self._woken.is_set():
+            self._woken.set()
+
+    def _run(self) -> None:
+        while True:
+            self._woken.wait()
+            stop = perf_counter() + _SLICE_S
+            while self._coming and len(self._ready) < PREPARED:
+                ticket = self._coming.popleft()
+                if ticket.index in self._wanted:
+                    self._wanted.discard(ticket.index)
+                    # What cannot be made fails when it is due.
+                    with contextlib.suppress(Exception):
+                        self._ready[ticket.index] = self._encode(ticket.sample, ticket.model)
+                if perf_counter() > stop:
+                    gevent.sleep(0.001)
+                    stop = perf_counter() + _SLICE_S
+            self._woken.clear()

@@ -1,0 +1,73 @@
+"""Hands what workers report on to the live figures, later and in small pieces: no request is sent late for a page's sake."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench_locust.metrics.live import LiveStats
+from llmbench_locust.records import RecordColumns
+
+FEED_S = 0.4
+#: Requests in one piece.
+ROWS = 128
+#: Lists of milliseconds that a report brings, and what they are called in it (bytes of float64 seconds).
+_SAMPLES = {"ttft_ms": "ttft_s", "send_lag_ms": "send_lag_s", "loop_lag_ms": "loop_lag_s"}
+
+
+class LiveFeed:
+    """``totals()``: the counters of `LiveStats.counters` that are no lists of samples, as they are now."""
+
+    def __init__(self, live: LiveStats, totals: Callable[[], dict[str, Any]]) -> None:
+        self._live = live
+        self._totals = totals
+        self._columns: deque[RecordColumns] = deque()
+        self._samples: dict[str, list[NDArray[np.float64]]] = {name: [] for name in _SAMPLES}
+        self._told = False
+        self._greenlet: gevent.Greenlet | None = None
+
+    def start(self) -> None:
+        self._greenlet = gevent.spawn(self._run)
+
+    def columns(self, columns: RecordColumns) -> None:
+        """Requests that have their outcome."""
+        self._columns.append(columns)
+
+    def figures(self, report: dict[str, Any]) -> None:
+        """A worker's report."""
+        self._told = True
+        for name, key in _SAMPLES.items():
+            if report[key]:
+                self._samples[name].append(np.frombuffer(report[key], np.float64) * 1000)
+
+    def stop(self) -> None:
+        """Pass on what is left."""
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
+        for _ in self._pieces():
+            pass
+
+    def _run(self) -> None:
+        while True:
+            gevent.sleep(FEED_S)
+            for _ in self._pieces():
+                gevent.sleep(0.001)
+
+    def _pieces(self) -> Iterator[None]:
+        if self._told:
+            self._told = False
+            samples, self._samples = self._samples, {name: [] for name in _SAMPLES}
+            lists = {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in samples.items()}
+            self._live.counters(self._totals() | lists)
+            yield
+        while self._columns:
+            some, rows = [self._columns.popleft()], 0
+            while self._columns and (rows := rows + len(some[-1])) + len(self._columns[0]) <= ROWS:
+                some.append(self._columns.popleft())
+            self._live.add(RecordColumns.concat(some))
+            yield
