@@ -122,7 +122,7 @@ def client(options: argparse.Namespace) -> None:
         def on_body(self, body: bytes) -> None:
             raise AssertionError(body)
 
-    transport = Transport(options.client, insecure=True, kernel_timestamps=options.kernel_timestamps)
+    transport = Transport(options.client, insecure=True, kernel_timestamps=not options.no_kernel_timestamps)
     transport.prewarm(options.streams)
     body = b'{"model":"paced","max_tokens":%d}' % options.tokens[0]
     request = Request("/v1/completions", {"Content-Type": "application/json"}, body)
@@ -167,7 +167,7 @@ def pause(seconds: float) -> None:
 def own_command(options: argparse.Namespace, url: str, tokens: int) -> list[str]:
     command = [sys.executable, __file__, "--client", url, "--streams", str(options.streams), "--tokens", str(tokens), "0"]
     command += ["--spread-ms", str(options.spread_ms)]
-    command += ["--no-template"] * options.no_template + ["--kernel-timestamps"] * options.kernel_timestamps
+    command += ["--no-template"] * options.no_template + ["--no-kernel-timestamps"] * options.no_kernel_timestamps
     return command
 
 
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--accuracy-itl", type=float, default=40, metavar="MS")
     parser.add_argument("--no-template", action="store_true", help="each event is parsed, as where no two are alike")
     parser.add_argument("--tls", action="store_true", help="over TLS (needs OpenSSL's headers); the floor stays plain")
-    parser.add_argument("--kernel-timestamps", action="store_true")
+    parser.add_argument("--no-kernel-timestamps", action="store_true", help="this process's own times, and so no naps")
     options = parser.parse_args()
     if options.client:
         client(options)
