@@ -9,8 +9,9 @@ The others count as installed when `vllm` is on the PATH and when `sglang` can b
 measured, as a user types them, against the server and beside the floor of `chunk_cost.py` (which see): Linux, a C compiler, two
 cores. One JSON object a line:
 
-* cpu: microseconds of the whole process tree per chunk, by slope: a run of many tokens an answer less one of few. `floor` is
-  a C loop that only reads and takes the time.
+* cpu: microseconds of the whole process tree per chunk, by slope: a run of many tokens an answer less one of few, each the
+  lowest of ``--repeat`` runs. `floor` is a C loop that only reads and takes the time. Starting up is in both runs and varies
+  (vLLM's imports by more than a second, which is 15 µs a chunk with the usual counts): for vLLM, ``--tokens 10 2010``.
 * accuracy: what each client reports of a server that keeps TTFT and ITL exactly, with how late the server itself was.
 
 Figures move with the machine and its load: compare the ratios of one run.
@@ -111,7 +112,10 @@ def cost(options: argparse.Namespace, binary: Path, clients: dict[str, Command])
     per_chunk = {"floor": (floor[1] - floor[0]) / chunks * 1e6}
     for name, command in clients.items():
         with tempfile.TemporaryDirectory() as folder:
-            short, long = (measured(command(server.url, tokens, options.streams, Path(folder))) for tokens in (few, many))
+            short, long = (
+                min(measured(command(server.url, tokens, options.streams, Path(folder))) for _ in range(options.repeat))
+                for tokens in (few, many)
+            )
         per_chunk[name] = (long - short) / chunks * 1e6
     line: dict[str, Any] = {name: round(value, 2) for name, value in per_chunk.items()}
     line["times_floor"] = {name: round(value / per_chunk["floor"], 2) for name, value in per_chunk.items() if name != "floor"}
@@ -138,6 +142,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["cpu", "accuracy"])
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--tokens", type=int, nargs=2, default=[10, 410], metavar=("FEW", "MANY"))
+    parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--accuracy-streams", type=int, default=2000)
     options = parser.parse_args()
     if (os.cpu_count() or 1) < 2:

@@ -153,10 +153,11 @@ static void take_request(conn *c, double ttft) {
     static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     c->request[c->length] = 0;
     char *body = strstr(c->request, "\r\n\r\n"), *length = strcasestr(c->request, "content-length:");
-    if (body && strncmp(c->request, "POST ", 5)) { /* clients ask for /metrics, /v1/models and the like */
-        static const char none[] = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+    if (body && strncmp(c->request, "POST ", 5)) { /* clients look for the models, for metrics and the like */
+        static const char models[] = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 41\r\n\r\n"
+                                     "{\"object\":\"list\",\"data\":[{\"id\":\"paced\"}]}";
         c->length = 0;
-        put(c, none, sizeof none - 1);
+        put(c, models, sizeof models - 1);
         return;
     }
     if (!body || !length || c->length - (body + 4 - c->request) < atoi(length + 15)) return;
