@@ -146,5 +146,6 @@ class StreamReader:
         self.token_events += tokens
         self.bytes_in += size
         self.reads += len(ready)
-        self.stamped = trusted and 2 * unstamped < len(ready)
+        if ready:  # a round that found nothing says nothing
+            self.stamped = trusted and 2 * unstamped < len(ready)
         return len(ready)

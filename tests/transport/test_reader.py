@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import _socket
 import socket
+import time
 
 from llmbench_locust.transport.assembly import Lane, StreamAssembly
+from llmbench_locust.transport.clock import KernelClock, ask_for_stamps
 from llmbench_locust.transport.connection import Connection
 from llmbench_locust.transport.reader import StreamReader
 
@@ -53,6 +55,37 @@ def test_after_an_unknown_event_all_is_kept_in_order():
     assembly.decode()
     assert sink.texts == ["a", "a", "b", "a", "a"]
     assert assembly.times.tolist() == sorted(assembly.times)
+    connection.close()
+    reader.close()
+    theirs.close()
+
+
+def test_a_round_that_finds_nothing_does_not_unsay_the_kernels_times():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        sock = _socket.socket(fileno=_socket.dup(listener.accept()[0].detach()))
+    sock.setblocking(False)
+    ask_for_stamps(sock)
+    reader = StreamReader(KernelClock())
+    connection = Connection(sock, None, reader, lambda _: None)
+    sink = TextSink()
+    assembly = StreamAssembly(sink)
+    plain = chunk(sse({"text": "a"}))
+    assembly.arrivals += [0.0, HEAD, 0.5, plain]
+    assembly.decode()
+    holder = Holder(assembly)
+    assert holder.lane is not None
+    connection.owner = holder
+    connection.stream_fast(holder.lane)
+    before = time.perf_counter()
+    theirs.sendall(plain)
+    while reader.poll() == 0:
+        pass
+    assert reader.stamped
+    assert reader.poll() == 0
+    assert reader.stamped
+    assert sink.texts == ["a", "a"]
+    assert before - 1e-3 <= assembly.times[-1] <= time.perf_counter() + 1e-3
     connection.close()
     reader.close()
     theirs.close()
