@@ -90,17 +90,31 @@ def _with_rows(content: bytes, live: LiveStats) -> bytes:
     report = orjson.loads(content)
     others = [s for s in report.get("extended_stats", []) if s["key"] != TAB["key"]]
     report["extended_stats"] = [*others, {"key": TAB["key"], "data": table_rows(live.snapshot(-1))}]
-    # Its page would go back to the form and ask no more.
-    if _beginning(live, report.get("state")):
-        report["state"] = "spawning"
+    state = report.get("state")
+    report["state"] = _shown(state, live) or state
     return orjson.dumps(report)
 
 
+def _shown(state: str | None, live: LiveStats) -> str | None:
+    """The state to tell Locust's page instead of ``state``, None when that may stand.
+
+    The page asks on while a run is spawning or running and never again in any other state: told of a run that is being
+    prepared it would go back to the form, and one that is just ending would show "Loading" for ever.
+    """
+    if _beginning(live, state):
+        return "spawning"
+    return "running" if state in _ENDING else None
+
+
 def _with_scripts(page: bytes, live: LiveStats) -> bytes:
-    if _beginning(live, "ready"):
-        page = re.sub(rb'"state": "(ready|stopped)"', b'"state": "spawning"', page, count=1)
+    page = re.sub(rb'"state": "(ready|stopped|stopping|cleanup)"', lambda found: _state_in_page(found, live), page, count=1)
     at = page.rfind(b"</body>")
     return page if at < 0 else page[:at] + _SCRIPTS + page[at:]
+
+
+def _state_in_page(found: re.Match[bytes], live: LiveStats) -> bytes:
+    shown = _shown(found[1].decode(), live)
+    return found[0] if shown is None else b'"state": "%s"' % shown.encode()
 
 
 def _started(answer: bytes, live: LiveStats) -> bytes:
@@ -108,6 +122,9 @@ def _started(answer: bytes, live: LiveStats) -> bytes:
         live.preparing()
     return answer
 
+
+#: Locust's states between Stop and the last user's end: the master waits for its workers, a process for its users.
+_ENDING = ("stopping", "cleanup")
 
 #: Locust's routes whose answers we complete.
 _EXTENDED: dict[str | None, Callable[[bytes, LiveStats], bytes]] = {

@@ -161,6 +161,40 @@ def test_the_same_with_two_workers(web: Any, browser: Any, shots: Any) -> None:
         assert len(document["llmbench"]["workers"]) == 2
 
 
+SLOW_STOP = """
+import gevent
+from locust import events
+from locust.runners import WorkerRunner
+
+@events.test_stopping.add_listener
+def dawdle(environment, **_):
+    if isinstance(environment.runner, WorkerRunner):
+        gevent.sleep(6)
+"""
+
+
+@pytest.mark.cluster
+def test_a_slow_stop_leaves_no_page_behind(web: Any, browser: Any, tmp_path: Path) -> None:
+    """Locust's page asks no more once it was told of a state like "stopping", in which a slow worker holds the master."""
+    slow = tmp_path / "slow.py"
+    slow.write_text(SLOW_STOP)
+    with launch([]) as sim:
+        started = web(Path(f"{SERVE},{slow}"), "--base-url", sim.url, *SHORT, workers=2)
+        page = open_form(browser, started)
+        start(page, numPrompts="900", requestRate="15")
+        page.get_by_role("tab", name="LLM").click()
+        wait_for_requests(page, 5)
+        page.get_by_role("button", name="Stop").click()
+        page.wait_for_timeout(4500)  # more than one of its polls, which come every two seconds
+        assert page.get_by_role("button", name="Loading").is_visible()
+        late = browser.new_page()
+        late.goto(started.url)
+        late.get_by_role("button", name="Stop").wait_for()
+        for one in (page, late):
+            one.bring_to_front()
+            one.get_by_role("button", name="New").wait_for()
+
+
 def test_a_hostile_server_puts_text_on_the_pages_and_no_markup(web: Any, browser: Any, shots: Any) -> None:
     with hostile_server() as url:
         started = web(SERVE, "--base-url", url, "--ready-check-timeout-sec", "0", "--save-detailed", *SHORT)
