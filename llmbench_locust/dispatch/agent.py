@@ -19,8 +19,10 @@ from gevent.event import Event
 
 from llmbench_locust.dispatch import messages, tickets
 from llmbench_locust.dispatch.clock import clock_identity
+from llmbench_locust.dispatch.collector import SteeredCollector
 from llmbench_locust.dispatch.dispatcher import Dispatcher
-from llmbench_locust.dispatch.lag import LagSampler, SteeredCollector
+from llmbench_locust.dispatch.gaps import gaps
+from llmbench_locust.dispatch.lag import LagSampler
 from llmbench_locust.dispatch.preparer import Preparer
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.records import RecordColumns, RequestRecord
@@ -30,8 +32,9 @@ from llmbench_locust.workload.multi_turn import next_request
 
 #: At most this long between two reports to the master.
 REPORT_S = 0.2
-#: At most so many requests in one of them.
-REPORTED = 64
+#: At most so many requests in one of them, and how long it takes to make it, about.
+REPORTED = 32
+REPORTING_S = 0.0007
 
 Send = Callable[[str, Any], None]
 
@@ -166,18 +169,16 @@ class _Run:
         self._woken.set()
 
     def _report_loop(self) -> None:
-        stepped = perf_counter()
         while not self.closed:
             self._woken.wait(REPORT_S)
             self._woken.clear()
+            gaps.wait(REPORTING_S)
             self._report()
             while len(self._outbox) >= REPORTED:
                 # In pieces: what falls due meanwhile must not wait for all of them.
                 gevent.sleep(0.001)
+                gaps.wait(REPORTING_S)
                 self._report()
-            if self._collector is not None and perf_counter() - stepped > 1.0:
-                stepped = perf_counter()
-                self._collector.step()
 
     def _report(self) -> None:
         dispatcher, counters = self.dispatcher, self.session.transport.counters

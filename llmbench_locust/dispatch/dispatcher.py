@@ -20,6 +20,7 @@ import gevent
 from gevent.event import Event
 
 from llmbench_locust.dispatch.alarm import Alarm
+from llmbench_locust.dispatch.gaps import gaps
 from llmbench_locust.dispatch.tickets import Ticket
 
 #: How long one call of the pump may start requests before the loop gets its turn.
@@ -105,6 +106,7 @@ class Dispatcher:
         left = [i for _, _, t in self._coming for i in _indexes(t)] + [i for _, t in self._waiting for i in _indexes(t)]
         self._coming.clear()
         self._waiting.clear()
+        gaps.next_s = float("inf")
         return left
 
     def close(self, timeout_s: float = 5.0) -> list[int]:
@@ -159,7 +161,10 @@ class Dispatcher:
 
     def _arm(self) -> None:
         if self._coming and not self.closed.is_set():
-            self._alarm.set(self._start_s + self._coming[0][0] if self._start_s < float("inf") else 2**31)
+            gaps.next_s = self._start_s + self._coming[0][0]
+            self._alarm.set(gaps.next_s if gaps.next_s < float("inf") else 2**31)
+        else:
+            gaps.next_s = float("inf")
 
     def _pump(self) -> None:
         self._pump_due = False

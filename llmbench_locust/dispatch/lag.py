@@ -1,8 +1,7 @@
-"""How late this process runs: the loop's lag, sampled, and the garbage collector, steered while a run goes on."""
+"""How late this process runs: the loop's lag, sampled."""
 
 from __future__ import annotations
 
-import gc
 from array import array
 from time import perf_counter
 
@@ -34,33 +33,3 @@ class LagSampler:
 
     def close(self) -> None:
         self._alarm.close()
-
-
-class SteeredCollector:
-    """Keeps the cyclic collector from stopping the loop: all that exists is frozen, only young objects are looked at.
-
-    A full collection of a process with a tokenizer, a plan and Locust in it takes tens of milliseconds, which would be measured
-    as the server's latency. The youngest generation alone takes microseconds, and keeps memory from growing.
-    """
-
-    def __init__(self) -> None:
-        self._enabled = gc.isenabled()
-        self._steps = 0
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-
-    def freeze(self) -> None:
-        """What has come since is here to stay, too. Takes no time."""
-        gc.freeze()
-
-    def step(self) -> None:
-        """Call about once a second."""
-        self._steps += 1
-        gc.collect(1 if self._steps % 16 == 0 else 0)
-
-    def close(self) -> None:
-        """Back to how it was."""
-        gc.unfreeze()
-        if self._enabled:
-            gc.enable()

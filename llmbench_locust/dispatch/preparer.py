@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
+from llmbench_locust.dispatch.gaps import gaps
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -55,6 +56,7 @@ class Preparer:
     def _run(self) -> None:
         while True:
             self._woken.wait()
+            gaps.wait(_SLICE_S)
             stop = perf_counter() + _SLICE_S
             while self._coming and len(self._ready) < PREPARED:
                 ticket = self._coming.popleft()
@@ -65,5 +67,6 @@ class Preparer:
                         self._ready[ticket.index] = self._encode(ticket.sample, ticket.model)
                 if perf_counter() > stop:
                     gevent.sleep(0.001)
+                    gaps.wait(_SLICE_S)
                     stop = perf_counter() + _SLICE_S
             self._woken.clear()

@@ -10,12 +10,14 @@ import gevent
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.dispatch.gaps import gaps
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.records import RecordColumns
 
 FEED_S = 0.4
-#: Requests in one piece.
+#: Requests in one piece, and how long it takes, about.
 ROWS = 128
+PIECE_S = 0.0008
 #: Lists of milliseconds that a report brings, and what they are called in it (bytes of float64 seconds).
 _SAMPLES = {"ttft_ms": "ttft_s", "send_lag_ms": "send_lag_s", "loop_lag_ms": "loop_lag_s"}
 
@@ -55,8 +57,10 @@ class LiveFeed:
     def _run(self) -> None:
         while True:
             gevent.sleep(FEED_S)
+            gaps.wait(PIECE_S)
             for _ in self._pieces():
                 gevent.sleep(0.001)
+                gaps.wait(PIECE_S)
 
     def _pieces(self) -> Iterator[None]:
         if self._told:

@@ -1,0 +1,79 @@
+"""The cyclic garbage collector, steered while a run goes on: often, briefly, and never over all that exists."""
+
+from __future__ import annotations
+
+import gc
+import resource
+from time import perf_counter
+
+import gevent
+
+from llmbench_locust.dispatch.gaps import gaps
+
+#: One step is meant to take so long, and steps are so far apart (seconds).
+AIM_S = 0.0003
+SHORTEST_S, LONGEST_S = 0.01, 0.5
+#: More new objects than this are not looked at, but taken for ones that stay: the start of thousands of requests at once.
+BURST = 10_000
+#: When the process has grown by this factor, somebody's cycles may have outlived a step.
+GROWN = 1.25
+
+
+class SteeredCollector:
+    """Keeps the collector from stopping the loop: all that exists is frozen, only young objects are looked at.
+
+    A full collection of a process with a tokenizer, a plan and Locust in it takes tenths of a second, and one of all that a
+    second of a thousand requests has made takes ten milliseconds, which would be measured as the server's latency. Taken a
+    few hundred objects at a time it is no longer seen. What is dropped in our own code is free without any collector; this is
+    for the cycles of others.
+    """
+
+    def __init__(self) -> None:
+        self._enabled = gc.isenabled()
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self._size = _peak_size()
+        self._greenlet = gevent.spawn(self._run)
+
+    def freeze(self) -> None:
+        """What has come since is here to stay, too. Takes no time."""
+        gc.freeze()
+
+    def close(self) -> None:
+        """Back to how it was."""
+        self._greenlet.kill(block=False)
+        gc.unfreeze()
+        if self._enabled:
+            gc.enable()
+
+    def _run(self) -> None:
+        pause_s = LONGEST_S
+        while True:
+            gevent.sleep(pause_s)
+            gaps.wait(2 * AIM_S)
+            pause_s = next_pause_s(pause_s, self._step())
+
+    def _step(self) -> float:
+        """How many seconds it took."""
+        began = perf_counter()
+        if gc.get_count()[0] > BURST:
+            gc.freeze()
+            return AIM_S * 2
+        gc.collect(0)
+        took = perf_counter() - began
+        size = _peak_size()
+        if size > GROWN * self._size:
+            self._size = size
+            gc.collect(1)
+        return took
+
+
+def next_pause_s(pause_s: float, took_s: float) -> float:
+    """How long to wait when, after a wait of ``pause_s``, a step took ``took_s``: the work of a step grows with its wait."""
+    return min(LONGEST_S, max(SHORTEST_S, pause_s * min(2.0, AIM_S / max(took_s, 1e-9))))
+
+
+def _peak_size() -> int:
+    """The most memory that this process has had so far, in the system's unit."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

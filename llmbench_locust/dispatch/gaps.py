@@ -1,0 +1,33 @@
+"""When there is time for what is not urgent: between two sends of the schedule.
+
+In an open loop the next send is known ahead. Reports, live figures, the encoding of requests to come and the collector take
+their fractions of a millisecond where nothing falls due meanwhile, instead of making a send wait for them.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import gevent
+
+#: However close the sends follow each other, nobody waits longer than this for a gap.
+PATIENCE_S = 0.02
+
+
+class Gaps:
+    """``next_s``: when the next request of this process is due, in seconds of perf_counter; infinite while none is."""
+
+    def __init__(self) -> None:
+        self.next_s = float("inf")
+
+    def wait(self, needed_s: float) -> None:
+        """Returns once nothing is due within ``needed_s``, or after `PATIENCE_S`; at once where that is so already."""
+        now = perf_counter()
+        patient_until_s = now + PATIENCE_S
+        while now < patient_until_s and self.next_s - now < needed_s:
+            gevent.sleep(0.0005)
+            now = perf_counter()
+
+
+#: This process has one loop, and with it one schedule at a time.
+gaps = Gaps()
