@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -20,11 +19,11 @@ from gevent.event import Event
 
 from llmbench_locust.dispatch import messages, tickets
 from llmbench_locust.dispatch.clock import ClockOffset, clock_identity
-from llmbench_locust.dispatch.ledger import Ledger
+from llmbench_locust.dispatch.ledger import Indexes, Ledger
 from llmbench_locust.dispatch.permits import Permits, split
-from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.dispatch.plan import PlannedTickets, RunPlan
 from llmbench_locust.errors import SetupError
-from llmbench_locust.records import RecordColumns, RequestRecord
+from llmbench_locust.records import RecordColumns
 
 logger = logging.getLogger(__name__)
 
@@ -41,26 +40,6 @@ READY_S = 60.0
 AHEAD_S = 20.0
 WINDOW = 4096
 WINDOW_BYTES = 64_000_000
-BATCH = 512
-
-
-@dataclass(slots=True)
-class RunPlan:
-    """All that a run is. ``tickets`` in the order of their due times, a conversation's later turns inside its first ticket;
-    ``wire``: `WireConfig` as a message; ``cap``: requests in flight over all workers."""
-
-    tickets: Sequence[Ticket]
-    wire: dict[str, Any]
-    cap: int | None = None
-    prewarm: int = 0
-    run_time_s: float | None = None
-    stop_timeout_s: float | None = None
-    max_workers: int = 1
-    chat: bool = True
-
-    @property
-    def total(self) -> int:
-        return sum(t.count for t in self.tickets)
 
 
 @dataclass(slots=True)
@@ -110,22 +89,10 @@ class Coordinator:
         self._on_columns = on_columns
         self._on_figures = on_figures
         self.workers: dict[str, WorkerState] = {}
-        total = plan.total
-        weights = np.zeros(total, np.int64)
-        self._by_index: dict[int, Ticket] = {}
-        #: When the first request of each one's conversation is due: before, none of it can have been sent.
-        self._due = np.zeros(total, np.float64)
-        self._is_head = np.zeros(total, np.bool_)
-        for ticket in plan.tickets:
-            weights[ticket.index] = tickets.weight(ticket)
-            self._is_head[ticket.index] = True
-            for turn in (ticket, *ticket.following):
-                self._by_index[turn.index] = turn
-                self._due[turn.index] = ticket.due_s
-        self.ledger = Ledger(weights)
-        self._queue: deque[Ticket] = deque(plan.tickets)
+        self._tickets = PlannedTickets(plan)
+        self.ledger = Ledger(self._tickets.weights)
         self._permits = Permits(plan.cap) if plan.cap is not None else None
-        self._turn = 0
+        self._invited = 0
         self.users_ready = Event()
         self.done = Event()
         self.start_s = float("nan")
@@ -193,7 +160,7 @@ class Coordinator:
         if not self.halted:
             self.halted = True
             self._halted_s = perf_counter()
-            self._queue.clear()
+            self._tickets.clear()
             self.ledger.cancel()
             self._to_all(messages.HALT)
             self._woken.set()
@@ -215,7 +182,7 @@ class Coordinator:
         while not self.ledger.finished and perf_counter() < deadline and self._alive():
             gevent.sleep(0.01)
         for worker in self._alive():
-            failed, _ = self.ledger.lose(worker.number, np.ones(len(self._due), np.bool_))
+            failed, _ = self.ledger.lose(worker.number, np.ones(self.plan.total, np.bool_))
             self._fail(failed, worker, "interrupted; its worker reported no outcome", "interrupted")
         self.done.set()
 
@@ -279,26 +246,13 @@ class Coordinator:
 
     def _feed(self, now_s: float) -> None:
         """Deliver what is due before ``now_s`` + AHEAD_S, worker by worker in turn, within each worker's window."""
-        takers = [w for w in self._alive() if w.ready]
-        batches: dict[int, list[Ticket]] = {w.number: [] for w in takers}
-        full: set[int] = set()
-        while self._queue and len(full) < len(takers) and self._queue[0].due_s <= now_s + AHEAD_S:
-            worker = takers[self._turn % len(takers)]
-            self._turn += 1
-            if worker.number in full or not self._has_room(worker):
-                full.add(worker.number)
-                continue
-            ticket = self._queue.popleft()
-            indexes = np.array([ticket.index, *(t.index for t in ticket.following)], np.int64)
-            self.ledger.deliver(worker.number, indexes)
-            batch = batches[worker.number]
-            batch.append(ticket)
-            if len(batch) >= BATCH:
-                self._hand_over(worker, batch)
-                batches[worker.number] = []
-        for worker in takers:
-            if batches[worker.number]:
-                self._hand_over(worker, batches[worker.number])
+        takers = {w.number: w for w in self._alive() if w.ready}
+        until_s = now_s + AHEAD_S
+        for number, batch in self._tickets.batches(
+            until_s, list(takers), lambda n: self._has_room(takers[n]), self.ledger.deliver
+        ):
+            carried = batch if self.local else [tickets.to_message(t) for t in batch]
+            self._tell(takers[number], messages.TICKETS, tickets=carried)
 
     def _has_room(self, worker: WorkerState) -> bool:
         if self.local:
@@ -310,10 +264,6 @@ class Coordinator:
             window = min(WINDOW, 2 * held + 8) if held else 0
         pending = self.ledger.pending.get(worker.number, 0)
         return pending < window and self.ledger.pending_bytes.get(worker.number, 0) < WINDOW_BYTES
-
-    def _hand_over(self, worker: WorkerState, batch: list[Ticket]) -> None:
-        carried = batch if self.local else [tickets.to_message(t) for t in batch]
-        self._tell(worker, messages.TICKETS, tickets=carried)
 
     def _balance(self) -> None:
         if self._permits is None or self.local:
@@ -328,7 +278,8 @@ class Coordinator:
     # --- workers -------------------------------------------------------------------------------------------------
 
     def _invite(self, worker_id: str, share: int, parts: int) -> None:
-        worker = WorkerState(number=len(self.workers), id=worker_id, heard_s=perf_counter())
+        worker = WorkerState(number=self._invited, id=worker_id, heard_s=perf_counter())
+        self._invited += 1
         self.workers[worker_id] = worker
         permits = self._permits.join(worker.number, share) if self._permits is not None else None
         self._tell(
@@ -391,39 +342,28 @@ class Coordinator:
     def _lose(self, worker: WorkerState) -> None:
         worker.lost = True
         self.workers_lost += 1
-        startable = self._due + self.start_s <= worker.lease_until_s
+        startable = self._tickets.due_s + self.start_s <= worker.lease_until_s
         failed, returned = self.ledger.lose(worker.number, startable)
         logger.error("worker %s is lost: %d requests fail with it, %d go to the others", worker.id, len(failed), len(returned))
         if self._permits is not None:
             self._permits.leave(worker.number)
         self._tell(worker, messages.STOP)
         self._fail(failed, worker, "worker lost before it reported the outcome", "worker_lost")
-        heads = [self._by_index[i] for i in returned.tolist() if self._is_head[i]]
-        self._queue = deque(sorted([*heads, *self._queue], key=lambda t: t.due_s))
+        self._tickets.take_back(returned)
         if not self._alive():
             self._abandon(worker)
         self._balance()
 
     def _abandon(self, worker: WorkerState) -> None:
         """No worker is left: what was not sent fails with the last one."""
-        left = np.array([t.index for head in self._queue for t in (head, *head.following)], np.int64)
-        self._queue.clear()
+        left = self._tickets.clear()
         if len(left):
             self.ledger.deliver(worker.number, left)
             self.ledger.finish(worker.number, left)
             self._fail(left, worker, "no worker was left to send it", "worker_lost")
 
-    def _fail(self, indexes: np.ndarray[Any, np.dtype[np.int64]], worker: WorkerState, error: str, kind: str) -> None:
-        records = []
-        for index in indexes.tolist():
-            ticket = self._by_index[index]
-            sample = ticket.sample
-            record = RequestRecord(index, sample.request_id, error=error, error_kind=kind, prompt_len=sample.prompt_len)
-            record.expected_output_len = -1 if sample.expected_output_len is None else sample.expected_output_len
-            record.due_time = self.start_s + ticket.due_s
-            record.worker = worker.id
-            record.label = sample.label or ""
-            records.append(record)
+    def _fail(self, indexes: Indexes, worker: WorkerState, error: str, kind: str) -> None:
+        records = self._tickets.failed(indexes, worker.id, self.start_s, error, kind)
         if records:
             self._on_columns(RecordColumns.from_records(records))
 

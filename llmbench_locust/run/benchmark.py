@@ -12,7 +12,8 @@ import gevent
 import numpy as np
 from tqdm import tqdm
 
-from llmbench_locust.dispatch.coordinator import Coordinator, RunPlan, WorkerState
+from llmbench_locust.dispatch.coordinator import Coordinator, WorkerState
+from llmbench_locust.dispatch.plan import RunPlan
 from llmbench_locust.errors import BenchError, SetupError
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.metrics.store import RecordStore

@@ -3,7 +3,8 @@
 import gevent
 
 from llmbench_locust.dispatch import messages
-from llmbench_locust.dispatch.coordinator import Coordinator, RunPlan
+from llmbench_locust.dispatch.coordinator import Coordinator
+from llmbench_locust.dispatch.plan import RunPlan
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.transport.decoding import DecodeLoop
 from llmbench_locust.transport.reader import StreamReader
