@@ -74,6 +74,7 @@ def test_cycles_that_lived_longer_go_when_the_process_grows(steered: SteeredColl
     young = gc.get_stats()[0]["collections"]
     until(lambda: gc.get_stats()[0]["collections"] > young + 1)
     assert kept() is not None, "out of the youngest's reach"
+    monkeypatch.setattr(module, "LOOK_S", 0.0)
     monkeypatch.setattr(module, "_peak_size", lambda: 1 << 60)
     until(lambda: kept() is None)
 
