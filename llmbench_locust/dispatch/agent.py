@@ -21,11 +21,11 @@ from llmbench_locust.dispatch import messages, tickets
 from llmbench_locust.dispatch.clock import clock_identity
 from llmbench_locust.dispatch.collector import SteeredCollector
 from llmbench_locust.dispatch.dispatcher import Dispatcher
-from llmbench_locust.dispatch.gaps import gaps
 from llmbench_locust.dispatch.lag import LagSampler
 from llmbench_locust.dispatch.preparer import Preparer
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.records import RecordColumns, RequestRecord
+from llmbench_locust.transport.gaps import gaps
 from llmbench_locust.users.session import Session
 from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.multi_turn import next_request

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import gevent
 
-from llmbench_locust.dispatch.gaps import gaps
+from llmbench_locust.transport.gaps import gaps
 
 #: One step is meant to take so long, and steps are so far apart (seconds).
 AIM_S = 0.0003

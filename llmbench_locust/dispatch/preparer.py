@@ -11,8 +11,8 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from llmbench_locust.dispatch.gaps import gaps
 from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.transport.gaps import gaps
 from llmbench_locust.workload.sample import SampleRequest
 
 #: Requests that lie ready, at most; below half of that, more are made.

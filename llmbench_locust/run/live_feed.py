@@ -10,9 +10,9 @@ import gevent
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench_locust.dispatch.gaps import gaps
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.records import RecordColumns
+from llmbench_locust.transport.gaps import gaps
 
 FEED_S = 0.4
 #: Requests in one piece, and how long it takes, about.

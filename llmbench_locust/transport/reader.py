@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from gevent import monkey
 
 from llmbench_locust.transport.clock import ANCILLARY_BYTES, KernelClock, unpack_stamp
+from llmbench_locust.transport.gaps import gaps
 from llmbench_locust.transport.template import KNOWN
 from llmbench_locust.transport.wakeups import Wakeups
 
@@ -26,6 +27,8 @@ EPOLLIN = 0x001
 
 READ_BYTES = 16 << 10
 _MAX_EVENTS = 512
+# When a request is due within so long, a turn is this short instead, and the send has its turn in between.
+_SOON_S, _FEW_EVENTS = 0.008, 64
 # A turn of reading that meets what is not quickly done ends after this time; what is left is ready again in the next.
 _TURN_S = 0.002
 
@@ -60,12 +63,13 @@ class StreamReader:
     ``fast``: descriptor -> `Fast` of streams in the middle of their body; everything else takes `on_readable`.
     ``token_events``, ``bytes_in``: what went through ``fast`` so far. ``reads``: of all sockets. ``shared``: plain events that
     came in one read with another and so have its time. ``clock``: the kernel's times, None for this process's own.
-    ``stamped``: whether the last round's reads had them.
+    ``stamped``: whether the last round's reads had them. ``more``: whether it may have left some for the next.
     """
 
     def __init__(self, clock: KernelClock | None = None) -> None:
         self.clock = clock
         self.stamped = False
+        self.more = False
         self.fast: dict[int, Fast] = {}
         self.token_events = 0
         self.bytes_in = 0
@@ -105,8 +109,11 @@ class StreamReader:
             self.clock.look()
             trusted = self.clock.trusted
             offset_s = self.clock.offset_s
-        stop = now() + _TURN_S
-        ready = self._poll(0, _MAX_EVENTS)
+        began = now()
+        stop = began + _TURN_S
+        most = _MAX_EVENTS if gaps.next_s - began > _SOON_S else _FEW_EVENTS
+        ready = self._poll(0, most)
+        self.more = len(ready) == most
         for fd, _event in ready:
             try:
                 receive, heads, tail, tail_len, on_text, stamp = fast[fd]

@@ -50,9 +50,9 @@ class TimerFd:
         """Ring once at ``at_s`` (seconds of `time.perf_counter`, which is CLOCK_MONOTONIC); at once if that has passed."""
         self._set(max(at_s, 1e-6), 0.0, _ABSTIME)  # zero would disarm it
 
-    def every(self, period_s: float) -> None:
-        """Ring every ``period_s`` seconds; 0 for never again."""
-        self._set(period_s, period_s, 0)
+    def every(self, period_s: float, first_s: float | None = None) -> None:
+        """Ring every ``period_s`` seconds, the first time in ``first_s`` (or one period); a period of 0 for never again."""
+        self._set(period_s if first_s is None else max(first_s, 1e-6), period_s, 0)
 
     def _set(self, value_s: float, interval_s: float, flags: int) -> None:
         value, interval = self._spec.value, self._spec.interval

@@ -30,12 +30,13 @@ _SHARED, _AWAKE_S = 0.02, 1.0
 
 
 class Figures(Protocol):
-    """What is asked of the reader: totals so far, and whether arrivals have the kernel's times."""
+    """What is asked of the reader: totals so far, whether arrivals have the kernel's times, whether the last turn left some."""
 
     reads: int
     token_events: int
     shared: int
     stamped: bool
+    more: bool
 
 
 class Wakeups:
@@ -62,6 +63,8 @@ class Wakeups:
 
     def _on_ready(self) -> None:
         self._turn()
+        if self.napping and self._figures.more and self._ticks is not None:
+            self._ticks.every(NAP_S, first_s=0.0)
         self._left -= 1
         if self._left <= 0:
             self._judge()

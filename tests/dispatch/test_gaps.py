@@ -7,10 +7,10 @@ from time import perf_counter
 import gevent
 import pytest
 
-from llmbench_locust.dispatch import gaps as module
 from llmbench_locust.dispatch.dispatcher import Dispatcher
-from llmbench_locust.dispatch.gaps import Gaps, gaps
 from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.transport import gaps as module
+from llmbench_locust.transport.gaps import Gaps, gaps
 from llmbench_locust.workload.sample import SampleRequest
 
 

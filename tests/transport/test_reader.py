@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import _socket
+import os
 import socket
 import time
 
 from llmbench_locust.transport.assembly import Lane, StreamAssembly
 from llmbench_locust.transport.clock import KernelClock, ask_for_stamps
 from llmbench_locust.transport.connection import Connection
+from llmbench_locust.transport.gaps import gaps
 from llmbench_locust.transport.reader import StreamReader
 
 from .conftest import HEAD, TextSink, chunk, sse
@@ -89,3 +91,38 @@ def test_a_round_that_finds_nothing_does_not_unsay_the_kernels_times():
     connection.close()
     reader.close()
     theirs.close()
+
+
+class Counted:
+    """A descriptor that is always readable, and how often it was read."""
+
+    def __init__(self) -> None:
+        self.fd, self._other = os.pipe()
+        os.write(self._other, b"x")
+        self.reads = 0
+
+    def on_readable(self) -> None:
+        self.reads += 1
+
+    def close(self) -> None:
+        os.close(self.fd)
+        os.close(self._other)
+
+
+def test_a_turn_is_short_when_a_request_is_due_soon(monkeypatch):
+    reader = StreamReader()
+    readable = [Counted() for _ in range(100)]
+    for one in readable:
+        reader.register(one)
+    monkeypatch.setattr(gaps, "next_s", time.perf_counter())
+    assert reader.poll() == 64
+    assert reader.more
+    assert reader.poll() == 64
+    assert all(one.reads for one in readable), "who was left comes first in the next"
+    monkeypatch.setattr(gaps, "next_s", time.perf_counter() + 60.0)
+    assert reader.poll() == 100
+    assert not reader.more
+    for one in readable:
+        reader.unregister(one.fd)
+        one.close()
+    reader.close()

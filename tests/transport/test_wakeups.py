@@ -28,6 +28,7 @@ class Totals:
     token_events: int = 0
     shared: int = 0
     stamped: bool = True
+    more: bool = False
 
 
 class Rig:
@@ -37,12 +38,14 @@ class Rig:
         self.totals = Totals(stamped=stamped)
         self.each = each
         self.turns = 0
+        self.of_turns = 1  # so many turns in a row are needed to read all that there is
         self.fd, self._other = os.pipe()
         os.write(self._other, b"x")
         self.wakeups = Wakeups(self.fd, self.turn, self.totals)
 
     def turn(self) -> None:
         self.turns += 1
+        self.totals.more = self.turns % self.of_turns != 0
         self.totals.reads += self.each[0]
         self.totals.token_events += self.each[1]
         self.totals.shared += self.each[2]
@@ -80,6 +83,18 @@ def test_many_wakeups_become_few(rig):
     began = time.perf_counter()
     gevent.sleep(0.2)
     assert 0 < busy.turns <= (time.perf_counter() - began) / NAP_S + 2
+    assert busy.wakeups.napping
+
+
+def test_what_a_turn_left_is_not_slept_over(rig):
+    busy = rig(20, 20, 0)
+    assert eventually(lambda: busy.wakeups.napping)
+    busy.of_turns = 20
+    busy.turns = 0
+    began = time.perf_counter()
+    gevent.sleep(0.2)
+    naps = (time.perf_counter() - began) / NAP_S
+    assert naps + 2 < busy.turns <= 20 * (naps + 2)
     assert busy.wakeups.napping
 
 
