@@ -79,14 +79,18 @@ def test_a_round_that_finds_nothing_does_not_unsay_the_kernels_times():
     assert holder.lane is not None
     connection.owner = holder
     connection.stream_fast(holder.lane)
-    before = time.perf_counter()
-    theirs.sendall(plain)
-    while reader.poll() == 0:
-        pass
+    for _ in range(1000):
+        before = time.perf_counter()
+        theirs.sendall(plain)
+        while reader.poll() == 0:
+            pass
+        if reader.stamped:
+            break
+        time.sleep(0.002)  # Linux begins to stamp a moment after the first socket has asked for it
     assert reader.stamped
     assert reader.poll() == 0
     assert reader.stamped
-    assert sink.texts == ["a", "a"]
+    assert set(sink.texts) == {"a"}
     assert before - 1e-3 <= assembly.times[-1] <= time.perf_counter() + 1e-3
     connection.close()
     reader.close()
