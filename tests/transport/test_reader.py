@@ -32,27 +32,36 @@ class Holder:
         raise AssertionError(error)
 
 
+PLAIN = chunk(sse({"text": "a"}))
+
+
+def streaming(sock: _socket.socket, reader: StreamReader) -> tuple[Connection, TextSink, StreamAssembly, Holder]:
+    """A connection in the middle of its answer: one plain event was read, and the next is expected to be like it."""
+    connection = Connection(sock, None, reader, lambda _: None)
+    sink = TextSink()
+    assembly = StreamAssembly(sink)
+    assembly.arrivals += [0.0, HEAD, 0.5, PLAIN]
+    assembly.decode()
+    holder = Holder(assembly)
+    assert holder.lane is not None
+    connection.owner = holder
+    connection.stream_fast(holder.lane)
+    return connection, sink, assembly, holder
+
+
 def test_after_an_unknown_event_all_is_kept_in_order():
     ours, theirs = socket.socketpair()
     fd = _socket.dup(ours.detach())
     sock = _socket.socket(fileno=fd)
     sock.setblocking(False)
     reader = StreamReader()
-    connection = Connection(sock, None, reader, lambda _: None)
-    sink = TextSink()
-    assembly = StreamAssembly(sink)
-    plain, odd = chunk(sse({"text": "a"})), chunk(sse({"odd": 1, "text": "b"}))
-    assembly.arrivals += [0.0, HEAD, 0.5, plain]
-    assembly.decode()
-    holder = Holder(assembly)
-    assert holder.lane is not None
-    connection.owner = holder
-    connection.stream_fast(holder.lane)
-    for data in (plain, odd, plain, plain):
+    connection, sink, assembly, holder = streaming(sock, reader)
+    odd = chunk(sse({"odd": 1, "text": "b"}))
+    for data in (PLAIN, odd, PLAIN, PLAIN):
         theirs.sendall(data)
         assert reader.poll() == 1
     assert sink.texts == ["a", "a"]
-    assert assembly.arrivals[1::2] == [odd, plain, plain]
+    assert assembly.arrivals[1::2] == [odd, PLAIN, PLAIN]
     assert holder.told >= 1
     assembly.decode()
     assert sink.texts == ["a", "a", "b", "a", "a"]
@@ -69,19 +78,10 @@ def test_a_round_that_finds_nothing_does_not_unsay_the_kernels_times():
     sock.setblocking(False)
     ask_for_stamps(sock)
     reader = StreamReader(KernelClock())
-    connection = Connection(sock, None, reader, lambda _: None)
-    sink = TextSink()
-    assembly = StreamAssembly(sink)
-    plain = chunk(sse({"text": "a"}))
-    assembly.arrivals += [0.0, HEAD, 0.5, plain]
-    assembly.decode()
-    holder = Holder(assembly)
-    assert holder.lane is not None
-    connection.owner = holder
-    connection.stream_fast(holder.lane)
+    connection, sink, assembly, _holder = streaming(sock, reader)
     for _ in range(1000):
         before = time.perf_counter()
-        theirs.sendall(plain)
+        theirs.sendall(PLAIN)
         while reader.poll() == 0:
             pass
         if reader.stamped:
