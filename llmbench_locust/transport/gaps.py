@@ -1,7 +1,7 @@
 """When there is time for what is not urgent: between two sends of the schedule.
 
 In an open loop the next send is known ahead. Reports, live figures, the encoding of requests to come and the collector take
-their fractions of a millisecond where nothing falls due meanwhile, instead of making a send wait for them.
+their fractions of a millisecond where nothing falls due meanwhile, instead of making a send wait for them; and the reader keeps its turns short when a send is due (`reader`).
 """
 
 from __future__ import annotations
