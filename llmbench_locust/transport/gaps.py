@@ -1,7 +1,8 @@
 """When there is time for what is not urgent: between two sends of the schedule.
 
 In an open loop the next send is known ahead. Reports, live figures, the encoding of requests to come and the collector take
-their fractions of a millisecond where nothing falls due meanwhile, instead of making a send wait for them; and the reader keeps its turns short when a send is due (`reader`).
+their fractions of a millisecond where nothing falls due meanwhile, instead of making a send wait for them; and
+the reader keeps its turns short when a send is due.
 """
 
 from __future__ import annotations
