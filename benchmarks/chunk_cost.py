@@ -1,20 +1,24 @@
 #!/usr/bin/env python3
-"""What a streamed chunk costs this client, and how true its times are, beside a C loop that does the least that can be done.
+"""What a streamed chunk costs this client, and how true its times are, beside a C loop that does
+the least that can be done.
 
     python benchmarks/chunk_cost.py                    # cost and accuracy of the transport
     python benchmarks/chunk_cost.py --only cost --spread-ms 20
     python benchmarks/chunk_cost.py --only accuracy --accuracy-streams 5000 --accuracy-itl 50
 
-Needs Linux, a C compiler and two cores: the server is pinned to core 0, the client to core 1. One JSON object a line.
+Needs Linux, a C compiler and two cores: the server is pinned to core 0, the client to core 1. One
+JSON object a line.
 
-* cost: CPU microseconds per chunk by slope (a run with many tokens less one with few, so that set-up cancels out), the lowest
-  of the repeats. ``--spread-ms`` spreads the requests over that time. It matters more than anything else: requests that leave
-  together are answered together, and one wake-up of the process then serves many chunks. The floor is measured with the same
-  spread.
-* accuracy: TTFT and ITL as the client saw them, against a server that keeps its schedule and says how late it was.
+* cost: CPU microseconds per chunk by slope (a run with many tokens less one with few, so that
+  set-up cancels out), the lowest of the repeats. ``--spread-ms`` spreads the requests over that
+  time. It matters more than anything else: requests that leave together are answered together, and
+  one wake-up of the process then serves many chunks. The floor is measured with the same spread.
+* accuracy: TTFT and ITL as the client saw them, against a server that keeps its schedule and says
+  how late it was.
 
-Figures move with the machine and its load: compare ratios of one run. On a machine that does other work, give it the right
-of way: ``chrt -r 1 python benchmarks/chunk_cost.py``. A server that was late says so in a line of its own.
+Figures move with the machine and its load: compare ratios of one run. On a machine that does other
+work, give it the right of way: ``chrt -r 1 python benchmarks/chunk_cost.py``. A server that was
+late says so in a line of its own.
 """
 
 from __future__ import annotations
@@ -45,7 +49,10 @@ def build(folder: Path, tls: bool) -> Path:
     subprocess.run(["cc", "-O2", "-o", out, HERE / "paced.c", *extra], check=True)
     if tls:
         key, certificate = folder / "key.pem", folder / "paced.pem"
-        command = f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {certificate} -days 2 -subj /CN=localhost"
+        command = (
+            f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {certificate} "
+            "-days 2 -subj /CN=localhost"
+        )
         subprocess.run(command.split(), check=True, capture_output=True)
         certificate.write_bytes(key.read_bytes() + certificate.read_bytes())
     return out
@@ -58,7 +65,14 @@ class Server:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
-        command = [*pin(SERVER_CORE), str(binary), "serve", str(self.port), str(ttft_ms), str(itl_ms)]
+        command = [
+            *pin(SERVER_CORE),
+            str(binary),
+            "serve",
+            str(self.port),
+            str(ttft_ms),
+            str(itl_ms),
+        ]
         command += [str(binary.parent / "paced.pem")] * tls
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -71,14 +85,19 @@ class Server:
 
 
 def run(command: list[str]) -> dict[str, Any]:
-    done = subprocess.run([*pin(CLIENT_CORE), *command], stdout=subprocess.PIPE, text=True, check=True, timeout=300)
+    done = subprocess.run(
+        [*pin(CLIENT_CORE), *command], stdout=subprocess.PIPE, text=True, check=True, timeout=300
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def judge(server: dict[str, Any]) -> dict[str, Any]:
     """The server's own figures, with a warning where they spoil the client's."""
     if server["late_mean_ms"] > 0.5:
-        print("the server was late: something else used its core, and these figures say little", file=sys.stderr)
+        print(
+            "the server was late: something else used its core, and these figures say little",
+            file=sys.stderr,
+        )
     return server
 
 
@@ -86,7 +105,9 @@ def judge(server: dict[str, Any]) -> dict[str, Any]:
 
 
 def client(options: argparse.Namespace) -> None:
-    """Runs all streams once and prints CPU time and latencies. Imports here: the parent needs none of it."""
+    """Runs all streams once and prints CPU time and latencies. Imports here: the parent needs none
+    of it.
+    """
     from gevent import monkey
 
     monkey.patch_all()
@@ -122,7 +143,9 @@ def client(options: argparse.Namespace) -> None:
         def on_body(self, body: bytes) -> None:
             raise AssertionError(body)
 
-    transport = Transport(options.client, insecure=True, kernel_timestamps=not options.no_kernel_timestamps)
+    transport = Transport(
+        options.client, insecure=True, kernel_timestamps=not options.no_kernel_timestamps
+    )
     transport.prewarm(options.streams)
     body = b'{"model":"paced","max_tokens":%d}' % options.tokens[0]
     request = Request("/v1/completions", {"Content-Type": "application/json"}, body)
@@ -148,8 +171,15 @@ def client(options: argparse.Namespace) -> None:
     exchanges = [g.value for g in greenlets]
     ttft = np.array([e.first_token_time - e.start_time for e in exchanges]) * 1e3
     itl = np.concatenate([np.diff(e.token_times) for e in exchanges]) * 1e3
-    figures = {"cpu_s": cpu_s, "mean_ttft_ms": ttft.mean(), "p99_ttft_ms": np.percentile(ttft, 99), "mean_itl_ms": itl.mean()}
-    figures |= {f"p{p}_itl_ms": np.percentile(itl, p) for p in (50, 99, 99.9)} | {"max_itl_ms": itl.max()}
+    figures = {
+        "cpu_s": cpu_s,
+        "mean_ttft_ms": ttft.mean(),
+        "p99_ttft_ms": np.percentile(ttft, 99),
+        "mean_itl_ms": itl.mean(),
+    }
+    figures |= {f"p{p}_itl_ms": np.percentile(itl, p) for p in (50, 99, 99.9)} | {
+        "max_itl_ms": itl.max()
+    }
     print(json.dumps({name: round(float(value), 6) for name, value in figures.items()}))
     transport.close()
 
@@ -165,9 +195,21 @@ def pause(seconds: float) -> None:
 
 
 def own_command(options: argparse.Namespace, url: str, tokens: int) -> list[str]:
-    command = [sys.executable, __file__, "--client", url, "--streams", str(options.streams), "--tokens", str(tokens), "0"]
+    command = [
+        sys.executable,
+        __file__,
+        "--client",
+        url,
+        "--streams",
+        str(options.streams),
+        "--tokens",
+        str(tokens),
+        "0",
+    ]
     command += ["--spread-ms", str(options.spread_ms)]
-    command += ["--no-template"] * options.no_template + ["--no-kernel-timestamps"] * options.no_kernel_timestamps
+    command += ["--no-template"] * options.no_template + [
+        "--no-kernel-timestamps"
+    ] * options.no_kernel_timestamps
     return command
 
 
@@ -181,14 +223,28 @@ def cost(options: argparse.Namespace, binary: Path) -> None:
         for name in ("floor", "transport"):
             cpu = {}
             for tokens in (few, many):
-                floor = [str(binary), "read", str(plain.port), str(options.streams), str(tokens), str(options.spread_ms)]
+                floor = [
+                    str(binary),
+                    "read",
+                    str(plain.port),
+                    str(options.streams),
+                    str(tokens),
+                    str(options.spread_ms),
+                ]
                 command = floor if name == "floor" else own_command(options, server.url, tokens)
                 cpu[tokens] = run(command)["cpu_s"]
             best[name] = min(best.get(name, 1e9), (cpu[many] - cpu[few]) / chunks * 1e6)
     line = {f"{name}_us_per_chunk": round(value, 2) for name, value in best.items()}
     line["times_floor"] = round(best["transport"] / best["floor"], 2)
     print(
-        json.dumps({"cost": line, "streams": options.streams, "spread_ms": options.spread_ms, "server": judge(server.stop())})
+        json.dumps(
+            {
+                "cost": line,
+                "streams": options.streams,
+                "spread_ms": options.spread_ms,
+                "server": judge(server.stop()),
+            }
+        )
     )
     if server is not plain:
         plain.stop()
@@ -200,11 +256,17 @@ def accuracy(options: argparse.Namespace, binary: Path) -> None:
     options.streams = streams
     seen = run(own_command(options, server.url, options.accuracy_tokens))
     truth = {"ttft_ms": ttft_ms, "itl_ms": itl_ms}
-    print(json.dumps({"accuracy": seen, "truth": truth, "streams": streams, "server": judge(server.stop())}))
+    print(
+        json.dumps(
+            {"accuracy": seen, "truth": truth, "streams": streams, "server": judge(server.stop())}
+        )
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--client", help=argparse.SUPPRESS)
     parser.add_argument("--only", choices=["cost", "accuracy"])
     parser.add_argument("--streams", type=int, default=200)
@@ -217,9 +279,19 @@ def main() -> None:
     parser.add_argument("--accuracy-tokens", type=int, default=150)
     parser.add_argument("--accuracy-ttft", type=float, default=1000, metavar="MS")
     parser.add_argument("--accuracy-itl", type=float, default=40, metavar="MS")
-    parser.add_argument("--no-template", action="store_true", help="each event is parsed, as where no two are alike")
-    parser.add_argument("--tls", action="store_true", help="over TLS (needs OpenSSL's headers); the floor stays plain")
-    parser.add_argument("--no-kernel-timestamps", action="store_true", help="this process's own times, and so no naps")
+    parser.add_argument(
+        "--no-template", action="store_true", help="each event is parsed, as where no two are alike"
+    )
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="over TLS (needs OpenSSL's headers); the floor stays plain",
+    )
+    parser.add_argument(
+        "--no-kernel-timestamps",
+        action="store_true",
+        help="this process's own times, and so no naps",
+    )
     options = parser.parse_args()
     if options.client:
         client(options)

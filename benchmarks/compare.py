@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
-"""This project beside `vllm bench serve` and SGLang's Rust client: CPU per streamed chunk, and how true the times are.
+"""This project beside `vllm bench serve` and SGLang's Rust client: CPU per streamed chunk, and how
+true the times are.
 
     python benchmarks/compare.py                                  # all clients that are installed here
     python benchmarks/compare.py --vllm /opt/vllm/bin/vllm        # vLLM of another environment
     python benchmarks/compare.py --sglang /path/to/_bench.so      # SGLang's extension (of its wheel, srt/rust_extensions)
 
-The others count as installed when `vllm` is on the PATH and when `sglang` can be imported by this Python. Whole commands are
-measured, as a user types them, against the server and beside the floor of `chunk_cost.py` (which see): Linux, a C compiler, two
-cores. One JSON object a line:
+The others count as installed when `vllm` is on the PATH and when `sglang` can be imported by this
+Python. Whole commands are measured, as a user types them, against the server and beside the floor
+of `chunk_cost.py` (which see): Linux, a C compiler, two cores. One JSON object a line:
 
-* cpu: microseconds of the whole process tree per chunk, by slope: a run of many tokens an answer less one of few, each the
-  lowest of ``--repeat`` runs. `floor` is a C loop that only reads and takes the time. Starting up is in both runs and varies
-  (vLLM's imports by more than a second, which is 15 µs a chunk with the usual counts): for vLLM, ``--tokens 10 2010``.
-* accuracy: what each client reports of a server that keeps TTFT and ITL exactly, with how late the server itself was.
+* cpu: microseconds of the whole process tree per chunk, by slope: a run of many tokens an answer
+  less one of few, each the lowest of ``--repeat`` runs. `floor` is a C loop that only reads and
+  takes the time. Starting up is in both runs and varies (vLLM's imports by more than a second,
+  which is 15 µs a chunk with the usual counts): for vLLM, ``--tokens 10 2010``.
+* accuracy: what each client reports of a server that keeps TTFT and ITL exactly, with how late the
+  server itself was.
 
 Figures move with the machine and its load: compare the ratios of one run.
 """
@@ -94,7 +97,12 @@ def measured(command: list[str]) -> float:
     """CPU seconds of the whole process tree."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [*pin(CLIENT_CORE), *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
+        [*pin(CLIENT_CORE), *command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
@@ -107,20 +115,39 @@ def cost(options: argparse.Namespace, binary: Path, clients: dict[str, Command])
     few, many = options.tokens
     chunks = options.streams * (many - few)
     floor = [
-        run([str(binary), "read", str(server.port), str(options.streams), str(tokens), "0"])["cpu_s"] for tokens in (few, many)
+        run([str(binary), "read", str(server.port), str(options.streams), str(tokens), "0"])[
+            "cpu_s"
+        ]
+        for tokens in (few, many)
     ]
     per_chunk = {"floor": (floor[1] - floor[0]) / chunks * 1e6}
     for name, command in clients.items():
         with tempfile.TemporaryDirectory() as folder:
             short, long = (
-                min(measured(command(server.url, tokens, options.streams, Path(folder))) for _ in range(options.repeat))
+                min(
+                    measured(command(server.url, tokens, options.streams, Path(folder)))
+                    for _ in range(options.repeat)
+                )
                 for tokens in (few, many)
             )
         per_chunk[name] = (long - short) / chunks * 1e6
     line: dict[str, Any] = {name: round(value, 2) for name, value in per_chunk.items()}
-    line["times_floor"] = {name: round(value / per_chunk["floor"], 2) for name, value in per_chunk.items() if name != "floor"}
-    line["ours_over"] = {n: round(per_chunk["ours"] / v, 3) for n, v in per_chunk.items() if n not in ("ours", "floor")}
-    print(json.dumps({"cpu_us_per_chunk": line, "streams": options.streams, "server": judge(server.stop())}), flush=True)
+    line["times_floor"] = {
+        name: round(value / per_chunk["floor"], 2)
+        for name, value in per_chunk.items()
+        if name != "floor"
+    }
+    line["ours_over"] = {
+        n: round(per_chunk["ours"] / v, 3)
+        for n, v in per_chunk.items()
+        if n not in ("ours", "floor")
+    }
+    print(
+        json.dumps(
+            {"cpu_us_per_chunk": line, "streams": options.streams, "server": judge(server.stop())}
+        ),
+        flush=True,
+    )
 
 
 def accuracy(options: argparse.Namespace, binary: Path, clients: dict[str, Command]) -> None:
@@ -129,16 +156,38 @@ def accuracy(options: argparse.Namespace, binary: Path, clients: dict[str, Comma
         with tempfile.TemporaryDirectory() as folder:
             measured(command(server.url, 150, options.accuracy_streams, Path(folder)))
             found = json.loads((Path(folder) / "r.json").read_text().splitlines()[-1])
-        names = ["completed", *(f"{figure}_{of}_ms" for of in ("ttft", "itl") for figure in ("mean", "median", "p99"))]
+        names = [
+            "completed",
+            *(
+                f"{figure}_{of}_ms"
+                for of in ("ttft", "itl")
+                for figure in ("mean", "median", "p99")
+            ),
+        ]
         figures = {key: round(found[key], 3) for key in names if found.get(key) is not None}
         truth = {"ttft_ms": 1000, "itl_ms": 40}
-        print(json.dumps({"accuracy": name, "truth": truth, **figures, "server": judge(server.stop())}), flush=True)
+        print(
+            json.dumps(
+                {"accuracy": name, "truth": truth, **figures, "server": judge(server.stop())}
+            ),
+            flush=True,
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vllm", default=shutil.which("vllm"), help="vLLM's command; the one on the PATH by default")
-    parser.add_argument("--sglang", default=installed_sglang(), help="SGLang's _bench extension; the installed one by default")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--vllm",
+        default=shutil.which("vllm"),
+        help="vLLM's command; the one on the PATH by default",
+    )
+    parser.add_argument(
+        "--sglang",
+        default=installed_sglang(),
+        help="SGLang's _bench extension; the installed one by default",
+    )
     parser.add_argument("--only", choices=["cpu", "accuracy"])
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--tokens", type=int, nargs=2, default=[10, 410], metavar=("FEW", "MANY"))
@@ -148,7 +197,10 @@ def main() -> None:
     if (os.cpu_count() or 1) < 2:
         parser.error("two cores are needed: one for the server, one for the client")
     clients: dict[str, Command] = {"ours": ours}
-    for name, what, make in (("vllm bench serve", options.vllm, vllm), ("sglang (Rust)", options.sglang, sglang)):
+    for name, what, make in (
+        ("vllm bench serve", options.vllm, vllm),
+        ("sglang (Rust)", options.sglang, sglang),
+    ):
         if what is None:
             print(f"{name}: not installed here, left out", file=sys.stderr)
         elif not Path(what).is_file():

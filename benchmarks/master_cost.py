@@ -1,9 +1,10 @@
-"""What the master spends on each token event and each request: reports in, as workers send them, through to the result.
+"""What the master spends on each token event and each request: reports in, as workers send them,
+through to the result.
 
     python benchmarks/master_cost.py [--requests 20000] [--tokens 16 256]
 
-CPU microseconds, one process, no network: unpack (msgpack), shift to the clock, count once, store, live figures; apart, the sum
-at the end.
+CPU microseconds, one process, no network: unpack (msgpack), shift to the clock, count once, store,
+live figures; apart, the sum at the end.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def reports(requests: int, tokens: int, batch: int = 200) -> list[bytes]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--tokens", type=int, nargs=2, default=[16, 256], metavar=("FEW", "MANY"))
     args = parser.parse_args()
@@ -65,11 +68,19 @@ def main() -> None:
             live.add(columns)
         spent.append(time.process_time() - began)
         began = time.process_time()
-        summarize(store.columns(), duration_s=10.0, percentiles=(50, 99), goodput_ms={"ttft": 500.0})
-        print(f"{tokens} tokens: {spent[-1]:.3f} s taken in, {time.process_time() - began:.3f} s summed up at the end")
+        summarize(
+            store.columns(), duration_s=10.0, percentiles=(50, 99), goodput_ms={"ttft": 500.0}
+        )
+        print(
+            f"{tokens} tokens: {spent[-1]:.3f} s taken in, {time.process_time() - began:.3f} s "
+            "summed up at the end"
+        )
     few, many = args.tokens
     each = (spent[1] - spent[0]) / (args.requests * (many - few))
-    print(f"per token event: {each * 1e6:.3f} us; per request: {(spent[0] / args.requests - each * few) * 1e6:.1f} us")
+    print(
+        f"per token event: {each * 1e6:.3f} us; per request: "
+        f"{(spent[0] / args.requests - each * few) * 1e6:.1f} us"
+    )
 
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
-"""How late requests leave against their schedule, how fast all leave at once, and how long the command takes to its first.
+"""How late requests leave against their schedule, how fast all leave at once, and how long the
+command takes to its first.
 
     python benchmarks/send_lag.py
     python benchmarks/send_lag.py --rate 400 --seconds 20 --repeat 5
 
-Whole commands, as a user types them, against a server of its own: Linux, a C compiler, two cores. One JSON object a line:
+Whole commands, as a user types them, against a server of its own: Linux, a C compiler, two cores.
+One JSON object a line:
 
-* send_lag_ms: Poisson arrivals at ``--rate`` for ``--seconds``; the result's own audit, with the event loop's lag beside it.
-* all_sent_within_s: 2,000 requests that are due at once (``--request-rate inf``): from the first to the last.
-* first_request_after_s: from the start of the command, with 1,000 random prompts of 1,024 tokens to make. This one is
-  not pinned to a core: the tokenizer takes what there is.
+* send_lag_ms: Poisson arrivals at ``--rate`` for ``--seconds``; the result's own audit, with the
+  event loop's lag beside it.
+* all_sent_within_s: 2,000 requests that are due at once (``--request-rate inf``): from the first to
+  the last.
+* first_request_after_s: from the start of the command, with 1,000 random prompts of 1,024 tokens to
+  make. This one is not pinned to a core: the tokenizer takes what there is.
 """
 
 from __future__ import annotations
@@ -35,28 +39,48 @@ def figures(command: list[str], folder: Path) -> dict[str, Any]:
 
 def send_lag(server: Server, options: argparse.Namespace, folder: Path) -> None:
     requests = round(options.rate * options.seconds)
-    found = figures([*ours(server.url, options.tokens, requests, folder), "--request-rate", str(options.rate)], folder)
+    found = figures(
+        [*ours(server.url, options.tokens, requests, folder), "--request-rate", str(options.rate)],
+        folder,
+    )
     audit = found["llmbench"]["audit"]
-    line = {name: {key: round(value, 2) for key, value in audit[name].items()} for name in ("send_lag_ms", "loop_lag_ms")}
+    line = {
+        name: {key: round(value, 2) for key, value in audit[name].items()}
+        for name in ("send_lag_ms", "loop_lag_ms")
+    }
     print(json.dumps({"rate": options.rate, "completed": found["completed"], **line}), flush=True)
 
 
 def all_at_once(server: Server, options: argparse.Namespace, folder: Path) -> None:
     starts = figures(ours(server.url, options.tokens, 2000, folder), folder)["start_times"]
-    print(json.dumps({"requests": len(starts), "all_sent_within_s": round(max(starts) - min(starts), 3)}), flush=True)
+    print(
+        json.dumps(
+            {"requests": len(starts), "all_sent_within_s": round(max(starts) - min(starts), 3)}
+        ),
+        flush=True,
+    )
 
 
 def start_up(server: Server, options: argparse.Namespace, folder: Path) -> None:
     longer = ["--random-input-len", "1024", "--ready-check-timeout-sec", "0"]
     command = [*ours(server.url, options.tokens, 1000, folder), *longer, "--save-detailed"]
     began = time.perf_counter()  # the same clock in all processes of a Linux machine
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     starts = json.loads((folder / "r.json").read_text())["start_times"]
-    print(json.dumps({"prompts": len(starts), "first_request_after_s": round(min(starts) - began, 2)}), flush=True)
+    print(
+        json.dumps(
+            {"prompts": len(starts), "first_request_after_s": round(min(starts) - began, 2)}
+        ),
+        flush=True,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rate", type=float, default=1000.0, help="requests a second")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--tokens", type=int, default=16, help="an answer")

@@ -1,9 +1,10 @@
-"""How long the workload takes to make: ours beside vLLM's way, both in this process, one after the other.
+"""How long the workload takes to make: ours beside vLLM's way, both in this process, one after the
+other.
 
     python benchmarks/workload.py [--num-prompts 1000] [--input-len 1024] [--tokenizer DIR]
 
-vLLM's way: each prompt by itself through transformers' wrapper: decode, encode, again until the length fits; a ShareGPT entry
-is encoded question and answer by themselves.
+vLLM's way: each prompt by itself through transformers' wrapper: decode, encode, again until the
+length fits; a ShareGPT entry is encoded question and answer by themselves.
 """
 
 from __future__ import annotations
@@ -26,13 +27,22 @@ from llmbench_locust.workload.tokenizers import DEFAULT_TOKENIZER, load_tokenize
 
 def config(**values: Any) -> Any:
     defaults = {flag.dest: flag.default for flag in FLAGS.values()}
-    own = {"random_range_ratio": (0.0, 0.0), "request_id_prefix": "b-", "self_timed": False, "chat_template_kwargs": {}}
-    return SimpleNamespace(**{**defaults, **own, "backend_info": SimpleNamespace(chat=False, name="openai"), **values})
+    own = {
+        "random_range_ratio": (0.0, 0.0),
+        "request_id_prefix": "b-",
+        "self_timed": False,
+        "chat_template_kwargs": {},
+    }
+    return SimpleNamespace(
+        **{**defaults, **own, "backend_info": SimpleNamespace(chat=False, name="openai"), **values}
+    )
 
 
 def random_one_by_one(made: Any, tokenizer: Any, ours: Any) -> list[tuple[str, int]]:
     rng = np.random.default_rng(made.seed)
-    lens, _, offsets = draw_lengths(rng, made.num_prompts, (0.0, 0.0), made.random_input_len, made.random_output_len, ours)
+    lens, _, offsets = draw_lengths(
+        rng, made.num_prompts, (0.0, 0.0), made.random_input_len, made.random_output_len, ours
+    )
     allowed = allowed_tokens(ours)
     found = []
     for i in range(made.num_prompts):
@@ -43,7 +53,11 @@ def random_one_by_one(made: Any, tokenizer: Any, ours: Any) -> list[tuple[str, i
             if len(ids) == target or left == 0:
                 break
             missing = target - len(ids)
-            ids = ids + rng.integers(0, tokenizer.vocab_size, size=missing).tolist() if missing > 0 else ids[:target]
+            ids = (
+                ids + rng.integers(0, tokenizer.vocab_size, size=missing).tolist()
+                if missing > 0
+                else ids[:target]
+            )
         found.append((text, len(ids)))
     return found
 
@@ -68,13 +82,19 @@ def timed(name: str, ours: Any, theirs: Any) -> None:
     other = theirs()
     end = time.perf_counter()
     ratio = (middle - began) / (end - middle)
-    figures = {"ours_s": round(middle - began, 3), "one_by_one_s": round(end - middle, 3), "ratio": round(ratio, 3)}
+    figures = {
+        "ours_s": round(middle - began, 3),
+        "one_by_one_s": round(end - middle, 3),
+        "ratio": round(ratio, 3),
+    }
     print(json.dumps({"workload": name, "requests": len(mine), **figures}))
     assert not isinstance(other, list) or [text for text, _ in other] == [r.prompt for r in mine]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--num-prompts", type=int, default=1000)
     parser.add_argument("--input-len", type=int, default=1024)
     parser.add_argument("--sharegpt", type=int, default=10_000, help="conversations")
@@ -84,9 +104,13 @@ def main() -> None:
     from transformers import AutoTokenizer
 
     theirs = AutoTokenizer.from_pretrained(args.tokenizer)
-    made = config(tokenizer=args.tokenizer, num_prompts=args.num_prompts, random_input_len=args.input_len)
+    made = config(
+        tokenizer=args.tokenizer, num_prompts=args.num_prompts, random_input_len=args.input_len
+    )
     ours = load_tokenizer(made)
-    timed("random", lambda: load_requests(made, ours), lambda: random_one_by_one(made, theirs, ours))
+    timed(
+        "random", lambda: load_requests(made, ours), lambda: random_one_by_one(made, theirs, ours)
+    )
 
     rng = random.Random(1)
     words = [ours.decode([i]) for i in range(300, ours.vocab_size)]
@@ -95,14 +119,27 @@ def main() -> None:
         return "".join(rng.choices(words, k=n))
 
     data = [
-        {"id": str(i), "conversations": [{"value": text(rng.randint(10, 300))}, {"value": text(rng.randint(10, 400))}]}
+        {
+            "id": str(i),
+            "conversations": [
+                {"value": text(rng.randint(10, 300))},
+                {"value": text(rng.randint(10, 400))},
+            ],
+        }
         for i in range(args.sharegpt)
     ]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(data, file)
         file.flush()
-        talk = config(dataset_name="sharegpt", dataset_path=file.name, tokenizer=args.tokenizer, num_prompts=args.sharegpt)
-        timed("sharegpt", lambda: load_requests(talk, ours), lambda: sharegpt_one_by_one(talk, theirs))
+        talk = config(
+            dataset_name="sharegpt",
+            dataset_path=file.name,
+            tokenizer=args.tokenizer,
+            num_prompts=args.sharegpt,
+        )
+        timed(
+            "sharegpt", lambda: load_requests(talk, ours), lambda: sharegpt_one_by_one(talk, theirs)
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """llmbench-locust: load-test LLM servers with Locust.
 
-Importing a user class or the load shape from here adds our flags, messages and events to Locust. The parts that need no Locust
-(`arrivals`, decoders, metrics) are imported from their own modules and add nothing.
+Importing a user class or the load shape from here adds our flags, messages and events to Locust.
+The parts that need no Locust (`arrivals`, decoders, metrics) are imported from their own modules
+and add nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""When each request is due: the arrival processes of `vllm bench serve`, as pure functions of seed and rate.
+"""When each request is due: the arrival processes of `vllm bench serve`, as pure functions of seed
+and rate.
 
-Equal to vLLM's offsets for the same seed (its ``get_request``): intervals are drawn from the gamma distribution with one
-draw a request, cumulated, and, without a ramp, scaled so that the last request is due at n / rate. Knows no prompt, no
-network, no clock.
+Equal to vLLM's offsets for the same seed (its ``get_request``): intervals are drawn from the gamma
+distribution with one draw a request, cumulated, and, without a ramp, scaled so that the last
+request is due at n / rate. Knows no prompt, no network, no clock.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Ramp:
-    """A rate that changes over the requests. ``strategy``: "linear" or "exponential"; rates in requests per second."""
+    """A rate that changes over the requests. ``strategy``: "linear" or "exponential"; rates in
+    requests per second.
+    """
 
     strategy: str
     start_rps: float
     end_rps: float
 
     def rates(self, n: int) -> NDArray[np.float64]:
-        """Requests per second at each of ``n`` requests (float64, shape (n,)); progress is i / (n - 1)."""
+        """Requests per second at each of ``n`` requests (float64, shape (n,)); progress is i / (n -
+        1).
+        """
         progress = np.arange(n, dtype=np.float64) / max(n - 1, 1)
         if self.strategy == "linear":
             return self.start_rps + (self.end_rps - self.start_rps) * progress
@@ -35,8 +40,9 @@ def arrival_offsets(
 ) -> NDArray[np.float64]:
     """Offsets in seconds from the start of the arrivals (float64, shape (n,), never falling).
 
-    ``request_rate``: requests per second, inf for all at 0 (ignored with a ramp). ``burstiness``: the shape of the gamma
-    distribution: 1 is a Poisson process, below 1 comes in bursts, above 1 evens out, inf is a constant interval.
+    ``request_rate``: requests per second, inf for all at 0 (ignored with a ramp). ``burstiness``:
+    the shape of the gamma distribution: 1 is a Poisson process, below 1 comes in bursts, above 1
+    evens out, inf is a constant interval.
     """
     if n <= 0:
         return np.zeros(0, np.float64)
@@ -54,7 +60,8 @@ def _intervals(rates: NDArray[np.float64], burstiness: float, seed: int) -> NDAr
     flowing = np.isfinite(rates) & (rates > 0)
     if math.isinf(burstiness):
         return np.divide(1.0, rates, out=np.zeros_like(rates), where=flowing)
-    # A rate of 0 at the start of a linear ramp would mean an endless first interval: that request is due at once instead.
+    # A rate of 0 at the start of a linear ramp would mean an endless first interval: that request
+    # is due at once instead.
     scales = np.divide(1.0, rates * burstiness, out=np.zeros_like(rates), where=flowing)
     return np.random.RandomState(seed).gamma(burstiness, scales)
 

@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
             from llmbench_locust.simulator.settings import parse
 
             settings = parse(rest)
-            from llmbench_locust.simulator.server import serve
+            from llmbench_locust.simulator.http_server import serve
 
             return serve(settings)
         if command in ("-h", "--help"):

@@ -1,6 +1,7 @@
 """Where Locust and the benchmark meet: flags, messages, events, the beginning and the end of a run.
 
-`install()` is called once when a locustfile imports the package. Everything that it adds hangs on Locust's own events.
+`install()` is called once when a locustfile imports the package. Everything that it adds hangs on
+Locust's own events.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
 
 
 class Plugin:
-    """One process's part. On the master (or alone): config, benchmark, report. On a worker (or alone): the agent."""
+    """One process's part. On the master (or alone): config, benchmark, report. On a worker (or
+    alone): the agent.
+    """
 
     def __init__(self, environment: Any, runner: Any, web_ui: Any) -> None:
         self.environment = environment
@@ -84,7 +87,9 @@ class Plugin:
         self.sim: SimProcess | None = None
         self.live = LiveStats({}, (50.0, 90.0, 99.0))
         self.agent = Agent(
-            environment, runner.send_message, getattr(runner, "client_id", "local") if self.is_worker else "local"
+            environment,
+            runner.send_message,
+            getattr(runner, "client_id", "local") if self.is_worker else "local",
         )
         self.closed_loop = ClosedLoop(self)
 
@@ -103,10 +108,13 @@ class Plugin:
 
         return isinstance(self.environment.shape_class, ArrivalShape)
 
-    # --- start-up ------------------------------------------------------------------------------------------------
+    # --- start-up
+    # ------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Register messages and listeners; on the master, check the flags before anything else happens."""
+        """Register messages and listeners; on the master, check the flags before anything else
+        happens.
+        """
         events = self.environment.events
         if self.local or self.is_worker:
             for kind in _TO_WORKER:
@@ -123,7 +131,8 @@ class Plugin:
         if self.is_worker:
             return
         if self.open_loop:
-            # Locust would end the run at --run-time by itself; with a plan, it bounds the time of sending.
+            # Locust would end the run at --run-time by itself; with a plan, it bounds the time of
+            # sending.
             self._run_time_s = self.options.run_time
             self.options.run_time = None
             # It also fills in one user where none was asked for, which would be a cap of one.
@@ -135,10 +144,14 @@ class Plugin:
         if self.web_ui is not None:
             from llmbench_locust.web.plugin import install_web
 
-            install_web(self.environment, self.live, lambda: self.report, self.check_form, self.cancel)
+            install_web(
+                self.environment, self.live, lambda: self.report, self.check_form, self.cancel
+            )
 
     def configure(self) -> RunConfig:
-        """The flags, or the web form's values, checked. Starts the simulator when it is asked for. Raises ConfigError."""
+        """The flags, or the web form's values, checked. Starts the simulator when it is asked for.
+        Raises ConfigError.
+        """
         options = self.options
         if self.open_loop and options.run_time is None:
             options.run_time = getattr(self, "_run_time_s", None)
@@ -177,7 +190,8 @@ class Plugin:
             print(f"error: {e}", file=sys.stderr, flush=True)
             sys.exit(e.exit_code)
 
-    # --- messages ------------------------------------------------------------------------------------------------
+    # --- messages
+    # ------------------------------------------------------------------------------------------------
 
     def _for_agent(self, environment: Any, msg: Any, **_: Any) -> None:
         self.agent.handle(msg.type, msg.data)
@@ -192,7 +206,8 @@ class Plugin:
         states = ("ready", "spawning", "running")
         return [c.id for c in self.runner.clients.all if c.state in states]
 
-    # --- the run -------------------------------------------------------------------------------------------------
+    # --- the run
+    # -------------------------------------------------------------------------------------------------
 
     def tick(self) -> tuple[int, float] | None:
         """The shape's tick: prepare at the first, then hold the users until the run is done."""
@@ -244,7 +259,9 @@ class Plugin:
             self.runner.quit()
 
     def cancel(self) -> None:
-        """Stopped on the web page while the run was being prepared: Locust's runner has not started, so it stops nothing."""
+        """Stopped on the web page while the run was being prepared: Locust's runner has not
+        started, so it stops nothing.
+        """
         shape_greenlet, self.runner.shape_greenlet = self.runner.shape_greenlet, None
         if shape_greenlet is not None:
             shape_greenlet.kill(block=True)
@@ -288,8 +305,8 @@ class Plugin:
 def _interrupt_in_order() -> None:
     """Ctrl-C reaches the main greenlet where it waits, and nobody else.
 
-    Python raises KeyboardInterrupt at whatever line is running, be it the middle of a request or of its accounting. A second
-    Ctrl-C does just that, for those who will not wait.
+    Python raises KeyboardInterrupt at whatever line is running, be it the middle of a request or of
+    its accounting. A second Ctrl-C does just that, for those who will not wait.
     """
     if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
         return  # a background job: the shell's choice stands

@@ -1,8 +1,9 @@
 """What happened to one request, and many of them as columns.
 
-A `RequestRecord` is flat and holds raw times; every ratio is derived later, once, by ``metrics``. `RecordColumns` is the
-same for many requests: numpy arrays that merge by concatenation and travel between processes as bytes. All times are
-seconds on one monotonic clock (`time.perf_counter` of the master; a worker's are converted before they are merged).
+A `RequestRecord` is flat and holds raw times; every ratio is derived later, once, by ``metrics``.
+`RecordColumns` is the same for many requests: numpy arrays that merge by concatenation and travel
+between processes as bytes. All times are seconds on one monotonic clock (`time.perf_counter` of the
+master; a worker's are converted before they are merged).
 
 Missing is NaN in a float column, -1 in an integer column, "" in a text column; never 0.
 """
@@ -24,11 +25,12 @@ _EMPTY: NDArray[np.float64] = np.empty(0, np.float64)
 class RequestRecord:
     """One request's outcome. Times in seconds; NaN where the thing never happened.
 
-    ``prompt_len``: tokens by the workload's count. ``input_tokens``, ``output_len``: the server's own counts, -1 when it
-    gave none. ``token_times``: arrival of each token event (float64, shape (n_events,)). ``token_counts``: tokens carried by
-    each event (int32, same shape), None when every event carried one. ``client_queue_time``: start − due.
-    ``error_kind`` is a short stable word to count by: "http_429", "connect", "timeout", "cut", "server", "protocol",
-    "no_tokens", "interrupted", "worker_lost", "client".
+    ``prompt_len``: tokens by the workload's count. ``input_tokens``, ``output_len``: the server's
+    own counts, -1 when it gave none. ``token_times``: arrival of each token event (float64, shape
+    (n_events,)). ``token_counts``: tokens carried by each event (int32, same shape), None when
+    every event carried one. ``client_queue_time``: start − due. ``error_kind`` is a short stable
+    word to count by: "http_429", "connect", "timeout", "cut", "server", "protocol", "no_tokens",
+    "interrupted", "worker_lost", "client".
     """
 
     index: int
@@ -90,9 +92,10 @@ _TEXTS = ("request_id", "error", "error_kind", "text", "finish_reason", "label",
 class RecordColumns:
     """Many records as columns; row i of each array is one request.
 
-    ``token_times`` holds all rows' token events one after the other (float64, shape (n_tokens,)); row i owns
-    ``token_times[token_offsets[i]:token_offsets[i + 1]]`` (int64, shape (n_rows + 1,)). ``token_counts`` (int32) has the
-    shape of ``token_times``, or is None when every event carried one token.
+    ``token_times`` holds all rows' token events one after the other (float64, shape (n_tokens,));
+    row i owns ``token_times[token_offsets[i]:token_offsets[i + 1]]`` (int64, shape (n_rows + 1,)).
+    ``token_counts`` (int32) has the shape of ``token_times``, or is None when every event carried
+    one token.
     """
 
     success: NDArray[np.bool_]
@@ -114,12 +117,23 @@ class RecordColumns:
         counts: NDArray[np.int32] | None = None
         if any(r.token_counts is not None for r in records):
             counts = np.concatenate(
-                [np.ones(len(r.token_times), np.int32) if r.token_counts is None else r.token_counts for r in records]
+                [
+                    np.ones(len(r.token_times), np.int32)
+                    if r.token_counts is None
+                    else r.token_counts
+                    for r in records
+                ]
             )
         return cls(
             success=np.fromiter((r.success for r in records), np.bool_, len(records)),
-            floats={n: np.fromiter((getattr(r, n) for r in records), np.float64, len(records)) for n in _FLOATS},
-            ints={n: np.fromiter((getattr(r, n) for r in records), np.int64, len(records)) for n in _INTS},
+            floats={
+                n: np.fromiter((getattr(r, n) for r in records), np.float64, len(records))
+                for n in _FLOATS
+            },
+            ints={
+                n: np.fromiter((getattr(r, n) for r in records), np.int64, len(records))
+                for n in _INTS
+            },
             texts={n: [getattr(r, n) for r in records] for n in _TEXTS},
             token_times=np.concatenate([r.token_times for r in records]) if records else _EMPTY,
             token_offsets=offsets,
@@ -140,7 +154,12 @@ class RecordColumns:
         counts: NDArray[np.int32] | None = None
         if any(p.token_counts is not None for p in some):
             counts = np.concatenate(
-                [np.ones(len(p.token_times), np.int32) if p.token_counts is None else p.token_counts for p in some]
+                [
+                    np.ones(len(p.token_times), np.int32)
+                    if p.token_counts is None
+                    else p.token_counts
+                    for p in some
+                ]
             )
         return cls(
             success=np.concatenate([p.success for p in some]),
@@ -157,8 +176,11 @@ class RecordColumns:
         lengths = np.diff(self.token_offsets)[rows]
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        # Positions in the old token arrays: each row's start, repeated, plus a running count within the row.
-        where = np.repeat(self.token_offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1], dtype=np.int64)
+        # Positions in the old token arrays: each row's start, repeated, plus a running count within
+        # the row.
+        where = np.repeat(self.token_offsets[rows] - offsets[:-1], lengths) + np.arange(
+            offsets[-1], dtype=np.int64
+        )
         return RecordColumns(
             success=self.success[rows],
             floats={n: a[rows] for n, a in self.floats.items()},
@@ -177,13 +199,17 @@ class RecordColumns:
         return self.take(np.argsort(index, kind="stable"))
 
     def shift_times(self, offset_s: float) -> None:
-        """Add ``offset_s`` to every absolute time, in place: how a worker's clock becomes the master's."""
+        """Add ``offset_s`` to every absolute time, in place: how a worker's clock becomes the
+        master's.
+        """
         for name in ("due_time", "start_time", "first_token_time", "first_answer_time", "end_time"):
             self.floats[name] += offset_s
         self.token_times += offset_s
 
     def to_message(self) -> dict[str, Any]:
-        """A form that msgpack carries: arrays as bytes, a text column that is empty all over as None."""
+        """A form that msgpack carries: arrays as bytes, a text column that is empty all over as
+        None.
+        """
         return {
             "n": len(self),
             "success": self.success.tobytes(),

@@ -1,4 +1,5 @@
-"""Closed loop: each user asks, reads the answer, thinks, asks again. Same figures as with a plan of arrivals.
+"""Closed loop: each user asks, reads the answer, thinks, asks again. Same figures as with a plan of
+arrivals.
 
 ``locust -f locustfiles/chat_closed_loop.py --headless --sim -u 20 -r 20 -t 30s``
 """

@@ -1,4 +1,6 @@
-"""Benchmark an LLM server: ``locust -f locustfiles/serve.py --headless --sim``; all flags: ``--help``."""
+"""Benchmark an LLM server: ``locust -f locustfiles/serve.py --headless --sim``; all flags:
+``--help``.
+"""
 
 from locust import constant, task
 
@@ -16,4 +18,6 @@ class ServeUser(BackendUser):
 
 
 class Arrivals(ArrivalShape):
-    """Poisson, gamma, constant or ramped arrivals under a cap, as the flags say; ends when every request has its outcome."""
+    """Poisson, gamma, constant or ramped arrivals under a cap, as the flags say; ends when every
+    request has its outcome.
+    """

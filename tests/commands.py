@@ -10,7 +10,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SERVE = ROOT / "locustfiles" / "serve.py"
-SMALL = ("--random-input-len", "16", "--random-output-len", "8", "--disable-tqdm", "--tokenizer", "llmbench")
+SMALL = (
+    "--random-input-len",
+    "16",
+    "--random-output-len",
+    "8",
+    "--disable-tqdm",
+    "--tokenizer",
+    "llmbench",
+)
 
 
 def command(*argv, locustfile=SERVE, headless=True):
@@ -26,7 +34,12 @@ def environment(**more):
 def locust(*argv, timeout=60, env=None, **options):
     """A whole run: its exit status and what it printed."""
     return subprocess.run(
-        command(*argv, **options), capture_output=True, text=True, timeout=timeout, env=environment(**(env or {})), check=False
+        command(*argv, **options),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment(**(env or {})),
+        check=False,
     )
 
 

@@ -1,7 +1,8 @@
-"""The worker's side of a run: takes the plan and the tickets, sends the requests, reports what happened.
+"""The worker's side of a run: takes the plan and the tickets, sends the requests, reports what
+happened.
 
-One `Agent` a process (in local mode, beside the coordinator in the same one). It speaks by Locust's messages only, and by its
-own clock: the master converts.
+One `Agent` a process (in local mode, beside the coordinator in the same one). It speaks by Locust's
+messages only, and by its own clock: the master converts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import gevent
 from gevent.event import Event
 
 from llmbench_locust.dispatch import messages, tickets
-from llmbench_locust.dispatch.clock import clock_identity
+from llmbench_locust.dispatch.clock_sync import clock_identity
 from llmbench_locust.dispatch.collector import SteeredCollector
 from llmbench_locust.dispatch.dispatcher import Dispatcher
 from llmbench_locust.dispatch.lag import LagSampler
@@ -106,7 +107,9 @@ class _Run:
             self.dispatcher.add(sent)
             self._preparer.add(sent)
         elif kind == messages.PING:
-            self.agent.send(messages.PONG, run=self.id, sent_s=data["sent_s"], worker_s=perf_counter())
+            self.agent.send(
+                messages.PONG, run=self.id, sent_s=data["sent_s"], worker_s=perf_counter()
+            )
         elif kind == messages.GO:
             self._lag = LagSampler()
             if self._collector is not None:
@@ -119,7 +122,11 @@ class _Run:
             if "grant" in data:
                 self.dispatcher.grant(data["grant"])
             else:
-                self.agent.send(messages.RETURNED, run=self.id, permits=self.dispatcher.give_back(data["recall"]))
+                self.agent.send(
+                    messages.RETURNED,
+                    run=self.id,
+                    permits=self.dispatcher.give_back(data["recall"]),
+                )
         elif kind == messages.ACK:
             self._unacknowledged.pop(data["seq"], None)
         elif kind == messages.HALT:
@@ -128,7 +135,8 @@ class _Run:
         elif kind == messages.STOP:
             self.close()
 
-    # --- requests ------------------------------------------------------------------------------------------------
+    # --- requests
+    # ------------------------------------------------------------------------------------------------
 
     def _prewarm(self, connections: int) -> None:
         opened = self.session.transport.prewarm(connections)
@@ -146,7 +154,12 @@ class _Run:
     def _perform(self, ticket: Ticket, due: float, user: Any) -> None:
         request = self._preparer.take(ticket)
         record = self.session.perform(
-            ticket.sample, index=ticket.index, model=ticket.model, request=request, due_time=due, user=user
+            ticket.sample,
+            index=ticket.index,
+            model=ticket.model,
+            request=request,
+            due_time=due,
+            user=user,
         )
         if ticket.following:
             self._next_turn(ticket, record)
@@ -160,10 +173,13 @@ class _Run:
             return
         turn = following.pop(0)
         sample = next_request(ticket.sample, record.text, turn.sample, None, self._conversations)
-        following_ticket = Ticket(turn.index, turn.due_s, sample, turn.model, turn.think_s, following)
+        following_ticket = Ticket(
+            turn.index, turn.due_s, sample, turn.model, turn.think_s, following
+        )
         self.dispatcher.add_turn(following_ticket, perf_counter() + turn.think_s)
 
-    # --- reports -------------------------------------------------------------------------------------------------
+    # --- reports
+    # -------------------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
         self._woken.set()
@@ -215,7 +231,8 @@ class _Run:
         self._seq += 1
         self.agent.send(messages.REPORT, **report)
 
-    # --- the end -------------------------------------------------------------------------------------------------
+    # --- the end
+    # -------------------------------------------------------------------------------------------------
 
     def _halt(self) -> None:
         self._halted = True

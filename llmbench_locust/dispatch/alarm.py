@@ -1,6 +1,8 @@
-"""An alarm clock on gevent's loop that rings within tens of microseconds of the time that it was set to.
+"""An alarm clock on gevent's loop that rings within tens of microseconds of the time that it was
+set to.
 
-Where the system has no timerfd, a plain gevent timer stands in, which libev rounds to whole milliseconds.
+Where the system has no timerfd, a plain gevent timer stands in, which libev rounds to whole
+milliseconds.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ class Alarm:
             self._loop = gevent.get_hub().loop
 
     def set(self, at_s: float) -> None:
-        """Ring at ``at_s`` (seconds of perf_counter); a time in the past rings in the next turn of the loop."""
+        """Ring at ``at_s`` (seconds of perf_counter); a time in the past rings in the next turn of
+        the loop.
+        """
         if self._exact is not None:
             self._exact.at(at_s)
             return

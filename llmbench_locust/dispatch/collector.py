@@ -1,4 +1,6 @@
-"""The cyclic garbage collector, steered while a run goes on: often, briefly, and never over all that exists."""
+"""The cyclic garbage collector, steered while a run goes on: often, briefly, and never over all
+that exists.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +15,25 @@ from llmbench_locust.transport.gaps import gaps
 #: One step is meant to take so long, and steps are so far apart (seconds).
 AIM_S = 0.0003
 SHORTEST_S, LONGEST_S = 0.01, 0.5
-#: More new objects than this are not looked at, but taken for ones that stay: the start of thousands of requests at once.
+#: More new objects than this are not looked at, but taken for ones that stay: the start of
+#: thousands of requests at once.
 BURST = 10_000
-#: When the process has grown by this factor, somebody's cycles may have outlived a step. It is looked at once in so long: to
-#: look for them takes 20 ms where thousands of requests are in flight, and a beginning run grows without any.
+#: When the process has grown by this factor, somebody's cycles may have outlived a step. It is
+#: looked at once in so long: to look for them takes 20 ms where thousands of requests are in
+#: flight, and a beginning run grows without any.
 GROWN = 1.25
 LOOK_S = 60.0
 
 
 class SteeredCollector:
-    """Keeps the collector from stopping the loop: all that exists is frozen, only young objects are looked at.
+    """Keeps the collector from stopping the loop: all that exists is frozen, only young objects are
+    looked at.
 
-    A full collection of a process with a tokenizer, a plan and Locust in it takes tenths of a second, and one of all that a
-    second of a thousand requests has made takes ten milliseconds, which would be measured as the server's latency. Taken a
-    few hundred objects at a time it is no longer seen. What is dropped in our own code is free without any collector; this is
-    for the cycles of others.
+    A full collection of a process with a tokenizer, a plan and Locust in it takes tenths of a
+    second, and one of all that a second of a thousand requests has made takes ten milliseconds,
+    which would be measured as the server's latency. Taken a few hundred objects at a time it is no
+    longer seen. What is dropped in our own code is free without any collector; this is for the
+    cycles of others.
     """
 
     def __init__(self) -> None:
@@ -77,7 +83,9 @@ class SteeredCollector:
 
 
 def next_pause_s(pause_s: float, took_s: float) -> float:
-    """How long to wait when, after a wait of ``pause_s``, a step took ``took_s``: the work of a step grows with its wait."""
+    """How long to wait when, after a wait of ``pause_s``, a step took ``took_s``: the work of a
+    step grows with its wait.
+    """
     return min(LONGEST_S, max(SHORTEST_S, pause_s * min(2.0, AIM_S / max(took_s, 1e-9))))
 
 

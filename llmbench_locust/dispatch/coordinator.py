@@ -1,7 +1,9 @@
-"""The master's side of a run: tickets out, records in, one clock, one cap, nothing lost and nothing twice.
+"""The master's side of a run: tickets out, records in, one clock, one cap, nothing lost and nothing
+twice.
 
-Locust's messages are its only way out; in local mode they are delivered in the process. A worker may start requests only
-under a lease, renewed several times a second: one that is cut off stops by itself before its tickets go to others.
+Locust's messages are its only way out; in local mode they are delivered in the process. A worker
+may start requests only under a lease, renewed several times a second: one that is cut off stops by
+itself before its tickets go to others.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ import numpy as np
 from gevent.event import Event
 
 from llmbench_locust.dispatch import messages, tickets
-from llmbench_locust.dispatch.clock import ClockOffset, clock_identity
+from llmbench_locust.dispatch.backlog import PlannedTickets, RunPlan
+from llmbench_locust.dispatch.clock_sync import ClockOffset, clock_identity
 from llmbench_locust.dispatch.ledger import Indexes, Ledger
 from llmbench_locust.dispatch.permits import Permits, split
-from llmbench_locust.dispatch.plan import PlannedTickets, RunPlan
 from llmbench_locust.errors import SetupError
 from llmbench_locust.records import RecordColumns
 
@@ -36,7 +38,8 @@ SILENT_S = 1.0
 #: Past the end of its lease a worker is given so long before it counts as lost.
 GRACE_S = 0.25
 READY_S = 60.0
-#: How far ahead of their time tickets are delivered, and at most how many and how much to one worker.
+#: How far ahead of their time tickets are delivered, and at most how many and how much to one
+#: worker.
 AHEAD_S = 20.0
 WINDOW = 4096
 WINDOW_BYTES = 64_000_000
@@ -67,8 +70,9 @@ class WorkerState:
 class Coordinator:
     """Conducts one run.
 
-    ``send(kind, data, worker id)``; ``workers()``: ids of the workers that are connected; ``local``: they are in this process.
-    ``on_columns`` is given each batch of outcomes once (times on the master's clock); ``on_figures`` each worker's report.
+    ``send(kind, data, worker id)``; ``workers()``: ids of the workers that are connected;
+    ``local``: they are in this process. ``on_columns`` is given each batch of outcomes once (times
+    on the master's clock); ``on_figures`` each worker's report.
     """
 
     def __init__(
@@ -103,22 +107,28 @@ class Coordinator:
         self._conductor: gevent.Greenlet | None = None
         self._woken = Event()
 
-    # --- the run -------------------------------------------------------------------------------------------------
+    # --- the run
+    # -------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Tell the workers the plan, wait until each is ready, find its clock, deliver the first tickets.
+        """Tell the workers the plan, wait until each is ready, find its clock, deliver the first
+        tickets.
 
         Raises SetupError when no worker answers.
         """
         ids = self._connected()
-        shares = split(self.plan.cap, len(ids)) if self.plan.cap is not None and ids else [0] * len(ids)
+        shares = (
+            split(self.plan.cap, len(ids)) if self.plan.cap is not None and ids else [0] * len(ids)
+        )
         for worker_id, share in zip(ids, shares, strict=True):
             self._invite(worker_id, share, len(ids))
         deadline = perf_counter() + READY_S
         while not all(w.ready for w in self.workers.values()) and perf_counter() < deadline:
             gevent.sleep(0.005)
         for worker in [w for w in self.workers.values() if not w.ready]:
-            logger.warning("worker %s did not get ready within %g s: it takes no part", worker.id, READY_S)
+            logger.warning(
+                "worker %s did not get ready within %g s: it takes no part", worker.id, READY_S
+            )
             self._forget(worker)
         if not self.workers:
             raise SetupError("no worker is ready to send requests")
@@ -126,12 +136,18 @@ class Coordinator:
         self._feed(0.0)
 
     def start(self) -> None:
-        """Once the users are there (`users_ready`), start the clock and see the run through; `done` is set at its end."""
+        """Once the users are there (`users_ready`), start the clock and see the run through; `done`
+        is set at its end.
+        """
         self._conductor = gevent.spawn(self._conduct)
 
     def _conduct(self) -> None:
         self.users_ready.wait(30.0)
-        slack = 0.02 if self.local else 0.1 + 4 * max(min(w.clock.error_s, 1.0) for w in self.workers.values())
+        slack = (
+            0.02
+            if self.local
+            else 0.1 + 4 * max(min(w.clock.error_s, 1.0) for w in self.workers.values())
+        )
         self.start_s = perf_counter() + slack
         for worker in self.workers.values():
             self._go(worker)
@@ -186,10 +202,13 @@ class Coordinator:
             self._fail(failed, worker, "interrupted; its worker reported no outcome", "interrupted")
         self.done.set()
 
-    # --- messages from workers -----------------------------------------------------------------------------------
+    # --- messages from workers
+    # -----------------------------------------------------------------------------------
 
     def handle(self, kind: str, worker_id: str, data: dict[str, Any]) -> None:
-        """One message from a worker; one of another run or of a worker that counts as lost is dropped."""
+        """One message from a worker; one of another run or of a worker that counts as lost is
+        dropped.
+        """
         worker = self.workers.get(worker_id)
         if worker is None or data.get("run") != self.id:
             return
@@ -242,10 +261,13 @@ class Coordinator:
             columns = columns.take(rows)
         self._on_columns(columns)
 
-    # --- tickets -------------------------------------------------------------------------------------------------
+    # --- tickets
+    # -------------------------------------------------------------------------------------------------
 
     def _feed(self, now_s: float) -> None:
-        """Deliver what is due before ``now_s`` + AHEAD_S, worker by worker in turn, within each worker's window."""
+        """Deliver what is due before ``now_s`` + AHEAD_S, worker by worker in turn, within each
+        worker's window.
+        """
         takers = {w.number: w for w in self._alive() if w.ready}
         until_s = now_s + AHEAD_S
         for number, batch in self._tickets.batches(
@@ -259,7 +281,8 @@ class Coordinator:
             return True
         window = WINDOW
         if self._permits is not None and len(self.workers) > 1:
-            # Few, so that a lost worker leaves few behind of which nobody knows whether they were sent.
+            # Few, so that a lost worker leaves few behind of which nobody knows whether they were
+            # sent.
             held = self._permits.holders[worker.number].held
             window = min(WINDOW, 2 * held + 8) if held else 0
         pending = self.ledger.pending.get(worker.number, 0)
@@ -275,7 +298,8 @@ class Coordinator:
         for number, permits in recalls.items():
             self._tell(by_number[number], messages.PERMITS, recall=permits)
 
-    # --- workers -------------------------------------------------------------------------------------------------
+    # --- workers
+    # -------------------------------------------------------------------------------------------------
 
     def _invite(self, worker_id: str, share: int, parts: int) -> None:
         worker = WorkerState(number=self._invited, id=worker_id, heard_s=perf_counter())
@@ -304,20 +328,28 @@ class Coordinator:
         worker.going = True
         worker.lease_until_s = max(self.start_s, perf_counter()) + LEASE_S
         offset = worker.clock.offset_s
-        self._tell(worker, messages.GO, start_s=self.start_s + offset, lease_s=worker.lease_until_s + offset)
+        self._tell(
+            worker,
+            messages.GO,
+            start_s=self.start_s + offset,
+            lease_s=worker.lease_until_s + offset,
+        )
 
     def _renew(self, now: float) -> None:
         for worker in self._alive():
             if now - worker.heard_s < SILENT_S:
                 worker.lease_until_s = now + LEASE_S
-                self._tell(worker, messages.LEASE, until_s=worker.lease_until_s + worker.clock.offset_s)
+                self._tell(
+                    worker, messages.LEASE, until_s=worker.lease_until_s + worker.clock.offset_s
+                )
                 if worker.clock.error_s > 0:
                     self._tell(worker, messages.PING, sent_s=now)
             elif now > worker.lease_until_s + GRACE_S:
                 self._lose(worker)
         connected = set(self._connected())
         for worker in self._alive():
-            # Locust saw it leave: nothing more comes, but what it may have sent is bounded by its lease all the same.
+            # Locust saw it leave: nothing more comes, but what it may have sent is bounded by its
+            # lease all the same.
             if worker.id not in connected and now > worker.lease_until_s + GRACE_S:
                 self._lose(worker)
 
@@ -327,7 +359,9 @@ class Coordinator:
         for worker_id in self._connected():
             if worker_id not in self.workers and len(self._alive()) < self.plan.max_workers:
                 logger.info("worker %s joins the run", worker_id)
-                share = -(-self.plan.cap // self.plan.max_workers) if self.plan.cap is not None else 0
+                share = (
+                    -(-self.plan.cap // self.plan.max_workers) if self.plan.cap is not None else 0
+                )
                 self._invite(worker_id, share, self.plan.max_workers)
                 gevent.spawn(self._welcome, self.workers[worker_id])
 
@@ -344,7 +378,12 @@ class Coordinator:
         self.workers_lost += 1
         startable = self._tickets.due_s + self.start_s <= worker.lease_until_s
         failed, returned = self.ledger.lose(worker.number, startable)
-        logger.error("worker %s is lost: %d requests fail with it, %d go to the others", worker.id, len(failed), len(returned))
+        logger.error(
+            "worker %s is lost: %d requests fail with it, %d go to the others",
+            worker.id,
+            len(failed),
+            len(returned),
+        )
         if self._permits is not None:
             self._permits.leave(worker.number)
         self._tell(worker, messages.STOP)
@@ -372,7 +411,8 @@ class Coordinator:
         if self._permits is not None:
             self._permits.leave(worker.number)
 
-    # --- small things --------------------------------------------------------------------------------------------
+    # --- small things
+    # --------------------------------------------------------------------------------------------
 
     def _pause_s(self, now: float) -> float:
         """Until the next turn: sooner where the run's time or the grace after it ends before."""
@@ -386,7 +426,11 @@ class Coordinator:
 
     def _watch_time(self, now: float) -> None:
         plan = self.plan
-        if not self.halted and plan.run_time_s is not None and now - self.start_s >= plan.run_time_s:
+        if (
+            not self.halted
+            and plan.run_time_s is not None
+            and now - self.start_s >= plan.run_time_s
+        ):
             self.halt()
         if self.halted and plan.stop_timeout_s and now - self._halted_s > plan.stop_timeout_s:
             self._to_all(messages.STOP)

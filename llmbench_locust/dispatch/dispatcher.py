@@ -1,8 +1,10 @@
-"""Who sends when, in one process: each ticket is started when it is due, under the cap, by an idle user.
+"""Who sends when, in one process: each ticket is started when it is due, under the cap, by an idle
+user.
 
-Open loop: a due ticket never waits for an idle user (without one it is started all the same and counted as overflow). It
-waits, first in first out, only for a permit when there is a cap. Nothing is started after the lease has run out: a process
-that was cut off from its master, or stopped and continued, sends nothing that another may have sent in its place.
+Open loop: a due ticket never waits for an idle user (without one it is started all the same and
+counted as overflow). It waits, first in first out, only for a permit when there is a cap. Nothing
+is started after the lease has run out: a process that was cut off from its master, or stopped and
+continued, sends nothing that another may have sent in its place.
 
 All methods are called from greenlets of one gevent loop; `_pump` runs in the hub and never blocks.
 """
@@ -30,13 +32,16 @@ Perform = Callable[[Ticket, float, Any], None]
 
 
 class Dispatcher:
-    """``perform(ticket, due_time, user)`` runs in a greenlet of its own for each ticket and returns at its outcome.
+    """``perform(ticket, due_time, user)`` runs in a greenlet of its own for each ticket and returns
+    at its outcome.
 
-    ``permits``: how many may be in flight here, None without a cap. ``wanted``: called when tickets wait for a permit and when
-    the stock runs low.
+    ``permits``: how many may be in flight here, None without a cap. ``wanted``: called when tickets
+    wait for a permit and when the stock runs low.
     """
 
-    def __init__(self, perform: Perform, *, permits: int | None, wanted: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, perform: Perform, *, permits: int | None, wanted: Callable[[], None] = lambda: None
+    ) -> None:
         self._perform = perform
         self.permits = permits
         self._wanted = wanted
@@ -59,7 +64,8 @@ class Dispatcher:
         self.offered = 0
         self.overflow = 0
 
-    # --- what the master tells -----------------------------------------------------------------------------------
+    # --- what the master tells
+    # -----------------------------------------------------------------------------------
 
     def add(self, tickets: Iterable[Ticket]) -> None:
         """More tickets; ``due_s`` counts from the start of the arrivals."""
@@ -103,7 +109,9 @@ class Dispatcher:
     def halt(self) -> list[int]:
         """Start nothing more; those in flight go on. Returns the indexes that were never sent."""
         self._halted = True
-        left = [i for _, _, t in self._coming for i in _indexes(t)] + [i for _, t in self._waiting for i in _indexes(t)]
+        left = [i for _, _, t in self._coming for i in _indexes(t)] + [
+            i for _, t in self._waiting for i in _indexes(t)
+        ]
         self._coming.clear()
         self._waiting.clear()
         gaps.next_s = float("inf")
@@ -122,7 +130,8 @@ class Dispatcher:
         self._starting.clear()
         return left
 
-    # --- what the users do ---------------------------------------------------------------------------------------
+    # --- what the users do
+    # ---------------------------------------------------------------------------------------
 
     def attend(self, user: Any) -> None:
         """Stand ready to carry tickets until the run is over (or the calling greenlet is killed)."""
@@ -133,7 +142,8 @@ class Dispatcher:
         finally:
             self._present.discard(user)
 
-    # --- figures -------------------------------------------------------------------------------------------------
+    # --- figures
+    # -------------------------------------------------------------------------------------------------
 
     @property
     def in_flight(self) -> int:
@@ -152,7 +162,8 @@ class Dispatcher:
     def free_permits(self) -> int:
         return 0 if self.permits is None else max(0, self.permits - len(self._jobs))
 
-    # --- the pump ------------------------------------------------------------------------------------------------
+    # --- the pump
+    # ------------------------------------------------------------------------------------------------
 
     def _soon(self) -> None:
         if not self._pump_due and not self.closed.is_set():

@@ -12,7 +12,9 @@ SAMPLE_S = 0.02
 
 
 class LagSampler:
-    """Collects, every 20 ms, how many seconds late the loop served an alarm: ``lag_s`` (array of doubles)."""
+    """Collects, every 20 ms, how many seconds late the loop served an alarm: ``lag_s`` (array of
+    doubles).
+    """
 
     def __init__(self) -> None:
         self.lag_s = array("d")

@@ -1,7 +1,9 @@
-"""What became of each request of the plan: a pure book-keeper for the master. No messages, no clock, no Locust.
+"""What became of each request of the plan: a pure book-keeper for the master. No messages, no
+clock, no Locust.
 
-Each request is planned, delivered to a worker, sent, and then has its outcome or was never sent. Nothing goes backwards, but
-for a request that a lost worker cannot have sent: it becomes planned again.
+Each request is planned, delivered to a worker, sent, and then has its outcome or was never sent.
+Nothing goes backwards, but for a request that a lost worker cannot have sent: it becomes planned
+again.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class Ledger:
         self._move(worker, new, -1)
 
     def finish(self, worker: int, indexes: Indexes) -> Indexes:
-        """Outcomes; returns those that count: a request of another worker, or one that has its outcome already, does not."""
+        """Outcomes; returns those that count: a request of another worker, or one that has its
+        outcome already, does not.
+        """
         self.send(worker, indexes)
         new: Indexes = indexes[(self.owner[indexes] == worker) & (self.state[indexes] == SENT)]
         self.state[new] = DONE
@@ -68,10 +72,11 @@ class Ledger:
         return len(left)
 
     def lose(self, worker: int, startable: NDArray[np.bool_]) -> tuple[Indexes, Indexes]:
-        """The worker is lost. ``startable`` (bool, shape (n,)): what it may have started before its lease ran out.
+        """The worker is lost. ``startable`` (bool, shape (n,)): what it may have started before its
+        lease ran out.
 
-        Returns (failed, returned): requests that were or may have been sent, now done; and those that cannot have been, planned
-        again.
+        Returns (failed, returned): requests that were or may have been sent, now done; and those
+        that cannot have been, planned again.
         """
         mine = self.owner == worker
         delivered = mine & (self.state == DELIVERED)

@@ -1,4 +1,5 @@
-"""The names of the messages between master and workers. In local mode they are delivered inside the process.
+"""The names of the messages between master and workers. In local mode they are delivered inside the
+process.
 
 Each direction has names of its own, because Locust's local runner keeps one table for both.
 """

@@ -1,7 +1,7 @@
 """The global cap, split over the workers: a pure ledger of permits.
 
-The sum of what workers hold and what is on its way never exceeds the cap. A permit that nobody needs on one worker is recalled
-for another where requests wait.
+The sum of what workers hold and what is on its way never exceeds the cap. A permit that nobody
+needs on one worker is recalled for another where requests wait.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ def split(total: int, parts: int) -> list[int]:
 
 @dataclass(slots=True)
 class Holder:
-    """One worker's part: ``held`` by it, ``recalled``: asked back and not answered yet; ``free`` and ``waiting`` as it
-    reported last."""
+    """One worker's part: ``held`` by it, ``recalled``: asked back and not answered yet; ``free``
+    and ``waiting`` as it reported last.
+    """
 
     held: int = 0
     recalled: int = 0
@@ -57,7 +58,9 @@ class Permits:
     def balance(self) -> tuple[dict[int, int], dict[int, int]]:
         """(grants, recalls) by worker that move free permits to where requests wait."""
         grants: dict[int, int] = {}
-        hungry = sorted((h.waiting, w) for w, h in self.holders.items() if h.waiting and not h.free)[::-1]
+        hungry = sorted(
+            (h.waiting, w) for w, h in self.holders.items() if h.waiting and not h.free
+        )[::-1]
         while self.pool and hungry:
             for _, worker in list(hungry):
                 holder = self.holders[worker]
@@ -69,7 +72,9 @@ class Permits:
                 grants[worker] = grants.get(worker, 0) + 1
                 if not holder.waiting:
                     hungry = [h for h in hungry if h[1] != worker]
-        wanted = sum(self.holders[w].waiting for _, w in hungry) - sum(h.recalled for h in self.holders.values())
+        wanted = sum(self.holders[w].waiting for _, w in hungry) - sum(
+            h.recalled for h in self.holders.values()
+        )
         recalls: dict[int, int] = {}
         for worker, holder in self.holders.items():
             take = min(wanted, holder.free)

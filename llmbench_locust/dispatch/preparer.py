@@ -1,4 +1,6 @@
-"""Encodes the next requests before they are due, a few at a time, so that nothing but the sending is left on the clock."""
+"""Encodes the next requests before they are due, a few at a time, so that nothing but the sending
+is left on the clock.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _SLICE_S = 0.0005
 
 
 class Preparer:
-    """``encode(sample, model)`` makes a request. Tickets are added in the order in which they are due."""
+    """``encode(sample, model)`` makes a request. Tickets are added in the order in which they are
+    due.
+    """
 
     def __init__(self, encode: Callable[[SampleRequest, str], Any]) -> None:
         self._encode = encode

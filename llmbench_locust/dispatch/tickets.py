@@ -1,6 +1,8 @@
-"""A ticket: one request of the plan and the time that it is due. It travels from the master to a worker.
+"""A ticket: one request of the plan and the time that it is due. It travels from the master to a
+worker.
 
-Pure: the plan (a list of `SampleRequest` and their offsets) becomes tickets, tickets become messages that msgpack carries.
+Pure: the plan (a list of `SampleRequest` and their offsets) becomes tickets, tickets become
+messages that msgpack carries.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from llmbench_locust.workload.sample import SampleRequest
 
 @dataclass(slots=True)
 class Ticket:
-    """``index``: place in the plan. ``due_s``: offset in seconds from the start of the arrivals; NaN for a later turn of a
-    conversation (due ``think_s`` after the answer to the turn before). ``model``: of LoRA assignment, "" for the run's.
-    ``following``: the later turns of the same conversation, to be played by the same worker."""
+    """``index``: place in the plan. ``due_s``: offset in seconds from the start of the arrivals;
+    NaN for a later turn of a conversation (due ``think_s`` after the answer to the turn before).
+    ``model``: of LoRA assignment, "" for the run's. ``following``: the later turns of the same
+    conversation, to be played by the same worker.
+    """
 
     index: int
     due_s: float
@@ -66,7 +70,12 @@ def from_message(message: list[Any]) -> Ticket:
 
 def weight(ticket: Ticket) -> int:
     """Bytes that the ticket takes in a message, roughly: what bounds a batch."""
-    return _size(ticket.sample.prompt) + _size(ticket.sample.multi_modal) + 200 + sum(map(weight, ticket.following))
+    return (
+        _size(ticket.sample.prompt)
+        + _size(ticket.sample.multi_modal)
+        + 200
+        + sum(map(weight, ticket.following))
+    )
 
 
 def _size(value: Any) -> int:

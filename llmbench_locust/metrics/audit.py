@@ -1,4 +1,6 @@
-"""Was the client the limit? One verdict from what the client recorded of itself. Pure thresholds, each with its reason."""
+"""Was the client the limit? One verdict from what the client recorded of itself. Pure thresholds,
+each with its reason.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: A client whose sends or loop are later than this, at the 99th percentile, adds as much to what it reports.
+#: A client whose sends or loop are later than this, at the 99th percentile, adds as much to what it
+#: reports.
 SEND_LAG_P99_S = 0.010
 LOOP_LAG_P99_S = 0.005
 #: A process that uses more of one core than this has no room left: what arrives waits for it.
@@ -23,10 +26,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class AuditInputs:
-    """Seconds, unless said otherwise. ``loop_lag_s``: how late the loop served an alarm that was set every ``loop_sample_s``.
-    ``cpu_fraction``: of one core, by process; ``cores``: of this machine. ``burst``: the plan sends everything at once, so that
-    sends follow each other as fast as the client can and their lag says nothing of the rest. ``kernel_times``: arrival times
-    are the kernel's, not those of the reads."""
+    """Seconds, unless said otherwise. ``loop_lag_s``: how late the loop served an alarm that was
+    set every ``loop_sample_s``. ``cpu_fraction``: of one core, by process; ``cores``: of this
+    machine. ``burst``: the plan sends everything at once, so that sends follow each other as fast
+    as the client can and their lag says nothing of the rest. ``kernel_times``: arrival times are
+    the kernel's, not those of the reads.
+    """
 
     send_lag_s: Floats
     loop_lag_s: Floats
@@ -42,12 +47,13 @@ class AuditInputs:
 
 
 def verdict(inputs: AuditInputs) -> dict[str, Any]:
-    """``client_limited`` with ``reasons`` and a ``hint`` at what to do, and the figures that they stand on
-    (milliseconds; None without samples).
+    """``client_limited`` with ``reasons`` and a ``hint`` at what to do, and the figures that they
+    stand on (milliseconds; None without samples).
 
-    ``ttft_error_mean_ms``, ``ttft_error_bound_ms``: by how much the client's own lateness can have lengthened TTFTs, on average
-    and at most; with the kernel's arrival times only where a first token was read together with a later one. Both ends of a
-    TTFT are read on one clock: the error between clocks is in neither.
+    ``ttft_error_mean_ms``, ``ttft_error_bound_ms``: by how much the client's own lateness can have
+    lengthened TTFTs, on average and at most; with the kernel's arrival times only where a first
+    token was read together with a later one. Both ends of a TTFT are read on one clock: the error
+    between clocks is in neither.
     """
     loop_lag_s = as_seen_by_arrivals(inputs.loop_lag_s, inputs.loop_sample_s)
     send, loop = _figures(inputs.send_lag_s), _figures(loop_lag_s)
@@ -72,14 +78,30 @@ def verdict(inputs: AuditInputs) -> dict[str, Any]:
 
 def _reasons(inputs: AuditInputs, send: dict[str, Any], loop: dict[str, Any]) -> list[str]:
     reasons = []
-    if not inputs.burst and len(inputs.send_lag_s) >= LEAST_SAMPLES and send["p99"] > SEND_LAG_P99_S * 1000:
-        reasons.append(f"requests left late: P99 send lag {send['p99']:.1f} ms (limit {SEND_LAG_P99_S * 1000:g})")
+    if (
+        not inputs.burst
+        and len(inputs.send_lag_s) >= LEAST_SAMPLES
+        and send["p99"] > SEND_LAG_P99_S * 1000
+    ):
+        reasons.append(
+            f"requests left late: P99 send lag {send['p99']:.1f} ms (limit "
+            f"{SEND_LAG_P99_S * 1000:g})"
+        )
     if len(inputs.loop_lag_s) >= LEAST_SAMPLES and loop["p99"] > LOOP_LAG_P99_S * 1000:
-        reasons.append(f"the event loop ran late: P99 {loop['p99']:.1f} ms (limit {LOOP_LAG_P99_S * 1000:g})")
-    workers = {process: used for process, used in sorted(inputs.cpu_fraction.items()) if process != "master"}
+        reasons.append(
+            f"the event loop ran late: P99 {loop['p99']:.1f} ms (limit {LOOP_LAG_P99_S * 1000:g})"
+        )
+    workers = {
+        process: used
+        for process, used in sorted(inputs.cpu_fraction.items())
+        if process != "master"
+    }
     for process, used in workers.items():
         if used > CPU_FRACTION:
-            reasons.append(f"process {process} used {used * 100:.0f}% of a core (limit {CPU_FRACTION * 100:g}%)")
+            reasons.append(
+                f"process {process} used {used * 100:.0f}% of a core (limit "
+                f"{CPU_FRACTION * 100:g}%)"
+            )
     if inputs.workers_lost:
         reasons.append(f"{inputs.workers_lost} of the client's workers were lost")
     return reasons
@@ -99,8 +121,9 @@ def _hint(inputs: AuditInputs) -> str:
 def as_seen_by_arrivals(lag_s: Floats, sample_s: float) -> Floats:
     """What arrivals at any moment would have seen of the loop's lag.
 
-    A loop that stands still for a second serves one alarm in it, a second late; of what arrives in that second, all waits, from
-    a second down to nothing. So each lag stands for the alarms that were not set meanwhile, too: lag − 20 ms, lag − 40 ms, …
+    A loop that stands still for a second serves one alarm in it, a second late; of what arrives in
+    that second, all waits, from a second down to nothing. So each lag stands for the alarms that
+    were not set meanwhile, too: lag − 20 ms, lag − 40 ms, …
     """
     if not len(lag_s) or sample_s <= 0:
         return lag_s
@@ -116,4 +139,9 @@ def _figures(seconds: Floats) -> dict[str, Any]:
     if not len(seconds):
         return {"mean": None, "p50": None, "p99": None, "max": None}
     p50, p99 = np.percentile(seconds, [50, 99]) * 1000
-    return {"mean": float(seconds.mean() * 1000), "p50": float(p50), "p99": float(p99), "max": float(seconds.max() * 1000)}
+    return {
+        "mean": float(seconds.mean() * 1000),
+        "p50": float(p50),
+        "p99": float(p99),
+        "max": float(seconds.max() * 1000),
+    }

@@ -17,7 +17,9 @@ SHORTEST = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """``level[i]`` requests (int64) are in flight from ``time_s[i]`` (float64, sorted) to ``time_s[i + 1]``; shape (2 n,)."""
+    """``level[i]`` requests (int64) are in flight from ``time_s[i]`` (float64, sorted) to
+    ``time_s[i + 1]``; shape (2 n,).
+    """
 
     time_s: Floats
     level: NDArray[np.int64]
@@ -33,22 +35,29 @@ class Sweep:
 
 
 def sweep(columns: RecordColumns) -> Sweep:
-    """From each request's start to its end, failed ones included; at one moment, ends come before starts."""
+    """From each request's start to its end, failed ones included; at one moment, ends come before
+    starts.
+    """
     start, end = columns.floats["start_time"], columns.floats["end_time"]
     there = ~np.isnan(start) & ~np.isnan(end)
     n = int(np.count_nonzero(there))
     times = np.concatenate([start[there], end[there]])
     change = np.repeat(np.array([1, -1], np.int64), n)
     # A request that took no time at all begins before it ends.
-    order = np.lexsort((np.concatenate([np.zeros(n), start[there] < end[there]]) * -1, times)) if n else np.empty(0, np.int64)
+    order = (
+        np.lexsort((np.concatenate([np.zeros(n), start[there] < end[there]]) * -1, times))
+        if n
+        else np.empty(0, np.int64)
+    )
     return Sweep(times[order], np.cumsum(change[order]))
 
 
 def steady_window(columns: RecordColumns, found: Sweep) -> tuple[float, float] | None:
-    """(begin, end), seconds: when the load was neither building up nor draining; None where there was no such time.
+    """(begin, end), seconds: when the load was neither building up nor draining; None where there
+    was no such time.
 
-    From the first moment at which as many requests were in flight as in the median moment of the run, to the last such moment
-    before the last request was sent.
+    From the first moment at which as many requests were in flight as in the median moment of the
+    run, to the last such moment before the last request was sent.
     """
     if len(found.time_s) < 4:
         return None
@@ -61,5 +70,8 @@ def steady_window(columns: RecordColumns, found: Sweep) -> tuple[float, float] |
     if not len(high):
         return None
     begin = float(found.time_s[high[0]])
-    end = min(float(found.time_s[high[-1]] + spans[high[-1]]), float(np.nanmax(columns.floats["start_time"])))
+    end = min(
+        float(found.time_s[high[-1]] + spans[high[-1]]),
+        float(np.nanmax(columns.floats["start_time"])),
+    )
     return (begin, end) if end - begin >= SHORTEST * total > 0 else None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from llmbench_locust._version import __version__
 from llmbench_locust.metrics.concurrency import Sweep, steady_window, sweep
-from llmbench_locust.metrics.faults import errors_by_kind
+from llmbench_locust.metrics.error_kinds import errors_by_kind
 from llmbench_locust.metrics.histogram import Histogram
 from llmbench_locust.metrics.latencies import Floats, Latencies, input_lengths, latencies
 from llmbench_locust.metrics.store import Folded
@@ -38,7 +38,9 @@ def extended(
     folded: Folded | None = None,
     environment: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The whole block. ``unsent``: requests of the plan that were never sent (a bounded run time, an interruption)."""
+    """The whole block. ``unsent``: requests of the plan that were never sent (a bounded run time,
+    an interruption).
+    """
     found = summary.latencies
     shape = shaper(percentiles)
     flying = sweep(columns)
@@ -65,7 +67,9 @@ def extended(
         "reasoning_tokens": _sum_known(columns.ints["reasoning_tokens"][columns.success]),
         "finish_reasons": _finish_reasons(columns),
         "output_length": output_length(columns, summary),
-        "connections_opened_on_the_clock": int(np.count_nonzero(np.nan_to_num(columns.floats["connect_s"]) > 0)),
+        "connections_opened_on_the_clock": int(
+            np.count_nonzero(np.nan_to_num(columns.floats["connect_s"]) > 0)
+        ),
         "errors": errors_by_kind(columns),
         "by_label": group(columns.texts["label"]),
         "by_turn": group(turns),
@@ -78,29 +82,39 @@ def extended(
 
 
 def shaper(percentiles: Sequence[float]) -> Shape:
-    """Seconds → mean, percentiles (50, 90, 99 and the wanted ones) and max in ms; None without a sample."""
+    """Seconds → mean, percentiles (50, 90, 99 and the wanted ones) and max in ms; None without a
+    sample.
+    """
     points = sorted({50.0, 90.0, 99.0, *percentiles})
 
     def shape(seconds: Floats) -> dict[str, float] | None:
         some = seconds[~np.isnan(seconds)]
         if not len(some):
             return None
-        return _named(float(some.mean()), points, np.percentile(some, points).tolist(), float(some.max()))
+        return _named(
+            float(some.mean()), points, np.percentile(some, points).tolist(), float(some.max())
+        )
 
     return shape
 
 
-def _named(mean_s: float, points: Sequence[float], values_s: Sequence[float], max_s: float) -> dict[str, float]:
+def _named(
+    mean_s: float, points: Sequence[float], values_s: Sequence[float], max_s: float
+) -> dict[str, float]:
     names = [f"p{int(p) if int(p) == p else p}" for p in points]
     values = {name: value * 1000 for name, value in zip(names, values_s, strict=True)}
     return {"mean": mean_s * 1000, **values, "max": max_s * 1000}
 
 
-# --- tokens ----------------------------------------------------------------------------------------------------------
+# --- tokens
+# ----------------------------------------------------------------------------------------------------------
 
 
 def _token_bins(
-    columns: RecordColumns, rows: NDArray[np.bool_], weights: NDArray[np.int64] | None, folded: Folded | None
+    columns: RecordColumns,
+    rows: NDArray[np.bool_],
+    weights: NDArray[np.int64] | None,
+    folded: Folded | None,
 ) -> TokenBins:
     bins = TokenBins()
     chosen = np.repeat(rows, np.diff(columns.token_offsets))
@@ -110,7 +124,9 @@ def _token_bins(
     return bins
 
 
-def _tokens_per_event(columns: RecordColumns, summary: Summary, folded: Folded | None) -> float | None:
+def _tokens_per_event(
+    columns: RecordColumns, summary: Summary, folded: Folded | None
+) -> float | None:
     """Above 1 where chunks carry several tokens: then vLLM's ITL is of chunks."""
     if folded is not None:
         return None
@@ -144,7 +160,9 @@ def _of_histogram(gaps: Histogram, percentiles: Sequence[float]) -> dict[str, fl
 
 
 def output_length(columns: RecordColumns, summary: Summary) -> dict[str, int]:
-    """Answers that are shorter or longer than what was asked for, where the server told their length."""
+    """Answers that are shorter or longer than what was asked for, where the server told their
+    length.
+    """
     asked = columns.ints["expected_output_len"]
     told = summary.latencies.ok & (asked > 0) & (columns.ints["output_len"] > 0)
     return {
@@ -155,7 +173,11 @@ def output_length(columns: RecordColumns, summary: Summary) -> dict[str, int]:
 
 
 def _finish_reasons(columns: RecordColumns) -> dict[str, int]:
-    given = (r for r, ok in zip(columns.texts["finish_reason"], columns.success.tolist(), strict=True) if ok and r)
+    given = (
+        r
+        for r, ok in zip(columns.texts["finish_reason"], columns.success.tolist(), strict=True)
+        if ok and r
+    )
     return dict(Counter(given).most_common())
 
 
@@ -170,17 +192,23 @@ def _sum_known(values: NDArray[np.int64]) -> int | None:
     return int(known.sum()) if len(known) else None
 
 
-# --- objectives, intended arrivals, steady state ---------------------------------------------------------------------
+# --- objectives, intended arrivals, steady state
+# ---------------------------------------------------------------------
 
 
 def slo_attainment(summary: Summary, goodput_ms: dict[str, float]) -> dict[str, float | None]:
-    """Share of all requests, failed ones included, that met each objective, and all of them together."""
+    """Share of all requests, failed ones included, that met each objective, and all of them
+    together.
+    """
     total = summary.completed + summary.failed
     if not goodput_ms:
         return {}
     if not total:
         return dict.fromkeys([*goodput_ms, "all"])
-    one = {k: float(np.count_nonzero(good(summary.latencies, {k: v}))) / total for k, v in goodput_ms.items()}
+    one = {
+        k: float(np.count_nonzero(good(summary.latencies, {k: v}))) / total
+        for k, v in goodput_ms.items()
+    }
     return {**one, "all": float(np.count_nonzero(good(summary.latencies, goodput_ms))) / total}
 
 
@@ -189,11 +217,19 @@ def _from_due(columns: RecordColumns, found: Latencies, shape: Shape) -> dict[st
     waited = columns.floats["start_time"] - columns.floats["due_time"]
     if np.all(np.isnan(waited)):
         return None
-    return {"ttft": shape(found.ttft_s + waited), "e2el": shape(found.e2el_s + waited), "wait": shape(waited[found.ok])}
+    return {
+        "ttft": shape(found.ttft_s + waited),
+        "e2el": shape(found.e2el_s + waited),
+        "wait": shape(waited[found.ok]),
+    }
 
 
-def steady_state(columns: RecordColumns, summary: Summary, flying: Sweep, bins: TokenBins) -> dict[str, Any] | None:
-    """Figures of `steady_window`: completions and tokens in it, latencies of the requests that started in it."""
+def steady_state(
+    columns: RecordColumns, summary: Summary, flying: Sweep, bins: TokenBins
+) -> dict[str, Any] | None:
+    """Figures of `steady_window`: completions and tokens in it, latencies of the requests that
+    started in it.
+    """
     window = steady_window(columns, flying)
     if window is None:
         return None
@@ -208,7 +244,9 @@ def steady_state(columns: RecordColumns, summary: Summary, flying: Sweep, bins: 
         "window_s": length,
         "requests": int(np.count_nonzero(started)),
         "request_throughput": float(np.count_nonzero(done)) / length,
-        "output_throughput": bins.between(begin, end) / length if summary.kind == "generation" else None,
+        "output_throughput": bins.between(begin, end) / length
+        if summary.kind == "generation"
+        else None,
         "mean_concurrent_requests": flying.mean(begin, end),
         "mean_ttft_ms": _mean_ms(found.ttft_s[started]),
         "mean_tpot_ms": _mean_ms(found.tpot_s[started]),
@@ -221,19 +259,28 @@ def _mean_ms(seconds: Floats) -> float | None:
     return float(some.mean() * 1000) if len(some) else None
 
 
-# --- groups ----------------------------------------------------------------------------------------------------------
+# --- groups
+# ----------------------------------------------------------------------------------------------------------
 
 
 def _grouper(
-    columns: RecordColumns, summary: Summary, exact: NDArray[np.bool_], goodput_ms: dict[str, float], shape: Shape
+    columns: RecordColumns,
+    summary: Summary,
+    exact: NDArray[np.bool_],
+    goodput_ms: dict[str, float],
+    shape: Shape,
 ) -> Callable[[list[str]], dict[str, Any]]:
-    """Figures of each group of requests, by a name for each row ("" for none); {} where there are no groups."""
+    """Figures of each group of requests, by a name for each row ("" for none); {} where there are
+    no groups.
+    """
 
     def figures(rows: NDArray[np.int64]) -> dict[str, Any]:
         part, lens = columns.take(rows), summary.output_lens[rows]
         found = latencies(part, lens, summary.kind, exact[rows])
         completed = int(np.count_nonzero(found.ok))
-        good_share = float(np.count_nonzero(good(found, goodput_ms))) / len(rows) if goodput_ms else None
+        good_share = (
+            float(np.count_nonzero(good(found, goodput_ms))) / len(rows) if goodput_ms else None
+        )
         per_s = 1 / summary.duration_s if summary.duration_s > 0 else 0.0
         return {
             "requests": len(rows),
@@ -251,7 +298,10 @@ def _grouper(
         }
 
     def group(names: list[str]) -> dict[str, Any]:
-        present = sorted({n for n in names if n}, key=lambda n: (not n.isdecimal(), int(n) if n.isdecimal() else 0, n))
+        present = sorted(
+            {n for n in names if n},
+            key=lambda n: (not n.isdecimal(), int(n) if n.isdecimal() else 0, n),
+        )
         if not present:
             return {}
         number = {name: i for i, name in enumerate(present)}

@@ -1,7 +1,8 @@
 """Many samples in a fixed amount of memory: a histogram whose every value is known to within 0.1%.
 
-Buckets grow by 0.19%: the geometric middle of one is within 0.095% of all that is in it. Count, sum and extremes are exact.
-Histograms merge by addition, and merging the parts equals counting the whole.
+Buckets grow by 0.19%: the geometric middle of one is within 0.095% of all that is in it. Count, sum
+and extremes are exact. Histograms merge by addition, and merging the parts equals counting the
+whole.
 """
 
 from __future__ import annotations
@@ -34,21 +35,27 @@ class Histogram:
         self.max_s = -math.inf
 
     def add(self, seconds: Floats, weights: NDArray[np.int64] | None = None) -> None:
-        """Samples (float64, shape (n,)), each ``weights`` times (int64, same shape; once when None)."""
+        """Samples (float64, shape (n,)), each ``weights`` times (int64, same shape; once when
+        None).
+        """
         for begin in range(0, len(seconds), SLICE):
             part = seconds[begin : begin + SLICE]
             self._add(part, None if weights is None else weights[begin : begin + SLICE])
 
     def _add(self, seconds: Floats, weights: NDArray[np.int64] | None) -> None:
         places = np.log(np.maximum(seconds, SMALLEST_S) / SMALLEST_S) / math.log(GROWTH)
-        buckets = np.where(seconds < SMALLEST_S, 0, np.minimum(places.astype(np.int64), BUCKETS) + 1)
+        buckets = np.where(
+            seconds < SMALLEST_S, 0, np.minimum(places.astype(np.int64), BUCKETS) + 1
+        )
         if weights is None:
             self.counts += np.bincount(buckets, minlength=BUCKETS + 2)
             self.total += len(seconds)
             self.sum_s += float(seconds.sum())
             self.square_s2 += float(np.dot(seconds, seconds))
         else:
-            self.counts += np.bincount(buckets, weights=weights, minlength=BUCKETS + 2).astype(np.int64)
+            self.counts += np.bincount(buckets, weights=weights, minlength=BUCKETS + 2).astype(
+                np.int64
+            )
             self.total += int(weights.sum())
             self.sum_s += float(np.dot(seconds, weights))
             self.square_s2 += float(np.dot(seconds * seconds, weights))
@@ -76,10 +83,16 @@ class Histogram:
     @property
     def std_s(self) -> float:
         """Of the whole population, as numpy's default; NaN when there is no sample."""
-        return math.sqrt(max(self.square_s2 / self.total - self.mean_s**2, 0.0)) if self.total else math.nan
+        return (
+            math.sqrt(max(self.square_s2 / self.total - self.mean_s**2, 0.0))
+            if self.total
+            else math.nan
+        )
 
     def percentiles(self, wanted: Sequence[float]) -> list[float]:
-        """numpy's linear percentiles (each in 0..100) in seconds, within 0.1%; NaN when there is no sample."""
+        """numpy's linear percentiles (each in 0..100) in seconds, within 0.1%; NaN when there is no
+        sample.
+        """
         if not self.total:
             return [math.nan] * len(wanted)
         upto = np.cumsum(self.counts)

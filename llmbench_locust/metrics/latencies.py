@@ -1,7 +1,9 @@
-"""From raw times to latencies, one value a request (or a gap): arrays in, arrays out. Everything here is in seconds.
+"""From raw times to latencies, one value a request (or a gap): arrays in, arrays out. Everything
+here is in seconds.
 
-TTFT = first token event − start. E2EL = last token event − start (pooling: end − start). ITL = gaps between consecutive token
-events. TPOT = (E2EL − TTFT) / (output tokens − 1), only for more than one token. Failed requests are in none of them.
+TTFT = first token event − start. E2EL = last token event − start (pooling: end − start). ITL = gaps
+between consecutive token events. TPOT = (E2EL − TTFT) / (output tokens − 1), only for more than one
+token. Failed requests are in none of them.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """Of all requests; NaN where there is none. ``ok``: bool, shape (n,); ``itl_s``: float64, shape (n_gaps,), of the
-    successful ones whose events are all there, in the order of the rows."""
+    """Of all requests; NaN where there is none. ``ok``: bool, shape (n,); ``itl_s``: float64, shape
+    (n_gaps,), of the successful ones whose events are all there, in the order of the rows.
+    """
 
     ok: NDArray[np.bool_]
     ttft_s: Floats
@@ -31,9 +34,14 @@ class Latencies:
 
 
 def latencies(
-    columns: RecordColumns, output_lens: Ints, kind: str = "generation", exact: NDArray[np.bool_] | None = None
+    columns: RecordColumns,
+    output_lens: Ints,
+    kind: str = "generation",
+    exact: NDArray[np.bool_] | None = None,
 ) -> Latencies:
-    """``output_lens``: tokens of each answer (int64, shape (n,)). ``exact``: rows whose events are all there (None: all)."""
+    """``output_lens``: tokens of each answer (int64, shape (n,)). ``exact``: rows whose events are
+    all there (None: all).
+    """
     n = len(columns)
     start, offsets, times = columns.floats["start_time"], columns.token_offsets, columns.token_times
     events = np.diff(offsets)
@@ -62,13 +70,17 @@ def gaps(columns: RecordColumns, rows: NDArray[np.bool_]) -> Floats:
 
 
 def input_lengths(columns: RecordColumns) -> Ints:
-    """Tokens of each prompt: the server's count where it told one, as vLLM takes it, else the workload's."""
+    """Tokens of each prompt: the server's count where it told one, as vLLM takes it, else the
+    workload's.
+    """
     served = columns.ints["input_tokens"]
     return np.where(served >= 0, served, columns.ints["prompt_len"])
 
 
 def output_lengths(columns: RecordColumns, counted: Ints | None = None) -> Ints:
-    """Tokens of each answer: the server's count, else ``counted`` (the tokenizer's, -1 for none), else 1. 0 for failed ones."""
+    """Tokens of each answer: the server's count, else ``counted`` (the tokenizer's, -1 for none),
+    else 1. 0 for failed ones.
+    """
     lens = columns.ints["output_len"].copy()
     if counted is not None:
         lens = np.where(lens <= 0, counted, lens)

@@ -1,8 +1,9 @@
-"""What the run looks like now, on the master: fed with counters and finished requests, read by the web page and Prometheus.
+"""What the run looks like now, on the master: fed with counters and finished requests, read by the
+web page and Prometheus.
 
-Nothing here happens for a chunk: the client's processes count, report a few times a second, and those reports end here. Memory
-is bounded whatever the length of the run. When the run is over, the result document's exact figures take the place of the live
-ones, whose percentiles are right to 1%.
+Nothing here happens for a chunk: the client's processes count, report a few times a second, and
+those reports end here. Memory is bounded whatever the length of the run. When the run is over, the
+result document's exact figures take the place of the live ones, whose percentiles are right to 1%.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ _TOTALS = ("offered", "sent", "completed", "token_events")
 
 
 class LiveStats:
-    """``goodput_ms``: objectives by latency name ("ttft", "tpot", "e2el"), ms. ``percentiles``: of the summary, in 0..100.
+    """``goodput_ms``: objectives by latency name ("ttft", "tpot", "e2el"), ms. ``percentiles``: of
+    the summary, in 0..100.
 
-    The order of calls is `reset`, then `counters` and `add` in any order, then `finish` (or `failed`); `snapshot` at any time.
+    The order of calls is `reset`, then `counters` and `add` in any order, then `finish` (or
+    `failed`); `snapshot` at any time.
     """
 
     def __init__(self, goodput_ms: dict[str, float], percentiles: Iterable[float]) -> None:
@@ -66,12 +69,15 @@ class LiveStats:
         self._examples: dict[str, str] = {}
         self._live_ttft = False
 
-    # --- the life of a run ---------------------------------------------------------------------------------------
+    # --- the life of a run
+    # ---------------------------------------------------------------------------------------
 
     def reset(self, run_info: dict[str, Any]) -> None:
-        """A new run. ``run_info`` is shown as it is; its "goodput_ms" and "percentiles", when given, replace
-        ours, its "kind" is the backend's ("pooling" has E2EL only). With "closed_loop" nobody reports
-        counters: the rates then come from the records, when a request ends."""
+        """A new run. ``run_info`` is shown as it is; its "goodput_ms" and "percentiles", when
+        given, replace ours, its "kind" is the backend's ("pooling" has E2EL only). With
+        "closed_loop" nobody reports counters: the rates then come from the records, when a request
+        ends.
+        """
         if run_info.get("goodput_ms") is not None:
             self.goodput_ms = dict(run_info["goodput_ms"])
         if run_info.get("percentiles"):
@@ -83,7 +89,9 @@ class LiveStats:
         self._clear()
 
     def preparing(self) -> None:
-        """A run was asked for; `reset` follows when its workload is there. No effect while one is going on."""
+        """A run was asked for; `reset` follows when its workload is there. No effect while one is
+        going on.
+        """
         if self.state != "running":
             self.state, self.message = "preparing", ""
 
@@ -92,19 +100,24 @@ class LiveStats:
         self.state, self.message = "failed", message
 
     def finish(self, document: dict[str, Any] | None, audit: dict[str, Any] | None) -> None:
-        """The run is over. ``document``: the result JSON, or None; ``audit``: of `metrics.audit.verdict`, or None."""
+        """The run is over. ``document``: the result JSON, or None; ``audit``: of
+        `metrics.audit.verdict`, or None.
+        """
         if document is None and audit is None and self.state != "running":
             return  # nothing ran: a run that is being prepared stays so
         self.state = "finished"
         self.document, self.audit = document, audit
 
-    # --- in ------------------------------------------------------------------------------------------------------
+    # --- in
+    # ------------------------------------------------------------------------------------------------------
 
     def counters(self, counters: dict[str, Any], now_s: float | None = None) -> None:
-        """One report: monotonic totals (offered, sent, completed, token_events), gauges (in_flight, waiting), and what is new
-        since the last one (ttft_ms, send_lag_ms, loop_lag_ms: arrays of ms; the lags also as {p50, p99, max}); cpu by process.
+        """One report: monotonic totals (offered, sent, completed, token_events), gauges (in_flight,
+        waiting), and what is new since the last one (ttft_ms, send_lag_ms, loop_lag_ms: arrays of
+        ms; the lags also as {p50, p99, max}); cpu by process.
 
-        ``start_s``, when given, is the start of the arrivals; ``now_s`` the time of the report (both `perf_counter`).
+        ``start_s``, when given, is the start of the arrivals; ``now_s`` the time of the report
+        (both `perf_counter`).
         """
         now_s = perf_counter() if now_s is None else now_s
         if (start_s := counters.get("start_s")) is not None and math.isfinite(start_s):
@@ -118,11 +131,20 @@ class LiveStats:
         self._cpu |= {str(k): float(v) for k, v in counters.get("cpu", {}).items()}
         if math.isnan(self._start_s) or now_s < self._start_s:
             return
-        now, before = now_s - self._start_s, max(before_s - self._start_s, 0.0) if before_s == before_s else 0.0
+        now, before = (
+            now_s - self._start_s,
+            max(before_s - self._start_s, 0.0) if before_s == before_s else 0.0,
+        )
         for name in _TOTALS:
             total = float(counters.get(name, self._last[name]))
-            # A worker that was lost takes its counts with it: a total that fell is no negative rate.
-            self.series.spread("tokens" if name == "token_events" else name, max(total - self._last[name], 0.0), before, now)
+            # A worker that was lost takes its counts with it: a total that fell is no negative
+            # rate.
+            self.series.spread(
+                "tokens" if name == "token_events" else name,
+                max(total - self._last[name], 0.0),
+                before,
+                now,
+            )
             self._last[name] = max(total, self._last[name])
         self.series.gauge("in_flight", now, self._in_flight)
         self.series.gauge("waiting", now, self._waiting)
@@ -139,7 +161,12 @@ class LiveStats:
     def _lag(self, kind: str, lag_ms: Any, now: float) -> None:
         if isinstance(lag_ms, dict):
             values = np.array(
-                [v for v in (lag_ms.get("p50"), lag_ms.get("p99"), lag_ms.get("max")) if v is not None], np.float64
+                [
+                    v
+                    for v in (lag_ms.get("p50"), lag_ms.get("p99"), lag_ms.get("max"))
+                    if v is not None
+                ],
+                np.float64,
             )
         else:
             values = np.asarray(lag_ms if lag_ms is not None else (), np.float64)
@@ -147,7 +174,9 @@ class LiveStats:
         if len(values):
             values = np.maximum(values, 0.0)
             self.lags[kind].add(values, bins_of(values))
-            self.series.gauge(f"{kind}_lag_p99", now, float(np.percentile(values, 99)), highest=True)
+            self.series.gauge(
+                f"{kind}_lag_p99", now, float(np.percentile(values, 99)), highest=True
+            )
             self.series.gauge(f"{kind}_lag_max", now, float(values.max()), highest=True)
 
     def add(self, columns: RecordColumns) -> None:
@@ -163,20 +192,26 @@ class LiveStats:
         self._count_errors(columns, ~ok)
         self._input_tokens += int(input_lengths(columns)[ok].sum())
         events = np.diff(columns.token_offsets)
-        # Where the server told no count, the tokenizer counts after the run; until then an event is a token.
+        # Where the server told no count, the tokenizer counts after the run; until then an event is
+        # a token.
         tokens = output_lengths(columns, events)
         found = latencies(columns, tokens, str(self.info.get("kind") or "generation"))
         self._output_tokens += int(tokens.sum())
         self._judge(found)
         if math.isnan(self._start_s):
             return
-        ends = np.where(np.isnan(columns.floats["end_time"]), starts, columns.floats["end_time"]) - self._start_s
+        ends = (
+            np.where(np.isnan(columns.floats["end_time"]), starts, columns.floats["end_time"])
+            - self._start_s
+        )
         failed_at = ends[~ok & ~np.isnan(ends)]
         self.series.add_at("failed", failed_at, np.ones(len(failed_at)))
         self._observe("e2el", found.e2el_s * 1000.0, ends)
         self._observe("tpot", found.tpot_s * 1000.0, ends)
         if not self._live_ttft:
-            self._observe("ttft", found.ttft_s * 1000.0, columns.floats["first_token_time"] - self._start_s)
+            self._observe(
+                "ttft", found.ttft_s * 1000.0, columns.floats["first_token_time"] - self._start_s
+            )
         inner = np.ones(len(columns.token_times), np.bool_)
         inner[columns.token_offsets[:-1][events > 0]] = False
         ended = columns.token_times[inner & np.repeat(ok, events)]
@@ -185,23 +220,33 @@ class LiveStats:
             self._count_from_records(columns, starts - self._start_s, ends)
         self._correct_tokens(columns, tokens, events)
 
-    def _count_from_records(self, columns: RecordColumns, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> None:
+    def _count_from_records(
+        self, columns: RecordColumns, starts: NDArray[np.float64], ends: NDArray[np.float64]
+    ) -> None:
         """What `counters` would have told, as far as finished requests tell it."""
         for name, times in (("offered", starts), ("sent", starts), ("completed", ends)):
             known = times[~np.isnan(times)]
             self.series.add_at(name, known, np.ones(len(known)))
             self._last[name] += len(known)
-        self.series.add_at("tokens", columns.token_times - self._start_s, np.ones(len(columns.token_times)))
+        self.series.add_at(
+            "tokens", columns.token_times - self._start_s, np.ones(len(columns.token_times))
+        )
         self._last["token_events"] += len(columns.token_times)
 
-    def _correct_tokens(self, columns: RecordColumns, tokens: NDArray[np.int64], events: NDArray[np.int64]) -> None:
-        """The live counter counted one token for each event; add what the events of these requests really carried."""
+    def _correct_tokens(
+        self, columns: RecordColumns, tokens: NDArray[np.int64], events: NDArray[np.int64]
+    ) -> None:
+        """The live counter counted one token for each event; add what the events of these requests
+        really carried.
+        """
         other = columns.success & (tokens != events) & (events > 0)
         if other.any():
             extra = np.repeat(np.where(other, tokens / np.maximum(events, 1) - 1.0, 0.0), events)
             self.series.add_at("tokens", columns.token_times - self._start_s, extra)
 
-    def _observe(self, name: str, values_ms: NDArray[np.float64], times_s: NDArray[np.float64]) -> None:
+    def _observe(
+        self, name: str, values_ms: NDArray[np.float64], times_s: NDArray[np.float64]
+    ) -> None:
         known = np.isfinite(values_ms) & np.isfinite(times_s)
         if not known.all():
             values_ms, times_s = values_ms[known], times_s[known]
@@ -223,7 +268,8 @@ class LiveStats:
             self._errors[kind] = self._errors.get(kind, 0) + 1
             self._examples.setdefault(kind, columns.texts["error"][i][:EXAMPLE_CHARS])
 
-    # --- out -----------------------------------------------------------------------------------------------------
+    # --- out
+    # -----------------------------------------------------------------------------------------------------
 
     @property
     def elapsed_s(self) -> float:
@@ -236,7 +282,9 @@ class LiveStats:
         return max(told if told == told else 0.0, self.series.end_s)
 
     def totals(self) -> dict[str, Any]:
-        """The running totals under the result document's keys, and the gauges; a rate is None until there is a duration."""
+        """The running totals under the result document's keys, and the gauges; a rate is None until
+        there is a duration.
+        """
         elapsed = self.elapsed_s
         closed = bool(self.info.get("closed_loop"))
         rate = (lambda n: n / elapsed) if elapsed > 0 else (lambda n: None)
@@ -259,7 +307,9 @@ class LiveStats:
         }
 
     def slo(self) -> list[dict[str, Any]]:
-        """By objective: limit, how many successful requests met it, and their share of all that have an outcome."""
+        """By objective: limit, how many successful requests met it, and their share of all that
+        have an outcome.
+        """
         done = self._ok + self._failed
         rows = [
             {
@@ -273,16 +323,22 @@ class LiveStats:
         ]
         if rows:
             rows.append(
-                {"metric": "all", "limit_ms": None, "met": self._good, "of": done, "share": self._good / done if done else None}
+                {
+                    "metric": "all",
+                    "limit_ms": None,
+                    "met": self._good,
+                    "of": done,
+                    "share": self._good / done if done else None,
+                }
             )
         return rows
 
     def snapshot(self, since: int = 0) -> dict[str, Any]:
         """All that the page shows, as plain JSON-able values; docs/web.md describes every field.
 
-        ``since``: the "version" of an earlier snapshot of the same "run"; the series then hold only what changed after it
-        (nothing at all when it is negative). They are cut at `MOST_ROWS`, so that the event loop is not held up; "more" says
-        that there are others to fetch.
+        ``since``: the "version" of an earlier snapshot of the same "run"; the series then hold only
+        what changed after it (nothing at all when it is negative). They are cut at `MOST_ROWS`, so
+        that the event loop is not held up; "more" says that there are others to fetch.
         """
         totals = self.totals()
         rows, version = self.series.rows(since, MOST_ROWS)
@@ -310,19 +366,25 @@ class LiveStats:
         }
 
     def audit_now(self) -> dict[str, Any]:
-        """The client's audit as `metrics.audit.verdict` forms it; while the run goes on, with "client_limited" None."""
+        """The client's audit as `metrics.audit.verdict` forms it; while the run goes on, with
+        "client_limited" None.
+        """
         if self.audit is not None:
             shown: dict[str, Any] = _shown(self.audit)
             return shown
         figures: dict[str, Any] = {"client_limited": None, "reasons": []}
         for kind, samples in self.lags.items():
             found = samples.figures((50.0, 99.0))
-            figures[f"{kind}_lag_ms"] = {name: found.get(name) for name in ("mean", "p50", "p99", "max")}
+            figures[f"{kind}_lag_ms"] = {
+                name: found.get(name) for name in ("mean", "p50", "p99", "max")
+            }
         figures["cpu_fraction"] = {k: round(v, 4) for k, v in self._cpu.items()}
         return figures
 
     def histogram(self, name: str) -> tuple[list[float], list[int], float]:
-        """Upper bounds in seconds, samples at or below each, and the sum in seconds, of one latency of this run."""
+        """Upper bounds in seconds, samples at or below each, and the sum in seconds, of one latency
+        of this run.
+        """
         bounds, ends = bounds_ms()
         samples = self.samples[name]
         cumulated = np.concatenate(([0], np.cumsum(samples.counts)))
@@ -335,7 +397,9 @@ class LiveStats:
 
 
 #: Lower edge of each row of the heat map, ms.
-_HEAT_ROWS_MS: list[float] = [float(f"{10.0 ** (-3 + i * HEAT_STEP / 120):.4g}") for i in range(1200 // HEAT_STEP)]
+_HEAT_ROWS_MS: list[float] = [
+    float(f"{10.0 ** (-3 + i * HEAT_STEP / 120):.4g}") for i in range(1200 // HEAT_STEP)
+]
 
 
 def _shown(value: Any) -> Any:

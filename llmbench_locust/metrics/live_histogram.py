@@ -1,7 +1,9 @@
-"""Latencies counted in logarithmic bins: what a live page needs of millions of samples, in a fixed amount of memory.
+"""Latencies counted in logarithmic bins: what a live page needs of millions of samples, in a fixed
+amount of memory.
 
-120 bins a decade from 1 µs to 10,000 s, so that a value is known to within 1%, and that every fifth of a decade is an edge
-(`bounds_ms`): counts up to such a bound are exact. Values outside land in the first or the last bin.
+120 bins a decade from 1 µs to 10,000 s, so that a value is known to within 1%, and that every fifth
+of a decade is an edge (`bounds_ms`): counts up to such a bound are exact. Values outside land in
+the first or the last bin.
 """
 
 from __future__ import annotations
@@ -21,14 +23,19 @@ MIDDLES_MS: NDArray[np.float64] = 10.0 ** (_LOW_LOG + (np.arange(BINS) + 0.5) / 
 
 
 def bins_of(values_ms: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The bin of each value, in ms. NaN is not allowed; what is too small or too large lands in the first or last bin."""
-    # The tiny shift puts a value that is an edge (1 ms, 10 ms) into the bin below it: Prometheus' buckets are "less or equal".
+    """The bin of each value, in ms. NaN is not allowed; what is too small or too large lands in the
+    first or last bin.
+    """
+    # The tiny shift puts a value that is an edge (1 ms, 10 ms) into the bin below it: Prometheus'
+    # buckets are "less or equal".
     where = (np.log10(np.maximum(values_ms, LOW_MS)) - _LOW_LOG) * PER_DECADE - 1e-9
     return np.clip(where, 0, BINS - 1).astype(np.int64)
 
 
 def percentiles(counts: NDArray[np.int64], wanted: Sequence[float]) -> list[float]:
-    """numpy's linear percentiles (each in 0..100) of the binned samples, ms; NaN when there is no sample."""
+    """numpy's linear percentiles (each in 0..100) of the binned samples, ms; NaN when there is no
+    sample.
+    """
     cumulated = np.cumsum(counts)
     total = int(cumulated[-1])
     if total == 0:
@@ -41,8 +48,12 @@ def percentiles(counts: NDArray[np.int64], wanted: Sequence[float]) -> list[floa
     return result
 
 
-def bounds_ms(per_decade: int = 5, low_ms: float = 0.1, high_ms: float = 1e6) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Upper bounds for a coarser histogram, ms, and for each the number of bins that lie at or below it."""
+def bounds_ms(
+    per_decade: int = 5, low_ms: float = 0.1, high_ms: float = 1e6
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Upper bounds for a coarser histogram, ms, and for each the number of bins that lie at or
+    below it.
+    """
     step = PER_DECADE // per_decade
     first = round((np.log10(low_ms) - _LOW_LOG) * PER_DECADE)
     last = round((np.log10(high_ms) - _LOW_LOG) * PER_DECADE)
@@ -51,7 +62,9 @@ def bounds_ms(per_decade: int = 5, low_ms: float = 0.1, high_ms: float = 1e6) ->
 
 
 class Samples:
-    """All samples of one latency in a run: count, sum, extremes and bins; exact but for the percentiles (1%)."""
+    """All samples of one latency in a run: count, sum, extremes and bins; exact but for the
+    percentiles (1%).
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -73,7 +86,9 @@ class Samples:
         self.counts += np.bincount(bins, minlength=BINS)
 
     def figures(self, wanted: Sequence[float]) -> dict[str, float]:
-        """mean, median, std, max and the wanted percentiles ("p99"), ms; empty when there is no sample."""
+        """mean, median, std, max and the wanted percentiles ("p99"), ms; empty when there is no
+        sample.
+        """
         if self.count == 0:
             return {}
         mean = self.sum_ms / self.count

@@ -1,4 +1,6 @@
-"""The rows of the live summary: the console table's figures, from the running totals or, after the run, from its document."""
+"""The rows of the live summary: the console table's figures, from the running totals or, after the
+run, from its document.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def number(value: Any) -> float | int | None:
 
 
 def figure_rows(totals: dict[str, Any], document: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """``{key, name, unit, value}`` for each figure that is known; the document's value is the final one."""
+    """``{key, name, unit, value}`` for each figure that is known; the document's value is the final
+    one.
+    """
     rows = []
     for key, (name, unit) in FIGURES.items():
         value = number(document.get(key)) if document is not None else None
@@ -49,9 +53,12 @@ def figure_rows(totals: dict[str, Any], document: dict[str, Any] | None) -> list
 
 
 def latency_rows(
-    live: dict[str, dict[str, float]], percentiles: tuple[float, ...], document: dict[str, Any] | None
+    live: dict[str, dict[str, float]],
+    percentiles: tuple[float, ...],
+    document: dict[str, Any] | None,
 ) -> list[dict[str, Any]]:
-    """``{key, name, unit: "ms", mean, median, std, max, percentiles: {"p99": …}}`` for each latency that has samples.
+    """``{key, name, unit: "ms", mean, median, std, max, percentiles: {"p99": …}}`` for each latency
+    that has samples.
 
     ``live``: `Samples.figures` by latency.
     """

@@ -1,7 +1,8 @@
-"""A run over time in a bounded number of buckets: a second each at first, twice as wide whenever the run outgrows them.
+"""A run over time in a bounded number of buckets: a second each at first, twice as wide whenever
+the run outgrows them.
 
-Each bucket carries the version at which it last changed, so that a page asks only for what is new, also where a long request
-has just told what happened a minute ago.
+Each bucket carries the version at which it last changed, so that a page asks only for what is new,
+also where a long request has just told what happened a minute ago.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ BUCKETS = 600
 #: What `rows` gives of each latency.
 WANTED = (50.0, 90.0, 99.0)
 AMOUNTS = ("offered", "sent", "completed", "failed", "tokens")
-GAUGES = ("in_flight", "waiting", "send_lag_p99", "send_lag_max", "loop_lag_p99", "loop_lag_max", "cpu")
+GAUGES = (
+    "in_flight",
+    "waiting",
+    "send_lag_p99",
+    "send_lag_max",
+    "loop_lag_p99",
+    "loop_lag_max",
+    "cpu",
+)
 LATENCIES = ("ttft", "tpot", "itl", "e2el")
 #: Bins of the histogram that make one row of the heat map: 12 rows a decade.
 HEAT_STEP = 10
@@ -26,7 +35,9 @@ _MOST_S = 1e8
 
 
 class Series:
-    """Times in seconds from the start of the run; amounts are counts, latencies and lags milliseconds."""
+    """Times in seconds from the start of the run; amounts are counts, latencies and lags
+    milliseconds.
+    """
 
     def __init__(self, buckets: int = BUCKETS) -> None:
         self.buckets = buckets
@@ -41,10 +52,13 @@ class Series:
         self._found: dict[str, NDArray[np.float64]] = {}
         self._stale: dict[str, NDArray[np.bool_]] = {}
 
-    # --- in ------------------------------------------------------------------------------------------------------
+    # --- in
+    # ------------------------------------------------------------------------------------------------------
 
     def spread(self, name: str, amount: float, from_s: float, to_s: float) -> None:
-        """Add an amount that came about evenly between two times: rates do not jump with the moment of a report."""
+        """Add an amount that came about evenly between two times: rates do not jump with the moment
+        of a report.
+        """
         to_s = min(max(to_s, 0.0), _MOST_S)
         from_s = min(max(from_s, 0.0), to_s)
         self._make_room(to_s)
@@ -54,7 +68,9 @@ class Series:
             return
         edges = np.clip(np.arange(first, last + 2) * self.width_s, from_s, to_s)
         shares = np.diff(edges)
-        shares = shares / shares.sum() if to_s > from_s else np.eye(1, last - first + 1, last - first)[0]
+        shares = (
+            shares / shares.sum() if to_s > from_s else np.eye(1, last - first + 1, last - first)[0]
+        )
         self._amounts[name][first : last + 1] += amount * shares
 
     def add_at(self, name: str, times_s: NDArray[np.float64], amounts: NDArray[np.float64]) -> None:
@@ -81,7 +97,8 @@ class Series:
             self._counts[name] = np.zeros((self.buckets, BINS), np.int32)
             self._found[name] = np.full((self.buckets, len(WANTED)), np.nan)
             self._stale[name] = np.zeros(self.buckets, np.bool_)
-        # Counted over the buckets at hand: several times faster than adding at each place of the whole.
+        # Counted over the buckets at hand: several times faster than adding at each place of the
+        # whole.
         first = int(where.min())
         found = np.bincount((where - first) * BINS + bins)
         rows = -(-len(found) // BINS)
@@ -91,14 +108,16 @@ class Series:
         self._stale[name][touched] = True
         self._touch(touched)
 
-    # --- out -----------------------------------------------------------------------------------------------------
+    # --- out
+    # -----------------------------------------------------------------------------------------------------
 
     def rows(self, since: int = 0, most: int = BUCKETS) -> tuple[dict[str, Any], int]:
-        """Columns of the buckets that changed after version ``since`` (0 or one of another life: all; negative: none), at most
-        ``most`` of them, and the version to ask with the next time.
+        """Columns of the buckets that changed after version ``since`` (0 or one of another life:
+        all; negative: none), at most ``most`` of them, and the version to ask with the next time.
 
-        ``index``, ``t`` (start of the bucket, s), a rate per second for each amount, gauges, and for each latency that was seen
-        ``{name: {p50, p90, p99, heat}}``; heat is, for each bucket, a flat list of (row of the heat map, count) pairs.
+        ``index``, ``t`` (start of the bucket, s), a rate per second for each amount, gauges, and
+        for each latency that was seen ``{name: {p50, p90, p99, heat}}``; heat is, for each bucket,
+        a flat list of (row of the heat map, count) pairs.
         """
         if since > self.version:
             since = 0
@@ -116,7 +135,9 @@ class Series:
             rows[name] = plain(np.where(open_ & (where > 0), np.nan, amounts[where] / spans))
         for name, values in self._gauges.items():
             rows[name] = plain(values[where])
-        rows["latency"] = {name: self._latency(name, where) for name in LATENCIES if name in self._counts}
+        rows["latency"] = {
+            name: self._latency(name, where) for name in LATENCIES if name in self._counts
+        }
         return rows, version
 
     def _latency(self, name: str, where: NDArray[np.int64]) -> dict[str, Any]:
@@ -132,7 +153,8 @@ class Series:
             columns["heat"].append(np.column_stack((filled, row[filled])).ravel().tolist())
         return columns
 
-    # --- room ----------------------------------------------------------------------------------------------------
+    # --- room
+    # ----------------------------------------------------------------------------------------------------
 
     def _index(self, at_s: float) -> int:
         return min(int(max(at_s, 0.0) / self.width_s), self.buckets - 1)

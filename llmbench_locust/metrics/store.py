@@ -1,8 +1,9 @@
 """All outcomes of a run, in columns, in bounded memory.
 
-Token times are kept exactly up to a limit of events. Past it, the times of further requests are folded into what they are
-needed for: first and last event stay, so that TTFT, E2EL and TPOT stay exact; gaps go into a histogram of at most 0.1%
-relative error; events and tokens into counts by hundredths of a second.
+Token times are kept exactly up to a limit of events. Past it, the times of further requests are
+folded into what they are needed for: first and last event stay, so that TTFT, E2EL and TPOT stay
+exact; gaps go into a histogram of at most 0.1% relative error; events and tokens into counts by
+hundredths of a second.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from llmbench_locust.metrics.histogram import Histogram
 from llmbench_locust.metrics.tokens import TokenBins, inner_events, per_token_gaps, token_weights
 from llmbench_locust.records import RecordColumns
 
-#: Small reports are joined into a block when they are so many, or hold so many events; a block is not copied again before
-#: the end, so that joining never stops the loop for long.
+#: Small reports are joined into a block when they are so many, or hold so many events; a block is
+#: not copied again before the end, so that joining never stops the loop for long.
 PARTS = 64
 BLOCK_TOKENS = 250_000
 
@@ -53,7 +54,9 @@ class Folded:
 
 
 class RecordStore:
-    """``max_exact_tokens``: token events whose times are kept. ``folded``: what lies past it, None while all is exact."""
+    """``max_exact_tokens``: token events whose times are kept. ``folded``: what lies past it, None
+    while all is exact.
+    """
 
     def __init__(self, max_exact_tokens: int = 20_000_000) -> None:
         self._limit = max_exact_tokens
@@ -69,7 +72,8 @@ class RecordStore:
         return self._rows
 
     def add(self, columns: RecordColumns) -> int:
-        """More outcomes (not changed, and not to be changed after). A request that is there already is not taken again.
+        """More outcomes (not changed, and not to be changed after). A request that is there already
+        is not taken again.
 
         Returns how many were taken.
         """
@@ -103,7 +107,9 @@ class RecordStore:
         if not len(index):
             return np.empty(0, np.int64)
         if (most := int(index.max())) >= len(self._seen):
-            self._seen = np.concatenate([self._seen, np.zeros(max(most + 1 - len(self._seen), len(self._seen)), np.bool_)])
+            self._seen = np.concatenate(
+                [self._seen, np.zeros(max(most + 1 - len(self._seen), len(self._seen)), np.bool_)]
+            )
         first = np.unique(index, return_index=True)[1]
         rows = np.sort(first[~self._seen[index[first]]]).astype(np.int64)
         self._seen[index] = True

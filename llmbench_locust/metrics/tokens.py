@@ -1,4 +1,5 @@
-"""Tokens in time: how many each event carried, how many came in each hundredth of a second, gaps by token.
+"""Tokens in time: how many each event carried, how many came in each hundredth of a second, gaps by
+token.
 
 Where a chunk carries several tokens, events and tokens differ; the figures here count tokens.
 """
@@ -23,8 +24,8 @@ Ints = NDArray[np.int64]
 def token_weights(columns: RecordColumns) -> Ints | None:
     """Tokens of each event (int64, shape of ``token_times``); None where every event carried one.
 
-    By the server's word where it gave one for each chunk. Else, where an answer has more tokens than events, evenly: the
-    first ones carry what does not divide.
+    By the server's word where it gave one for each chunk. Else, where an answer has more tokens
+    than events, evenly: the first ones carry what does not divide.
     """
     events = np.diff(columns.token_offsets)
     lens = columns.ints["output_len"]
@@ -44,7 +45,9 @@ def token_weights(columns: RecordColumns) -> Ints | None:
 
 
 class TokenBins:
-    """Counts by hundredths of a second, in an array that grows. Times are absolute seconds of one clock."""
+    """Counts by hundredths of a second, in an array that grows. Times are absolute seconds of one
+    clock.
+    """
 
     def __init__(self) -> None:
         self._first = 0
@@ -79,7 +82,9 @@ class TokenBins:
         if before or after:
             # Twice what is needed, so that growing costs little in the long run.
             spare = len(self._counts) if after else 0
-            self._counts = np.concatenate([np.zeros(before, np.int64), self._counts, np.zeros(after + spare, np.int64)])
+            self._counts = np.concatenate(
+                [np.zeros(before, np.int64), self._counts, np.zeros(after + spare, np.int64)]
+            )
             self._first -= before
 
     def middles(self) -> tuple[Floats, Ints]:
@@ -103,8 +108,12 @@ class TokenBins:
         return int(self._counts[first:last].sum())
 
 
-def per_token_gaps(columns: RecordColumns, rows: NDArray[np.bool_], weights: Ints | None) -> Histogram:
-    """Gaps by token, of the chosen rows: a chunk of k tokens after a gap g stands for k gaps of g / k."""
+def per_token_gaps(
+    columns: RecordColumns, rows: NDArray[np.bool_], weights: Ints | None
+) -> Histogram:
+    """Gaps by token, of the chosen rows: a chunk of k tokens after a gap g stands for k gaps of g /
+    k.
+    """
     found = Histogram()
     times = columns.token_times
     inside = inner_events(columns, rows)
@@ -123,7 +132,9 @@ def per_token_gaps(columns: RecordColumns, rows: NDArray[np.bool_], weights: Int
 
 
 def inner_events(columns: RecordColumns, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether an event is of a chosen row and not its first: whether the gap before it is one (bool, shape of token_times)."""
+    """Whether an event is of a chosen row and not its first: whether the gap before it is one
+    (bool, shape of token_times).
+    """
     events = np.diff(columns.token_offsets)
     inside = np.repeat(rows, events)
     inside[columns.token_offsets[:-1][events > 0]] = False

@@ -1,6 +1,8 @@
-"""The numbers of `vllm bench serve`, by its definitions, quirks included. Pure: records in, numbers out.
+"""The numbers of `vllm bench serve`, by its definitions, quirks included. Pure: records in, numbers
+out.
 
-Its peaks count whole seconds from the earliest start; a metric without a sample is 0 there, and so it is here.
+Its peaks count whole seconds from the earliest start; a metric without a sample is 0 there, and so
+it is here.
 """
 
 from __future__ import annotations
@@ -13,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.metrics.histogram import SLICE
-from llmbench_locust.metrics.latencies import Floats, Ints, Latencies, input_lengths, latencies, output_lengths
+from llmbench_locust.metrics.latencies import (
+    Floats,
+    Ints,
+    Latencies,
+    input_lengths,
+    latencies,
+    output_lengths,
+)
 from llmbench_locust.metrics.store import Folded
 from llmbench_locust.records import RecordColumns
 
@@ -77,16 +86,23 @@ def summarize(
     counted: Ints | None = None,
     folded: Folded | None = None,
 ) -> Summary:
-    """All of vLLM's numbers. ``goodput_ms``: objectives by name; ``counted``: the tokenizer's counts of texts (-1 for none);
-    ``folded``: what the store no longer holds exactly."""
-    lens = output_lengths(columns, counted) if kind == "generation" else np.zeros(len(columns), np.int64)
+    """All of vLLM's numbers. ``goodput_ms``: objectives by name; ``counted``: the tokenizer's
+    counts of texts (-1 for none); ``folded``: what the store no longer holds exactly.
+    """
+    lens = (
+        output_lengths(columns, counted)
+        if kind == "generation"
+        else np.zeros(len(columns), np.int64)
+    )
     exact = None if folded is None else ~folded.mask(columns)
     found = latencies(columns, lens, kind, exact)
     ok = found.ok
     completed = int(np.count_nonzero(ok))
     total_input = int(input_lengths(columns)[ok].sum())
     total_output = int(lens.sum())
-    peak_tokens, peak_requests = one_second_peaks(columns, found, exact, folded) if kind == "generation" else (0.0, 0)
+    peak_tokens, peak_requests = (
+        one_second_peaks(columns, found, exact, folded) if kind == "generation" else (0.0, 0)
+    )
     queue = columns.floats["client_queue_time"]
     waited = np.where(np.isnan(queue), 0.0, queue)[ok]
     per = (lambda total: total / duration_s) if duration_s > 0 else (lambda total: 0.0)
@@ -134,9 +150,15 @@ def _itl(exact_s: Floats, percentiles: Sequence[float], folded: Folded | None) -
 
 
 def good(found: Latencies, goodput_ms: dict[str, float] | None) -> NDArray[np.bool_]:
-    """Whether each request succeeded and met every objective (bool, shape (n,)). The TPOT of a single token counts as 0."""
+    """Whether each request succeeded and met every objective (bool, shape (n,)). The TPOT of a
+    single token counts as 0.
+    """
     met = found.ok.copy()
-    values = {"ttft": found.ttft_s, "tpot": np.nan_to_num(found.tpot_s, nan=0.0), "e2el": found.e2el_s}
+    values = {
+        "ttft": found.ttft_s,
+        "tpot": np.nan_to_num(found.tpot_s, nan=0.0),
+        "e2el": found.e2el_s,
+    }
     for name, limit in (goodput_ms or {}).items():
         with np.errstate(invalid="ignore"):
             met &= values[name] <= limit / 1000
@@ -144,9 +166,14 @@ def good(found: Latencies, goodput_ms: dict[str, float] | None) -> NDArray[np.bo
 
 
 def one_second_peaks(
-    columns: RecordColumns, found: Latencies, exact: NDArray[np.bool_] | None = None, folded: Folded | None = None
+    columns: RecordColumns,
+    found: Latencies,
+    exact: NDArray[np.bool_] | None = None,
+    folded: Folded | None = None,
 ) -> tuple[float, int]:
-    """(token events in the fullest second, requests that touch the fullest second), seconds counted from the earliest start."""
+    """(token events in the fullest second, requests that touch the fullest second), seconds counted
+    from the earliest start.
+    """
     ok = found.ok & ~np.isnan(found.e2el_s)
     if not np.any(ok):
         return 0.0, 0
@@ -154,7 +181,9 @@ def one_second_peaks(
     first = float(start[ok].min())
     seconds = math.ceil(float((start[ok] + found.e2el_s[ok]).max() - first)) + 1
     rows = ok if exact is None else ok & exact
-    tokens = _by_second(columns.token_times, np.repeat(rows, np.diff(columns.token_offsets)), first, seconds)
+    tokens = _by_second(
+        columns.token_times, np.repeat(rows, np.diff(columns.token_offsets)), first, seconds
+    )
     if folded is not None:
         times, counts = folded.event_bins.middles()
         places = np.clip((times - first).astype(np.int64), 0, seconds - 1)
@@ -170,7 +199,8 @@ def _by_second(times: Floats, chosen: NDArray[np.bool_], first_s: float, seconds
     counts = np.zeros(seconds, np.int64)
     for begin in range(0, len(times), SLICE):
         part = times[begin : begin + SLICE][chosen[begin : begin + SLICE]]
-        # An event before the earliest start (a clock that was converted) is in no second, as in vLLM.
+        # An event before the earliest start (a clock that was converted) is in no second, as in
+        # vLLM.
         places = np.floor(part - first_s).astype(np.int64)
         places = places[(places >= 0) & (places < seconds)]
         counts += np.bincount(places, minlength=seconds)

@@ -30,15 +30,24 @@ def base_url(given: str | None, host: str | None, port: int) -> str:
         return f"http://127.0.0.1:{port}"
     if "://" not in text:
         if given:
-            raise ConfigError(f"--base-url: {without_user(text)!r} has no scheme; write it as http://host:port or https://host")
+            raise ConfigError(
+                f"--base-url: {without_user(text)!r} has no scheme; write it as "
+                "http://host:port or https://host"
+            )
         bare = f"[{text}]" if text.count(":") > 1 and not text.startswith("[") else text
         has_port = ":" in bare.rpartition("]")[2]
         if not _BARE_HOST.match(bare):
-            raise ConfigError(f"--host: {without_user(text)!r} is no host; a name or an address, or http://host:port")
+            raise ConfigError(
+                f"--host: {without_user(text)!r} is no host; a name or an address, or "
+                "http://host:port"
+            )
         text = f"http://{bare}" if has_port else f"http://{bare}:{port}"
     url = urlsplit_or_none(text)
     if url is None or url.query or url.fragment or any(c.isspace() for c in text):
-        raise ConfigError(f"{name}: {without_user(text)!r} is no server; write it as http://host:port or https://host")
+        raise ConfigError(
+            f"{name}: {without_user(text)!r} is no server; write it as http://host:port or "
+            "https://host"
+        )
     return text.rstrip("/")
 
 
@@ -58,19 +67,28 @@ def endpoint(given: str | None, info: BackendInfo) -> str:
         return info.endpoint
     path = "/" + given.lstrip("/")
     if any(c.isspace() for c in path) or "://" in path or "#" in path:
-        raise ConfigError(f"--endpoint: {given!r} is no path; such as {info.endpoint}, and the server in --base-url")
+        raise ConfigError(
+            f"--endpoint: {given!r} is no path; such as {info.endpoint}, and the server in "
+            "--base-url"
+        )
     if not path.partition("?")[0].rstrip("/").endswith(info.endings):
         wanted = " or ".join(info.endings)
-        raise ConfigError(f"--endpoint: {given!r} does not fit --backend {info.name}; its path ends with {wanted}")
+        raise ConfigError(
+            f"--endpoint: {given!r} does not fit --backend {info.name}; its path ends with {wanted}"
+        )
     return path
 
 
 def headers(found: dict[str, str]) -> None:
     for key, value in found.items():
         if [name.lower() for name in found].count(key.lower()) > 1:
-            raise ConfigError(f"--header: {key!r} is given twice; case does not matter in the name of a header")
+            raise ConfigError(
+                f"--header: {key!r} is given twice; case does not matter in the name of a header"
+            )
         if not _TOKEN.match(key):
-            raise ConfigError(f"--header: {key!r} is no name of a header; letters, digits and hyphens")
+            raise ConfigError(
+                f"--header: {key!r} is no name of a header; letters, digits and hyphens"
+            )
         if any(ord(c) < 32 or ord(c) == 127 for c in value) or not _latin(value):
             raise ConfigError(f"--header: the value of {key!r} holds characters that no header can")
         if key.lower() in ("content-length", "transfer-encoding", "host", "connection"):
@@ -91,7 +109,10 @@ def goodput(words: tuple[str, ...], info: BackendInfo) -> dict[str, float]:
     found: dict[str, float] = {}
     for key, text in pairs("--goodput", words, ":").items():
         if key not in allowed:
-            raise ConfigError(f"--goodput: {key!r} is no objective here; one of {', '.join(allowed)}, as KEY:MILLISECONDS")
+            raise ConfigError(
+                f"--goodput: {key!r} is no objective here; one of {', '.join(allowed)}, as "
+                "KEY:MILLISECONDS"
+            )
         value = number(f"--goodput {key}", text)
         if value < 0 or math.isinf(value):
             raise ConfigError(f"--goodput: {key} is {text}; milliseconds, 0 or more")
@@ -106,7 +127,9 @@ def percentiles(text: str) -> tuple[float, ...]:
             continue
         value = number("--metric-percentiles", word.strip())
         if not 0 < value <= 100:
-            raise ConfigError(f"--metric-percentiles: {word.strip()} is outside 0 (excluded) to 100")
+            raise ConfigError(
+                f"--metric-percentiles: {word.strip()} is outside 0 (excluded) to 100"
+            )
         if value not in found:
             found.append(value)
     if not found:
@@ -119,10 +142,14 @@ def percentile_metrics(text: str | None, info: BackendInfo) -> tuple[str, ...]:
         return ("ttft", "tpot", "itl") if info.kind == "generation" else ("e2el",)
     found = tuple(dict.fromkeys(w.strip() for w in text.split(",") if w.strip()))
     if not found:
-        raise ConfigError(f"--percentile-metrics: no metric given; of {', '.join(METRICS)}, by commas")
+        raise ConfigError(
+            f"--percentile-metrics: no metric given; of {', '.join(METRICS)}, by commas"
+        )
     for name in found:
         if name not in METRICS:
-            raise ConfigError(f"--percentile-metrics: {name!r} is no metric; of {', '.join(METRICS)}, by commas")
+            raise ConfigError(
+                f"--percentile-metrics: {name!r} is no metric; of {', '.join(METRICS)}, by commas"
+            )
     return found
 
 
@@ -135,7 +162,9 @@ def range_ratio(text: Any) -> tuple[float, float]:
         except ValueError:
             parsed = None
         if not isinstance(parsed, dict) or set(parsed) != {"input", "output"}:
-            raise ConfigError(f'--random-range-ratio: {shown!r}; a number or {{"input": a, "output": b}}')
+            raise ConfigError(
+                f'--random-range-ratio: {shown!r}; a number or {{"input": a, "output": b}}'
+            )
         values = tuple(number("--random-range-ratio", str(parsed[k])) for k in ("input", "output"))
     else:
         one = number("--random-range-ratio", shown)
@@ -159,7 +188,10 @@ def thresholds(text: str) -> tuple[float, float]:
     words = [w for w in str(text).split(",") if w.strip()]
     values = [number("--timeline-itl-thresholds", w.strip()) for w in words]
     if len(values) != 2 or not 0 <= values[0] <= values[1] < math.inf:
-        raise ConfigError(f"--timeline-itl-thresholds: {text!r}; two numbers in ms by a comma, the lower one first")
+        raise ConfigError(
+            f"--timeline-itl-thresholds: {text!r}; two numbers in ms by a comma, the lower one "
+            "first"
+        )
     return values[0], values[1]
 
 
@@ -168,11 +200,15 @@ def self_timed(given: bool | None, dataset: str) -> bool:
     if given is None:
         return dataset == "timed_trace"
     if given and dataset not in ("timed_trace", "burstgpt", "azure"):
-        raise ConfigError(f"--self-timed: --dataset-name {dataset} has no times; timed_trace, burstgpt and azure have")
+        raise ConfigError(
+            f"--self-timed: --dataset-name {dataset} has no times; timed_trace, burstgpt and "
+            "azure have"
+        )
     return given
 
 
-# Lowest and highest value that a server can mean anything by; None is no bound. "Above" is excluded itself.
+# Lowest and highest value that a server can mean anything by; None is no bound. "Above" is excluded
+# itself.
 _SAMPLING: dict[str, tuple[str, float | None, float | None]] = {
     "top_p": ("above", 0, 1),
     "top_k": ("from", -1, None),
@@ -185,7 +221,9 @@ _SAMPLING: dict[str, tuple[str, float | None, float | None]] = {
 
 
 def sampling(v: dict[str, Any], info: BackendInfo) -> dict[str, Any]:
-    """What was set, by API name; greedy unless a temperature is given. Refused where the protocol cannot carry it."""
+    """What was set, by API name; greedy unless a temperature is given. Refused where the protocol
+    cannot carry it.
+    """
     found = {name: v[name] for name in _SAMPLING if v[name] is not None}
     for name, value in found.items():
         flag = f"--{name.replace('_', '-')}"
@@ -223,13 +261,17 @@ def mm_limits(found: dict[str, Any]) -> dict[str, int]:
 
 
 def mm_buckets(given: Any) -> dict[str, float]:
-    """Probability by "(height, width, frames)". Takes JSON, and vLLM's Python form with tuples as keys."""
+    """Probability by "(height, width, frames)". Takes JSON, and vLLM's Python form with tuples as
+    keys.
+    """
     name = "--random-mm-bucket-config"
     if isinstance(given, str):
         try:
             given = ast.literal_eval(given)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            raise ConfigError(f'{name}: not readable; such as {{"(256, 256, 1)": 0.5, "(720, 1280, 1)": 0.5}}') from None
+            raise ConfigError(
+                f'{name}: not readable; such as {{"(256, 256, 1)": 0.5, "(720, 1280, 1)": 0.5}}'
+            ) from None
     if not isinstance(given, dict) or not given:
         raise ConfigError(f'{name}: an object is wanted; such as {{"(256, 256, 1)": 1.0}}')
     found = {str(_bucket(name, key)): _share(name, key, share) for key, share in given.items()}
@@ -243,8 +285,14 @@ def _bucket(name: str, key: Any) -> tuple[int, int, int]:
         parts = ast.literal_eval(key) if isinstance(key, str) else key
     except (ValueError, SyntaxError):
         parts = None
-    if not isinstance(parts, tuple) or len(parts) != 3 or not all(type(p) is int and p > 0 for p in parts):
-        raise ConfigError(f'{name}: {key!r} is no bucket; "(height, width, frames)" of whole numbers above 0')
+    if (
+        not isinstance(parts, tuple)
+        or len(parts) != 3
+        or not all(type(p) is int and p > 0 for p in parts)
+    ):
+        raise ConfigError(
+            f'{name}: {key!r} is no bucket; "(height, width, frames)" of whole numbers above 0'
+        )
     return parts[0], parts[1], parts[2]
 
 

@@ -1,4 +1,6 @@
-"""The range of each number, and what goes with what. Each failure is one line: the flag, what is wrong, what is allowed."""
+"""The range of each number, and what goes with what. Each failure is one line: the flag, what is
+wrong, what is allowed.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,13 @@ _AT_LEAST = {
     "asr_min_audio_len_sec": 0,
     "random_mm_num_mm_items_range_ratio": 0,
 }
-_ABOVE_ZERO = ("request_rate", "burstiness", "request_timeout_s", "trace_speedup", "timed_trace_sec_multiplier")
+_ABOVE_ZERO = (
+    "request_rate",
+    "burstiness",
+    "request_timeout_s",
+    "trace_speedup",
+    "timed_trace_sec_multiplier",
+)
 _FINITE = (
     "request_timeout_s",
     "trace_speedup",
@@ -53,7 +61,17 @@ _FINITE = (
     "ramp_up_end_rps",
     "asr_min_audio_len_sec",
 )
-NEEDS_PATH = ("sharegpt", "burstgpt", "custom", "custom_image", "custom_audio", "spec_bench", "timed_trace", "azure", "hf")
+NEEDS_PATH = (
+    "sharegpt",
+    "burstgpt",
+    "custom",
+    "custom_image",
+    "custom_audio",
+    "spec_bench",
+    "timed_trace",
+    "azure",
+    "hf",
+)
 MADE_UP = ("random", "random-mm", "random-rerank", "prefix_repetition")
 MEDIA_DATASETS = {"random-mm": "image", "custom_image": "image", "custom_audio": "audio"}
 
@@ -80,16 +98,25 @@ def numbers(v: dict[str, Any]) -> None:
     if v["seed"] >= 2**32:
         raise ConfigError(f"--seed: {v['seed']} is too large; below {2**32}")
     if v["custom_output_len"] == 0:
-        raise ConfigError("--custom-output-len: 0 is not allowed; 1 or more, or -1 for each line's output_tokens")
+        raise ConfigError(
+            "--custom-output-len: 0 is not allowed; 1 or more, or -1 for each line's output_tokens"
+        )
     if v["random_mm_num_mm_items_range_ratio"] > 1:
         ratio = v["random_mm_num_mm_items_range_ratio"]
-        raise ConfigError(f"--random-mm-num-mm-items-range-ratio: {ratio:g} is too large; a number in [0, 1]")
+        raise ConfigError(
+            f"--random-mm-num-mm-items-range-ratio: {ratio:g} is too large; a number in [0, 1]"
+        )
     low, high = v["blazedit_min_distance"], v["blazedit_max_distance"]
     if not low <= high <= 1:
-        raise ConfigError(f"--blazedit-max-distance: {high:g}; from --blazedit-min-distance, which is {low:g}, to 1")
+        raise ConfigError(
+            f"--blazedit-max-distance: {high:g}; from --blazedit-min-distance, which is "
+            f"{low:g}, to 1"
+        )
     low, high = v["asr_min_audio_len_sec"], v["asr_max_audio_len_sec"]
     if low > high:
-        raise ConfigError(f"--asr-max-audio-len-sec: {high:g} is below --asr-min-audio-len-sec, which is {low:g}")
+        raise ConfigError(
+            f"--asr-max-audio-len-sec: {high:g} is below --asr-min-audio-len-sec, which is {low:g}"
+        )
 
 
 def combinations(v: dict[str, Any], info: BackendInfo) -> None:
@@ -115,19 +142,29 @@ def _server(v: dict[str, Any]) -> None:
     if v["sim_args"] and not v["sim"]:
         raise ConfigError("--sim-args: only with --sim")
     if v["base_url"].endswith("/v1") and v["endpoint"].startswith("/v1/"):
-        raise ConfigError(f"--base-url: its /v1 is in --endpoint {v['endpoint']} too; leave it out of one of them")
+        raise ConfigError(
+            f"--base-url: its /v1 is in --endpoint {v['endpoint']} too; leave it out of one of them"
+        )
 
 
 def _ramp(v: dict[str, Any]) -> None:
     start, end = v["ramp_up_start_rps"], v["ramp_up_end_rps"]
     if v["ramp_up_strategy"] is None:
         if start is not None or end is not None:
-            raise ConfigError("--ramp-up-start-rps and --ramp-up-end-rps need --ramp-up-strategy linear or exponential")
+            raise ConfigError(
+                "--ramp-up-start-rps and --ramp-up-end-rps need --ramp-up-strategy linear or "
+                "exponential"
+            )
         return
     if v["request_rate"] != math.inf:
-        raise ConfigError("--ramp-up-strategy: give no --request-rate with it; the ramp's start and end are the rates")
+        raise ConfigError(
+            "--ramp-up-strategy: give no --request-rate with it; the ramp's start and end are "
+            "the rates"
+        )
     if start is None or end is None:
-        raise ConfigError("--ramp-up-strategy: --ramp-up-start-rps and --ramp-up-end-rps are both needed")
+        raise ConfigError(
+            "--ramp-up-strategy: --ramp-up-start-rps and --ramp-up-end-rps are both needed"
+        )
     if start > end:
         raise ConfigError(f"--ramp-up-start-rps: {start:g} is more than --ramp-up-end-rps {end:g}")
     if v["ramp_up_strategy"] == "exponential" and start == 0:
@@ -145,11 +182,18 @@ def _path(v: dict[str, Any]) -> None:
         return
     if not path:
         if name in NEEDS_PATH:
-            what = "a file, a directory or the dataset's name on the hub" if name == "hf" else "the dataset's file"
+            what = (
+                "a file, a directory or the dataset's name on the hub"
+                if name == "hf"
+                else "the dataset's file"
+            )
             raise ConfigError(f"--dataset-path: --dataset-name {name} needs one; {what}")
         return
     if name in MADE_UP:
-        raise ConfigError(f"--dataset-path: --dataset-name {name} makes its prompts itself; name the dataset of the file")
+        raise ConfigError(
+            f"--dataset-path: --dataset-name {name} makes its prompts itself; name the dataset "
+            "of the file"
+        )
     if name == "hf":
         if path.startswith(("/", "./", "../")) and not os.path.exists(path):
             raise ConfigError(f"--dataset-path: there is no {path!r}")
@@ -161,24 +205,43 @@ def _path(v: dict[str, Any]) -> None:
 
 
 def _dataset(v: dict[str, Any], info: BackendInfo) -> None:
-    """Whether the backend can carry what the dataset holds. The parts of a mix are checked one by one as they are loaded."""
+    """Whether the backend can carry what the dataset holds. The parts of a mix are checked one by
+    one as they are loaded.
+    """
     name = v["dataset_name"]
     if v["mix"] is not None:
         return
     modality = MEDIA_DATASETS.get(name)
     if modality is not None and modality not in info.modalities:
-        raise ConfigError(f"--dataset-name: {name} holds {modality}s, which --backend {info.name} cannot carry")
+        raise ConfigError(
+            f"--dataset-name: {name} holds {modality}s, which --backend {info.name} cannot carry"
+        )
     if not info.plain_text and modality is None and name != "hf":
-        raise ConfigError(f"--dataset-name: {name} holds no audio, which is all that --backend {info.name} takes")
+        raise ConfigError(
+            f"--dataset-name: {name} holds no audio, which is all that --backend {info.name} takes"
+        )
     if name == "random-rerank" and info.kind != "pooling":
-        raise ConfigError(f"--dataset-name: random-rerank is for pooling backends; --backend {info.name} is none")
+        raise ConfigError(
+            f"--dataset-name: random-rerank is for pooling backends; --backend {info.name} is none"
+        )
     if info.name == "vllm-rerank" and name != "random-rerank":
-        raise ConfigError(f"--dataset-name: {name} has no documents to rank; --backend vllm-rerank takes random-rerank")
-    if v["random_batch_size"] > 1 and (name == "random-mm" or (name == "random" and info.kind != "pooling")):
-        raise ConfigError(f"--random-batch-size: more than 1 is for pooling backends and texts, not {name} with {info.name}")
+        raise ConfigError(
+            f"--dataset-name: {name} has no documents to rank; --backend vllm-rerank takes "
+            "random-rerank"
+        )
+    if v["random_batch_size"] > 1 and (
+        name == "random-mm" or (name == "random" and info.kind != "pooling")
+    ):
+        raise ConfigError(
+            f"--random-batch-size: more than 1 is for pooling backends and texts, not {name} "
+            f"with {info.name}"
+        )
     if name == "prefix_repetition" and v["prefix_repetition_num_prefixes"] > v["num_prompts"]:
         count = v["prefix_repetition_num_prefixes"]
-        raise ConfigError(f"--prefix-repetition-num-prefixes: {count} is more than --num-prompts, which is {v['num_prompts']}")
+        raise ConfigError(
+            f"--prefix-repetition-num-prefixes: {count} is more than --num-prompts, which is "
+            f"{v['num_prompts']}"
+        )
 
 
 def _times(v: dict[str, Any]) -> None:
@@ -192,7 +255,10 @@ def _times(v: dict[str, Any]) -> None:
         ("ramp_up_strategy", v["ramp_up_strategy"] is not None),
     ):
         if given:
-            raise ConfigError(f"{_flag(name)}: the trace's own times are the arrivals; --no-self-timed sets them aside")
+            raise ConfigError(
+                f"{_flag(name)}: the trace's own times are the arrivals; --no-self-timed sets "
+                "them aside"
+            )
 
 
 def _turns(v: dict[str, Any], info: BackendInfo) -> None:
@@ -203,7 +269,9 @@ def _turns(v: dict[str, Any], info: BackendInfo) -> None:
             raise ConfigError("--think-time: only with --multi-turn")
         return
     if v["dataset_name"] != "sharegpt":
-        raise ConfigError(f"--multi-turn: --dataset-name {v['dataset_name']} has no conversations; sharegpt has")
+        raise ConfigError(
+            f"--multi-turn: --dataset-name {v['dataset_name']} has no conversations; sharegpt has"
+        )
     if info.kind != "generation":
         raise ConfigError(f"--multi-turn: --backend {info.name} gives no answers")
 
@@ -217,7 +285,9 @@ def _outputs(v: dict[str, Any]) -> None:
         if not os.access(directory, os.W_OK):
             raise ConfigError(f"--result-dir: {directory!r} cannot be written to")
     if v["per_request"] and not v["per_request"].endswith((".csv", ".parquet")):
-        raise ConfigError(f"--per-request: {v['per_request']!r}; a name that ends in .csv or .parquet")
+        raise ConfigError(
+            f"--per-request: {v['per_request']!r}; a name that ends in .csv or .parquet"
+        )
     for name in ("llm_html", "per_request"):
         path = v[name]
         if path and not os.path.isdir(os.path.dirname(path) or "."):

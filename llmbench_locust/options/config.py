@@ -1,4 +1,6 @@
-"""Everything that was asked for, checked once, in one frozen object. Below this, nobody looks at a flag again."""
+"""Everything that was asked for, checked once, in one frozen object. Below this, nobody looks at a
+flag again.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,13 @@ from typing import Any
 from llmbench_locust.backends import BackendInfo, backend_info
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options import checks, combinations
-from llmbench_locust.options.secrets import MASK, secret_dest, unmasked, without_secrets, without_user
+from llmbench_locust.options.secrets import (
+    MASK,
+    secret_dest,
+    unmasked,
+    without_secrets,
+    without_user,
+)
 from llmbench_locust.options.table import FLAGS, fresh_prefix
 from llmbench_locust.options.values import integer, number, pairs, read
 
@@ -20,12 +28,14 @@ INF = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """One attribute for each flag, by its name, with its value. Those that differ from the plain text of their flag:
+    """One attribute for each flag, by its name, with its value. Those that differ from the plain
+    text of their flag:
 
-    ``base_url``: complete, of --base-url or --host and --port. ``endpoint``: the backend's own when not given.
-    ``goodput``: objectives in ms by name. ``sampling``: parameters by API name, temperature 0.0 unless given.
-    ``run_time_s``, ``stop_timeout_s``, ``request_timeout_s``, ``think_time`` (min, max): seconds.
-    ``random_range_ratio``: (input, output). ``metric_percentiles``: in (0, 100].
+    ``base_url``: complete, of --base-url or --host and --port. ``endpoint``: the backend's own when
+    not given. ``goodput``: objectives in ms by name. ``sampling``: parameters by API name,
+    temperature 0.0 unless given. ``run_time_s``, ``stop_timeout_s``, ``request_timeout_s``,
+    ``think_time`` (min, max): seconds. ``random_range_ratio``: (input, output).
+    ``metric_percentiles``: in (0, 100].
     """
 
     backend_info: BackendInfo
@@ -146,19 +156,29 @@ class RunConfig:
         return replace(self, base_url=base_url)
 
     def redacted(self) -> dict[str, Any]:
-        """For reports: what JSON can hold, without the values of headers, passwords in URLs, and keys that say secret."""
-        shown = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("backend_info", "header")}
+        """For reports: what JSON can hold, without the values of headers, passwords in URLs, and
+        keys that say secret.
+        """
+        shown = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name not in ("backend_info", "header")
+        }
         shown["header"] = dict.fromkeys(self.header, MASK)
         shown["base_url"] = without_user(self.base_url)
         if self.dataset_path is not None:
             shown["dataset_path"] = without_user(self.dataset_path)
-        shown = {k: (str(v) if isinstance(v, float) and not math.isfinite(v) else v) for k, v in shown.items()}
+        shown = {
+            k: (str(v) if isinstance(v, float) and not math.isfinite(v) else v)
+            for k, v in shown.items()
+        }
         shown["extra_body"] = without_secrets(self.extra_body)
         return shown
 
 
 def build_config(options: Any) -> RunConfig:
-    """The configuration of a run from Locust's parsed options (or the web form's values, which are texts).
+    """The configuration of a run from Locust's parsed options (or the web form's values, which are
+    texts).
 
     Raises ConfigError: one line.
     """
@@ -172,7 +192,11 @@ def build_config(options: Any) -> RunConfig:
     if v["endpoint"].partition("?")[0].rstrip("/").endswith("api/chat"):
         info = replace(info, chat=True)
     v["backend_info"] = info
-    v["header"] = pairs("--header", unmasked(v["header"], getattr(options, secret_dest("header"), None) or ()), secret=True)
+    v["header"] = pairs(
+        "--header",
+        unmasked(v["header"], getattr(options, secret_dest("header"), None) or ()),
+        secret=True,
+    )
     checks.headers(v["header"])
     v["metadata"] = pairs("--metadata", v["metadata"])
     v["goodput"] = checks.goodput(v["goodput"], info)
@@ -197,9 +221,19 @@ def build_config(options: Any) -> RunConfig:
         v["max_concurrency"] = _users(getattr(options, "num_users", None))
     if v["mix"] is None and goes_to_the_full_length(v["dataset_name"], info):
         v["ignore_eos"] = True
-    for name in ("top_p", "top_k", "min_p", "temperature", "frequency_penalty", "presence_penalty", "repetition_penalty"):
+    for name in (
+        "top_p",
+        "top_k",
+        "min_p",
+        "temperature",
+        "frequency_penalty",
+        "presence_penalty",
+        "repetition_penalty",
+    ):
         del v[name]
-    if v["chat_template_kwargs"] and v["endpoint"].partition("?")[0].rstrip("/").endswith("chat/completions"):
+    if v["chat_template_kwargs"] and v["endpoint"].partition("?")[0].rstrip("/").endswith(
+        "chat/completions"
+    ):
         # The server applies the template there; elsewhere the dataset does.
         v["extra_body"].setdefault("chat_template_kwargs", v["chat_template_kwargs"])
     if v["use_beam_search"]:
@@ -209,7 +243,8 @@ def build_config(options: Any) -> RunConfig:
     return RunConfig(**v)
 
 
-# Their prompts ask nothing that could be answered: as in vLLM, answers go on to the length that was asked for.
+# Their prompts ask nothing that could be answered: as in vLLM, answers go on to the length that was
+# asked for.
 _TO_THE_FULL_LENGTH = ("random", "random-mm", "timed_trace")
 
 
@@ -266,7 +301,8 @@ _OUTPUT_FLAGS = {
 
 
 def apply_lengths(v: dict[str, Any], given: Collection[str] = ()) -> None:
-    """--input-len and --output-len go to the flag of the dataset in use, and win over it, as in vLLM.
+    """--input-len and --output-len go to the flag of the dataset in use, and win over it, as in
+    vLLM.
 
     ``given``: flags of a part of a mix; what the part says comes before what the command line says.
     """

@@ -1,4 +1,6 @@
-"""The configuration of one part of a mix: the run's, with the flags of the part in place of its own."""
+"""The configuration of one part of a mix: the run's, with the flags of the part in place of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +38,16 @@ PART_FLAGS: tuple[str, ...] = (
 
 
 def part_config(config: RunConfig, flags: dict[str, Any], num_prompts: int) -> RunConfig:
-    """``config`` for ``num_prompts`` requests with ``flags`` (by name, with - or _; values as in JSON). Raises ConfigError."""
+    """``config`` for ``num_prompts`` requests with ``flags`` (by name, with - or _; values as in
+    JSON). Raises ConfigError.
+    """
     given = {key.removeprefix("--").replace("-", "_"): value for key, value in flags.items()}
     for dest in given:
         if dest not in PART_FLAGS:
             raise ConfigError(f"{dest.replace('_', '-')!r} is no flag of a dataset")
-    v: dict[str, Any] = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    v: dict[str, Any] = {
+        field.name: getattr(config, field.name) for field in dataclasses.fields(config)
+    }
     v |= {dest: read(FLAGS[dest], _text(value)) for dest, value in given.items()}
     v |= {"mix": None, "num_prompts": num_prompts, "think_time": (0.0, 0.0)}
     name = v["dataset_name"]

@@ -1,7 +1,8 @@
-"""The dotted form of JSON flags: ``--extra-body.a.b 1 --extra-body.list+ x`` becomes ``--extra-body '{"a": …}'``.
+"""The dotted form of JSON flags: ``--extra-body.a.b 1 --extra-body.list+ x`` becomes ``--extra-body
+'{"a": …}'``.
 
-Done on the argument list before Locust parses it. A value is JSON where it can be read as JSON, else text. Flags of ours may be
-written with underscores, as vLLM's may.
+Done on the argument list before Locust parses it. A value is JSON where it can be read as JSON,
+else text. Flags of ours may be written with underscores, as vLLM's may.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from llmbench_locust.options.values import json_object
 
 
 def expand_sys_argv() -> None:
-    """`expand_dotted` on this process's own command line. An error is one line on stderr and exit status 2.
+    """`expand_dotted` on this process's own command line. An error is one line on stderr and exit
+    status 2.
 
     For the import of a locustfile: Locust has read ``-f`` by then and nothing else.
     """
@@ -29,7 +31,9 @@ def expand_sys_argv() -> None:
 
 
 def expand_dotted(argv: Sequence[str]) -> list[str]:
-    """The same arguments, each JSON flag once, where it came first. Raises ConfigError. Leaves alone what follows ``--``."""
+    """The same arguments, each JSON flag once, where it came first. Raises ConfigError. Leaves
+    alone what follows ``--``.
+    """
     flags = list(argv[: argv.index("--")] if "--" in argv else argv)
     rest: list[str | _Json] = []
     gathered: dict[str, _Json] = {}
@@ -50,7 +54,9 @@ def expand_dotted(argv: Sequence[str]) -> list[str]:
             _put(gathered[flag].tree, path, value, name)
         else:
             gathered[flag].whole = value
-    return [text for item in rest for text in ([item] if isinstance(item, str) else item.words())] + list(argv[len(flags) :])
+    return [
+        text for item in rest for text in ([item] if isinstance(item, str) else item.words())
+    ] + list(argv[len(flags) :])
 
 
 class _Json:
@@ -103,7 +109,9 @@ def _put(tree: dict[str, Any], path: str, value: str, name: str) -> None:
 
 
 def _items(value: str) -> list[Any]:
-    """The values of one +: a JSON value with commas of its own ({...}, [...], "...") is one, else commas part them."""
+    """The values of one +: a JSON value with commas of its own ({...}, [...], "...") is one, else
+    commas part them.
+    """
     if value[:1] in ("{", "[", '"'):
         whole = _parse(value)
         if whole != value:

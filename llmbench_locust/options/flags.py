@@ -1,7 +1,8 @@
-"""The table of flags becomes arguments of Locust's parser: on the command line, in the environment, in the web form.
+"""The table of flags becomes arguments of Locust's parser: on the command line, in the environment,
+in the web form.
 
-Every value stays a text in the namespace, whichever way it came: `build_config` reads and checks them all in one place, so that
-the command line and the web form refuse a value with the same line.
+Every value stays a text in the namespace, whichever way it came: `build_config` reads and checks
+them all in one place, so that the command line and the web form refuse a value with the same line.
 """
 
 from __future__ import annotations
@@ -31,24 +32,29 @@ def env_name(flag: Flag) -> str:
 
 
 class _Choices(list[str]):
-    """For the form's drop-down. It refuses nothing: a wrong choice gets our line with everything else."""
+    """For the form's drop-down. It refuses nothing: a wrong choice gets our line with everything
+    else.
+    """
 
     def __contains__(self, value: object) -> bool:
         return True
 
 
 class _Words(argparse.Action):
-    """Several words become one text, quoted as in a shell: the web form shows that and sends it back.
+    """Several words become one text, quoted as in a shell: the web form shows that and sends it
+    back.
 
-    A variable of the environment is one text already. Of a secret, the text has the values masked; the words themselves are
-    beside it, where the form does not look.
+    A variable of the environment is one text already. Of a secret, the text has the values masked;
+    the words themselves are beside it, where the form does not look.
     """
 
     def __init__(self, *args: Any, flag: Flag, **options: Any) -> None:
         super().__init__(*args, **options)
         self._flag = flag
 
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
         words = [str(value) for value in values]
         if words == [os.environ.get(env_name(self._flag))]:
             words = split(words[0])
@@ -61,7 +67,9 @@ class _Words(argparse.Action):
 class _TrueFalse(argparse.BooleanOptionalAction):
     """--x and --no-x as the texts true and false, beside not given at all."""
 
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
         setattr(namespace, self.dest, "false" if str(option_string).startswith("--no-") else "true")
 
 
@@ -74,7 +82,11 @@ def _add(section: Any, flag: Flag) -> None:
     elif flag.kind in ("pairs", "words"):
         options.update(action=_Words, flag=flag, nargs="*", default=None, metavar=_metavar(flag))
     else:
-        options.update(type=str, default=None if flag.default is None else show(flag.default), metavar=_metavar(flag))
+        options.update(
+            type=str,
+            default=None if flag.default is None else show(flag.default),
+            metavar=_metavar(flag),
+        )
     action = section.add_argument(f"--{flag.name}", **options)
     # What Locust's parser keeps for the web form; argument groups do not pass it on.
     action.include_in_web_ui = True

@@ -1,10 +1,11 @@
 """Our flags in ``locust --help``.
 
-Locust prints its help before it imports a locustfile, so that what a locustfile adds is never in it. But the first thing that
-Locust does is to let gevent patch the process, and gevent tells its plug-ins so (the entry point
-``gevent.plugins.monkey.did_patch_all``). From there we wait for the import of Locust's main module, by when its events exist,
-and listen to the one that adds flags. Nothing of this happens unless help is asked for, nor for a locustfile that does not use
-this package.
+Locust prints its help before it imports a locustfile, so that what a locustfile adds is never in
+it. But the first thing that Locust does is to let gevent patch the process, and gevent tells its
+plug-ins so (the entry point ``gevent.plugins.monkey.did_patch_all``). From there we wait for the
+import of Locust's main module, by when its events exist, and listen to the one that adds flags.
+Nothing of this happens unless help is asked for, nor for a locustfile that does not use this
+package.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import Any
 
 
 def on_patched(event: Any) -> None:
-    """What gevent calls when it has patched a process, any process where this package is installed: it has to cost nothing."""
+    """What gevent calls when it has patched a process, any process where this package is installed:
+    it has to cost nothing.
+    """
     if any(isinstance(finder, _AtImportOfMain) for finder in sys.meta_path):
         return
     if _help_wanted(sys.argv[1:]) and _ours(_locustfiles(sys.argv[1:])):
@@ -31,14 +34,18 @@ class _AtImportOfMain(MetaPathFinder):
 
     _done = False
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if name == "locust.main" and not self._done:
             self._done = True
             import locust
 
             from llmbench_locust.options.flags import add_flags
 
-            locust.events.init_command_line_parser.add_listener(lambda parser, **_: add_flags(parser))
+            locust.events.init_command_line_parser.add_listener(
+                lambda parser, **_: add_flags(parser)
+            )
         return None
 
 

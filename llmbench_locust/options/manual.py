@@ -1,4 +1,6 @@
-"""docs/flags.md, made from the table of flags: ``python -m llmbench_locust.options.manual > docs/flags.md``."""
+"""docs/flags.md, made from the table of flags: ``python -m llmbench_locust.options.manual >
+docs/flags.md``.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,15 @@ def flags_page() -> str:
     for group, flags in GROUPS.items():
         rows = [f"| `--{f.name}` | {_default(f)} | {_meaning(f)} |" for f in flags]
         parts.append(
-            "\n".join([f"## {group[0].upper()}{group[1:]}", "", "| flag | default | meaning |", "| --- | --- | --- |", *rows])
+            "\n".join(
+                [
+                    f"## {group[0].upper()}{group[1:]}",
+                    "",
+                    "| flag | default | meaning |",
+                    "| --- | --- | --- |",
+                    *rows,
+                ]
+            )
         )
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 

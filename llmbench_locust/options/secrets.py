@@ -7,17 +7,25 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 MASK = "***"
-_SECRET_KEY = re.compile(r"(api[-_]?key|secret|password|passwd|authorization|bearer|credential|access[-_]?token)$", re.I)
+_SECRET_KEY = re.compile(
+    r"(api[-_]?key|secret|password|passwd|authorization|bearer|credential|access[-_]?token)$", re.I
+)
 
 
 def secret_dest(dest: str) -> str:
-    """Where the namespace keeps the words of a secret flag; no argument has this name, so no form shows it."""
+    """Where the namespace keeps the words of a secret flag; no argument has this name, so no form
+    shows it.
+    """
     return f"{dest}_secret"
 
 
 def masked(words: Iterable[str]) -> list[str]:
     """KEY=*** of each KEY=VALUE; of another form, no more than its beginning."""
-    return [f"{key}={MASK}" if mark else cut(word) for word in words for key, mark, _ in [word.partition("=")]]
+    return [
+        f"{key}={MASK}" if mark else cut(word)
+        for word in words
+        for key, mark, _ in [word.partition("=")]
+    ]
 
 
 def unmasked(words: Sequence[str], secrets: Sequence[str]) -> tuple[str, ...]:
@@ -25,7 +33,10 @@ def unmasked(words: Sequence[str], secrets: Sequence[str]) -> tuple[str, ...]:
     if list(words) == masked(secrets):
         return tuple(secrets)
     known = {word.partition("=")[0]: word for word in secrets}
-    return tuple(known.get(word.partition("=")[0], word) if word.endswith("=" + MASK) else word for word in words)
+    return tuple(
+        known.get(word.partition("=")[0], word) if word.endswith("=" + MASK) else word
+        for word in words
+    )
 
 
 def cut(word: str) -> str:
@@ -36,7 +47,9 @@ def cut(word: str) -> str:
 def without_secrets(value: Any) -> Any:
     """The same JSON value, masked wherever the name of a key says secret."""
     if isinstance(value, dict):
-        return {k: MASK if _SECRET_KEY.search(str(k)) else without_secrets(v) for k, v in value.items()}
+        return {
+            k: MASK if _SECRET_KEY.search(str(k)) else without_secrets(v) for k, v in value.items()
+        }
     if isinstance(value, list):
         return [without_secrets(v) for v in value]
     return value

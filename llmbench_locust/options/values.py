@@ -15,7 +15,9 @@ _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
 
 def read(flag: Flag, given: Any) -> Any:
-    """The value of a flag as its kind says. None, and a text that is empty, mean the default. Raises ConfigError."""
+    """The value of a flag as its kind says. None, and a text that is empty, mean the default.
+    Raises ConfigError.
+    """
     if flag.kind == "bool":
         return _bool(flag, given)
     if flag.kind in ("pairs", "words"):
@@ -61,7 +63,9 @@ def json_object(name: str, text: str) -> dict[str, Any]:
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as e:
-        raise ConfigError(f"{name}: not JSON ({e}); give an object such as '{{\"key\": 1}}'") from None
+        raise ConfigError(
+            f"{name}: not JSON ({e}); give an object such as '{{\"key\": 1}}'"
+        ) from None
     if not isinstance(value, dict):
         raise ConfigError(f"{name}: a JSON object is wanted, this is {type(value).__name__}")
     return value
@@ -84,14 +88,18 @@ def show(value: Any) -> str:
     return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
-def pairs(name: str, words: tuple[str, ...], mark: str = "=", *, secret: bool = False) -> dict[str, str]:
+def pairs(
+    name: str, words: tuple[str, ...], mark: str = "=", *, secret: bool = False
+) -> dict[str, str]:
     """KEY=VALUE words. Raises ConfigError for another form and for a key that comes twice."""
     found: dict[str, str] = {}
     for word in words:
         key, middle, value = word.partition(mark)
         key = key.strip()
         if not middle or not key:
-            raise ConfigError(f"{name}: {(cut(word) if secret else word)!r} is not of the form KEY{mark}VALUE")
+            raise ConfigError(
+                f"{name}: {(cut(word) if secret else word)!r} is not of the form KEY{mark}VALUE"
+            )
         if key in found:
             raise ConfigError(f"{name}: {key!r} is given twice")
         found[key] = value.strip()
@@ -108,9 +116,11 @@ def _bool(flag: Flag, given: Any) -> bool:
 
 
 def _words(given: Any, *, split_all: bool) -> tuple[str, ...]:
-    """A list, or one text (the web form, the environment) of words separated by blanks, quoted as in a shell.
+    """A list, or one text (the web form, the environment) of words separated by blanks, quoted as
+    in a shell.
 
-    ``split_all``: no word of this flag can hold a blank, so that a list's items are split as well ("ttft:1 tpot:2").
+    ``split_all``: no word of this flag can hold a blank, so that a list's items are split as well
+    ("ttft:1 tpot:2").
     """
     if given is None:
         return ()

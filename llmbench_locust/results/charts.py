@@ -1,4 +1,5 @@
-"""Charts as plotly's JSON has them: dicts of lists. Pure: records in, figures out; nothing here imports plotly.
+"""Charts as plotly's JSON has them: dicts of lists. Pure: records in, figures out; nothing here
+imports plotly.
 
 Texts that stand in a figure are escaped here, because plotly reads a little HTML in them.
 """
@@ -50,17 +51,44 @@ def load_over_time(columns: RecordColumns, origin_s: float) -> Figure | None:
 
     x = edges[:-1].tolist()
     data = [
-        {"type": "scatter", "name": "sent/s", "x": x, "y": rate(start[known]), "line": {"shape": "hv"}},
-        {"type": "scatter", "name": "completed/s", "x": x, "y": rate(end[columns.success & known]), "line": {"shape": "hv"}},
-        {"type": "scattergl", "name": "in flight", "x": steps.tolist(), "y": level.tolist(), "line": {"shape": "hv"}},
+        {
+            "type": "scatter",
+            "name": "sent/s",
+            "x": x,
+            "y": rate(start[known]),
+            "line": {"shape": "hv"},
+        },
+        {
+            "type": "scatter",
+            "name": "completed/s",
+            "x": x,
+            "y": rate(end[columns.success & known]),
+            "line": {"shape": "hv"},
+        },
+        {
+            "type": "scattergl",
+            "name": "in flight",
+            "x": steps.tolist(),
+            "y": level.tolist(),
+            "line": {"shape": "hv"},
+        },
         {"type": "scatter", "name": "token events/s", "x": x, "y": tokens.tolist(), "yaxis": "y2"},
     ]
-    right = {"title": {"text": "token events/s"}, "overlaying": "y", "side": "right", "rangemode": "tozero"}
+    right = {
+        "title": {"text": "token events/s"},
+        "overlaying": "y",
+        "side": "right",
+        "rangemode": "tozero",
+    }
     return {"data": data, "layout": layout("seconds", "requests", yaxis2=right)}
 
 
-def latency_over_time(columns: RecordColumns, summary: Summary, origin_s: float, goodput_ms: dict[str, float]) -> Figure | None:
-    """Each request's TTFT, TPOT and E2EL at its start; the ITL's median and P99 over time; objectives as lines."""
+def latency_over_time(
+    columns: RecordColumns, summary: Summary, origin_s: float, goodput_ms: dict[str, float]
+) -> Figure | None:
+    """Each request's TTFT, TPOT and E2EL at its start; the ITL's median and P99 over time;
+    objectives as lines.
+    """
     start, found = columns.floats["start_time"] - origin_s, summary.latencies
     data: list[Figure] = []
     for name, values in (("ttft", found.ttft_s), ("tpot", found.tpot_s), ("e2el", found.e2el_s)):
@@ -83,7 +111,10 @@ def latency_over_time(columns: RecordColumns, summary: Summary, origin_s: float,
         return None
     span = [float(np.nanmin(start)), float(np.nanmax(columns.floats["end_time"] - origin_s))]
     data += [_objective(name, span, [limit, limit]) for name, limit in goodput_ms.items()]
-    return {"data": data, "layout": layout("seconds (start of the request; ITL: of the gap)", "ms", logy=True)}
+    return {
+        "data": data,
+        "layout": layout("seconds (start of the request; ITL: of the gap)", "ms", logy=True),
+    }
 
 
 def _itl_over_time(columns: RecordColumns, origin_s: float) -> list[Figure]:
@@ -115,7 +146,9 @@ def _itl_over_time(columns: RecordColumns, origin_s: float) -> list[Figure]:
 
 
 def gaps_over_time(columns: RecordColumns, most: int = 2_000_000) -> tuple[Floats, Floats]:
-    """(time at which a gap ended, the gap), seconds, of the successful requests; of very many, those of every k-th request."""
+    """(time at which a gap ended, the gap), seconds, of the successful requests; of very many,
+    those of every k-th request.
+    """
     n = len(columns)
     step = max(1, -(-len(columns.token_times) // most))
     rows = np.flatnonzero(columns.success & (np.arange(n) % step == 0))
@@ -130,13 +163,26 @@ def gaps_over_time(columns: RecordColumns, most: int = 2_000_000) -> tuple[Float
 def distributions(summary: Summary, goodput_ms: dict[str, float]) -> Figure | None:
     """The share of samples at or below each value; objectives as vertical lines."""
     found, data = summary.latencies, []
-    for name, values in (("ttft", found.ttft_s), ("tpot", found.tpot_s), ("itl", found.itl_s), ("e2el", found.e2el_s)):
+    for name, values in (
+        ("ttft", found.ttft_s),
+        ("tpot", found.tpot_s),
+        ("itl", found.itl_s),
+        ("e2el", found.e2el_s),
+    ):
         some = values[~np.isnan(values)]
         if len(some):
             shares = np.linspace(0, 100, min(len(some), CURVE))
             curve = (np.percentile(some, shares) * 1000).tolist()
             line = {"color": _COLOURS[name]}
-            data.append({"type": "scatter", "name": name.upper(), "x": curve, "y": shares.tolist(), "line": line})
+            data.append(
+                {
+                    "type": "scatter",
+                    "name": name.upper(),
+                    "x": curve,
+                    "y": shares.tolist(),
+                    "line": line,
+                }
+            )
     if not data:
         return None
     data += [_objective(name, [limit, limit], [0, 100]) for name, limit in goodput_ms.items()]
@@ -144,7 +190,9 @@ def distributions(summary: Summary, goodput_ms: dict[str, float]) -> Figure | No
 
 
 def lengths(columns: RecordColumns, summary: Summary) -> list[tuple[str, Figure]]:
-    """What the workload was: distributions of input, output and total tokens, and both for each request."""
+    """What the workload was: distributions of input, output and total tokens, and both for each
+    request.
+    """
     prompt = columns.ints["prompt_len"]
     asked, output = columns.ints["expected_output_len"], summary.output_lens
     ok = summary.latencies.ok
@@ -162,12 +210,16 @@ def lengths(columns: RecordColumns, summary: Summary) -> list[tuple[str, Figure]
     return [
         ("Input tokens", figure([_histogram(prompt, "input")])),
         ("Output tokens", figure(outputs)),
-        ("Input and output together", figure([_histogram((prompt + output)[ok], "input + output")])),
+        (
+            "Input and output together",
+            figure([_histogram((prompt + output)[ok], "input + output")]),
+        ),
         ("Each request", each),
     ]
 
 
-# --- the timeline ----------------------------------------------------------------------------------------------------
+# --- the timeline
+# ----------------------------------------------------------------------------------------------------
 
 
 class _Pieces:
@@ -187,7 +239,14 @@ class _Pieces:
 
     def trace(self, name: str) -> Figure:
         line: Figure = {"color": self.colour, "width": 4}
-        trace: Figure = {"type": "scattergl", "mode": "lines", "name": name, "x": self.x, "y": self.y, "line": line}
+        trace: Figure = {
+            "type": "scattergl",
+            "mode": "lines",
+            "name": name,
+            "x": self.x,
+            "y": self.y,
+            "line": line,
+        }
         if self.text is not None:
             trace |= {"text": self.text, "hovertemplate": "%{text}<extra></extra>"}
         return trace
@@ -200,9 +259,11 @@ def timeline(
     thresholds_ms: tuple[float, ...],
     folded: NDArray[np.bool_] | None = None,
 ) -> Figure | None:
-    """A row for each request: waiting, to the first token, then each gap in the colour of its length.
+    """A row for each request: waiting, to the first token, then each gap in the colour of its
+    length.
 
-    ``folded``: rows whose gaps are no longer there. At most `MOST_ROWS` rows and about `MOST_PIECES` pieces are drawn.
+    ``folded``: rows whose gaps are no longer there. At most `MOST_ROWS` rows and about
+    `MOST_PIECES` pieces are drawn.
     """
     start, end = columns.floats["start_time"] - origin_s, columns.floats["end_time"] - origin_s
     rows = np.flatnonzero(~np.isnan(start))
@@ -228,7 +289,10 @@ def timeline(
         due = float(columns.floats["due_time"][row]) - origin_s
         if due == due and begin - due > 1e-3:
             parts["waiting"].draw(due, begin, y)
-        times = columns.token_times[columns.token_offsets[row] : columns.token_offsets[row + 1]] - origin_s
+        times = (
+            columns.token_times[columns.token_offsets[row] : columns.token_offsets[row + 1]]
+            - origin_s
+        )
         if not columns.success[row]:
             parts["failed"].draw(begin, float(end[row]), y, about)
         elif not len(times):
@@ -247,7 +311,10 @@ def timeline(
 
 def _about(columns: RecordColumns, summary: Summary | None, row: int) -> str:
     output = summary.output_lens[row] if summary is not None else columns.ints["output_len"][row]
-    words = f"{columns.texts['request_id'][row]}: {columns.ints['prompt_len'][row]} tokens in, {output} out"
+    words = (
+        f"{columns.texts['request_id'][row]}: {columns.ints['prompt_len'][row]} tokens in, "
+        f"{output} out"
+    )
     if not columns.success[row]:
         words += f", failed ({columns.texts['error_kind'][row]})"
     return html.escape(words)
@@ -264,7 +331,8 @@ def _draw_gaps(times: Floats, limits_ms: tuple[float, float], kinds: list[_Piece
     return len(cuts) - 1
 
 
-# --- small things ----------------------------------------------------------------------------------------------------
+# --- small things
+# ----------------------------------------------------------------------------------------------------
 
 
 def layout(x: str, y: str, *, logx: bool = False, logy: bool = False, **more: Any) -> Figure:
@@ -279,7 +347,14 @@ def layout(x: str, y: str, *, logx: bool = False, logy: bool = False, **more: An
 
 def _objective(name: str, x: list[float], y: list[float]) -> Figure:
     line = {"dash": "dash", "width": 1.5, "color": _COLOURS.get(name, "#888")}
-    return {"type": "scatter", "mode": "lines", "name": f"{name.upper()} objective", "x": x, "y": y, "line": line}
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": f"{name.upper()} objective",
+        "x": x,
+        "y": y,
+        "line": line,
+    }
 
 
 def _histogram(values: NDArray[np.int64], name: str) -> Figure:
@@ -291,7 +366,14 @@ def _histogram(values: NDArray[np.int64], name: str) -> Figure:
     counts = np.histogram(values, edges)[0]
     middles = (edges[:-1] + edges[1:]) / 2
     width = float(edges[1] - edges[0])
-    return {"type": "bar", "name": name, "x": middles.tolist(), "y": counts.tolist(), "width": width, "opacity": 0.6}
+    return {
+        "type": "bar",
+        "name": name,
+        "x": middles.tolist(),
+        "y": counts.tolist(),
+        "width": width,
+        "opacity": 0.6,
+    }
 
 
 def _thin(x: Floats, y: Floats) -> tuple[Floats, Floats]:

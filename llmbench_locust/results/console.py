@@ -13,7 +13,10 @@ _TITLES = {
     "itl": ("ITL", "Inter-token Latency"),
     "e2el": ("E2EL", "End-to-end Latency"),
     "client_queue_time": ("Client Queue Time", "Client-side Queueing"),
-    "e2el_including_client_queue": ("E2EL incl. Client Queue", "Queue-inclusive End-to-end Latency"),
+    "e2el_including_client_queue": (
+        "E2EL incl. Client Queue",
+        "Queue-inclusive End-to-end Latency",
+    ),
 }
 _OF_TOKENS = ("ttft", "tpot", "itl")
 
@@ -75,7 +78,9 @@ def _head(config: Any, s: Summary, generation: bool, has_tokenizer: bool) -> lis
     if generation:
         if has_tokenizer:
             lines.append(_line("Output token throughput (tok/s):", s.output_throughput, ".2f"))
-            lines.append(_line("Peak output token throughput (tok/s):", s.max_output_tokens_per_s, ".2f"))
+            lines.append(
+                _line("Peak output token throughput (tok/s):", s.max_output_tokens_per_s, ".2f")
+            )
         lines.append(_line("Peak concurrent requests:", s.max_concurrent_requests, ".2f"))
         if s.rtfx > 0:
             lines.append(_line("RTFx (Inverse Real-Time Factor):", s.rtfx, ".2f"))
@@ -85,8 +90,14 @@ def _head(config: Any, s: Summary, generation: bool, has_tokenizer: bool) -> lis
 
 
 def _metric(short: str, title: str, d: Distribution) -> list[str]:
-    lines = [f"{title:-^50}", _line(f"Mean {short} (ms):", d.mean, ".2f"), _line(f"Median {short} (ms):", d.median, ".2f")]
-    return lines + [_line(f"P{p_word(p)} {short} (ms):", value, ".2f") for p, value in d.percentiles]
+    lines = [
+        f"{title:-^50}",
+        _line(f"Mean {short} (ms):", d.mean, ".2f"),
+        _line(f"Median {short} (ms):", d.median, ".2f"),
+    ]
+    return lines + [
+        _line(f"P{p_word(p)} {short} (ms):", value, ".2f") for p, value in d.percentiles
+    ]
 
 
 def _spec_decode(found: dict[str, Any]) -> list[str]:
@@ -117,18 +128,25 @@ def _ours(extended: dict[str, Any]) -> list[str]:
     if answer:
         lines.append(f"{'Time to First Answer Token':-^50}")
         lines += [
-            _line(f"{word} (ms):", answer[key], ".2f") for word, key in (("Mean", "mean"), ("Median", "p50"), ("P99", "p99"))
+            _line(f"{word} (ms):", answer[key], ".2f")
+            for word, key in (("Mean", "mean"), ("Median", "p50"), ("P99", "p99"))
         ]
         lines.append(_line("Reasoning tokens:", extended.get("reasoning_tokens") or 0))
     audit = extended.get("audit") or {}
     lags = (("P99 send lag (ms):", "send_lag_ms"), ("P99 event loop lag (ms):", "loop_lag_ms"))
-    known = [(title, audit[key]["p99"]) for title, key in lags if (audit.get(key) or {}).get("p99") is not None]
+    known = [
+        (title, audit[key]["p99"])
+        for title, key in lags
+        if (audit.get(key) or {}).get("p99") is not None
+    ]
     if known:
         lines.append(f"{'Client audit':-^50}")
         lines += [_line(title, value, ".2f") for title, value in known]
         cpu = audit.get("cpu_fraction") or {}
         if cpu:
-            lines.append(_line("Busiest client process (% of a core):", max(cpu.values()) * 100, ".0f"))
+            lines.append(
+                _line("Busiest client process (% of a core):", max(cpu.values()) * 100, ".0f")
+            )
         lines += [
             _line(title, audit[key])
             for title, key in (
@@ -148,7 +166,8 @@ def verdict_lines(extended: dict[str, Any]) -> list[str]:
     """Below the table: what went wrong, each kind once, and whether the client was the limit."""
     errors = extended.get("errors") or {}
     lines = [
-        f"{_requests(error['count'])} failed with {kind}; the first: {error['first'] or 'no message'}"
+        f"{_requests(error['count'])} failed with {kind}; the first: "
+        f"{error['first'] or 'no message'}"
         for kind, error in list(errors.items())[:MOST_KINDS]
     ]
     if len(errors) > MOST_KINDS:
@@ -160,7 +179,10 @@ def verdict_lines(extended: dict[str, Any]) -> list[str]:
     if audit.get("client_limited"):
         lines.append("!" * 50)
         lines.append("THE CLIENT WAS THE LIMIT: " + "; ".join(audit.get("reasons", [])))
-        lines.append("Latencies above are partly the client's own. What to do: " + (audit.get("hint") or "more workers"))
+        lines.append(
+            "Latencies above are partly the client's own. What to do: "
+            + (audit.get("hint") or "more workers")
+        )
         lines.append("!" * 50)
     return lines
 
@@ -176,11 +198,15 @@ def _warnings(extended: dict[str, Any]) -> list[str]:
         lines.append(f"warning: {_requests(extended['unsent_requests'])} of the plan never sent")
     if (extended.get("tokens_per_event") or 0) > 1.5:
         lines.append(
-            f"note: a chunk carried {extended['tokens_per_event']:.1f} tokens on average; the ITL above is of chunks, "
+            f"note: a chunk carried {extended['tokens_per_event']:.1f} tokens on average; the "
+            "ITL above is of chunks, "
             "the ITL of tokens is in the result file (llmbench.per_token_itl_ms)"
         )
     if extended.get("exact") is False:
-        lines.append("note: more token events than --max-exact-tokens; ITL percentiles are from a histogram (within 0.1%)")
+        lines.append(
+            "note: more token events than --max-exact-tokens; ITL percentiles are from a "
+            "histogram (within 0.1%)"
+        )
     return lines
 
 

@@ -1,4 +1,6 @@
-"""The result as one document: vLLM's keys in vLLM's order, and one more, ``llmbench``. Only formats."""
+"""The result as one document: vLLM's keys in vLLM's order, and one more, ``llmbench``. Only
+formats.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench_locust.metrics.faults import redacted
+from llmbench_locust.metrics.error_kinds import redacted
 from llmbench_locust.metrics.latencies import input_lengths
 from llmbench_locust.metrics.store import Folded
 from llmbench_locust.metrics.vllm import Distribution, Summary
 from llmbench_locust.records import RecordColumns
 
 #: Not in the file without --save-detailed. As vLLM does, "latencies" and "queue_times" stay.
-PER_REQUEST = ("input_lens", "output_lens", "start_times", "ttfts", "itls", "generated_texts", "errors")
+PER_REQUEST = (
+    "input_lens",
+    "output_lens",
+    "start_times",
+    "ttfts",
+    "itls",
+    "generated_texts",
+    "errors",
+)
 
 
 def build_document(
@@ -33,10 +43,14 @@ def build_document(
     folded: Folded | None = None,
     detailed: bool = True,
 ) -> dict[str, Any]:
-    """``config``: a `RunConfig`. Everything in it JSON can hold. ``detailed``: with the arrays of `PER_REQUEST`; those of
-    millions of tokens take much memory. ``folded``: rows whose gaps are no longer there; their list of gaps is empty."""
+    """``config``: a `RunConfig`. Everything in it JSON can hold. ``detailed``: with the arrays of
+    `PER_REQUEST`; those of millions of tokens take much memory. ``folded``: rows whose gaps are no
+    longer there; their list of gaps is empty.
+    """
     document = _head(config, started_at, tokenizer_id)
-    document.update(_pooling(columns, summary) if summary.kind == "pooling" else _generation(columns, summary))
+    document.update(
+        _pooling(columns, summary) if summary.kind == "pooling" else _generation(columns, summary)
+    )
     if detailed:
         document.update(_per_request(columns, summary, folded))
     else:
@@ -145,18 +159,25 @@ def _zeros(values: NDArray[np.float64]) -> list[float]:
 
 def _errors(columns: RecordColumns) -> list[str]:
     """Never empty for a failed request: by that a reader tells them from the others."""
-    rows = zip(columns.success.tolist(), columns.texts["error"], columns.texts["error_kind"], strict=True)
+    rows = zip(
+        columns.success.tolist(), columns.texts["error"], columns.texts["error_kind"], strict=True
+    )
     return ["" if ok else redacted(error) or kind or "failed" for ok, error, kind in rows]
 
 
 def _itls(columns: RecordColumns, folded: Folded | None) -> list[list[float]]:
     bounds = columns.token_offsets.tolist()
     gone = [False] * len(columns) if folded is None else folded.mask(columns).tolist()
-    return [[] if g else np.diff(columns.token_times[a:b]).tolist() for g, (a, b) in zip(gone, pairwise(bounds), strict=True)]
+    return [
+        [] if g else np.diff(columns.token_times[a:b]).tolist()
+        for g, (a, b) in zip(gone, pairwise(bounds), strict=True)
+    ]
 
 
 def shown_metrics(config: Any, summary: Summary) -> list[str]:
-    """The metrics that are reported, in vLLM's order. Those of the client's queue need a cap, and a rate for E2EL with it."""
+    """The metrics that are reported, in vLLM's order. Those of the client's queue need a cap, and a
+    rate for E2EL with it.
+    """
     order = ["ttft", "tpot", "itl", "e2el"] if summary.kind == "generation" else ["e2el"]
     if config.max_concurrency is not None:
         order.append("client_queue_time")
@@ -181,12 +202,18 @@ def whole(value: float) -> float | int:
     return int(value) if value == int(value) else value
 
 
-def ramp_changes(config: Any, rates: Any, offsets_s: Any, started_at: datetime) -> list[dict[str, Any]]:
-    """The moments at which a ramp passed each whole number of requests per second: rps and local ISO time."""
+def ramp_changes(
+    config: Any, rates: Any, offsets_s: Any, started_at: datetime
+) -> list[dict[str, Any]]:
+    """The moments at which a ramp passed each whole number of requests per second: rps and local
+    ISO time.
+    """
     last = int(config.ramp_up_start_rps)
     changes = [{"rps": last, "timestamp": started_at.isoformat()}]
     for rate, offset in zip(rates.tolist(), offsets_s.tolist(), strict=True):
         while last < int(rate):
             last += 1
-            changes.append({"rps": last, "timestamp": (started_at + timedelta(seconds=offset)).isoformat()})
+            changes.append(
+                {"rps": last, "timestamp": (started_at + timedelta(seconds=offset)).isoformat()}
+            )
     return changes

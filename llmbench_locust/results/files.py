@@ -12,13 +12,19 @@ from typing import Any
 
 from llmbench_locust.results.document import for_file, whole
 
-_PYTORCH_METRICS = tuple(f"{kind}_{name}_ms" for name in ("ttft", "tpot", "itl") for kind in ("median", "mean", "std", "p99"))
+_PYTORCH_METRICS = tuple(
+    f"{kind}_{name}_ms"
+    for name in ("ttft", "tpot", "itl")
+    for kind in ("median", "mean", "std", "p99")
+)
 _PLAIN = (str, int, float, list, dict, tuple, type(None))
 _PYTORCH_LEFT_OUT = ("ttfts", "itls", "generated_texts", "errors")
 
 
 def result_path(config: Any, started_at: datetime) -> Path:
-    """Where the result JSON goes, by vLLM's rule: label or backend, rate, concurrency, the model's last part, the time."""
+    """Where the result JSON goes, by vLLM's rule: label or backend, rate, concurrency, the model's
+    last part, the time.
+    """
     name: str = config.result_filename or ""
     if not name:
         label = config.label or config.backend
@@ -39,7 +45,12 @@ def _in_a_name(model: str) -> str:
 
 
 def write_result(
-    document: dict[str, Any], path: Path, *, detailed: bool, append: bool, arguments: dict[str, Any] | None = None
+    document: dict[str, Any],
+    path: Path,
+    *,
+    detailed: bool,
+    append: bool,
+    arguments: dict[str, Any] | None = None,
 ) -> None:
     """One JSON object; with ``append`` one more line of a file of lines. Never leaves half a file.
 
@@ -48,7 +59,11 @@ def write_result(
     """
     text = json.dumps(clean(for_file(document, detailed=detailed)), ensure_ascii=False)
     # Surrogates that stand alone (a broken answer) have no form in UTF-8: as escapes they do.
-    data = text.encode("utf-8") if text.isascii() or _encodable(text) else json.dumps(json.loads(text)).encode()
+    data = (
+        text.encode("utf-8")
+        if text.isascii() or _encodable(text)
+        else json.dumps(json.loads(text)).encode()
+    )
     if append and path.exists():
         # As vLLM does, the newline comes before the next line: both may append to one file.
         before = path.read_bytes().rstrip(b"\n")
@@ -68,8 +83,14 @@ def _encodable(text: str) -> bool:
 
 
 def pytorch_records(document: dict[str, Any], arguments: dict[str, Any]) -> list[dict[str, Any]]:
-    """PyTorch's benchmark format: a record for each metric. ``arguments``: the run's flags, redacted."""
-    extra = {k: v for k, v in document.items() if k not in _PYTORCH_METRICS and k not in _PYTORCH_LEFT_OUT}
+    """PyTorch's benchmark format: a record for each metric. ``arguments``: the run's flags,
+    redacted.
+    """
+    extra = {
+        k: v
+        for k, v in document.items()
+        if k not in _PYTORCH_METRICS and k not in _PYTORCH_LEFT_OUT
+    }
     arguments = {k: v if isinstance(v, _PLAIN) else str(v) for k, v in arguments.items()}
     if not arguments.get("tensor_parallel_size") and "tensor_parallel_size" in extra:
         arguments["tensor_parallel_size"] = extra["tensor_parallel_size"]

@@ -1,6 +1,8 @@
-"""The HTML report: one file that stands alone (plotly's own script is in it). Only formats; everything is escaped.
+"""The HTML report: one file that stands alone (plotly's own script is in it). Only formats;
+everything is escaped.
 
-Also the timeline of requests (``--plot-timeline``) and the distributions of lengths (``--plot-dataset-stats``).
+Also the timeline of requests (``--plot-timeline``) and the distributions of lengths
+(``--plot-dataset-stats``).
 """
 
 from __future__ import annotations
@@ -38,8 +40,9 @@ def report_html(
     origin_s: float,
     folded: NDArray[np.bool_] | None = None,
 ) -> str:
-    """The whole report. ``config``: redacted; ``origin_s``: start of the arrivals on the records' clock; ``folded``: rows whose
-    gaps are no longer there."""
+    """The whole report. ``config``: redacted; ``origin_s``: start of the arrivals on the records'
+    clock; ``folded``: rows whose gaps are no longer there.
+    """
     block = document.get("llmbench") or {}
     goodput = config.get("goodput") or {}
     thresholds = tuple(config.get("timeline_itl_thresholds") or (25, 50))
@@ -50,10 +53,15 @@ def report_html(
         ("Timeline of requests", charts.timeline(columns, summary, origin_s, thresholds, folded)),
     ]
     title = f"{document.get('model_id')} on {document.get('backend')}"
-    more = {k: v for k, v in block.items() if k not in ("audit", "environment", "errors", "workers", "by_label", "by_turn")}
+    more = {
+        k: v
+        for k, v in block.items()
+        if k not in ("audit", "environment", "errors", "workers", "by_label", "by_turn")
+    }
     return _page(
         f"llmbench: {title}",
-        f"<h1>{_e(title)}</h1><p>{_e(document.get('date'))}, {_e(document.get('completed'))} requests completed</p>"
+        f"<h1>{_e(title)}</h1><p>{_e(document.get('date'))}, {_e(document.get('completed'))} "
+        "requests completed</p>"
         + _verdict(block)
         + ('<p class="bad">The run was interrupted.</p>' if block.get("interrupted") else "")
         + f"<h2>Summary</h2>{_summary(document)}"
@@ -79,7 +87,10 @@ def timeline_html(
     """The timeline alone."""
     figure = charts.timeline(columns, summary, origin_s, thresholds_ms, folded)
     return _page(
-        "Timeline of requests", charts_html([("Timeline of requests", figure)]) if figure else "<p>No request was sent.</p>"
+        "Timeline of requests",
+        charts_html([("Timeline of requests", figure)])
+        if figure
+        else "<p>No request was sent.</p>",
     )
 
 
@@ -89,7 +100,8 @@ def dataset_stats_html(columns: RecordColumns, summary: Summary) -> str:
     return _page("Lengths of the dataset", charts_html(figures))
 
 
-# --- the page --------------------------------------------------------------------------------------------------------
+# --- the page
+# --------------------------------------------------------------------------------------------------------
 
 
 def _page(title: str, body: str) -> str:
@@ -97,7 +109,8 @@ def _page(title: str, body: str) -> str:
 
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{_e(title)}</title>'
-        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style>'
+        '<meta name="viewport" '
+        f'content="width=device-width,initial-scale=1"><style>{_STYLE}</style>'
         f"<script>{get_plotlyjs()}</script></head><body>{body}</body></html>"
     )
 
@@ -128,7 +141,11 @@ def _verdict(block: dict[str, Any]) -> str:
 
 def _summary(document: dict[str, Any]) -> str:
     skipped = ("llmbench", "rps_change_events")
-    rows = {k: v for k, v in document.items() if k not in skipped and v is not None and not isinstance(v, list | dict)}
+    rows = {
+        k: v
+        for k, v in document.items()
+        if k not in skipped and v is not None and not isinstance(v, list | dict)
+    }
     return _table(rows)
 
 
@@ -137,7 +154,8 @@ def _errors(block: dict[str, Any]) -> str:
     if not errors:
         return ""
     rows = "".join(
-        f'<tr><td>{_e(k)}</td><td class="n">{_e(v["count"])}</td><td>{_e(v["first"])}</td></tr>' for k, v in errors.items()
+        f'<tr><td>{_e(k)}</td><td class="n">{_e(v["count"])}</td><td>{_e(v["first"])}</td></tr>'
+        for k, v in errors.items()
     )
     return f"<h2>Errors</h2><table><tr><th>kind</th><th>count</th><th>first</th></tr>{rows}</table>"
 
@@ -154,7 +172,10 @@ def _rows(rows: list[dict[str, Any]]) -> str:
     """A table of rows with the same keys."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     head = "".join(f"<th>{_e(name)}</th>" for name in names)
-    body = "".join("<tr>" + "".join(f"<td>{_e(_short(row.get(name, '')))}</td>" for name in names) + "</tr>" for row in rows)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_e(_short(row.get(name, '')))}</td>" for name in names) + "</tr>"
+        for row in rows
+    )
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>' if rows else ""
 
 

@@ -1,4 +1,6 @@
-"""One row for each request, as CSV or parquet. Only formats; pandas is imported when it is asked for."""
+"""One row for each request, as CSV or parquet. Only formats; pandas is imported when it is asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from llmbench_locust.metrics.faults import redacted
+from llmbench_locust.metrics.error_kinds import redacted
 from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.records import RecordColumns
 
 
 def request_frame(columns: RecordColumns, summary: Summary, origin_s: float) -> Any:
-    """A pandas DataFrame. Times in seconds from ``origin_s`` (the start of the arrivals), latencies in milliseconds.
+    """A pandas DataFrame. Times in seconds from ``origin_s`` (the start of the arrivals), latencies
+    in milliseconds.
 
     What is not known is missing: NaN, <NA>, or an empty text.
     """

@@ -1,4 +1,6 @@
-"""Random prompts as the server's tokenizer counts them, where it counts more than ours: as vLLM does it."""
+"""Random prompts as the server's tokenizer counts them, where it counts more than ours: as vLLM
+does it.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,18 @@ from typing import Any
 
 import gevent.pool
 
-from llmbench_locust.run.server import Server
+from llmbench_locust.run.control_api import Server
 from llmbench_locust.workload.sample import SampleRequest
 
 #: Datasets whose prompts are made of random tokens.
 RANDOM = ("random", "prefix_repetition")
 
 
-def aligned(samples: list[SampleRequest], config: Any, server: Server, say: Callable[[str], None]) -> list[SampleRequest]:
-    """The samples, cut where the server counts more tokens. The first one is asked for; only where that differs, all are.
+def aligned(
+    samples: list[SampleRequest], config: Any, server: Server, say: Callable[[str], None]
+) -> list[SampleRequest]:
+    """The samples, cut where the server counts more tokens. The first one is asked for; only where
+    that differs, all are.
 
     A server without /tokenize leaves everything as it is.
     """
@@ -28,7 +33,10 @@ def aligned(samples: list[SampleRequest], config: Any, server: Server, say: Call
     ids = server.tokenize(model, first.prompt)
     if ids is None or len(ids) == first.prompt_len:
         return samples
-    say(f"The server counts {len(ids)} tokens where {first.prompt_len} were made: aligning the prompts to its tokenizer.")
+    say(
+        f"The server counts {len(ids)} tokens where {first.prompt_len} were made: aligning the "
+        "prompts to its tokenizer."
+    )
     return list(gevent.pool.Pool(16).imap(lambda sample: _align(sample, server, model), samples))
 
 

@@ -1,4 +1,6 @@
-"""One benchmark from flags to result: prepare, conduct, report. Lives on the master (in local mode, in the only process)."""
+"""One benchmark from flags to result: prepare, conduct, report. Lives on the master (in local mode,
+in the only process).
+"""
 
 from __future__ import annotations
 
@@ -12,20 +14,20 @@ import gevent
 import numpy as np
 from tqdm import tqdm
 
+from llmbench_locust.dispatch.backlog import RunPlan
 from llmbench_locust.dispatch.coordinator import Coordinator, WorkerState
-from llmbench_locust.dispatch.plan import RunPlan
 from llmbench_locust.errors import BenchError, SetupError
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.run.align import aligned
-from llmbench_locust.run.audit import AuditLog
+from llmbench_locust.run.audit_log import AuditLog
+from llmbench_locust.run.control_api import Server, parse_spec_decode, spec_decode_between
 from llmbench_locust.run.live_feed import LiveFeed
-from llmbench_locust.run.plan import expected_concurrency, make_tickets
 from llmbench_locust.run.probe import Prober
 from llmbench_locust.run.ready import wait_until_ready, warm_up
-from llmbench_locust.run.server import Server, parse_spec_decode, spec_decode_between
+from llmbench_locust.run.schedule import expected_concurrency, make_tickets
 from llmbench_locust.run.wiring import api_key_for, wire_config
 from llmbench_locust.users.session import Session
 from llmbench_locust.workload.sample import SampleRequest
@@ -35,7 +37,9 @@ MOST_USERS = 10_000
 
 
 class Benchmark:
-    """``send``, ``workers``, ``local``: as `Coordinator` takes them. ``say``: a line for the console."""
+    """``send``, ``workers``, ``local``: as `Coordinator` takes them. ``say``: a line for the
+    console.
+    """
 
     def __init__(
         self,
@@ -71,10 +75,13 @@ class Benchmark:
         self.server: Server | None = None
         self.prober: Prober | None = None
 
-    # --- before --------------------------------------------------------------------------------------------------
+    # --- before
+    # --------------------------------------------------------------------------------------------------
 
     def prepare(self) -> int:
-        """All that is to be done before the clock starts. Returns the users to spawn. Raises ConfigError, SetupError."""
+        """All that is to be done before the clock starts. Returns the users to spawn. Raises
+        ConfigError, SetupError.
+        """
         config = self.config
         key = api_key_for(config.backend)
         self.server = Server(config.base_url, config.header, key, insecure=config.insecure)
@@ -107,7 +114,9 @@ class Benchmark:
         )
         self.coordinator.prepare()
         if not config.disable_tqdm:
-            self._bar = tqdm(total=len(self.samples), desc="Requests", file=sys.stderr, smoothing=0.1)
+            self._bar = tqdm(
+                total=len(self.samples), desc="Requests", file=sys.stderr, smoothing=0.1
+            )
         users = min(len(self.samples), config.max_concurrency or MOST_USERS, MOST_USERS)
         return max(users, len(self.coordinator.workers))
 
@@ -115,7 +124,11 @@ class Benchmark:
         """In a thread of its own: the web page stays alive."""
         from llmbench_locust.run.loading import load_workload
 
-        bar = None if self.config.disable_tqdm else tqdm(desc="Preparing prompts", file=sys.stderr, leave=False)
+        bar = (
+            None
+            if self.config.disable_tqdm
+            else tqdm(desc="Preparing prompts", file=sys.stderr, leave=False)
+        )
         try:
             result = gevent.get_hub().threadpool.apply(load_workload, (self.config, bar))
         finally:
@@ -129,20 +142,37 @@ class Benchmark:
         return aligned(samples, self.config, self.server, self._say)
 
     def _rehearse(self) -> None:
-        """Ready check, warm-ups, profiler, the server's counters: with a session that is closed before the clock starts."""
+        """Ready check, warm-ups, profiler, the server's counters: with a session that is closed
+        before the clock starts.
+        """
         config = self.config
         session = Session(self.environment, wire_config(config, api_key_for(config.backend)))
         try:
             if config.ready_check_timeout_sec > 0:
                 self._say("Starting initial single prompt test run...")
-            wait_until_ready(session, self.samples[0], config.ready_check_timeout_sec, bar=not config.disable_tqdm)
+            wait_until_ready(
+                session,
+                self.samples[0],
+                config.ready_check_timeout_sec,
+                bar=not config.disable_tqdm,
+            )
             if config.num_warmups:
                 self._say(f"Warming up with {config.num_warmups} requests...")
-                warm_up(session, self.samples[0], config.num_warmups, config.max_concurrency, bar=not config.disable_tqdm)
+                warm_up(
+                    session,
+                    self.samples[0],
+                    config.num_warmups,
+                    config.max_concurrency,
+                    bar=not config.disable_tqdm,
+                )
         finally:
             session.close()
         assert self.server is not None
-        self._spec_before = parse_spec_decode(self.server.metrics_text()) if config.backend_info.kind == "generation" else None
+        self._spec_before = (
+            parse_spec_decode(self.server.metrics_text())
+            if config.backend_info.kind == "generation"
+            else None
+        )
         if config.vllm_profile:
             self._say("Starting profiler...")
             if error := self.server.profile("start"):
@@ -153,7 +183,10 @@ class Benchmark:
         config = self.config
         if config.ramp_up_strategy is not None:
             self._say(f"Traffic ramp-up strategy: {config.ramp_up_strategy}.")
-            self._say(f"Will increase RPS from {config.ramp_up_start_rps} to {config.ramp_up_end_rps} RPS over the benchmark.")
+            self._say(
+                f"Will increase RPS from {config.ramp_up_start_rps} to "
+                f"{config.ramp_up_end_rps} RPS over the benchmark."
+            )
         else:
             self._say(f"Traffic request rate: {config.request_rate}")
         kind = "Poisson process" if config.burstiness == 1.0 else "Gamma distribution"
@@ -176,7 +209,8 @@ class Benchmark:
             "started": self.started_at.isoformat(timespec="seconds"),
         }
 
-    # --- during --------------------------------------------------------------------------------------------------
+    # --- during
+    # --------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """The users are on their way: go as soon as they are there."""
@@ -184,7 +218,9 @@ class Benchmark:
         self.audit.begin()
         self._feed.start()
         if self.config.probe_request_rate > 0:
-            session = Session(self.environment, wire_config(self.config, api_key_for(self.config.backend)))
+            session = Session(
+                self.environment, wire_config(self.config, api_key_for(self.config.backend))
+            )
             self.prober = Prober(session, self.config.probe_request_rate)
         self.coordinator.start()
 
@@ -221,7 +257,8 @@ class Benchmark:
             "cpu": self.audit.cpu(),
         }
 
-    # --- after ---------------------------------------------------------------------------------------------------
+    # --- after
+    # ---------------------------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
         """Stopped before its end: gather what there is."""
@@ -230,7 +267,9 @@ class Benchmark:
             self.coordinator.interrupt()
 
     def close(self) -> RecordColumns:
-        """The run is over: stop the profiler, read the server's counters; returns all outcomes, in the order of the plan."""
+        """The run is over: stop the profiler, read the server's counters; returns all outcomes, in
+        the order of the plan.
+        """
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -244,7 +283,9 @@ class Benchmark:
                 if error := self.server.profile("stop"):
                     self._say(f"--vllm-profile: the server did not stop its profiler ({error})")
             if self._spec_before is not None:
-                self.spec_decode = spec_decode_between(self._spec_before, parse_spec_decode(self.server.metrics_text()))
+                self.spec_decode = spec_decode_between(
+                    self._spec_before, parse_spec_decode(self.server.metrics_text())
+                )
         return self.store.columns()
 
     def probe_figures(self) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """Closed loop: users with tasks of their own, no plan. The same records, the same metrics.
 
-Each process keeps a session for each backend that its users speak; outcomes go to the master twice a second.
+Each process keeps a session for each backend that its users speak; outcomes go to the master twice
+a second.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import gevent
 import numpy as np
 
-from llmbench_locust.dispatch.clock import clock_identity
+from llmbench_locust.dispatch.clock_sync import clock_identity
 from llmbench_locust.errors import BenchError
 from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.options.config import RunConfig, build_config
 from llmbench_locust.records import RecordColumns, RequestRecord
+from llmbench_locust.run.control_api import Server
 from llmbench_locust.run.report import make_closed_report
-from llmbench_locust.run.server import Server
 from llmbench_locust.run.wiring import api_key_for, wire_config
 from llmbench_locust.users.session import Session
 from llmbench_locust.workload.sample import SampleRequest
@@ -55,14 +56,19 @@ class ClosedLoop:
     def register(self) -> None:
         plugin, events = self.plugin, self.plugin.environment.events
         if plugin.local or plugin.is_worker:
-            plugin.runner.register_message(FLUSH, lambda environment, msg, **_: self._flush(last=True))
+            plugin.runner.register_message(
+                FLUSH, lambda environment, msg, **_: self._flush(last=True)
+            )
         if not plugin.is_worker:
-            plugin.runner.register_message(RECORDS, lambda environment, msg, **_: self._gather(msg.node_id, msg.data))
+            plugin.runner.register_message(
+                RECORDS, lambda environment, msg, **_: self._gather(msg.node_id, msg.data)
+            )
         events.test_start.add_listener(self._on_test_start)
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
 
-    # --- sending -------------------------------------------------------------------------------------------------
+    # --- sending
+    # -------------------------------------------------------------------------------------------------
 
     def send(self, sample: SampleRequest, user: BackendUser) -> RequestRecord:
         """One request of a user's own task."""
@@ -74,7 +80,8 @@ class ClosedLoop:
             sample.request_id = f"{self._config.request_id_prefix}{session.worker}{'-' if session.worker else ''}{index}"
         if self._reporter is None:
             self._reporter = gevent.spawn(self._report_loop)
-        # A user that is stopped in the middle of a request: Locust counts no such request, nor do we.
+        # A user that is stopped in the middle of a request: Locust counts no such request, nor do
+        # we.
         record = session.perform(sample, index=index, user=user, give_up=True)
         if not record.prompt_len and record.input_tokens > 0:
             record.prompt_len = record.input_tokens
@@ -95,7 +102,9 @@ class ClosedLoop:
                 self._config = replace(self._configure(), model=config.model)
             wire = replace(wire_config(config, key), keep_text=True)
             # Another user may have come first while the server was asked.
-            session = self._sessions.setdefault(name, Session(self.plugin.environment, wire, worker))
+            session = self._sessions.setdefault(
+                name, Session(self.plugin.environment, wire, worker)
+            )
         return session
 
     def _configure(self) -> RunConfig:
@@ -130,7 +139,8 @@ class ClosedLoop:
         }
         self.plugin.runner.send_message(RECORDS, data)
 
-    # --- gathering -----------------------------------------------------------------------------------------------
+    # --- gathering
+    # -----------------------------------------------------------------------------------------------
 
     def _gather(self, node: str, data: dict[str, Any]) -> None:
         self._spoken.update(data["spoken"])
@@ -179,7 +189,9 @@ class ClosedLoop:
         if self.plugin.local or self.plugin.is_worker:
             self._flush(last=True)
             return
-        nodes = {client.id for client in self.plugin.runner.clients.all if client.state != "missing"}
+        nodes = {
+            client.id for client in self.plugin.runner.clients.all if client.state != "missing"
+        }
         self.plugin.runner.send_message(FLUSH, None)
         deadline = perf_counter() + 3.0
         while not nodes <= self._flushed and perf_counter() < deadline:
@@ -198,8 +210,14 @@ class ClosedLoop:
             return
         columns = store.columns()
         if len(columns):
-            config = self._for_backend(self._configure(), spoken[0]) if len(spoken) == 1 else self._configure()
-            report = make_closed_report(config, columns, self._started_s, self._started_at, store.folded)
+            config = (
+                self._for_backend(self._configure(), spoken[0])
+                if len(spoken) == 1
+                else self._configure()
+            )
+            report = make_closed_report(
+                config, columns, self._started_s, self._started_at, store.folded
+            )
             self.plugin.report = report
             self.plugin.live.finish(report.document, report.audit)
             report.publish()

@@ -1,4 +1,6 @@
-"""Hands what workers report on to the live figures, later and in small pieces: no request is sent late for a page's sake."""
+"""Hands what workers report on to the live figures, later and in small pieces: no request is sent
+late for a page's sake.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,15 @@ FEED_S = 0.4
 #: Requests in one piece, and how long it takes, about.
 ROWS = 128
 PIECE_S = 0.0008
-#: Lists of milliseconds that a report brings, and what they are called in it (bytes of float64 seconds).
+#: Lists of milliseconds that a report brings, and what they are called in it (bytes of float64
+#: seconds).
 _SAMPLES = {"ttft_ms": "ttft_s", "send_lag_ms": "send_lag_s", "loop_lag_ms": "loop_lag_s"}
 
 
 class LiveFeed:
-    """``totals()``: the counters of `LiveStats.counters` that are no lists of samples, as they are now."""
+    """``totals()``: the counters of `LiveStats.counters` that are no lists of samples, as they are
+    now.
+    """
 
     def __init__(self, live: LiveStats, totals: Callable[[], dict[str, Any]]) -> None:
         self._live = live
@@ -66,7 +71,10 @@ class LiveFeed:
         if self._told:
             self._told = False
             samples, self._samples = self._samples, {name: [] for name in _SAMPLES}
-            lists = {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in samples.items()}
+            lists = {
+                name: np.concatenate(parts) if parts else np.empty(0)
+                for name, parts in samples.items()
+            }
             self._live.counters(self._totals() | lists)
             yield
         while self._columns:

@@ -11,8 +11,12 @@ from llmbench_locust.workload.sample import SampleRequest
 from llmbench_locust.workload.tokenizers import load_tokenizer
 
 
-def load_workload(config: RunConfig, bar: Any = None) -> tuple[Any, list[SampleRequest]] | BenchError:
-    """(tokenizer, samples), or what is wrong (gevent's thread pool would print what is raised). ``bar``: a tqdm bar to move."""
+def load_workload(
+    config: RunConfig, bar: Any = None
+) -> tuple[Any, list[SampleRequest]] | BenchError:
+    """(tokenizer, samples), or what is wrong (gevent's thread pool would print what is raised).
+    ``bar``: a tqdm bar to move.
+    """
 
     def progress(done: int, total: int) -> None:
         if bar is not None:

@@ -1,4 +1,6 @@
-"""``--probe-request-rate``: besides the workload, a one-token request at an even pace: what a small request waits for."""
+"""``--probe-request-rate``: besides the workload, a one-token request at an even pace: what a small
+request waits for.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 class Prober:
-    """Sends one probe after another, ``rate`` a second at most, from now until `stop`. Its requests are in no other figure."""
+    """Sends one probe after another, ``rate`` a second at most, from now until `stop`. Its requests
+    are in no other figure.
+    """
 
     def __init__(self, session: Session, rate: float) -> None:
         self._session = session

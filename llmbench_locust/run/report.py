@@ -1,4 +1,6 @@
-"""From all outcomes to what the user gets: the table on the console, the files that were asked for, what the web page shows."""
+"""From all outcomes to what the user gets: the table on the console, the files that were asked for,
+what the web page shows.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,8 @@ class Report:
         return table_parquet(self.columns, self.summary, self.origin_s)
 
     def publish(self, say: Callable[[str], None] = lambda text: print(text, flush=True)) -> bool:
-        """Print the table and write the files that were asked for. A file that cannot be written costs a line, not the rest.
+        """Print the table and write the files that were asked for. A file that cannot be written
+        costs a line, not the rest.
 
         Returns whether all was written.
         """
@@ -104,13 +107,17 @@ class Report:
     def _write_result(self, path: Path) -> None:
         config = self.config
         detailed, append = config.save_detailed, config.append_result
-        write_result(self.document, path, detailed=detailed, append=append, arguments=config.redacted())
+        write_result(
+            self.document, path, detailed=detailed, append=append, arguments=config.redacted()
+        )
 
     def _timeline(self) -> bytes:
         from llmbench_locust.results.html import timeline_html
 
         thresholds_ms = self.config.timeline_itl_thresholds
-        return timeline_html(self.columns, self.origin_s, thresholds_ms, self.summary, self._folded_rows()).encode("utf-8")
+        return timeline_html(
+            self.columns, self.origin_s, thresholds_ms, self.summary, self._folded_rows()
+        ).encode("utf-8")
 
     def _folded_rows(self) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
         return None if self.folded is None else self.folded.mask(self.columns)
@@ -135,7 +142,11 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
     """The report of a run with a plan."""
     config, coordinator = benchmark.config, benchmark.coordinator
     assert coordinator is not None
-    burst = config.request_rate == float("inf") and config.ramp_up_strategy is None and not config.self_timed
+    burst = (
+        config.request_rate == float("inf")
+        and config.ramp_up_strategy is None
+        and not config.self_timed
+    )
     audit = verdict(
         AuditInputs(
             benchmark.audit.send_lag_s,
@@ -164,12 +175,14 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
     ]
     changes = None
     if config.ramp_up_strategy is not None:
-        from llmbench_locust.run.plan import ramp_of
+        from llmbench_locust.run.schedule import ramp_of
 
         heads = sorted(coordinator.plan.tickets, key=lambda t: t.due_s)
         ramp = ramp_of(config)
         assert ramp is not None
-        changes = ramp_changes(config, ramp.rates(len(heads)), np.array([t.due_s for t in heads]), benchmark.started_at)
+        changes = ramp_changes(
+            config, ramp.rates(len(heads)), np.array([t.due_s for t in heads]), benchmark.started_at
+        )
     return _report(
         config,
         columns,
@@ -188,7 +201,11 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
 
 
 def make_closed_report(
-    config: RunConfig, columns: RecordColumns, origin_s: float, started_at: datetime, folded: Folded | None
+    config: RunConfig,
+    columns: RecordColumns,
+    origin_s: float,
+    started_at: datetime,
+    folded: Folded | None,
 ) -> Report:
     """The report of a closed loop: its duration ends with the last answer."""
     return _report(config, columns, origin_s, started_at=started_at, tokenizer=None, folded=folded)
@@ -211,7 +228,9 @@ def _report(
     folded: Folded | None = None,
 ) -> Report:
     ends = columns.floats["end_time"]
-    duration = float(np.nanmax(ends) - origin_s) if len(columns) and not np.all(np.isnan(ends)) else 0.0
+    duration = (
+        float(np.nanmax(ends) - origin_s) if len(columns) and not np.all(np.isnan(ends)) else 0.0
+    )
     summary = summarize(
         columns,
         duration_s=max(duration, 0.0),
@@ -246,17 +265,25 @@ def _report(
         folded=folded,
         detailed=config.save_detailed,
     )
-    return Report(config, columns, summary, document, origin_s, started_at, True, spec_decode, probes, folded)
+    return Report(
+        config, columns, summary, document, origin_s, started_at, True, spec_decode, probes, folded
+    )
 
 
-def count_texts(columns: RecordColumns, tokenizer: Any) -> np.ndarray[Any, np.dtype[np.int64]] | None:
-    """The tokenizer's count of each answer whose length the server did not tell, without special tokens; -1 elsewhere."""
+def count_texts(
+    columns: RecordColumns, tokenizer: Any
+) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+    """The tokenizer's count of each answer whose length the server did not tell, without special
+    tokens; -1 elsewhere.
+    """
     if tokenizer is None:
         return None
     rows = np.flatnonzero(columns.success & (columns.ints["output_len"] <= 0)).tolist()
     counted = np.full(len(columns), -1, np.int64)
     if rows:
-        for row, ids in zip(rows, tokenizer.encode_batch([columns.texts["text"][r] for r in rows]), strict=True):
+        for row, ids in zip(
+            rows, tokenizer.encode_batch([columns.texts["text"][r] for r in rows]), strict=True
+        ):
             counted[row] = len(ids)
     return counted
 

@@ -14,7 +14,9 @@ def api_key_for(backend: str) -> str:
 
 
 def wire_config(config: Any, api_key: str, *, turns: bool = False) -> WireConfig:
-    """``config``: a `RunConfig` whose model is known. ``turns``: whether requests follow on the answers of others."""
+    """``config``: a `RunConfig` whose model is known. ``turns``: whether requests follow on the
+    answers of others.
+    """
     return WireConfig(
         backend=config.backend,
         base_url=config.base_url,

@@ -1,4 +1,6 @@
-"""What happens to a request: generation goes to a job on the clock, everything else to Flask's routes (control.py)."""
+"""What happens to a request: generation goes to a job on the clock, everything else to Flask's
+routes (control.py).
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,12 @@ import orjson
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.simulator.ask import Ask, Refusal
-from llmbench_locust.simulator.clocks import Clock, EngineClock, FixedClock
 from llmbench_locust.simulator.control import make_control
 from llmbench_locust.simulator.counting import load_tokenizer, make_counter
 from llmbench_locust.simulator.faults import NONE, Faults, header_faults
 from llmbench_locust.simulator.forms import read_form
 from llmbench_locust.simulator.job import FaultyJob, Job, Outlet
+from llmbench_locust.simulator.latency_models import Clock, EngineClock, FixedClock
 from llmbench_locust.simulator.planning import job_seed, make_plan
 from llmbench_locust.simulator.protocols import ROUTES
 from llmbench_locust.simulator.protocols.base import Script
@@ -47,7 +49,9 @@ StartResponse = Any  # of WSGI
 
 
 class Connection(Protocol):
-    """What the application needs of the connection's handler, which stands in the WSGI environment as `sim.handler`."""
+    """What the application needs of the connection's handler, which stands in the WSGI environment
+    as `sim.handler`.
+    """
 
     arrived_s: float
     socket: Any
@@ -84,8 +88,15 @@ class Simulator:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Answer:
         path = environ["PATH_INFO"]
         protocol = ROUTES.get(path)
-        if self.settings.api_key is not None and path not in ("/health", "/ping") and not path.startswith("/sim/"):
-            given = environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer "), environ.get("HTTP_X_API_KEY", "")
+        if (
+            self.settings.api_key is not None
+            and path not in ("/health", "/ping")
+            and not path.startswith("/sim/")
+        ):
+            given = (
+                environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer "),
+                environ.get("HTTP_X_API_KEY", ""),
+            )
             if self.settings.api_key not in given:
                 return _respond(start_response, 401, orjson.dumps({"error": "Unauthorized"}))
         if protocol is None or environ["REQUEST_METHOD"] != "POST":
@@ -95,7 +106,9 @@ class Simulator:
             return answer
         return self._generate(environ, start_response, protocol)
 
-    def _generate(self, environ: dict[str, Any], start_response: StartResponse, protocol: type[Script]) -> Answer:
+    def _generate(
+        self, environ: dict[str, Any], start_response: StartResponse, protocol: type[Script]
+    ) -> Answer:
         handler: Connection = environ["sim.handler"]
         seen = Seen(
             t=handler.arrived_s,
@@ -120,7 +133,9 @@ class Simulator:
         seen.output_tokens = plan.tokens * ask.choices if protocol.generates else 0
         self.stats.begin(seen)
         if faults.error >= 0 and not ask.stream:
-            faults = replace(faults, status=500)  # what an engine's death is where no stream has begun
+            faults = replace(
+                faults, status=500
+            )  # what an engine's death is where no stream has begun
         if faults.answers_with_error:
             return self._fault_answer(environ, start_response, seen, faults)
         script = protocol(ask, plan, seen.request_id[:64], faults.usage_with_choices)
@@ -144,7 +159,9 @@ class Simulator:
         if own is not None:
             return own
         settings = self.settings
-        if settings.faults is NONE or (settings.fault_rate < 1 and self._draw() >= settings.fault_rate):
+        if settings.faults is NONE or (
+            settings.fault_rate < 1 and self._draw() >= settings.fault_rate
+        ):
             return NONE
         return settings.faults
 
@@ -183,13 +200,19 @@ class Simulator:
             ask.include_usage = ask.continuous_usage = True
         return ask
 
-    def _refuse(self, start_response: StartResponse, seen: Seen, refusal: Refusal, protocol: type[Script]) -> Answer:
+    def _refuse(
+        self, start_response: StartResponse, seen: Seen, refusal: Refusal, protocol: type[Script]
+    ) -> Answer:
         seen.status = refusal.status
         self.stats.begin(seen)
         self.stats.end(seen, "refused")
-        return _respond(start_response, refusal.status, orjson.dumps(protocol.refusal_body(refusal)))
+        return _respond(
+            start_response, refusal.status, orjson.dumps(protocol.refusal_body(refusal))
+        )
 
-    def _fault_answer(self, environ: dict[str, Any], start_response: StartResponse, seen: Seen, faults: Faults) -> Answer:
+    def _fault_answer(
+        self, environ: dict[str, Any], start_response: StartResponse, seen: Seen, faults: Faults
+    ) -> Answer:
         """An answer that is no stream of tokens at all."""
         if faults.disconnect:
             seen.status = 0
@@ -200,21 +223,35 @@ class Simulator:
         status = seen.status = faults.html or faults.status
         self.stats.end(seen, "fault")
         if faults.html:
-            page = f"<html>\r\n<head><title>{status} {_REASONS.get(status, '')}</title></head>\r\n<body>\r\n<center><h1>"
-            page += f"{status} {_REASONS.get(status, '')}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+            page = (
+                f"<html>\r\n<head><title>{status} "
+                f"{_REASONS.get(status, '')}</title></head>\r\n<body>\r\n<center><h1>"
+            )
+            page += (
+                f"{status} "
+                f"{_REASONS.get(status, '')}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+            )
             return _respond(start_response, status, page.encode(), [("Content-Type", "text/html")])
         headers = [("Content-Type", "application/json")]
         if status in (429, 503):
-            headers.append(("Retry-After", f"{faults.retry_after if faults.retry_after >= 0 else 1:g}"))
-        refusal = Refusal(status, _MESSAGES.get(status, "The simulator was told to fail."), "InternalServerError")
-        return _respond(start_response, status, orjson.dumps(protocol.refusal_body(refusal)), headers)
+            headers.append(
+                ("Retry-After", f"{faults.retry_after if faults.retry_after >= 0 else 1:g}")
+            )
+        refusal = Refusal(
+            status, _MESSAGES.get(status, "The simulator was told to fail."), "InternalServerError"
+        )
+        return _respond(
+            start_response, status, orjson.dumps(protocol.refusal_body(refusal)), headers
+        )
 
 
 def _number(environ: dict[str, Any], key: str, default: float) -> float:
     try:
         return max(0.0, float(environ[key])) if key in environ else default
     except ValueError:
-        raise Refusal(400, f"{key[5:].lower().replace('_', '-')}: {environ[key]} is no number.") from None
+        raise Refusal(
+            400, f"{key[5:].lower().replace('_', '-')}: {environ[key]} is no number."
+        ) from None
 
 
 def _milliseconds(environ: dict[str, Any], key: str) -> float | None:
@@ -222,7 +259,14 @@ def _milliseconds(environ: dict[str, Any], key: str) -> float | None:
     return _number(environ, key, 0.0) / 1e3 if key in environ else None
 
 
-def _respond(start_response: StartResponse, status: int, body: bytes, headers: list[tuple[str, str]] | None = None) -> Answer:
+def _respond(
+    start_response: StartResponse,
+    status: int,
+    body: bytes,
+    headers: list[tuple[str, str]] | None = None,
+) -> Answer:
     headers = headers or [("Content-Type", "application/json")]
-    start_response(f"{status} {_REASONS.get(status, 'Status')}", [*headers, ("Content-Length", str(len(body)))])
+    start_response(
+        f"{status} {_REASONS.get(status, 'Status')}", [*headers, ("Content-Length", str(len(body)))]
+    )
     return [body]

@@ -1,4 +1,6 @@
-"""One request as the simulator understands it, whatever protocol it came by, and how it can be refused."""
+"""One request as the simulator understands it, whatever protocol it came by, and how it can be
+refused.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from typing import Any
 
 @dataclass(slots=True)
 class Ask:
-    """``prompt`` is what is hashed. ``max_tokens`` is None where the request leaves the length to the server."""
+    """``prompt`` is what is hashed. ``max_tokens`` is None where the request leaves the length to
+    the server.
+    """
 
     prompt: Any
     prompt_tokens: int
@@ -32,9 +36,13 @@ class Ask:
 
 
 class Refusal(Exception):
-    """The request is answered with this status and message. ``kind`` is the error's type in vLLM's JSON."""
+    """The request is answered with this status and message. ``kind`` is the error's type in vLLM's
+    JSON.
+    """
 
-    def __init__(self, status: int, message: str, kind: str = "BadRequestError", param: str | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, kind: str = "BadRequestError", param: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
@@ -42,7 +50,14 @@ class Refusal(Exception):
         self.param = param
 
     def body(self) -> dict[str, Any]:
-        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.status}}
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.kind,
+                "param": self.param,
+                "code": self.status,
+            }
+        }
 
 
 def whole(body: dict[str, Any], *names: str) -> int | None:
@@ -60,16 +75,25 @@ def whole(body: dict[str, Any], *names: str) -> int | None:
 def message_turns(messages: Any) -> tuple[Any, list[tuple[str, str]]]:
     """(what is hashed, role and text of each message) of chat messages. Raises Refusal.
 
-    One message of text alone hashes as that text, so that the same workload has the same hashes by every protocol.
+    One message of text alone hashes as that text, so that the same workload has the same hashes by
+    every protocol.
     """
-    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
+    if (
+        not isinstance(messages, list)
+        or not messages
+        or not all(isinstance(message, dict) for message in messages)
+    ):
         raise Refusal(400, "messages must be a list of at least one message.", param="messages")
     turns = []
     only_text = len(messages) == 1
     for message in messages:
         content = message.get("content")
         parts = content if isinstance(content, list) else [{"text": content}]
-        texts = [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+        texts = [
+            part["text"]
+            for part in parts
+            if isinstance(part, dict) and isinstance(part.get("text"), str)
+        ]
         only_text = only_text and len(texts) == len(parts) == 1
         turns.append((str(message.get("role", "user")), "\n".join(texts)))
     return (turns[0][1] if only_text else messages), turns

@@ -1,4 +1,6 @@
-"""The endpoints around generation: models, health, metrics, tokenizing, the profiler, and the simulator's own statistics."""
+"""The endpoints around generation: models, health, metrics, tokenizing, the profiler, and the
+simulator's own statistics.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import orjson
 from flask import Flask, Response, request
 
 from llmbench_locust.simulator.ask import Refusal, message_turns
-from llmbench_locust.simulator.clocks import Clock
+from llmbench_locust.simulator.latency_models import Clock
 from llmbench_locust.simulator.settings import Settings
 from llmbench_locust.simulator.stats import Stats
 from llmbench_locust.simulator.wheel import Wheel
@@ -29,7 +31,9 @@ def _body() -> dict[str, Any]:
     return body
 
 
-def make_control(settings: Settings, stats: Stats, clock: Clock, wheel: Wheel, tokenizer: Any | None) -> Flask:
+def make_control(
+    settings: Settings, stats: Stats, clock: Clock, wheel: Wheel, tokenizer: Any | None
+) -> Flask:
     app = Flask("llmbench_locust.simulator", static_folder=None)
 
     @app.errorhandler(Refusal)
@@ -59,7 +63,10 @@ def make_control(settings: Settings, stats: Stats, clock: Clock, wheel: Wheel, t
 
     @app.get("/metrics")
     def metrics() -> Response:
-        return Response(metrics_text(settings, stats, clock), content_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(
+            metrics_text(settings, stats, clock),
+            content_type="text/plain; version=0.0.4; charset=utf-8",
+        )
 
     @app.post("/start_profile")
     def start_profile() -> Response:
@@ -73,7 +80,9 @@ def make_control(settings: Settings, stats: Stats, clock: Clock, wheel: Wheel, t
 
     @app.get("/sim/stats")
     def statistics() -> Response:
-        return _json({**stats.snapshot(request.args.get("requests", "1") != "0"), "late": wheel.lateness()})
+        return _json(
+            {**stats.snapshot(request.args.get("requests", "1") != "0"), "late": wheel.lateness()}
+        )
 
     @app.post("/sim/reset")
     def reset() -> Response:
@@ -122,12 +131,21 @@ def _tokenizing(app: Flask, settings: Settings, tokenizer: Any | None) -> None:
         if not isinstance(text, str):
             raise Refusal(400, "prompt must be a text.", param="prompt")
         tokens = encode(text)
-        return _json({"count": len(tokens), "max_model_len": settings.max_model_len, "tokens": tokens, "token_strs": None})
+        return _json(
+            {
+                "count": len(tokens),
+                "max_model_len": settings.max_model_len,
+                "tokens": tokens,
+                "token_strs": None,
+            }
+        )
 
     @app.post("/detokenize")
     def detokenize() -> Response:
         tokens = _body().get("tokens")
-        if not isinstance(tokens, list) or not all(isinstance(token, int) and 0 <= token < 2**31 for token in tokens):
+        if not isinstance(tokens, list) or not all(
+            isinstance(token, int) and 0 <= token < 2**31 for token in tokens
+        ):
             raise Refusal(400, "tokens must be a list of token ids.", param="tokens")
         try:
             return _json({"prompt": decode(tokens)})
@@ -136,7 +154,9 @@ def _tokenizing(app: Flask, settings: Settings, tokenizer: Any | None) -> None:
 
 
 def metrics_text(settings: Settings, stats: Stats, clock: Clock) -> str:
-    """Prometheus text with vLLM's names; the counters of speculative decoding only where that is on, as vLLM does."""
+    """Prometheus text with vLLM's names; the counters of speculative decoding only where that is
+    on, as vLLM does.
+    """
     name = settings.model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     label = f'engine="0",model_name="{name}"'
     lines: list[str] = []
@@ -158,5 +178,7 @@ def metrics_text(settings: Settings, stats: Stats, clock: Clock) -> str:
         lines.append("# TYPE vllm:spec_decode_num_accepted_tokens_per_pos_total counter")
         for position in range(settings.spec_tokens):
             count = stats.accepted_at[position] if position < len(stats.accepted_at) else 0
-            lines.append(f'vllm:spec_decode_num_accepted_tokens_per_pos_total{{{label},position="{position}"}} {float(count)}')
+            lines.append(
+                f'vllm:spec_decode_num_accepted_tokens_per_pos_total{{{label},position="{position}"}} {float(count)}'
+            )
     return "\n".join(lines) + "\n"

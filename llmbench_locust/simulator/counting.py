@@ -1,4 +1,6 @@
-"""How long a prompt is: by the package's own tokenizer and chat template where they are shipped, else by words."""
+"""How long a prompt is: by the package's own tokenizer and chat template where they are shipped,
+else by words.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ from importlib.resources import files
 from typing import Any
 
 _FOLDER = files("llmbench_locust") / "data" / "tokenizer"
-#: What a chat template adds, about, where none is at hand: tokens for each message, and for the answer's opening.
+#: What a chat template adds, about, where none is at hand: tokens for each message, and for the
+#: answer's opening.
 _PER_MESSAGE, _PER_PROMPT = 4, 3
 
 #: (role, text) of each message.
@@ -34,7 +37,9 @@ class Counter:
 
 
 class TokenCounter(Counter):
-    """Counts as a server with this tokenizer does. `template`: the chat template's source, None where there is none."""
+    """Counts as a server with this tokenizer does. `template`: the chat template's source, None
+    where there is none.
+    """
 
     def __init__(self, tokenizer: Any, template: str | None) -> None:
         self._encode = tokenizer.encode
@@ -42,7 +47,9 @@ class TokenCounter(Counter):
         if template is not None:
             from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-            self._template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(template)
+            self._template = ImmutableSandboxedEnvironment(
+                trim_blocks=True, lstrip_blocks=True
+            ).from_string(template)
 
     def __call__(self, text: str) -> int:
         return len(self._encode(text, add_special_tokens=False).ids)
@@ -58,4 +65,6 @@ def make_counter(tokenizer: Any | None, by_words: bool) -> Counter:
     if tokenizer is None or by_words:
         return Counter()
     template = _FOLDER / "chat_template.jinja"
-    return TokenCounter(tokenizer, template.read_text(encoding="utf-8") if template.is_file() else None)
+    return TokenCounter(
+        tokenizer, template.read_text(encoding="utf-8") if template.is_file() else None
+    )

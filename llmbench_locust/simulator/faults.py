@@ -1,4 +1,5 @@
-"""Faults that real servers have shown, by name. Flags put them on a share of all requests, the header `x-sim-fault` on one.
+"""Faults that real servers have shown, by name. Flags put them on a share of all requests, the
+header `x-sim-fault` on one.
 
 A fault is written `name` or `name=value`; several are separated by commas. K counts token events.
 """
@@ -50,7 +51,11 @@ class Faults:
 
 #: name: (smallest value, value when none is given, what it does)
 HELP: dict[str, tuple[float, float, str]] = {
-    "status": (400, 500, "answer with this HTTP status and the server's JSON error (429 and 503 with Retry-After)"),
+    "status": (
+        400,
+        500,
+        "answer with this HTTP status and the server's JSON error (429 and 503 with Retry-After)",
+    ),
     "retry_after": (0, 1, "seconds in the Retry-After of status=429 and 503"),
     "html": (200, 502, "a proxy's HTML page with this status"),
     "disconnect": (0, 1, "close the connection without an answer"),
@@ -58,7 +63,11 @@ HELP: dict[str, tuple[float, float, str]] = {
     "error": (0, 1, "an error event in the 200 stream after K events, then its end"),
     "cut": (0, 1, "close the connection after K events"),
     "reset": (0, 1, "reset the connection (RST) after K events"),
-    "stall": (0, 1, "send nothing more after K events, for stall_s seconds (0: until the client goes)"),
+    "stall": (
+        0,
+        1,
+        "send nothing more after K events, for stall_s seconds (0: until the client goes)",
+    ),
     "stall_s": (0, 5, "see stall; the stream then goes on"),
     "broken_json": (0, 1, "event K is no JSON"),
     "empty": (0, 1, "a 200 stream without one token"),
@@ -71,7 +80,11 @@ HELP: dict[str, tuple[float, float, str]] = {
     "empty_text": (0, 1, "token events whose text is empty"),
     "unicode": (0, 1, "text of many-byte characters, U+2028, escapes"),
     "pings": (1, 1, "a comment line before every K-th event"),
-    "split": (0, 1, "each event in pieces, cut inside its JSON and inside a UTF-8 character where it has one"),
+    "split": (
+        0,
+        1,
+        "each event in pieces, cut inside its JSON and inside a UTF-8 character where it has one",
+    ),
     "glue": (1, 5, "K events in one write"),
     "crlf": (0, 1, "lines end in CRLF"),
     "no_space": (0, 1, "`data:` without the blank"),
@@ -103,7 +116,9 @@ def parse_faults(text: str, source: str = "--fault") -> Faults:
         kind = _TYPES[name]
         high = 599 if name in ("status", "html") else 1e9
         if not low <= value <= high or (kind is not float and value != int(value)):
-            raise ConfigError(f"{source}: {name}={raw} is not allowed; a number from {low:g} to {high:g}")
+            raise ConfigError(
+                f"{source}: {name}={raw} is not allowed; a number from {low:g} to {high:g}"
+            )
         changes[name] = kind(value)
     return replace(NONE, **changes) if changes else NONE  # type: ignore[arg-type]
 

@@ -13,7 +13,9 @@ from llmbench_locust.simulator.ask import Refusal
 def read_form(content_type: str, raw: bytes) -> dict[str, Any]:
     """Fields as str, files as bytes (and `NAME_filename`). Raises Refusal."""
     if not content_type.startswith("multipart/form-data"):
-        raise Refusal(400, f"The body must be multipart/form-data, not {content_type or 'untyped'}.")
+        raise Refusal(
+            400, f"The body must be multipart/form-data, not {content_type or 'untyped'}."
+        )
     environ = {
         "REQUEST_METHOD": "POST",
         "CONTENT_TYPE": content_type,

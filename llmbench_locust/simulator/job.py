@@ -1,7 +1,9 @@
-"""One answer on its way: it turns a script's events into HTTP and writes them straight to the socket, from the hub.
+"""One answer on its way: it turns a script's events into HTTP and writes them straight to the
+socket, from the hub.
 
-A healthy stream costs a bytes join and one `send` for each event. A socket that does not take all of it gets a buffer and a
-write watcher; the clock never waits for a slow reader. Faults go a slower way of their own.
+A healthy stream costs a bytes join and one `send` for each event. A socket that does not take all
+of it gets a buffer and a write watcher; the clock never waits for a slow reader. Faults go a slower
+way of their own.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
     b"X-Request-Id: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
-_BODY_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n"
+_BODY_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: "
+    b"%b\r\nContent-Length: %d\r\n\r\n"
+)
 END = b"0\r\n\r\n"
 
 
@@ -33,7 +38,9 @@ def chunk(data: bytes) -> bytes:
 
 
 class Outlet:
-    """A socket that is written to from the hub without ever blocking. `lost` once the other side has gone."""
+    """A socket that is written to from the hub without ever blocking. `lost` once the other side
+    has gone.
+    """
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock
@@ -63,7 +70,8 @@ class Outlet:
             self.lost = True
             return
         if sent < len(data):
-            # A copy that stays alive and unchanged: TLS wants the same bytes again after it blocked.
+            # A copy that stays alive and unchanged: TLS wants the same bytes again after it
+            # blocked.
             self._pending += memoryview(data)[sent:]
             if self._watcher is None:
                 self._watcher = gevent.get_hub().loop.io(self.sock.fileno(), 2)
@@ -98,7 +106,9 @@ class Outlet:
 
 
 class Job:
-    """The healthy answer. The clock calls `emit` for each step; `finished` is set when the connection is free again."""
+    """The healthy answer. The clock calls `emit` for each step; `finished` is set when the
+    connection is free again.
+    """
 
     def __init__(self, outlet: Outlet, script: Script, seen: Seen, stats: Stats, seed: int) -> None:
         self.outlet = outlet
@@ -123,13 +133,17 @@ class Job:
         return self._over or self.outlet.lost
 
     def begin(self) -> None:
-        """Before the clock starts: the head of a stream, and what the protocol says before its first token."""
+        """Before the clock starts: the head of a stream, and what the protocol says before its
+        first token.
+        """
         if not self.silent:
             head = _HEAD % (self.script.media, self.seen.request_id.encode("latin-1", "replace"))
             self.outlet.write(head + b"".join(chunk(event) for event in self.script.opening()))
 
     def emit(self) -> bool:
-        """Write the next event. False: no more will follow. A fault of our own ends this answer alone."""
+        """Write the next event. False: no more will follow. A fault of our own ends this answer
+        alone.
+        """
         try:
             return self._emit()
         except Exception:
@@ -153,16 +167,25 @@ class Job:
             data = self.script.event(index)
             outlet.write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
-            outlet.write(b"".join(chunk(event) for event in (*self.script.lead(), self.script.event(0))))
+            outlet.write(
+                b"".join(chunk(event) for event in (*self.script.lead(), self.script.event(0)))
+            )
         return True
 
     def _complete(self, index: int) -> None:
         script = self.script
         if self.silent:
             body = script.whole()
-            self.outlet.write(_BODY_HEAD % (self.seen.request_id.encode("latin-1", "replace"), len(body)) + body)
+            self.outlet.write(
+                _BODY_HEAD % (self.seen.request_id.encode("latin-1", "replace"), len(body)) + body
+            )
         else:
-            events = (*(() if index else script.lead()), script.last(index, True), *script.closing(), *script.done)
+            events = (
+                *(() if index else script.lead()),
+                script.last(index, True),
+                *script.closing(),
+                *script.done,
+            )
             self.outlet.write(b"".join(chunk(event) for event in events) + END)
         self._index = index + 1
         self._finish("complete")
@@ -203,7 +226,14 @@ class FaultyJob(Job):
     """An answer with faults: each event passes through the changes that were asked for."""
 
     def __init__(
-        self, outlet: Outlet, script: Script, seen: Seen, stats: Stats, seed: int, faults: Faults, wheel: Wheel
+        self,
+        outlet: Outlet,
+        script: Script,
+        seen: Seen,
+        stats: Stats,
+        seed: int,
+        faults: Faults,
+        wheel: Wheel,
     ) -> None:
         super().__init__(outlet, script, seen, stats, seed)
         self.faults = faults
@@ -254,7 +284,9 @@ class FaultyJob(Job):
         events: list[bytes] = [] if index else list(script.lead())
         data = script.last(index, not self.faults.no_end) if last else script.event(index)
         if self.faults.pings and index % self.faults.pings == 0:
-            events.append(b": ping - %d\n\n" % index if script.media.startswith(b"text/event") else b"\n")
+            events.append(
+                b": ping - %d\n\n" % index if script.media.startswith(b"text/event") else b"\n"
+            )
         events.append(self._break_json(data) if index == self.faults.broken_json else data)
         self._index = index + 1
         if last:
@@ -267,7 +299,12 @@ class FaultyJob(Job):
         """The faults that end the stream before event `index`."""
         if index == self.faults.error:
             self._send(
-                list(self.script.failure("EngineCore encountered an issue. See stack trace (above) for the root cause."))
+                list(
+                    self.script.failure(
+                        "EngineCore encountered an issue. See stack trace (above) for the root "
+                        "cause."
+                    )
+                )
             )
             self._flush(END)
             self._finish("error")
@@ -372,9 +409,11 @@ class FaultyJob(Job):
             self._write(data)
 
     def _split(self, event: bytes) -> None:
-        """Pieces that end inside a character of many bytes where the event has one, else in the middle of its JSON.
+        """Pieces that end inside a character of many bytes where the event has one, else in the
+        middle of its JSON.
 
-        Every piece is a chunk and a `send` of its own; with TCP_NODELAY most of them arrive as reads of their own.
+        Every piece is a chunk and a `send` of its own; with TCP_NODELAY most of them arrive as
+        reads of their own.
         """
         odd = next((at for at, byte in enumerate(event) if byte >= 0xC0), len(event) // 2)
         cuts = sorted({3, odd + 1, max(1, len(event) - 1)} & set(range(1, len(event))))

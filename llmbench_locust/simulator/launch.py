@@ -1,4 +1,6 @@
-"""The simulator in a process of its own, for `--sim` and for tests. It never outlives the one who started it."""
+"""The simulator in a process of its own, for `--sim` and for tests. It never outlives the one who
+started it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from llmbench_locust.errors import ConfigError, SetupError
 
 
 class SimProcess:
-    """A running simulator. `url` has no slash at its end; `stop` may be called more than once. A context manager."""
+    """A running simulator. `url` has no slash at its end; `stop` may be called more than once. A
+    context manager.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
         self._process = process
@@ -47,24 +51,48 @@ class SimProcess:
     def __enter__(self) -> SimProcess:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
 
 def launch(args: list[str], timeout_s: float = 30.0) -> SimProcess:
     """Start `llmbench sim ARGS` on a free port (unless ARGS name one) and wait until it answers.
 
-    Raises ConfigError with the simulator's line for bad ARGS, SetupError when it does not start for another reason.
-    It ends when this process ends, however that happens: its standard input closes then, and on Linux the kernel kills it.
+    Raises ConfigError with the simulator's line for bad ARGS, SetupError when it does not start for
+    another reason. It ends when this process ends, however that happens: its standard input closes
+    then, and on Linux the kernel kills it.
     """
-    command = [sys.executable, "-m", "llmbench_locust.cli", "sim", "--port", "0", *args, "--die-with-stdin"]
-    # The kernel's signal follows the thread that started it, so it is asked for only where that thread lives as long as we do.
+    command = [
+        sys.executable,
+        "-m",
+        "llmbench_locust.cli",
+        "sim",
+        "--port",
+        "0",
+        *args,
+        "--die-with-stdin",
+    ]
+    # The kernel's signal follows the thread that started it, so it is asked for only where that
+    # thread lives as long as we do.
     if threading.get_native_id() == os.getpid():
         command += ["--parent", str(os.getpid())]
-    # A session of its own: Ctrl-C in the terminal is the benchmark's affair, whose last streams want to be finished.
-    with tempfile.TemporaryFile() as errors:  # a file, not a pipe: nobody reads it later, and it must never fill up
+    # A session of its own: Ctrl-C in the terminal is the benchmark's affair, whose last streams
+    # want to be finished.
+    with (
+        tempfile.TemporaryFile() as errors
+    ):  # a file, not a pipe: nobody reads it later, and it must never fill up
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            bufsize=0,
+            start_new_session=True,
         )
         line = _first_line(process, timeout_s)
         running = SimProcess(process, line or "")

@@ -1,4 +1,6 @@
-"""From an ask to the plan of its answer: how many tokens, in which events, with which text. Repeatable by seed and prompt."""
+"""From an ask to the plan of its answer: how many tokens, in which events, with which text.
+Repeatable by seed and prompt.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +21,24 @@ def job_seed(settings: Settings, sha: str) -> int:
 
 
 def output_tokens(ask: Ask, settings: Settings, faults: Faults, seed: int) -> tuple[int, str]:
-    """(tokens of one choice, finish reason). Raises Refusal where the model's length is exceeded, with vLLM's words."""
+    """(tokens of one choice, finish reason). Raises Refusal where the model's length is exceeded,
+    with vLLM's words.
+    """
     limit = settings.max_model_len
     if ask.prompt_tokens > limit:
-        raise Refusal(400, f"prompt of {ask.prompt_tokens} tokens is longer than max_model_len={limit}.", param="prompt")
+        raise Refusal(
+            400,
+            f"prompt of {ask.prompt_tokens} tokens is longer than max_model_len={limit}.",
+            param="prompt",
+        )
     if ask.max_tokens is None:
         wanted = min(settings.default_output, max(1, limit - ask.prompt_tokens))
         return wanted, "stop"
     if ask.prompt_tokens + ask.max_tokens > limit:
         raise Refusal(
             400,
-            f"max_tokens={ask.max_tokens} cannot be greater than max_model_len={limit} less {ask.prompt_tokens} prompt tokens."
+            f"max_tokens={ask.max_tokens} cannot be greater than max_model_len={limit} less "
+            f"{ask.prompt_tokens} prompt tokens."
             f" Please request fewer output tokens. (parameter=max_tokens, value={ask.max_tokens})",
             param="max_tokens",
         )
@@ -56,7 +65,14 @@ def make_plan(ask: Ask, settings: Settings, faults: Faults, seed: int) -> Plan:
     if faults.empty_text:
         texts = [b""] * count
     reasoning = min(ask.reasoning, count)
-    plan = Plan(texts, count, finish, reasoning=reasoning, tool=ask.tool_calls, draft_tokens=settings.spec_tokens)
+    plan = Plan(
+        texts,
+        count,
+        finish,
+        reasoning=reasoning,
+        tool=ask.tool_calls,
+        draft_tokens=settings.spec_tokens,
+    )
     if settings.spec_tokens:
         draw = random.Random(seed ^ 0xD4AF7).random
         sizes: list[int] = []

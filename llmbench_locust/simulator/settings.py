@@ -58,7 +58,9 @@ def _number(low: float, high: float = float("inf")) -> type:
     def convert(text: str) -> float:
         value = float(text)
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not allowed; a number from {low:g} to {high:g}")
+            raise argparse.ArgumentTypeError(
+                f"{text} is not allowed; a number from {low:g} to {high:g}"
+            )
         return value
 
     convert.__name__ = "number"
@@ -69,7 +71,9 @@ def _whole(low: int, high: int = 2**31) -> type:
     def convert(text: str) -> int:
         value = int(text)
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not allowed; a whole number from {low} to {high}")
+            raise argparse.ArgumentTypeError(
+                f"{text} is not allowed; a whole number from {low} to {high}"
+            )
         return value
 
     convert.__name__ = "whole number"
@@ -80,33 +84,74 @@ def parser() -> argparse.ArgumentParser:
     d = Settings()
     p = _Parser(
         prog="llmbench sim",
-        description="An LLM server without a model: real HTTP, the protocols of real servers, token times that are known.",
+        description="An LLM server without a model: real HTTP, the protocols of real servers, "
+        "token times that are known.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
         epilog="Headers for one request: x-sim-fault (like --fault), x-sim-ttft-ms, "
         "x-sim-itl-ms, x-sim-reasoning, x-sim-tool-calls",
         allow_abbrev=False,
     )
     g = p.add_argument_group("server")
-    g.add_argument("--host", default=d.host, help=f"address to listen on, IPv4 or IPv6 (default {d.host})")
-    g.add_argument("--port", type=_whole(0, 65535), default=d.port, help=f"0: any free one, printed (default {d.port})")
+    g.add_argument(
+        "--host", default=d.host, help=f"address to listen on, IPv4 or IPv6 (default {d.host})"
+    )
+    g.add_argument(
+        "--port",
+        type=_whole(0, 65535),
+        default=d.port,
+        help=f"0: any free one, printed (default {d.port})",
+    )
     g.add_argument("--model", default=d.model, help=f"the model's name (default {d.model})")
     g.add_argument("--strict-model", action="store_true", help="404 for any other model, as vLLM")
     g.add_argument("--api-key", help="refuse requests without this bearer token (or x-api-key)")
     g.add_argument("--tls-cert", metavar="FILE", help="serve HTTPS with this certificate (PEM)")
     g.add_argument("--tls-key", metavar="FILE", help="its key; default: in the certificate's file")
-    g.add_argument("--max-model-len", type=_whole(1), default=d.max_model_len, help=f"(default {d.max_model_len})")
-    g.add_argument("--log", metavar="FILE", help="append a JSON line for each request: t (CLOCK_MONOTONIC), sha, id, path, …")
-    g.add_argument("--keep", type=_whole(0), default=d.keep, help=f"requests listed by /sim/stats (default {d.keep})")
+    g.add_argument(
+        "--max-model-len",
+        type=_whole(1),
+        default=d.max_model_len,
+        help=f"(default {d.max_model_len})",
+    )
+    g.add_argument(
+        "--log",
+        metavar="FILE",
+        help="append a JSON line for each request: t (CLOCK_MONOTONIC), sha, id, path, …",
+    )
+    g.add_argument(
+        "--keep",
+        type=_whole(0),
+        default=d.keep,
+        help=f"requests listed by /sim/stats (default {d.keep})",
+    )
     _time_arguments(p, d)
     _answer_arguments(p, d)
     g = p.add_argument_group("faults")
     listing = "; ".join(f"{name}: {text}" for name, (_, _, text) in HELP.items())
-    g.add_argument("--fault", action="append", default=[], metavar="NAME[=K],…", help=listing.replace("%", "%%"))
-    g.add_argument("--fault-rate", type=_number(0, 1), default=1.0, help="share of the requests that get --fault (default 1)")
-    g.add_argument("--error-rate", type=_number(0, 1), help="short for --fault status=500 --fault-rate P")
+    g.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME[=K],…",
+        help=listing.replace("%", "%%"),
+    )
+    g.add_argument(
+        "--fault-rate",
+        type=_number(0, 1),
+        default=1.0,
+        help="share of the requests that get --fault (default 1)",
+    )
+    g.add_argument(
+        "--error-rate", type=_number(0, 1), help="short for --fault status=500 --fault-rate P"
+    )
     g = p.add_argument_group("for programs that start it")
     g.add_argument("--die-with-stdin", action="store_true", help="stop when standard input closes")
-    g.add_argument("--parent", type=_whole(0), default=0, metavar="PID", help="stop when this parent process dies (Linux)")
+    g.add_argument(
+        "--parent",
+        type=_whole(0),
+        default=0,
+        metavar="PID",
+        help="stop when this parent process dies (Linux)",
+    )
     return p
 
 
@@ -119,35 +164,106 @@ def _time_arguments(p: argparse.ArgumentParser, d: Settings) -> None:
         help="engine: continuous batching; fixed: as told (default engine)",
     )
     ms = _number(0, 3_600_000)
-    g.add_argument("--ttft-ms", type=ms, default=d.ttft_s * 1e3, help="fixed: first token after the arrival (default 50)")
-    g.add_argument("--itl-ms", type=ms, default=d.itl_s * 1e3, help="fixed: between token events (default 10)")
     g.add_argument(
-        "--jitter", type=_number(0, 1), default=0.0, help="fixed: each gap times 1 ± J, uniform, by seed (default 0)"
+        "--ttft-ms",
+        type=ms,
+        default=d.ttft_s * 1e3,
+        help="fixed: first token after the arrival (default 50)",
     )
-    g.add_argument("--prefill-rate", type=_number(1), default=d.prefill_rate, help="engine: prompt tokens/s (default 200000)")
-    g.add_argument("--step-ms", type=ms, default=d.step_s * 1e3, help="engine: a step of an empty batch (default 6)")
-    g.add_argument("--step-per-seq-ms", type=ms, default=d.step_per_seq_s * 1e3, help="engine: + per sequence (default 0.03)")
-    g.add_argument("--max-num-seqs", type=_whole(1), default=d.max_num_seqs, help="engine: sequences at once (default 256)")
-    g.add_argument("--max-batched-tokens", type=_whole(1), default=d.max_batched_tokens, help="engine: a step (default 8192)")
-    g.add_argument("--seed", type=_whole(0), default=0, help="of jitter, faults, early stops, texts (default 0)")
+    g.add_argument(
+        "--itl-ms", type=ms, default=d.itl_s * 1e3, help="fixed: between token events (default 10)"
+    )
+    g.add_argument(
+        "--jitter",
+        type=_number(0, 1),
+        default=0.0,
+        help="fixed: each gap times 1 ± J, uniform, by seed (default 0)",
+    )
+    g.add_argument(
+        "--prefill-rate",
+        type=_number(1),
+        default=d.prefill_rate,
+        help="engine: prompt tokens/s (default 200000)",
+    )
+    g.add_argument(
+        "--step-ms",
+        type=ms,
+        default=d.step_s * 1e3,
+        help="engine: a step of an empty batch (default 6)",
+    )
+    g.add_argument(
+        "--step-per-seq-ms",
+        type=ms,
+        default=d.step_per_seq_s * 1e3,
+        help="engine: + per sequence (default 0.03)",
+    )
+    g.add_argument(
+        "--max-num-seqs",
+        type=_whole(1),
+        default=d.max_num_seqs,
+        help="engine: sequences at once (default 256)",
+    )
+    g.add_argument(
+        "--max-batched-tokens",
+        type=_whole(1),
+        default=d.max_batched_tokens,
+        help="engine: a step (default 8192)",
+    )
+    g.add_argument(
+        "--seed",
+        type=_whole(0),
+        default=0,
+        help="of jitter, faults, early stops, texts (default 0)",
+    )
 
 
 def _answer_arguments(p: argparse.ArgumentParser, d: Settings) -> None:
     g = p.add_argument_group("answers")
     g.add_argument(
-        "--default-output", type=_whole(1), default=d.default_output, help="tokens when none asked for (default 128)"
+        "--default-output",
+        type=_whole(1),
+        default=d.default_output,
+        help="tokens when none asked for (default 128)",
     )
-    g.add_argument("--early-stop", type=_number(0, 1), default=0.0, help="share that stops early unless ignore_eos (default 0)")
-    g.add_argument("--reasoning", type=_whole(0), default=0, help="chat: this many tokens of reasoning come first (default 0)")
     g.add_argument(
-        "--reasoning-field", choices=("reasoning", "reasoning_content"), default=d.reasoning_field, help="its name in a delta"
+        "--early-stop",
+        type=_number(0, 1),
+        default=0.0,
+        help="share that stops early unless ignore_eos (default 0)",
+    )
+    g.add_argument(
+        "--reasoning",
+        type=_whole(0),
+        default=0,
+        help="chat: this many tokens of reasoning come first (default 0)",
+    )
+    g.add_argument(
+        "--reasoning-field",
+        choices=("reasoning", "reasoning_content"),
+        default=d.reasoning_field,
+        help="its name in a delta",
     )
     g.add_argument("--tool-calls", action="store_true", help="chat: answer with a tool call")
-    g.add_argument("--spec-tokens", type=_whole(0, 64), default=0, help="speculative decoding: draft tokens a step (default 0)")
-    g.add_argument("--spec-acceptance", type=_number(0, 1), default=d.spec_acceptance, help="of each draft token (default 0.7)")
-    g.add_argument("--dimensions", type=_whole(1), default=d.dimensions, help="of an embedding (default 64)")
     g.add_argument(
-        "--count", choices=("tokenizer", "words"), default=d.count, help="how prompts of text are counted (default tokenizer)"
+        "--spec-tokens",
+        type=_whole(0, 64),
+        default=0,
+        help="speculative decoding: draft tokens a step (default 0)",
+    )
+    g.add_argument(
+        "--spec-acceptance",
+        type=_number(0, 1),
+        default=d.spec_acceptance,
+        help="of each draft token (default 0.7)",
+    )
+    g.add_argument(
+        "--dimensions", type=_whole(1), default=d.dimensions, help="of an embedding (default 64)"
+    )
+    g.add_argument(
+        "--count",
+        choices=("tokenizer", "words"),
+        default=d.count,
+        help="how prompts of text are counted (default tokenizer)",
     )
 
 

@@ -1,4 +1,6 @@
-"""What the simulator saw: counts, the last requests, a log line for each. Tests prove by it what a client sent, and when."""
+"""What the simulator saw: counts, the last requests, a log line for each. Tests prove by it what a
+client sent, and when.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _HEADERS = ("user-agent", "x-request-id", "content-type", "accept", "connection"
 
 @dataclass(slots=True)
 class Seen:
-    """One request. Times are seconds of CLOCK_MONOTONIC, so that processes of one machine compare them."""
+    """One request. Times are seconds of CLOCK_MONOTONIC, so that processes of one machine compare
+    them.
+    """
 
     t: float
     path: str
@@ -98,7 +102,9 @@ class Stats:
             self.prompt_tokens += seen.prompt_tokens
 
     def drafted(self, accepted: int, drafts: int) -> None:
-        """One step of speculative decoding: `drafts` tokens proposed, the first `accepted` of them taken."""
+        """One step of speculative decoding: `drafts` tokens proposed, the first `accepted` of them
+        taken.
+        """
         self.drafts += 1
         self.draft_tokens += drafts
         self.accepted_tokens += accepted

@@ -1,4 +1,6 @@
-"""What the simulated model says: a vocabulary prepared as JSON-escaped bytes, and the plan of one answer's events."""
+"""What the simulated model says: a vocabulary prepared as JSON-escaped bytes, and the plan of one
+answer's events.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +12,39 @@ from typing import Any
 import orjson
 
 _WORDS = (
-    " the of and to in is that for it as was with be by on not he his but at are this have from or had an they which one you"
-    " were her all she there would their we him been has when who will more no if out so said what up its about into than them"
-    " can only other new some could time these two may then do first any my now such like our over man me even most made after"
-    " also did many before must through back years where much your way well down should because each just those people how too"
-    " little state good very make world still own see men work long get here between both life being under never day same"
+    " the of and to in is that for it as was with be by on not he his but at are this have "
+    "from or had an they which one you"
+    " were her all she there would their we him been has when who will more no if out so said "
+    "what up its about into than them"
+    " can only other new some could time these two may then do first any my now such like our "
+    "over man me even most made after"
+    " also did many before must through back years where much your way well down should "
+    "because each just those people how too"
+    " little state good very make world still own see men work long get here between both life "
+    "being under never day same"
 )
 PLAIN = tuple(" " + word for word in _WORDS.split())
-#: Characters of two, three and four bytes, the separators that a line splitter must not split at, escapes, an empty token.
-ODD = (" é", " ü", "日本", "語", " 😀", "\u2028", "\u2029", ' "quoted"', " back\\slash", "\n", "\t", "\u0085", " Ω", "\x7f")
-UNICODE = tuple(token for pair in zip(PLAIN, ODD * (len(PLAIN) // len(ODD) + 1), strict=False) for token in pair)
+#: Characters of two, three and four bytes, the separators that a line splitter must not split at,
+#: escapes, an empty token.
+ODD = (
+    " é",
+    " ü",
+    "日本",
+    "語",
+    " 😀",
+    "\u2028",
+    "\u2029",
+    ' "quoted"',
+    " back\\slash",
+    "\n",
+    "\t",
+    "\u0085",
+    " Ω",
+    "\x7f",
+)
+UNICODE = tuple(
+    token for pair in zip(PLAIN, ODD * (len(PLAIN) // len(ODD) + 1), strict=False) for token in pair
+)
 
 
 def escaped(text: str) -> bytes:
@@ -28,7 +53,9 @@ def escaped(text: str) -> bytes:
 
 
 class Vocabulary:
-    """Tokens in a fixed circular order; `take` is a slice, so that an answer of a thousand tokens costs nothing."""
+    """Tokens in a fixed circular order; `take` is a slice, so that an answer of a thousand tokens
+    costs nothing.
+    """
 
     def __init__(self, tokens: tuple[str, ...]) -> None:
         self._size = len(tokens)
@@ -47,9 +74,10 @@ class Vocabulary:
 class Plan:
     """The events of one answer.
 
-    ``pieces``: the JSON-escaped text of each event. ``cumulative``: tokens after each event, None where each has one.
-    ``reasoning``: how many of the first events are reasoning. ``tool``: the events after those are a tool call's arguments.
-    ``draft_tokens``: proposed in each step of speculative decoding; 0 without it.
+    ``pieces``: the JSON-escaped text of each event. ``cumulative``: tokens after each event, None
+    where each has one. ``reasoning``: how many of the first events are reasoning. ``tool``: the
+    events after those are a tool call's arguments. ``draft_tokens``: proposed in each step of
+    speculative decoding; 0 without it.
     """
 
     pieces: list[bytes]
@@ -73,7 +101,9 @@ class Plan:
 
 
 def grouped(texts: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[int]]:
-    """Merge single tokens into events of the given sizes; the last may be short. Sizes must cover all tokens."""
+    """Merge single tokens into events of the given sizes; the last may be short. Sizes must cover
+    all tokens.
+    """
     pieces: list[bytes] = []
     cumulative: list[int] = []
     done = 0
@@ -88,5 +118,7 @@ def grouped(texts: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[int
 
 
 def prompt_sha(prompt: Any) -> str:
-    """First 16 hex digits of sha256 over the prompt's JSON with sorted keys: the project's own way to name a prompt."""
+    """First 16 hex digits of sha256 over the prompt's JSON with sorted keys: the project's own way
+    to name a prompt.
+    """
     return hashlib.sha256(json.dumps(prompt, sort_keys=True).encode()).hexdigest()[:16]

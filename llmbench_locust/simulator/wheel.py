@@ -1,7 +1,8 @@
 """One timer for all streams: a heap of due times behind a single timerfd of the kernel.
 
-libev rounds its timers up to whole milliseconds, which a server whose schedule is to be exact cannot afford; a timerfd is
-exact to microseconds and is one descriptor however many streams wait. Where the platform has none, libev's timer serves.
+libev rounds its timers up to whole milliseconds, which a server whose schedule is to be exact
+cannot afford; a timerfd is exact to microseconds and is one descriptor however many streams wait.
+Where the platform has none, libev's timer serves.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ _TFD_CLOEXEC = os.O_CLOEXEC
 _TFD_TIMER_ABSTIME = 1
 _CLOCK_MONOTONIC = 1
 
-#: A wake-up costs twice what an event does, so the next one is no sooner than this. Only a dense schedule notices: what falls
-#: due within it leaves together, late by less than that.
+#: A wake-up costs twice what an event does, so the next one is no sooner than this. Only a dense
+#: schedule notices: what falls due within it leaves together, late by less than that.
 _SLACK_S = 0.00025
-#: The longest turn; then the event loop accepts and reads again before the rest of what is due goes out.
+#: The longest turn; then the event loop accepts and reads again before the rest of what is due goes
+#: out.
 _TURN_S = 0.005
 
 Callback = Callable[[float], None]
@@ -54,7 +56,9 @@ class _KernelTimer:
         self._watcher.start(fire)
 
     def arm(self, due_s: float) -> None:
-        """Fire at `due_s`; this also forgets an expiry that nobody has read, so that the descriptor turns quiet."""
+        """Fire at `due_s`; this also forgets an expiry that nobody has read, so that the descriptor
+        turns quiet.
+        """
         spec = self._spec
         spec.value_s = whole = int(due_s)
         spec.value_ns = int((due_s - whole) * 1e9) or 1
@@ -86,10 +90,11 @@ class _LoopTimer:
 
 
 class Wheel:
-    """Calls each callback at its due time (seconds of `time.monotonic`), in order of due times, in the hub.
+    """Calls each callback at its due time (seconds of `time.monotonic`), in order of due times, in
+    the hub.
 
-    A callback gets its own due time, so that what it schedules next builds on the schedule and errors never add up. It must
-    not block. Times in the past are due at once.
+    A callback gets its own due time, so that what it schedules next builds on the schedule and
+    errors never add up. It must not block. Times in the past are due at once.
     """
 
     def __init__(self, kernel_timer: bool = True) -> None:
@@ -113,7 +118,11 @@ class Wheel:
     def lateness(self) -> dict[str, float | None]:
         """How late events left against their schedule, in ms. None while there was none."""
         mean = self.late_sum_s / self.events * 1e3 if self.events else None
-        return {"events": self.events, "mean_ms": mean, "max_ms": self.late_max_s * 1e3 if self.events else None}
+        return {
+            "events": self.events,
+            "mean_ms": mean,
+            "max_ms": self.late_max_s * 1e3 if self.events else None,
+        }
 
     @staticmethod
     def now() -> float:
@@ -141,7 +150,9 @@ class Wheel:
                 self.events += 1
                 try:
                     callback(due)
-                except Exception:  # gevent would stop the watcher, and with it the time of all the others
+                except (
+                    Exception
+                ):  # gevent would stop the watcher, and with it the time of all the others
                     gevent.get_hub().handle_error(self, *sys.exc_info())
                 now = monotonic()
         finally:

@@ -1,10 +1,13 @@
-"""One answer as it arrives: (time, bytes) pairs go in, status, headers and token times come out. Pure: no socket, no gevent.
+"""One answer as it arrives: (time, bytes) pairs go in, status, headers and token times come out.
+Pure: no socket, no gevent.
 
-Whoever reads the socket appends to ``arrivals``: a time, then the bytes that were read at that time, and so on in turn.
-`StreamAssembly.decode` works that off whenever there is time for it; when it runs changes nothing about what it finds.
+Whoever reads the socket appends to ``arrivals``: a time, then the bytes that were read at that
+time, and so on in turn. `StreamAssembly.decode` works that off whenever there is time for it; when
+it runs changes nothing about what it finds.
 
 Three ways through the body, each exact, the faster ones leaving what they do not know to the next:
-a read that is one chunk equal to the template (`template`), whole plain chunks (`http1.whole_chunks`), llhttp.
+a read that is one chunk equal to the template (`template`), whole plain chunks
+(`http1.whole_chunks`), llhttp.
 """
 
 from __future__ import annotations
@@ -17,9 +20,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench_locust.transport.decoders import EventTooLarge, NDJSONDecoder, PlainDecoder, SSEDecoder
+from llmbench_locust.transport.decoders import (
+    EventTooLarge,
+    NDJSONDecoder,
+    PlainDecoder,
+    SSEDecoder,
+)
 from llmbench_locust.transport.exchange import NAN
-from llmbench_locust.transport.http1 import MAX_HEAD_BYTES, HTTPParseError, ResponseParser, whole_chunks
+from llmbench_locust.transport.http1 import (
+    MAX_HEAD_BYTES,
+    HTTPParseError,
+    ResponseParser,
+    whole_chunks,
+)
 from llmbench_locust.transport.sink import Sink
 from llmbench_locust.transport.template import KNOWN, Template, learn, valid_text
 
@@ -29,7 +42,9 @@ _GIVE_UP_AFTER = 16
 
 
 class Lane(NamedTuple):
-    """A stream's fast way: an event of ``template`` means ``on_text(raw text)`` and ``stamp(time of arrival)``."""
+    """A stream's fast way: an event of ``template`` means ``on_text(raw text)`` and ``stamp(time of
+    arrival)``.
+    """
 
     template: Template
     on_text: Callable[[bytes], None]
@@ -37,11 +52,13 @@ class Lane(NamedTuple):
 
 
 class StreamAssembly:
-    """Reads one answer for ``sink``. ``status`` is -1 and ``first_token_time`` NaN until they are known.
+    """Reads one answer for ``sink``. ``status`` is -1 and ``first_token_time`` NaN until they are
+    known.
 
-    ``done``: nothing more is to come; then ``complete`` says whether HTTP's framing was satisfied, ``end_time`` when the last
-    byte came, ``error`` and ``error_kind`` what went wrong ("" for nothing that the transport can judge).
-    ``streaming``: a body of chunks in which the first token was found: what follows may be decoded late.
+    ``done``: nothing more is to come; then ``complete`` says whether HTTP's framing was satisfied,
+    ``end_time`` when the last byte came, ``error`` and ``error_kind`` what went wrong ("" for
+    nothing that the transport can judge). ``streaming``: a body of chunks in which the first token
+    was found: what follows may be decoded late.
     """
 
     __slots__ = (
@@ -83,7 +100,9 @@ class StreamAssembly:
 
     @property
     def error_body(self) -> bytes:
-        """The first 64 KB of an answer that was no success, or that was not the stream that was asked for."""
+        """The first 64 KB of an answer that was no success, or that was not the stream that was
+        asked for.
+        """
         kept = self._plain is not None and (not 200 <= self.status < 300 or self._wrong_type)
         return self._plain.body if kept and self._plain is not None else b""
 
@@ -100,8 +119,10 @@ class StreamAssembly:
         return self._walk and self.first_token_time == self.first_token_time
 
     def lane(self) -> Lane | None:
-        """What recognises the next reads without `decode`, as long as each is one plain token event. None where that is not
-        possible now: no template, something undecoded or unfinished, or events that carry several tokens."""
+        """What recognises the next reads without `decode`, as long as each is one plain token
+        event. None where that is not possible now: no template, something undecoded or unfinished,
+        or events that carry several tokens.
+        """
         template = self._template
         if (
             template is None
@@ -144,7 +165,9 @@ class StreamAssembly:
         return n
 
     def close(self, time_s: float, error: str = "") -> None:
-        """The peer closed or the connection broke (``error``) at ``time_s``, after all of ``arrivals``."""
+        """The peer closed or the connection broke (``error``) at ``time_s``, after all of
+        ``arrivals``.
+        """
         if self._decode_all():
             return
         self.end_time = time_s
@@ -155,7 +178,10 @@ class StreamAssembly:
         self.done = True
         self._end_of_body(time_s)
         if not self.sink.finished:
-            self._fail("cut" if self.first_byte_time == self.first_byte_time else "connect", _cut_words(self, error))
+            self._fail(
+                "cut" if self.first_byte_time == self.first_byte_time else "connect",
+                _cut_words(self, error),
+            )
 
     def fail(self, time_s: float, kind: str, error: str) -> None:
         """End it from outside (a timeout), keeping what came before."""
@@ -182,7 +208,9 @@ class StreamAssembly:
         return self.done
 
     def _decode_templated(self, batch: list[float | bytes], i: int, n: int) -> int:
-        """Take reads from ``i`` on that are one plain token event each. Returns how many were taken."""
+        """Take reads from ``i`` on that are one plain token event each. Returns how many were
+        taken.
+        """
         template = self._template
         assert template is not None
         heads, tail, tail_len = template.heads, template.tail, template.tail_len
@@ -299,8 +327,17 @@ class StreamAssembly:
             was_idle = decoder.idle
             events = decoder.feed(body)
             tokens = self._events(time_s, events)
-            if tokens < 0 and was_idle and len(events) == 1 and decoder.idle and self._misses < _GIVE_UP_AFTER:
-                upper = not data[: data.find(b"\r\n")].islower() and not data[: data.find(b"\r\n")].isdigit()
+            if (
+                tokens < 0
+                and was_idle
+                and len(events) == 1
+                and decoder.idle
+                and self._misses < _GIVE_UP_AFTER
+            ):
+                upper = (
+                    not data[: data.find(b"\r\n")].islower()
+                    and not data[: data.find(b"\r\n")].isdigit()
+                )
                 self._template = learn(body, sink.markers, sse=self._sse, upper_hex=upper)
         if self._misses >= _GIVE_UP_AFTER:
             self._template = None
@@ -311,7 +348,9 @@ class StreamAssembly:
         return rest
 
     def _holds_event(self, rest: bytes) -> bool:
-        """Whether an unfinished chunk already holds the end of an event, whose time is now and not when the chunk ends."""
+        """Whether an unfinished chunk already holds the end of an event, whose time is now and not
+        when the chunk ends.
+        """
         body = rest.find(b"\r\n") + 2
         if body < 2:
             return False
@@ -339,7 +378,12 @@ class StreamAssembly:
         if parser.complete:
             self.complete = True
             self._finish(time_s)
-        elif self._decoder is not None and parser.chunked and data[-4:] == b"\n\n\r\n" and body[-2:] == b"\n\n":
+        elif (
+            self._decoder is not None
+            and parser.chunked
+            and data[-4:] == b"\n\n\r\n"
+            and body[-2:] == b"\n\n"
+        ):
             # The body ended in LF LF and CR LF came after it: those can only end a chunk.
             self._walk = True
 
@@ -372,7 +416,11 @@ class StreamAssembly:
         """The body ended by HTTP's framing."""
         self.done = True
         self.end_time = time_s
-        self.reusable = not self._parser.extra and not self._parser.until_close and self._parser.should_keep_alive()
+        self.reusable = (
+            not self._parser.extra
+            and not self._parser.until_close
+            and self._parser.should_keep_alive()
+        )
         self._end_of_body(time_s)
         if 200 <= self.status < 300 and not self.sink.finished:
             self._fail("cut", _cut_words(self, ""))

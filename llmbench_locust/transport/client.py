@@ -1,6 +1,8 @@
-"""The transport as users see it: a request goes out, the calling greenlet waits, the decoded answer comes back.
+"""The transport as users see it: a request goes out, the calling greenlet waits, the decoded answer
+comes back.
 
-`Transport.exchange` never raises for what a server or a network does: faults are data in the `Exchange`.
+`Transport.exchange` never raises for what a server or a network does: faults are data in the
+`Exchange`.
 """
 
 from __future__ import annotations
@@ -16,13 +18,20 @@ import gevent.pool
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.transport.assembly import StreamAssembly
-from llmbench_locust.transport.clock import KernelClock, stamps_work
-from llmbench_locust.transport.connection import Address, ConnectError, Connection, describe, dial, resolve
+from llmbench_locust.transport.connection import (
+    Address,
+    ConnectError,
+    Connection,
+    describe,
+    dial,
+    resolve,
+)
 from llmbench_locust.transport.decoding import DecodeLoop, FirstToken, Flight, Tokens
 from llmbench_locust.transport.endpoint import parse_endpoint
 from llmbench_locust.transport.exchange import Exchange, Request
 from llmbench_locust.transport.reader import StreamReader
 from llmbench_locust.transport.sink import Sink
+from llmbench_locust.transport.timestamps import KernelClock, stamps_work
 from llmbench_locust.transport.tls import client_context
 
 CONNECT_TIMEOUT_S = 30.0
@@ -33,7 +42,8 @@ _TIMED_OUT = object()
 
 @dataclass(slots=True)
 class Counters:
-    """Totals of one transport since it was made; cheap to read at any time. Bytes are those of answers, decoded so far.
+    """Totals of one transport since it was made; cheap to read at any time. Bytes are those of
+    answers, decoded so far.
 
     ``kernel_times``: arrival times are the kernel's.
     """
@@ -49,11 +59,12 @@ class Counters:
 class Transport:
     """Connections to one server for all greenlets of this process (of one gevent hub).
 
-    ``base_url``: http(s)://host[:port][/path]. Proxies are those of the environment (http_proxy, https_proxy, no_proxy).
-    ``insecure``: certificates are not verified. ``kernel_timestamps``: arrival times are the kernel's (see `clock`), None for
-    where it has them; True raises ConfigError where it has none.
-    ``request_timeout_s``: the default bound of one exchange, from its start to its end; None for none.
-    Raises ConfigError for a base URL or a proxy that cannot be used.
+    ``base_url``: http(s)://host[:port][/path]. Proxies are those of the environment (http_proxy,
+    https_proxy, no_proxy). ``insecure``: certificates are not verified. ``kernel_timestamps``:
+    arrival times are the kernel's (see `clock`), None for where it has them; True raises
+    ConfigError where it has none. ``request_timeout_s``: the default bound of one exchange, from
+    its start to its end; None for none. Raises ConfigError for a base URL or a proxy that cannot be
+    used.
     """
 
     def __init__(
@@ -65,11 +76,15 @@ class Transport:
         request_timeout_s: float | None = None,
     ) -> None:
         self._endpoint = parse_endpoint(base_url)
-        self._context: ssl.SSLContext | None = client_context(insecure) if self._endpoint.tls else None
+        self._context: ssl.SSLContext | None = (
+            client_context(insecure) if self._endpoint.tls else None
+        )
         self._timeout_s = request_timeout_s
         self._stamps = kernel_timestamps is not False and stamps_work()
         if kernel_timestamps and not self._stamps:
-            raise ConfigError("--kernel-timestamps: this system's sockets tell no arrival times; leave it out")
+            raise ConfigError(
+                "--kernel-timestamps: this system's sockets tell no arrival times; leave it out"
+            )
         self._reader = StreamReader(KernelClock() if self._stamps else None)
         self._loop = DecodeLoop(self._reader)
         self._idle: list[Connection] = []
@@ -83,7 +98,9 @@ class Transport:
         return self._counters
 
     def prewarm(self, n: int) -> int:
-        """Open connections until ``n`` lie idle, as far as the server takes them. Returns how many are open."""
+        """Open connections until ``n`` lie idle, as far as the server takes them. Returns how many
+        are open.
+        """
         missing = n - len(self._idle)
         if missing > 0:
             _allow_files(missing)
@@ -108,8 +125,9 @@ class Transport:
     ) -> Exchange:
         """Send ``request`` and wait until its answer has closed and was read by ``sink``.
 
-        ``on_first_token`` gets the arrival time of the first token event as soon as it is known; ``on_tokens`` a float64
-        array of the arrival times of more token events, from time to time. Both run in the decoding greenlet: be quick.
+        ``on_first_token`` gets the arrival time of the first token event as soon as it is known;
+        ``on_tokens`` a float64 array of the arrival times of more token events, from time to time.
+        Both run in the decoding greenlet: be quick.
         """
         exchange = Exchange()
         limit = self._timeout_s if timeout_s is None else timeout_s
@@ -130,11 +148,18 @@ class Transport:
                     connection = self._connect(exchange, deadline)
                 if connection is None:
                     return exchange
-                flight = Flight(self._loop, connection, StreamAssembly(sink, request.method), on_first_token, on_tokens)
+                flight = Flight(
+                    self._loop,
+                    connection,
+                    StreamAssembly(sink, request.method),
+                    on_first_token,
+                    on_tokens,
+                )
                 self._send(exchange, flight, wire, deadline)
                 self._wait(flight, deadline, limit)
                 if reused and not exchange.resent and flight.assembly.error_kind == "connect":
-                    # The server closed an idle connection just as it was used; it has seen nothing of this request.
+                    # The server closed an idle connection just as it was used; it has seen nothing
+                    # of this request.
                     exchange.resent = True
                     self._counters.resent += 1
                     self._forget_idle()
@@ -145,7 +170,9 @@ class Transport:
             self._counters.in_flight -= 1
 
     def close(self) -> None:
-        """Close idle connections and stop decoding. Exchanges in flight must have ended, or been killed."""
+        """Close idle connections and stop decoding. Exchanges in flight must have ended, or been
+        killed.
+        """
         self._forget_idle()
         self._loop.close()
         self._reader.close()
@@ -172,7 +199,10 @@ class Transport:
             exchange.end_time = now
             timed_out = isinstance(error, TimeoutError) and deadline is not None and now >= deadline
             exchange.error_kind = "timeout" if timed_out else "connect"
-            exchange.error = str(error) or f"cannot connect to {self._endpoint.name}: no answer in {now - began:.3g} s"
+            exchange.error = (
+                str(error)
+                or f"cannot connect to {self._endpoint.name}: no answer in {now - began:.3g} s"
+            )
             return None
         exchange.connect_s += time.perf_counter() - began
         return connection
@@ -219,14 +249,18 @@ class Transport:
         if "accept-encoding" not in names:
             lines.append("Accept-Encoding: identity")
         lines.extend(f"{name}: {value}" for name, value in request.headers.items())
-        if "content-length" not in names and (request.body or request.method not in ("GET", "HEAD")):
+        if "content-length" not in names and (
+            request.body or request.method not in ("GET", "HEAD")
+        ):
             lines.append(f"Content-Length: {len(request.body)}")
         for line in lines:
             if "\r" in line or "\n" in line:
                 raise ValueError(f"a line ending in {line.split(':', 1)[0]!r}")
         return "\r\n".join((*lines, "", "")).encode("latin-1") + request.body
 
-    def _send(self, exchange: Exchange, flight: Flight, wire: bytes, deadline: float | None) -> None:
+    def _send(
+        self, exchange: Exchange, flight: Flight, wire: bytes, deadline: float | None
+    ) -> None:
         """Write the request. A failure is not judged here: the answer, or its absence, tells."""
         connection = flight.connection
         connection.owner = flight
@@ -238,7 +272,8 @@ class Transport:
         except TimeoutError:
             pass  # `_wait` finds the deadline passed
         except OSError as error:
-            # The server may have answered before it closed (413, for instance): the reader finds out.
+            # The server may have answered before it closed (413, for instance): the reader finds
+            # out.
             if not connection.alive:
                 flight.on_end(time.perf_counter(), describe(error))
         except BaseException:
@@ -289,9 +324,14 @@ def _fill(exchange: Exchange, answer: StreamAssembly) -> None:
 
 
 def _allow_files(more: int) -> None:
-    """Raise this process's soft limit of open files to what ``more`` connections need, as far as the hard one lets it."""
+    """Raise this process's soft limit of open files to what ``more`` connections need, as far as
+    the hard one lets it.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = more + _SPARE_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE,
+                (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard),
+            )

@@ -1,4 +1,5 @@
-"""One connection: dialling (proxy, TLS), sending without stalling the loop, receiving for the reader.
+"""One connection: dialling (proxy, TLS), sending without stalling the loop, receiving for the
+reader.
 
 Sockets are the bare C ones, never blocking: gevent's own would switch greenlets for each read.
 """
@@ -18,10 +19,10 @@ import gevent
 import gevent.socket
 
 from llmbench_locust.transport.assembly import Lane
-from llmbench_locust.transport.clock import ANCILLARY_BYTES, ask_for_stamps
 from llmbench_locust.transport.endpoint import Endpoint
 from llmbench_locust.transport.http1 import HTTPParseError, ResponseParser
 from llmbench_locust.transport.reader import READ_BYTES, Receive, StreamReader
+from llmbench_locust.transport.timestamps import ANCILLARY_BYTES, ask_for_stamps
 from llmbench_locust.transport.tls import TlsLayer
 
 _SEND_BYTES = 256 << 10
@@ -49,7 +50,9 @@ class Owner(Protocol):
 
 
 class Connection:
-    """An open connection. ``owner``: the exchange in flight, None while idle. ``alive``: it may be used (again)."""
+    """An open connection. ``owner``: the exchange in flight, None while idle. ``alive``: it may be
+    used (again).
+    """
 
     __slots__ = ("_reader", "_sock", "_tls", "alive", "fd", "on_idle_close", "owner", "receive")
 
@@ -71,12 +74,16 @@ class Connection:
         reader.register(self)
 
     def send(self, data: bytes, deadline: float | None) -> None:
-        """All of ``data``, in pieces, giving way to other greenlets between them. Raises OSError, TimeoutError."""
+        """All of ``data``, in pieces, giving way to other greenlets between them. Raises OSError,
+        TimeoutError.
+        """
         view = memoryview(data)
         while view:
             piece = view[:_SEND_BYTES]
             view = view[_SEND_BYTES:]
-            self._send_piece(piece if self._tls is None else memoryview(self._tls.encrypt(piece)), deadline)
+            self._send_piece(
+                piece if self._tls is None else memoryview(self._tls.encrypt(piece)), deadline
+            )
             if view:
                 gevent.sleep(0)
 
@@ -143,7 +150,9 @@ class Connection:
         owner.on_data()
 
     def _recognised(self, owner: Owner, data: bytes, time_s: float) -> bool:
-        """Whether ``data`` was plain events of the owner's lane only. If not, the lane is closed: order must be kept."""
+        """Whether ``data`` was plain events of the owner's lane only. If not, the lane is closed:
+        order must be kept.
+        """
         lane = owner.lane
         if lane is None:
             return False
@@ -203,16 +212,23 @@ def wait_read(fd: int, deadline: float | None) -> None:
 def resolve(endpoint: Endpoint) -> list[Address]:
     """(family, address) of what is dialled, in the resolver's order. Raises ConnectError."""
     try:
-        found = gevent.socket.getaddrinfo(endpoint.dial_host, endpoint.dial_port, 0, socket.SOCK_STREAM)
+        found = gevent.socket.getaddrinfo(
+            endpoint.dial_host, endpoint.dial_port, 0, socket.SOCK_STREAM
+        )
     except OSError as error:
         raise ConnectError(f"cannot resolve {endpoint.dial_host}: {describe(error)}") from None
     return [(int(family), address) for family, _kind, _proto, _name, address in found]
 
 
 def dial(
-    endpoint: Endpoint, addresses: list[Address], context: ssl.SSLContext | None, deadline: float | None, stamps: bool
+    endpoint: Endpoint,
+    addresses: list[Address],
+    context: ssl.SSLContext | None,
+    deadline: float | None,
+    stamps: bool,
 ) -> tuple[_socket.socket, TlsLayer | None]:
-    """Connect to the first address that answers, through the proxy, with TLS; ``stamps``: and with arrival times.
+    """Connect to the first address that answers, through the proxy, with TLS; ``stamps``: and with
+    arrival times.
 
     Raises ConnectError or TimeoutError.
     """
@@ -241,8 +257,12 @@ def dial(
     if isinstance(reason, TimeoutError) and not reason.errno:
         raise reason
     if isinstance(reason, OSError) and reason.errno in (errno.EMFILE, errno.ENFILE):
-        raise ConnectError(f"too many open files to connect to {endpoint.name}; raise the limit (ulimit -n)")
-    raise ConnectError(f"cannot connect to {endpoint.name}: {describe(reason) if reason else 'no address'}")
+        raise ConnectError(
+            f"too many open files to connect to {endpoint.name}; raise the limit (ulimit -n)"
+        )
+    raise ConnectError(
+        f"cannot connect to {endpoint.name}: {describe(reason) if reason else 'no address'}"
+    )
 
 
 def _connect(sock: _socket.socket, address: Any, deadline: float | None) -> None:
@@ -258,7 +278,11 @@ def _tunnel(sock: _socket.socket, endpoint: Endpoint, deadline: float | None) ->
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     authority = f"{host}:{endpoint.port}"
     auth = f"Proxy-Authorization: {endpoint.proxy_auth}\r\n" if endpoint.proxy_auth else ""
-    _send_all(sock, f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{auth}\r\n".encode("latin-1"), deadline)
+    _send_all(
+        sock,
+        f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{auth}\r\n".encode("latin-1"),
+        deadline,
+    )
     parser = ResponseParser("CONNECT")
     while not parser.head_complete:
         data = _receive(sock, deadline)
@@ -278,7 +302,9 @@ def _handshake(sock: _socket.socket, tls: TlsLayer, deadline: float | None) -> N
             return
         data = _receive(sock, deadline)
         if not data:
-            raise OSError(errno.ECONNRESET, "the server closed the connection during the TLS handshake")
+            raise OSError(
+                errno.ECONNRESET, "the server closed the connection during the TLS handshake"
+            )
         tls.incoming.write(data)
 
 

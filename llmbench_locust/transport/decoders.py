@@ -1,7 +1,9 @@
-"""Bytes of a body in, events out: pure and incremental, without clocks. The caller stamps each read before it is decoded.
+"""Bytes of a body in, events out: pure and incremental, without clocks. The caller stamps each read
+before it is decoded.
 
-Each decoder takes whatever the network cut (in a character, an escape, a line ending) and gives whole events, in order.
-An event that grows beyond ``max_event`` bytes is an `EventTooLarge`: a server that never ends a line may not fill memory.
+Each decoder takes whatever the network cut (in a character, an escape, a line ending) and gives
+whole events, in order. An event that grows beyond ``max_event`` bytes is an `EventTooLarge`: a
+server that never ends a line may not fill memory.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ class EventTooLarge(ValueError):
 
 
 class SSEDecoder:
-    """Server-sent events, by the WHATWG rules as far as they concern data: comments, fields other than ``data`` and events
-    without data are dropped, lines of data are joined by LF, one leading blank and a leading byte order mark are removed.
+    """Server-sent events, by the WHATWG rules as far as they concern data: comments, fields other
+    than ``data`` and events without data are dropped, lines of data are joined by LF, one leading
+    blank and a leading byte order mark are removed.
 
     An event counts when its blank line has come; one that the stream leaves unfinished never does.
     """
@@ -103,7 +106,9 @@ def _data(block: bytes) -> bytes | None:
 
 
 class NDJSONDecoder:
-    """One JSON document a line; blank lines are dropped. The last line counts without a line ending once `finish` is called."""
+    """One JSON document a line; blank lines are dropped. The last line counts without a line ending
+    once `finish` is called.
+    """
 
     __slots__ = ("_buffer", "_max")
 
@@ -129,7 +134,9 @@ class NDJSONDecoder:
 
 
 class PlainDecoder:
-    """A body without events: it is only collected. ``limit``: bytes kept; what exceeds it is counted, not kept."""
+    """A body without events: it is only collected. ``limit``: bytes kept; what exceeds it is
+    counted, not kept.
+    """
 
     __slots__ = ("_limit", "_parts", "size")
 

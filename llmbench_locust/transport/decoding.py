@@ -1,9 +1,10 @@
 """Decoding in small slices, between turns of the event loop.
 
-What is urgent (heads, first tokens, ends, everything that is not a plain stream of chunks) is decoded as soon as it is there.
-Streams of chunks without a template, or with a listener, are visited in turn, each once in `SWEEP_S`, evenly spread. (Those
-with a template need no visit: the reader recognises their events.) Every slice is short, and before each the sockets are
-read: a chunk that arrives while something else is decoded has its right time.
+What is urgent (heads, first tokens, ends, everything that is not a plain stream of chunks) is
+decoded as soon as it is there. Streams of chunks without a template, or with a listener, are
+visited in turn, each once in `SWEEP_S`, evenly spread. (Those with a template need no visit: the
+reader recognises their events.) Every slice is short, and before each the sockets are read: a chunk
+that arrives while something else is decoded has its right time.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from llmbench_locust.transport.reader import StreamReader
 
 logger = logging.getLogger(__name__)
 
-# Each stream is visited once in this time: the bound of what lies undecoded, and of how late live counts are.
+# Each stream is visited once in this time: the bound of what lies undecoded, and of how late live
+# counts are.
 SWEEP_S = 0.5
 _TICK_S = 0.01
 _SLICE_S = 0.0004
@@ -40,7 +42,9 @@ Tokens = Callable[[NDArray[float64]], None]
 
 
 class Flight:
-    """One exchange between its request and its end: what connects a connection, an assembly and the waiting greenlet."""
+    """One exchange between its request and its end: what connects a connection, an assembly and the
+    waiting greenlet.
+    """
 
     __slots__ = (
         "arrivals", "assembly", "connection", "counted", "done", "ended", "first_seen", "in_rotation", "lane", "lazy", "loop",
@@ -67,7 +71,8 @@ class Flight:
         self.done = False
         self.first_seen = False
         self.in_rotation = False
-        # ``lazy``: what arrives may wait for the sweep. ``lane``: what the reader recognises without us.
+        # ``lazy``: what arrives may wait for the sweep. ``lane``: what the reader recognises
+        # without us.
         self.lazy = False
         self.lane: Lane | None = None
         self.ended: tuple[float, str] | None = None
@@ -83,7 +88,9 @@ class Flight:
 
 
 class DecodeLoop:
-    """One greenlet that decodes for all flights of a process. ``token_events``, ``bytes_in``: totals so far."""
+    """One greenlet that decodes for all flights of a process. ``token_events``, ``bytes_in``:
+    totals so far.
+    """
 
     def __init__(self, reader: StreamReader) -> None:
         self._reader = reader
@@ -126,8 +133,9 @@ class DecodeLoop:
     def _give_way(self) -> None:
         """Let everything else have a turn: users, other sockets, timers.
 
-        Not by `gevent.sleep(0)`: gevent runs up to a thousand such callbacks in a row before it looks at sockets and timers
-        again, which would be most of a second here. A timer that is due at once takes one whole turn of the loop.
+        Not by `gevent.sleep(0)`: gevent runs up to a thousand such callbacks in a row before it
+        looks at sockets and timers again, which would be most of a second here. A timer that is due
+        at once takes one whole turn of the loop.
         """
         timer = self._hub_loop.timer(0.0)
         try:

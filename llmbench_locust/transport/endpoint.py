@@ -12,9 +12,11 @@ from llmbench_locust.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """``host``, ``port``: the server. ``host_header``: its authority as the Host header has it. ``prefix``: goes before each
-    target: the base URL's path, or the whole URL for a plain proxy. ``dial_host``, ``dial_port``: what is connected to.
-    ``tunnel``: a CONNECT must come first. ``proxy_auth``: value of Proxy-Authorization, "" when there is none."""
+    """``host``, ``port``: the server. ``host_header``: its authority as the Host header has it.
+    ``prefix``: goes before each target: the base URL's path, or the whole URL for a plain proxy.
+    ``dial_host``, ``dial_port``: what is connected to. ``tunnel``: a CONNECT must come first.
+    ``proxy_auth``: value of Proxy-Authorization, "" when there is none.
+    """
 
     tls: bool
     host: str
@@ -45,7 +47,9 @@ def parse_endpoint(base_url: str) -> Endpoint:
     except ValueError as error:
         raise ConfigError(f"--base-url: {base_url!r}: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"--base-url: {base_url!r} is no URL of the form http://host:port or https://host:port")
+        raise ConfigError(
+            f"--base-url: {base_url!r} is no URL of the form http://host:port or https://host:port"
+        )
     tls = parts.scheme == "https"
     host = parts.hostname
     bracketed = f"[{host}]" if ":" in host else host
@@ -70,7 +74,10 @@ def _proxy(scheme: str, host: str, port: int) -> tuple[str, int, str] | None:
         return None
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if parts.scheme != "http" or not parts.hostname:
-        raise ConfigError(f"{scheme}_proxy: {parts.scheme}://{parts.hostname} cannot be used; allowed is http://host:port")
+        raise ConfigError(
+            f"{scheme}_proxy: {parts.scheme}://{parts.hostname} cannot be used; allowed is "
+            "http://host:port"
+        )
     auth = ""
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

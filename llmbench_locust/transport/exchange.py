@@ -12,7 +12,9 @@ NAN = float("nan")
 
 @dataclass(slots=True)
 class Request:
-    """What goes out, ready to send. ``target`` is path and query; ``headers`` lack Host and Content-Length."""
+    """What goes out, ready to send. ``target`` is path and query; ``headers`` lack Host and
+    Content-Length.
+    """
 
     target: str
     headers: dict[str, str]
@@ -24,11 +26,12 @@ class Request:
 class Exchange:
     """What came back. Times in seconds of `time.perf_counter`; NaN where the thing never happened.
 
-    ``start_time``: just before the first byte was written. ``connect_s``: 0.0 on a connection that was open already.
-    ``first_token_time``: arrival of the first token event. ``end_time``: the stream closed (or failed).
-    ``token_times``: float64, shape (n_events,); ``token_counts``: int32, same shape, None when each carried one.
-    ``error_kind``: "" or one of `RequestRecord`'s words. ``complete``: the body ended cleanly by HTTP's framing.
-    ``error_body``: the first 64 KB of an answer whose status was not 2xx.
+    ``start_time``: just before the first byte was written. ``connect_s``: 0.0 on a connection that
+    was open already. ``first_token_time``: arrival of the first token event. ``end_time``: the
+    stream closed (or failed). ``token_times``: float64, shape (n_events,); ``token_counts``: int32,
+    same shape, None when each carried one. ``error_kind``: "" or one of `RequestRecord`'s words.
+    ``complete``: the body ended cleanly by HTTP's framing. ``error_body``: the first 64 KB of an
+    answer whose status was not 2xx.
     """
 
     start_time: float = NAN

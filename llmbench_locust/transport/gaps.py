@@ -1,8 +1,8 @@
 """When there is time for what is not urgent: between two sends of the schedule.
 
-In an open loop the next send is known ahead. Reports, live figures, the encoding of requests to come and the collector take
-their fractions of a millisecond where nothing falls due meanwhile, instead of making a send wait for them; and
-the reader keeps its turns short when a send is due.
+In an open loop the next send is known ahead. Reports, live figures, the encoding of requests to
+come and the collector take their fractions of a millisecond where nothing falls due meanwhile,
+instead of making a send wait for them; and the reader keeps its turns short when a send is due.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ PATIENCE_S = 0.02
 
 
 class Gaps:
-    """``next_s``: when the next request of this process is due, in seconds of perf_counter; infinite while none is."""
+    """``next_s``: when the next request of this process is due, in seconds of perf_counter;
+    infinite while none is.
+    """
 
     def __init__(self) -> None:
         self.next_s = float("inf")
 
     def wait(self, needed_s: float) -> None:
-        """Returns once nothing is due within ``needed_s``, or after `PATIENCE_S`; at once where that is so already."""
+        """Returns once nothing is due within ``needed_s``, or after `PATIENCE_S`; at once where
+        that is so already.
+        """
         now = perf_counter()
         patient_until_s = now + PATIENCE_S
         while now < patient_until_s and self.next_s - now < needed_s:

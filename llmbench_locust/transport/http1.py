@@ -1,8 +1,9 @@
-"""HTTP/1.1 framing of an answer: llhttp for heads and for whatever is unusual, a direct reader for plain chunks.
+"""HTTP/1.1 framing of an answer: llhttp for heads and for whatever is unusual, a direct reader for
+plain chunks.
 
-A stream of tokens is thousands of small chunks, written the same way. `whole_chunks` takes those that lie complete in the
-bytes at hand; the first thing that is not a plain chunk (the last chunk, an extension, a malformed size) goes to llhttp, which
-stands at the same boundary and judges it.
+A stream of tokens is thousands of small chunks, written the same way. `whole_chunks` takes those
+that lie complete in the bytes at hand; the first thing that is not a plain chunk (the last chunk,
+an extension, a malformed size) goes to llhttp, which stands at the same boundary and judges it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from geventhttpclient._parser import HTTPParseError, HTTPResponseParser
 
 MAX_HEAD_BYTES = 256 << 10
-# A chunk that stays unfinished beyond this many bytes is left to llhttp, which does not wait for its end.
+# A chunk that stays unfinished beyond this many bytes is left to llhttp, which does not wait for
+# its end.
 MAX_CARRY_BYTES = 256 << 10
 _MAX_SIZE_DIGITS = 8
 _HEX = frozenset(b"0123456789abcdefABCDEF")
@@ -19,10 +21,12 @@ __all__ = ["HTTPParseError", "ResponseParser", "whole_chunks"]
 
 
 class ResponseParser(HTTPResponseParser):
-    """llhttp's view of one answer. After `feed`, look at ``head_complete``, ``complete`` and `take_body`.
+    """llhttp's view of one answer. After `feed`, look at ``head_complete``, ``complete`` and
+    `take_body`.
 
-    Interim answers (1xx) are passed over. ``extra`` is set when bytes followed the end of the answer.
-    `feed` raises HTTPParseError for what is no HTTP; ``feed(b"")`` says that the peer closed.
+    Interim answers (1xx) are passed over. ``extra`` is set when bytes followed the end of the
+    answer. `feed` raises HTTPParseError for what is no HTTP; ``feed(b"")`` says that the peer
+    closed.
     """
 
     def __init__(self, method: str = "POST") -> None:
@@ -49,7 +53,10 @@ class ResponseParser(HTTPResponseParser):
 
     @property
     def chunked(self) -> bool:
-        return self.headers.get("transfer-encoding", "").lower().rsplit(",", 1)[-1].strip() == "chunked"
+        return (
+            self.headers.get("transfer-encoding", "").lower().rsplit(",", 1)[-1].strip()
+            == "chunked"
+        )
 
     @property
     def until_close(self) -> bool:
@@ -105,8 +112,8 @@ class ResponseParser(HTTPResponseParser):
 def whole_chunks(data: bytes) -> tuple[list[bytes], int, bool]:
     """The plain chunks that lie complete at the start of ``data``.
 
-    -> (bodies, bytes used, plain). ``plain``: what is left may be the begin of another plain chunk; when it is False, what is
-    left is something else and llhttp must read it.
+    -> (bodies, bytes used, plain). ``plain``: what is left may be the begin of another plain chunk;
+    when it is False, what is left is something else and llhttp must read it.
     """
     bodies: list[bytes] = []
     pos = 0
@@ -116,7 +123,11 @@ def whole_chunks(data: bytes) -> tuple[list[bytes], int, bool]:
         if eol < 0:
             head = data[pos:]
             # At most a size and the CR of its line may wait for more.
-            return bodies, pos, len(head) <= _MAX_SIZE_DIGITS + 1 and _HEX.issuperset(head.removesuffix(b"\r"))
+            return (
+                bodies,
+                pos,
+                len(head) <= _MAX_SIZE_DIGITS + 1 and _HEX.issuperset(head.removesuffix(b"\r")),
+            )
         digits = data[pos:eol]
         if not digits or not _HEX.issuperset(digits):
             return bodies, pos, False

@@ -1,11 +1,12 @@
 """One epoll set for all streams: a chunk that arrives costs a receive, its time and a comparison.
 
-A read that is one plain token event (see `template`) is dealt with while its bytes are still in the processor's cache, and
-nothing of it is kept but its time and its text; any other is kept whole and decoded later.
+A read that is one plain token event (see `template`) is dealt with while its bytes are still in the
+processor's cache, and nothing of it is kept but its time and its text; any other is kept whole and
+decoded later.
 
-The set's own descriptor is watched once by gevent's hub (`wakeups`). `StreamReader.poll` may also be called by whoever has
-computed for a while, so that arrivals that the kernel does not stamp have their time when they arrive and not when the
-computing ends.
+The set's own descriptor is watched once by gevent's hub (`wakeups`). `StreamReader.poll` may also
+be called by whoever has computed for a while, so that arrivals that the kernel does not stamp have
+their time when they arrive and not when the computing ends.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any, Protocol
 
 from gevent import monkey
 
-from llmbench_locust.transport.clock import ANCILLARY_BYTES, KernelClock, unpack_stamp
 from llmbench_locust.transport.gaps import gaps
 from llmbench_locust.transport.template import KNOWN
+from llmbench_locust.transport.timestamps import ANCILLARY_BYTES, KernelClock, unpack_stamp
 from llmbench_locust.transport.wakeups import Wakeups
 
 # gevent's patching takes select.epoll away; the original is what we need: our own set never blocks.
@@ -27,16 +28,20 @@ EPOLLIN = 0x001
 
 READ_BYTES = 16 << 10
 _MAX_EVENTS = 512
-# When a request is due within so long, a turn is this short instead, and the send has its turn in between.
+# When a request is due within so long, a turn is this short instead, and the send has its turn in
+# between.
 _SOON_S, _FEW_EVENTS = 0.008, 64
-# A turn of reading that meets what is not quickly done ends after this time; what is left is ready again in the next.
+# A turn of reading that meets what is not quickly done ends after this time; what is left is ready
+# again in the next.
 _TURN_S = 0.002
 
 #: As a socket's recvmsg: data, ancillary data, flags, address.
 Receive = Callable[[int, int], tuple[bytes, Any, Any, Any]]
 # What the reader needs of a stream whose next events are likely plain (`assembly.Lane`), flat:
 # receive, heads by length, tail and its length, on_text, stamp.
-Fast = tuple[Receive, dict[int, bytes], bytes, int, Callable[[bytes], None], Callable[[float], None]]
+Fast = tuple[
+    Receive, dict[int, bytes], bytes, int, Callable[[bytes], None], Callable[[float], None]
+]
 
 
 class Readable(Protocol):
@@ -45,11 +50,15 @@ class Readable(Protocol):
     fd: int
 
     def on_readable(self) -> None:
-        """Receive and keep what came (the slow way: heads, idle connections, streams without a template)."""
+        """Receive and keep what came (the slow way: heads, idle connections, streams without a
+        template).
+        """
         ...
 
     def on_unknown(self, data: bytes, time_s: float) -> None:
-        """A stream in `StreamReader.fast` read ``data`` that is no plain event known so far; b"" when the peer closed."""
+        """A stream in `StreamReader.fast` read ``data`` that is no plain event known so far; b""
+        when the peer closed.
+        """
         ...
 
     def on_broken(self, error: OSError | None, time_s: float) -> None:
@@ -60,10 +69,11 @@ class Readable(Protocol):
 class StreamReader:
     """Reads all connections of one process (one hub).
 
-    ``fast``: descriptor -> `Fast` of streams in the middle of their body; everything else takes `on_readable`.
-    ``token_events``, ``bytes_in``: what went through ``fast`` so far. ``reads``: of all sockets. ``shared``: plain events that
-    came in one read with another and so have its time. ``clock``: the kernel's times, None for this process's own.
-    ``stamped``: whether the last round's reads had them. ``more``: whether it may have left some for the next.
+    ``fast``: descriptor -> `Fast` of streams in the middle of their body; everything else takes
+    `on_readable`. ``token_events``, ``bytes_in``: what went through ``fast`` so far. ``reads``: of
+    all sockets. ``shared``: plain events that came in one read with another and so have its time.
+    ``clock``: the kernel's times, None for this process's own. ``stamped``: whether the last
+    round's reads had them. ``more``: whether it may have left some for the next.
     """
 
     def __init__(self, clock: KernelClock | None = None) -> None:

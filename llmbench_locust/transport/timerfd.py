@@ -1,4 +1,6 @@
-"""Linux's timerfd, watched by gevent's hub: exact where libev rounds its timers to whole milliseconds."""
+"""Linux's timerfd, watched by gevent's hub: exact where libev rounds its timers to whole
+milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,14 @@ _LIBC = _libc()
 
 
 class TimerFd:
-    """Calls ``ring()`` in the hub when the time has come. The callback must not block. Raises OSError where there is none."""
+    """Calls ``ring()`` in the hub when the time has come. The callback must not block. Raises
+    OSError where there is none.
+    """
 
     def __init__(self, ring: Callable[[], None]) -> None:
-        self._fd = -1 if _LIBC is None else _LIBC.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCK | _CLOEXEC)
+        self._fd = (
+            -1 if _LIBC is None else _LIBC.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCK | _CLOEXEC)
+        )
         if self._fd < 0:
             raise OSError("no timerfd on this system")
         self._ring = ring
@@ -47,11 +53,15 @@ class TimerFd:
         self._io.start(self._on_ready)
 
     def at(self, at_s: float) -> None:
-        """Ring once at ``at_s`` (seconds of `time.perf_counter`, which is CLOCK_MONOTONIC); at once if that has passed."""
+        """Ring once at ``at_s`` (seconds of `time.perf_counter`, which is CLOCK_MONOTONIC); at once
+        if that has passed.
+        """
         self._set(max(at_s, 1e-6), 0.0, _ABSTIME)  # zero would disarm it
 
     def every(self, period_s: float, first_s: float | None = None) -> None:
-        """Ring every ``period_s`` seconds, the first time in ``first_s`` (or one period); a period of 0 for never again."""
+        """Ring every ``period_s`` seconds, the first time in ``first_s`` (or one period); a period
+        of 0 for never again.
+        """
         self._set(period_s if first_s is None else max(first_s, 1e-6), period_s, 0)
 
     def _set(self, value_s: float, interval_s: float, flags: int) -> None:

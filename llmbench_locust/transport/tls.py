@@ -1,4 +1,6 @@
-"""TLS between two memory buffers, so that an encrypted stream is read by the same loop as a plain one."""
+"""TLS between two memory buffers, so that an encrypted stream is read by the same loop as a plain
+one.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def client_context(insecure: bool) -> ssl.SSLContext:
 
 
 class TlsLayer:
-    """``receive`` has the manner of a non-blocking recvmsg: plain bytes, b"" at the end, BlockingIOError for not yet."""
+    """``receive`` has the manner of a non-blocking recvmsg: plain bytes, b"" at the end,
+    BlockingIOError for not yet.
+    """
 
     __slots__ = ("_eof", "_object", "_recvmsg", "_sock", "incoming", "outgoing")
 
@@ -35,7 +39,9 @@ class TlsLayer:
         self._eof = False
 
     def handshake_step(self) -> bool:
-        """True when the handshake is done; otherwise send ``outgoing``, receive into ``incoming`` and call again."""
+        """True when the handshake is done; otherwise send ``outgoing``, receive into ``incoming``
+        and call again.
+        """
         try:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
@@ -47,7 +53,9 @@ class TlsLayer:
         return self.outgoing.read()
 
     def receive(self, size: int, ancillary_size: int) -> tuple[bytes, Any, Any, Any]:
-        """Raises BlockingIOError when no whole record is there, OSError (ssl.SSLError) when the peer breaks the protocol."""
+        """Raises BlockingIOError when no whole record is there, OSError (ssl.SSLError) when the
+        peer breaks the protocol.
+        """
         if self._eof:
             return b"", (), 0, None
         raw, ancillary, flags, address = self._recvmsg(size, ancillary_size)
@@ -65,7 +73,8 @@ class TlsLayer:
             while True:
                 plain = self._object.read(_MAX_RECORD)
                 if not plain:
-                    # The peer's farewell. Behind data it must not be lost, and the socket itself may stay open and silent.
+                    # The peer's farewell. Behind data it must not be lost, and the socket itself
+                    # may stay open and silent.
                     self._end()
                     break
                 if not incoming.pending and not parts:

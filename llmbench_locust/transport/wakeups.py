@@ -1,9 +1,11 @@
-"""When to look at the sockets: whenever one is readable, or, while much arrives, five hundred times a second.
+"""When to look at the sockets: whenever one is readable, or, while much arrives, five hundred times
+a second.
 
-A wake-up of the process costs more than all that is done with a chunk. Where the kernel stamps arrivals, a chunk may lie for
-two milliseconds and still have its right time, and one wake-up serves all that came meanwhile. Nothing else waits: sends and
-timers have descriptors of their own. Only an answer's end is seen later, and with it, under a cap, the next request goes out
-later: so there are naps only while ends are rare among the reads.
+A wake-up of the process costs more than all that is done with a chunk. Where the kernel stamps
+arrivals, a chunk may lie for two milliseconds and still have its right time, and one wake-up serves
+all that came meanwhile. Nothing else waits: sends and timers have descriptors of their own. Only an
+answer's end is seen later, and with it, under a cap, the next request goes out later: so there are
+naps only while ends are rare among the reads.
 """
 
 from __future__ import annotations
@@ -18,19 +20,23 @@ from llmbench_locust.transport.timerfd import TimerFd
 
 #: The longest that something readable lies while napping.
 NAP_S = 0.002
-# More wake-ups a second than this, and napping saves some; fewer reads a nap than that, and it no longer does.
+# More wake-ups a second than this, and napping saves some; fewer reads a nap than that, and it no
+# longer does.
 _WAKEUPS_PER_S = 2000.0
 _READS_PER_NAP = 2.0
 # Of a hundred reads at least so many are token events of streams under way.
 _PLAIN = 0.97
 _WATCHED_TURNS, _NAPPED_TURNS = 32, 128
-# Events that share a read share its time. When naps bring more of them together than this share, chunks follow each other
-# more closely than the naps, and each is read as it comes, for this time at least.
+# Events that share a read share its time. When naps bring more of them together than this share,
+# chunks follow each other more closely than the naps, and each is read as it comes, for this time
+# at least.
 _SHARED, _AWAKE_S = 0.02, 1.0
 
 
 class Figures(Protocol):
-    """What is asked of the reader: totals so far, whether arrivals have the kernel's times, whether the last turn left some."""
+    """What is asked of the reader: totals so far, whether arrivals have the kernel's times, whether
+    the last turn left some.
+    """
 
     reads: int
     token_events: int
@@ -75,7 +81,9 @@ class Wakeups:
         figures = self._figures
         reads, events, shared = (
             after - before
-            for after, before in zip((figures.reads, figures.token_events, figures.shared), self._before, strict=True)
+            for after, before in zip(
+                (figures.reads, figures.token_events, figures.shared), self._before, strict=True
+            )
         )
         worth_it = figures.stamped and events >= _PLAIN * reads
         if not self.napping:

@@ -1,4 +1,6 @@
-"""What the users of one process share: the protocol, the transport, the events. One request in, one record out."""
+"""What the users of one process share: the protocol, the transport, the events. One request in, one
+record out.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ logger = logging.getLogger(__name__)
 
 
 class Session:
-    """``ttft_s``: time to first token of each answer as it begins, seconds, for live figures (its reader replaces it)."""
+    """``ttft_s``: time to first token of each answer as it begins, seconds, for live figures (its
+    reader replaces it).
+    """
 
     def __init__(self, environment: Any, wire: WireConfig, worker: str = "") -> None:
         self.environment = environment
@@ -48,10 +52,12 @@ class Session:
         quiet: bool = False,
         give_up: bool = False,
     ) -> RequestRecord:
-        """Send one request and read its answer. Blocks the greenlet, never raises for a fault of the server.
+        """Send one request and read its answer. Blocks the greenlet, never raises for a fault of
+        the server.
 
-        ``due_time``: seconds of perf_counter. ``quiet``: fires no event (ready check, warm-up). A greenlet that is killed
-        meanwhile gives a record of the kind "interrupted"; with ``give_up`` it just ends.
+        ``due_time``: seconds of perf_counter. ``quiet``: fires no event (ready check, warm-up). A
+        greenlet that is killed meanwhile gives a record of the kind "interrupted"; with ``give_up``
+        it just ends.
         """
         began = perf_counter()
         events = self.environment.events
@@ -63,16 +69,23 @@ class Session:
             if request is None:
                 request = self.protocol.request(sample, model)
             sink = self.protocol.sink(sample)
-            exchange = self.transport.exchange(request, sink, on_first_token=on_first, on_tokens=on_tokens)
+            exchange = self.transport.exchange(
+                request, sink, on_first_token=on_first, on_tokens=on_tokens
+            )
             record = self.protocol.record(index, sample, exchange, sink)
         except gevent.GreenletExit:
             if give_up:
                 raise
-            record = self._unfinished(sample, index, began, "interrupted", "interrupted before its end")
+            record = self._unfinished(
+                sample, index, began, "interrupted", "interrupted before its end"
+            )
         except Exception as error:
-            # A protocol that raises (one of the user's own, or a sample that it cannot carry) costs this request and no other.
+            # A protocol that raises (one of the user's own, or a sample that it cannot carry) costs
+            # this request and no other.
             logger.exception("a request could not be made")
-            record = self._unfinished(sample, index, began, "client", f"{type(error).__name__}: {error}")
+            record = self._unfinished(
+                sample, index, began, "client", f"{type(error).__name__}: {error}"
+            )
         record.worker = self.worker
         record.due_time = due_time
         if due_time == due_time:
@@ -84,9 +97,13 @@ class Session:
     def close(self) -> None:
         self.transport.close()
 
-    def _unfinished(self, sample: SampleRequest, index: int, began: float, kind: str, error: str) -> RequestRecord:
+    def _unfinished(
+        self, sample: SampleRequest, index: int, began: float, kind: str, error: str
+    ) -> RequestRecord:
         record = RequestRecord(index, sample.request_id, prompt_len=sample.prompt_len)
-        record.expected_output_len = -1 if sample.expected_output_len is None else sample.expected_output_len
+        record.expected_output_len = (
+            -1 if sample.expected_output_len is None else sample.expected_output_len
+        )
         record.start_time, record.end_time = began, perf_counter()
         record.error_kind, record.error = kind, error
         return record
@@ -94,16 +111,24 @@ class Session:
     def _first_token(self, sample: SampleRequest, began: float, user: Any, time_s: float) -> None:
         self.ttft_s.append(time_s - began)
         if _listened(self.environment.events, "llm_first_token"):
-            self.environment.events.llm_first_token.fire(request_id=sample.request_id, time_s=time_s, user=user)
+            self.environment.events.llm_first_token.fire(
+                request_id=sample.request_id, time_s=time_s, user=user
+            )
 
     def _tokens(self, sample: SampleRequest, user: Any, times_s: Any) -> None:
-        self.environment.events.llm_tokens.fire(request_id=sample.request_id, times_s=times_s, user=user)
+        self.environment.events.llm_tokens.fire(
+            request_id=sample.request_id, times_s=times_s, user=user
+        )
 
     def _fire(self, record: RequestRecord, user: Any) -> None:
         events = self.environment.events
         if _listened(events, "llm_request"):
             events.llm_request.fire(record=record, user=user)
-        last = float(record.token_times[-1]) if record.success and len(record.token_times) else record.end_time
+        last = (
+            float(record.token_times[-1])
+            if record.success and len(record.token_times)
+            else record.end_time
+        )
         elapsed_s = last - record.start_time
         events.request.fire(
             request_type="POST",
@@ -116,7 +141,9 @@ class Session:
 
 
 class RequestFailed(Exception):
-    """What Locust's statistics are given for a failed request. Two of the same kind and message count as one error."""
+    """What Locust's statistics are given for a failed request. Two of the same kind and message
+    count as one error.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(f"{kind}: {message}" if message else kind)

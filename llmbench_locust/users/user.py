@@ -1,4 +1,6 @@
-"""The Locust users. A public class for each backend, to be used as it is or to write one's own tasks on."""
+"""The Locust users. A public class for each backend, to be used as it is or to write one's own
+tasks on.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from llmbench_locust.workload.sample import Prompt, SampleRequest
 class BackendUser(User):
     """Speaks one backend's protocol. ``backend``: its name; None takes ``--backend``.
 
-    With an `ArrivalShape` the user's task is `serve`: carry tickets when they are due. Without one, tasks of your own call
-    `complete` (or `chat`): closed loop, the same records and metrics.
+    With an `ArrivalShape` the user's task is `serve`: carry tickets when they are due. Without one,
+    tasks of your own call `complete` (or `chat`): closed loop, the same records and metrics.
     """
 
     abstract = True
@@ -27,7 +29,9 @@ class BackendUser(User):
         plugin_of(self.environment).agent.attend(self)
 
     def send(self, sample: SampleRequest) -> RequestRecord:
-        """Send one request now and wait for its outcome. Never raises for a fault of the server: look at ``.success``."""
+        """Send one request now and wait for its outcome. Never raises for a fault of the server:
+        look at ``.success``.
+        """
         from llmbench_locust.plugin import plugin_of
 
         return plugin_of(self.environment).closed_loop.send(sample, self)
@@ -41,22 +45,42 @@ class BackendUser(User):
         label: str | None = None,
         **overrides: Any,
     ) -> RequestRecord:
-        """One completion. ``prompt_len`` in tokens, when known. ``overrides``: further fields of the body."""
-        return self.send(SampleRequest(prompt, prompt_len or 0, max_tokens, label=label, body_overrides=overrides or None))
+        """One completion. ``prompt_len`` in tokens, when known. ``overrides``: further fields of
+        the body.
+        """
+        return self.send(
+            SampleRequest(
+                prompt, prompt_len or 0, max_tokens, label=label, body_overrides=overrides or None
+            )
+        )
 
 
 class _ChatUser(BackendUser):
     abstract = True
 
     def chat(
-        self, messages: str | list[dict[str, Any]], *, max_tokens: int = 128, label: str | None = None, **overrides: Any
+        self,
+        messages: str | list[dict[str, Any]],
+        *,
+        max_tokens: int = 128,
+        label: str | None = None,
+        **overrides: Any,
     ) -> RequestRecord:
-        """One answer to a text or to a list of chat messages. The text of the answer is in ``.text``."""
+        """One answer to a text or to a list of chat messages. The text of the answer is in
+        ``.text``.
+        """
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
         last = messages[-1].get("content", "") if messages else ""
         prompt = last if isinstance(last, str) else ""
-        sample = SampleRequest(prompt, 0, max_tokens, chat_messages=messages, label=label, body_overrides=overrides or None)
+        sample = SampleRequest(
+            prompt,
+            0,
+            max_tokens,
+            chat_messages=messages,
+            label=label,
+            body_overrides=overrides or None,
+        )
         return self.send(sample)
 
 

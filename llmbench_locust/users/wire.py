@@ -1,4 +1,6 @@
-"""What a worker must know to speak to the server: the part of the run's configuration that travels by message."""
+"""What a worker must know to speak to the server: the part of the run's configuration that travels
+by message.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,11 @@ from typing import Any
 class WireConfig:
     """Everything that goes on the wire with each request. All of it msgpack carries as it is.
 
-    ``base_url``: scheme, host and port. ``endpoint``: path and query. ``model``: the name sent (served name, else model).
-    ``sampling``: the sampling parameters that were set, by API name (temperature is 0.0 unless given). ``headers``: the
-    user's (``--header``). ``api_key``: of OPENAI_API_KEY (ANTHROPIC_API_KEY for anthropic). ``keep_text``: whether records
-    carry the text; without it only answers whose length the server did not tell do.
+    ``base_url``: scheme, host and port. ``endpoint``: path and query. ``model``: the name sent
+    (served name, else model). ``sampling``: the sampling parameters that were set, by API name
+    (temperature is 0.0 unless given). ``headers``: the user's (``--header``). ``api_key``: of
+    OPENAI_API_KEY (ANTHROPIC_API_KEY for anthropic). ``keep_text``: whether records carry the text;
+    without it only answers whose length the server did not tell do.
     """
 
     backend: str

@@ -1,7 +1,9 @@
-"""What we add to Locust's web UI: a tab on its page, the page /llm with its JSON, downloads, /metrics, the check of the form.
+"""What we add to Locust's web UI: a tab on its page, the page /llm with its JSON, downloads,
+/metrics, the check of the form.
 
-Every route only reads, and stands behind Locust's own login where that is on. Foreign text (model names, errors) travels as
-JSON and is put on a page as text only; our own pages allow no script but ours.
+Every route only reads, and stands behind Locust's own login where that is on. Foreign text (model
+names, errors) travels as JSON and is put on a page as text only; our own pages allow no script but
+ours.
 """
 
 from __future__ import annotations
@@ -24,9 +26,13 @@ from llmbench_locust.web.start_form import SWARM, install_check
 from llmbench_locust.web.table import STRUCTURE, TAB, table_rows
 
 STATIC = Path(__file__).parent / "static"
-_SCRIPTS = b'<script src="./llm/static/tab.js" defer></script><script src="./llm/static/form.js" defer></script>'
+_SCRIPTS = (
+    b'<script src="./llm/static/tab.js" defer></script><script '
+    b'src="./llm/static/form.js" defer></script>'
+)
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' "
+    "data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 _View = TypeVar("_View", bound=Callable[..., Any])
@@ -46,10 +52,12 @@ def install_web(
     check: Callable[[dict[str, Any]], str | None] | None = None,
     cancel: Callable[[], None] | None = None,
 ) -> None:
-    """Add our part to ``environment.web_ui``; call it once, before the web server starts (in Locust's `init` event).
+    """Add our part to ``environment.web_ui``; call it once, before the web server starts (in
+    Locust's `init` event).
 
-    ``results()`` gives the finished run's results, None while there are none. ``check(form)`` gives the line that refuses a
-    start form, None when it is right. ``cancel()`` calls off a run that is being prepared.
+    ``results()`` gives the finished run's results, None while there are none. ``check(form)`` gives
+    the line that refuses a start form, None when it is right. ``cancel()`` calls off a run that is
+    being prepared.
     """
     web_ui = environment.web_ui
     base = (getattr(environment.parsed_options, "web_base_path", None) or "").rstrip("/")
@@ -65,13 +73,20 @@ def _add_tab(web_ui: Any, live: LiveStats, cancel: Callable[[], None] | None) ->
     arguments.setdefault("extended_tables", []).append({"key": TAB["key"], "structure": STRUCTURE})
     links = arguments.setdefault("extended_csv_files", [])
     links.append({"href": "./llm", "title": "LLM: live charts"})
-    links += [{"href": f"./llm/{name}", "title": f"LLM: {title}"} for name, (title, _) in DOWNLOADS.items()]
+    links += [
+        {"href": f"./llm/{name}", "title": f"LLM: {title}"}
+        for name, (title, _) in DOWNLOADS.items()
+    ]
 
     app: Flask = web_ui.app
 
     @app.after_request
     def extend(response: Response) -> Response:
-        if response.status_code == 200 and not response.direct_passthrough and request.endpoint in _EXTENDED:
+        if (
+            response.status_code == 200
+            and not response.direct_passthrough
+            and request.endpoint in _EXTENDED
+        ):
             response.set_data(_EXTENDED[request.endpoint](response.get_data(), live))
         stopped = response.status_code == 200 and request.endpoint == "locust.stop"
         if stopped and cancel is not None and _beginning(live, web_ui.environment.runner.state):
@@ -80,13 +95,19 @@ def _add_tab(web_ui: Any, live: LiveStats, cancel: Callable[[], None] | None) ->
 
 
 def _beginning(live: LiveStats, state: str | None) -> bool:
-    """A run is on its way (workload, ready check, warm-ups), and Locust's runner, in ``state``, knows nothing of it yet."""
-    ours = live.state == "preparing" or (live.state == "running" and not live.info.get("closed_loop"))
+    """A run is on its way (workload, ready check, warm-ups), and Locust's runner, in ``state``,
+    knows nothing of it yet.
+    """
+    ours = live.state == "preparing" or (
+        live.state == "running" and not live.info.get("closed_loop")
+    )
     return ours and state in ("ready", "stopped")
 
 
 def _with_rows(content: bytes, live: LiveStats) -> bytes:
-    """Locust keeps this answer for two seconds and hands out the same object: what is ours in it is renewed each time."""
+    """Locust keeps this answer for two seconds and hands out the same object: what is ours in it is
+    renewed each time.
+    """
     report = orjson.loads(content)
     others = [s for s in report.get("extended_stats", []) if s["key"] != TAB["key"]]
     report["extended_stats"] = [*others, {"key": TAB["key"], "data": table_rows(live.snapshot(-1))}]
@@ -98,8 +119,9 @@ def _with_rows(content: bytes, live: LiveStats) -> bytes:
 def _shown(state: str | None, live: LiveStats) -> str | None:
     """The state to tell Locust's page instead of ``state``, None when that may stand.
 
-    The page asks on while a run is spawning or running and never again in any other state: told of a run that is being
-    prepared it would go back to the form, and one that is just ending would show "Loading" for ever.
+    The page asks on while a run is spawning or running and never again in any other state: told of
+    a run that is being prepared it would go back to the form, and one that is just ending would
+    show "Loading" for ever.
     """
     if _beginning(live, state):
         return "spawning"
@@ -107,7 +129,12 @@ def _shown(state: str | None, live: LiveStats) -> str | None:
 
 
 def _with_scripts(page: bytes, live: LiveStats) -> bytes:
-    page = re.sub(rb'"state": "(ready|stopped|stopping|cleanup)"', lambda found: _state_in_page(found, live), page, count=1)
+    page = re.sub(
+        rb'"state": "(ready|stopped|stopping|cleanup)"',
+        lambda found: _state_in_page(found, live),
+        page,
+        count=1,
+    )
     at = page.rfind(b"</body>")
     return page if at < 0 else page[:at] + _SCRIPTS + page[at:]
 
@@ -123,7 +150,8 @@ def _started(answer: bytes, live: LiveStats) -> bytes:
     return answer
 
 
-#: Locust's states between Stop and the last user's end: the master waits for its workers, a process for its users.
+#: Locust's states between Stop and the last user's end: the master waits for its workers, a process
+#: for its users.
 _ENDING = ("stopping", "cleanup")
 
 #: Locust's routes whose answers we complete.
@@ -161,7 +189,9 @@ def _routes(web_ui: Any, live: LiveStats, results: Callable[[], Results | None])
     def stats() -> Response:
         snapshot = live.snapshot(request.args.get("since", 0, type=int))
         done = results() if live.state == "finished" else None
-        snapshot["downloads"] = list(DOWNLOADS) if done is not None and done.document is not None else []
+        snapshot["downloads"] = (
+            list(DOWNLOADS) if done is not None and done.document is not None else []
+        )
         return Response(orjson.dumps(snapshot), content_type="application/json")
 
     @routes.get("/llm/flags")
@@ -187,7 +217,9 @@ def _routes(web_ui: Any, live: LiveStats, results: Callable[[], Results | None])
         # In a thread: a large table takes seconds, and the page stays alive.
         content = gevent.get_hub().threadpool.apply(content_of, (done, name))
         response = Response(content, content_type=DOWNLOADS[name][1])
-        response.headers["Content-Disposition"] = f'attachment; filename="{file_name(done.document, name)}"'
+        response.headers["Content-Disposition"] = (
+            f'attachment; filename="{file_name(done.document, name)}"'
+        )
         return response
 
     @routes.after_request
@@ -212,7 +244,9 @@ def plotly_path() -> Path:
 def content_of(done: Results, name: str) -> bytes | str:
     """One download's content. ``name``: a key of `DOWNLOADS`."""
     if name == "result.json":
-        return orjson.dumps(done.document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(
+            done.document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+        )
     if name == "requests.csv":
         return done.table_csv()
     if name == "requests.parquet":
@@ -221,10 +255,17 @@ def content_of(done: Results, name: str) -> bytes | str:
 
 
 def file_name(document: dict[str, Any], name: str) -> str:
-    """A name for the download that tells the runs apart: made of the backend, the model and the date, in plain characters."""
+    """A name for the download that tells the runs apart: made of the backend, the model and the
+    date, in plain characters.
+    """
     stem, _, extension = name.partition(".")
     model = str(document.get("model_id") or "").rsplit("/", 1)[-1]
-    parts = [str(document.get("backend") or "llmbench"), model, str(document.get("date") or ""), stem]
+    parts = [
+        str(document.get("backend") or "llmbench"),
+        model,
+        str(document.get("date") or ""),
+        stem,
+    ]
     plain = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", p).strip("._-") for p in parts if p)
     return f"{re.sub(r'-+', '-', plain)[:150]}.{extension}"
 

@@ -1,7 +1,8 @@
-"""`/metrics`: this run's counters, gauges and histograms, in base units and with names that match what LLM servers export.
+"""`/metrics`: this run's counters, gauges and histograms, in base units and with names that match
+what LLM servers export.
 
-Read from the live statistics when Prometheus asks; nothing is counted twice. A new run starts from 0, which Prometheus takes
-as a reset.
+Read from the live statistics when Prometheus asks; nothing is counted twice. A new run starts from
+0, which Prometheus takes as a reset.
 """
 
 from __future__ import annotations
@@ -10,14 +11,23 @@ from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 
 from llmbench_locust.metrics.live import LiveStats
 
 HISTOGRAMS = {
     "ttft": ("time_to_first_token", "Time from sending a request to its first token event."),
     "itl": ("inter_token_latency", "Time between two consecutive token events."),
-    "tpot": ("time_per_output_token", "Mean time per output token after the first, one sample a request."),
+    "tpot": (
+        "time_per_output_token",
+        "Mean time per output token after the first, one sample a request.",
+    ),
     "e2el": ("e2e_request_latency", "Time from sending a request to its last token event."),
 }
 
@@ -32,22 +42,38 @@ class LiveCollector:
         live = self._live
         totals = live.totals()
         yield InfoMetricFamily("llmbench_run", "What the run is.", value=_labels(live.info))
-        outcomes = CounterMetricFamily("llmbench_requests", "Requests that have an outcome.", labels=["outcome"])
+        outcomes = CounterMetricFamily(
+            "llmbench_requests", "Requests that have an outcome.", labels=["outcome"]
+        )
         outcomes.add_metric(["success"], totals["completed"])
         for kind, count in live.errors.items():
             outcomes.add_metric([kind], count)
         yield outcomes
-        yield CounterMetricFamily("llmbench_requests_offered", "Requests that were due.", value=totals["offered"])
-        yield CounterMetricFamily("llmbench_requests_sent", "Requests that were sent.", value=totals["sent"])
-        yield CounterMetricFamily("llmbench_token_events", "Chunks that carried output, live.", value=totals["token_events"])
         yield CounterMetricFamily(
-            "llmbench_prompt_tokens", "Prompt tokens of successful requests.", value=totals["total_input_tokens"]
+            "llmbench_requests_offered", "Requests that were due.", value=totals["offered"]
         )
         yield CounterMetricFamily(
-            "llmbench_generation_tokens", "Output tokens of successful requests.", value=totals["total_output_tokens"]
+            "llmbench_requests_sent", "Requests that were sent.", value=totals["sent"]
+        )
+        yield CounterMetricFamily(
+            "llmbench_token_events",
+            "Chunks that carried output, live.",
+            value=totals["token_events"],
+        )
+        yield CounterMetricFamily(
+            "llmbench_prompt_tokens",
+            "Prompt tokens of successful requests.",
+            value=totals["total_input_tokens"],
+        )
+        yield CounterMetricFamily(
+            "llmbench_generation_tokens",
+            "Output tokens of successful requests.",
+            value=totals["total_output_tokens"],
         )
         if totals["in_flight"] is not None:
-            yield GaugeMetricFamily("llmbench_num_requests_running", "Requests in flight.", value=totals["in_flight"])
+            yield GaugeMetricFamily(
+                "llmbench_num_requests_running", "Requests in flight.", value=totals["in_flight"]
+            )
             yield GaugeMetricFamily(
                 "llmbench_num_requests_waiting",
                 "Requests that are due and wait for --max-concurrency.",
@@ -56,13 +82,22 @@ class LiveCollector:
         for name, (stem, text) in HISTOGRAMS.items():
             bounds, cumulated, sum_s = live.histogram(name)
             count = live.samples[name].count
-            buckets: list[Any] = [(f"{b:.6g}", float(n)) for b, n in zip(bounds, cumulated, strict=True)]
-            yield HistogramMetricFamily(f"llmbench_{stem}_seconds", text, buckets=[*buckets, ("+Inf", count)], sum_value=sum_s)
+            buckets: list[Any] = [
+                (f"{b:.6g}", float(n)) for b, n in zip(bounds, cumulated, strict=True)
+            ]
+            yield HistogramMetricFamily(
+                f"llmbench_{stem}_seconds",
+                text,
+                buckets=[*buckets, ("+Inf", count)],
+                sum_value=sum_s,
+            )
         yield from self._objectives()
         yield from self._audit()
 
     def _objectives(self) -> Iterator[Metric]:
-        attained = GaugeMetricFamily("llmbench_slo_attainment_ratio", "Share of requests that met it.", labels=["objective"])
+        attained = GaugeMetricFamily(
+            "llmbench_slo_attainment_ratio", "Share of requests that met it.", labels=["objective"]
+        )
         for row in self._live.slo():
             if row["share"] is not None:
                 attained.add_metric([row["metric"]], row["share"])
@@ -71,7 +106,10 @@ class LiveCollector:
 
     def _audit(self) -> Iterator[Metric]:
         audit = self._live.audit_now()
-        for kind, text in (("send", "How late requests were sent."), ("loop", "How late the event loop ran.")):
+        for kind, text in (
+            ("send", "How late requests were sent."),
+            ("loop", "How late the event loop ran."),
+        ):
             lag = GaugeMetricFamily(f"llmbench_{kind}_lag_seconds", text, labels=["quantile"])
             for quantile, name in (("0.5", "p50"), ("0.99", "p99"), ("1", "max")):
                 value = (audit.get(f"{kind}_lag_ms") or {}).get(name)
@@ -79,14 +117,20 @@ class LiveCollector:
                     lag.add_metric([quantile], value / 1000.0)
             if lag.samples:
                 yield lag
-        cpu = GaugeMetricFamily("llmbench_process_cpu_ratio", "CPU of a client process, of one core.", labels=["process"])
+        cpu = GaugeMetricFamily(
+            "llmbench_process_cpu_ratio",
+            "CPU of a client process, of one core.",
+            labels=["process"],
+        )
         for process, share in (audit.get("cpu_fraction") or {}).items():
             cpu.add_metric([process], share)
         if cpu.samples:
             yield cpu
         if audit.get("client_limited") is not None:
             yield GaugeMetricFamily(
-                "llmbench_client_limited", "1 when the client was the bottleneck.", value=float(audit["client_limited"])
+                "llmbench_client_limited",
+                "1 when the client was the bottleneck.",
+                value=float(audit["client_limited"]),
             )
 
 
@@ -98,5 +142,13 @@ def registry_of(live: LiveStats) -> CollectorRegistry:
 
 
 def _labels(info: dict[str, Any]) -> dict[str, str]:
-    known = ("model", "backend", "base_url", "dataset", "num_prompts", "request_rate", "max_concurrency")
+    known = (
+        "model",
+        "backend",
+        "base_url",
+        "dataset",
+        "num_prompts",
+        "request_rate",
+        "max_concurrency",
+    )
     return {name: str(info[name]) for name in known if info.get(name) is not None}

@@ -1,4 +1,6 @@
-"""What the web page needs of a run that is over. The page formats nothing itself: it hands out what ``results`` makes."""
+"""What the web page needs of a run that is over. The page formats nothing itself: it hands out what
+``results`` makes.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A bad value in the start form gets the console's line, before Locust takes any value over.
 
-Locust's own /swarm converts what it can and answers 500 to the rest; the page then says "An unknown error occurred". So the
-form is checked first, and refused in the form of Locust's own refusals, which the page shows as they are.
+Locust's own /swarm converts what it can and answers 500 to the rest; the page then says "An unknown
+error occurred". So the form is checked first, and refused in the form of Locust's own refusals,
+which the page shows as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ SWARM = "locust.swarm"
 
 def form_values() -> dict[str, Any]:
     """The form of this request: a text for each field, a list where a field came more than once."""
-    return {name: values[0] if len(values) == 1 else values for name, values in request.form.lists()}
+    return {
+        name: values[0] if len(values) == 1 else values for name, values in request.form.lists()
+    }
 
 
 def install_check(web_ui: Any, check: Callable[[dict[str, Any]], str | None]) -> None:

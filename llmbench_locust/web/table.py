@@ -1,4 +1,6 @@
-"""The tab LLM: one of Locust's own extended tables, filled from a snapshot. Cells are plain values, which its page escapes."""
+"""The tab LLM: one of Locust's own extended tables, filled from a snapshot. Cells are plain values,
+which its page escapes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ from typing import Any
 
 TAB = {"title": "LLM", "key": "llm"}
 
-#: No column has the key "name": Locust's table sorts by it, and the rows are to stay in the console table's order.
+#: No column has the key "name": Locust's table sorts by it, and the rows are to stay in the console
+#: table's order.
 STRUCTURE = [
     {"key": "figure", "title": "Figure"},
     {"key": "value", "title": "Value"},
@@ -30,9 +33,15 @@ def verdict(snapshot: dict[str, Any]) -> str:
     audit = snapshot["audit"]
     limited, reason = audit.get("client_limited"), "; ".join(audit.get("reasons") or ())
     if limited is None:
-        return {"running": "measuring …", "preparing": "preparing the run …"}.get(snapshot["state"], "none yet")
+        return {"running": "measuring …", "preparing": "preparing the run …"}.get(
+            snapshot["state"], "none yet"
+        )
     if limited:
-        return f"CLIENT LIMITED: {reason}" if reason else "CLIENT LIMITED: these figures tell of the client, not of the server"
+        return (
+            f"CLIENT LIMITED: {reason}"
+            if reason
+            else "CLIENT LIMITED: these figures tell of the client, not of the server"
+        )
     return "OK: the client kept up"
 
 
@@ -48,16 +57,26 @@ def table_rows(snapshot: dict[str, Any]) -> list[dict[str, str]]:
     for row in snapshot["latency"]:
         cells = {stat: shown(row[stat]) for stat in ("mean", "median", "std", "max")}
         # The 50th is the median, which has its column.
-        known = {name: value for name, value in row["percentiles"].items() if value is not None and name != "p50"}
+        known = {
+            name: value
+            for name, value in row["percentiles"].items()
+            if value is not None and name != "p50"
+        }
         found = [f"{name.upper()} {shown(value)}" for name, value in known.items()]
         rows.append({"figure": _with_unit(row), **cells, "percentiles": " · ".join(found)})
     rows += [{"figure": slo_name(s), "value": _share(s)} for s in snapshot["slo"]]
     totals = snapshot["totals"]
     if totals["in_flight"] is not None:
-        rows.append({"figure": "In flight / waiting", "value": f"{totals['in_flight']} / {totals['waiting']}"})
+        rows.append(
+            {
+                "figure": "In flight / waiting",
+                "value": f"{totals['in_flight']} / {totals['waiting']}",
+            }
+        )
     rows += _audit_rows(snapshot["audit"])
     rows += [
-        {"figure": f"Error: {e['kind']}", "value": f"{e['count']:,}", "percentiles": e["example"]} for e in snapshot["errors"]
+        {"figure": f"Error: {e['kind']}", "value": f"{e['count']:,}", "percentiles": e["example"]}
+        for e in snapshot["errors"]
     ]
     return rows
 
@@ -77,12 +96,21 @@ def _audit_rows(audit: dict[str, Any]) -> list[dict[str, str]]:
     for key, name in (("send_lag_ms", "Send lag (ms)"), ("loop_lag_ms", "Event loop lag (ms)")):
         lag = audit.get(key) or {}
         if lag.get("p99") is not None:
-            cells = {"mean": shown(lag.get("mean")), "median": shown(lag["p50"]), "max": shown(lag["max"])}
+            cells = {
+                "mean": shown(lag.get("mean")),
+                "median": shown(lag["p50"]),
+                "max": shown(lag["max"]),
+            }
             rows.append({"figure": name, **cells, "percentiles": f"P99 {shown(lag['p99'])}"})
     if audit.get("cpu_fraction"):
-        processes = ", ".join(f"{name} {share:.0%}" for name, share in audit["cpu_fraction"].items())
+        processes = ", ".join(
+            f"{name} {share:.0%}" for name, share in audit["cpu_fraction"].items()
+        )
         rows.append({"figure": "CPU of client processes", "value": processes})
-    for key, name in (("overflow_requests", "Requests sent by overflow"), ("workers_lost", "Workers lost")):
+    for key, name in (
+        ("overflow_requests", "Requests sent by overflow"),
+        ("workers_lost", "Workers lost"),
+    ):
         if audit.get(key) is not None:
             rows.append({"figure": name, "value": shown(audit[key])})
     return rows

@@ -1,4 +1,6 @@
-"""``burstgpt``: the lengths of a CSV trace; the rows of GPT-4 that had an answer, sampled by the seed; prompts are made up."""
+"""``burstgpt``: the lengths of a CSV trace; the rows of GPT-4 that had an answer, sampled by the
+seed; prompts are made up.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,12 @@ from llmbench_locust.workload.sample import SampleRequest
 COLUMNS = ("Model", "Request tokens", "Response tokens")
 
 
-def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
-    """With ``--self-timed`` the trace as it was (`csv_trace`), else a sample of it. Raises ConfigError."""
+def load(
+    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
+) -> list[SampleRequest]:
+    """With ``--self-timed`` the trace as it was (`csv_trace`), else a sample of it. Raises
+    ConfigError.
+    """
     if config.self_timed:
         from llmbench_locust.workload import csv_trace
 
@@ -27,7 +33,9 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
     for i, (input_len, output_len) in enumerate(lens):
         ids = ((np.arange(int(input_len)) + i) % tokenizer.vocab_size).tolist()
         request_id = f"{config.request_id_prefix}{i}"
-        samples.append(SampleRequest(tokenizer.decode(ids), int(input_len), int(output_len), request_id))
+        samples.append(
+            SampleRequest(tokenizer.decode(ids), int(input_len), int(output_len), request_id)
+        )
         if progress is not None:
             progress(i + 1, n)
     return samples
@@ -43,8 +51,12 @@ def _frame(path: str) -> Any:
         raise ConfigError(f"--dataset-path: {path!r} is no CSV ({line})") from None
     for name in COLUMNS:
         if name not in frame.columns:
-            raise ConfigError(f"--dataset-path: {path!r} has no column {name!r}, which BurstGPT has")
-    frame = frame[(frame["Model"] == "GPT-4") & (pd.to_numeric(frame["Response tokens"], errors="coerce") > 0)]
+            raise ConfigError(
+                f"--dataset-path: {path!r} has no column {name!r}, which BurstGPT has"
+            )
+    frame = frame[
+        (frame["Model"] == "GPT-4") & (pd.to_numeric(frame["Response tokens"], errors="coerce") > 0)
+    ]
     if not len(frame):
         raise ConfigError(f"--dataset-path: {path!r} has no row of GPT-4 with response tokens")
     return frame

@@ -1,4 +1,6 @@
-"""Which samples are taken, and how often: the rules that the datasets share. As in vLLM, seed for seed."""
+"""Which samples are taken, and how often: the rules that the datasets share. As in vLLM, seed for
+seed.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,18 @@ def fits(
     most_total: int = 2048,
     any_output: bool = False,
 ) -> bool:
-    """Whether a sample of these lengths (tokens) is kept. ``any_output``: the output length was given, so it may be short."""
+    """Whether a sample of these lengths (tokens) is kept. ``any_output``: the output length was
+    given, so it may be short.
+    """
     if prompt_len < least or (output_len < least and not any_output):
         return False
     return prompt_len <= most_prompt and prompt_len + output_len <= most_total
 
 
 def oversample(requests: list[SampleRequest], config: Any) -> list[SampleRequest]:
-    """As many as ``--num-prompts``: random ones again, with ids of their own, unless ``--no-oversample``. In place."""
+    """As many as ``--num-prompts``: random ones again, with ids of their own, unless
+    ``--no-oversample``. In place.
+    """
     missing = config.num_prompts - len(requests)
     if config.no_oversample or missing <= 0 or not requests:
         return requests
@@ -35,23 +41,30 @@ def oversample(requests: list[SampleRequest], config: Any) -> list[SampleRequest
     for _ in range(missing):
         while f"{config.request_id_prefix}{number}" in used:  # ids of rows may have gaps
             number += 1
-        requests.append(replace(rng.choice(originals), request_id=f"{config.request_id_prefix}{number}"))
+        requests.append(
+            replace(rng.choice(originals), request_id=f"{config.request_id_prefix}{number}")
+        )
         number += 1
     return requests
 
 
 def own_output_len(row: dict[str, Any], line: int, config: Any) -> int:
-    """``--custom-output-len``; where that is -1, the ``output_tokens`` of the line. Raises ConfigError."""
+    """``--custom-output-len``; where that is -1, the ``output_tokens`` of the line. Raises
+    ConfigError.
+    """
     if config.custom_output_len != -1:
         return int(config.custom_output_len)
     value = row.get("output_tokens")
     try:
-        length = 0 if isinstance(value, bool) or value is None else int(value)  # vLLM takes "12" and 12.0, too
+        length = (
+            0 if isinstance(value, bool) or value is None else int(value)
+        )  # vLLM takes "12" and 12.0, too
     except (TypeError, ValueError, OverflowError):
         length = 0
     if length < 1:
         raise ConfigError(
-            f"--dataset-path: {config.dataset_path!r} line {line} has no whole number of 1 or more as 'output_tokens', "
+            f"--dataset-path: {config.dataset_path!r} line {line} has no whole number of 1 or "
+            "more as 'output_tokens', "
             "which --custom-output-len -1 asks for"
         )
     return length

@@ -1,9 +1,10 @@
 """CSV traces with a time, an input length and an output length in each row: BurstGPT's and Azure's.
 
-BurstGPT: ``Timestamp`` (seconds), ``Model``, ``Request tokens``, ``Response tokens``; of these the rows of GPT-4, as without
-``--self-timed``. Azure (LLM inference traces 2023 and 2024): ``TIMESTAMP`` (date and time), ``ContextTokens``,
-``GeneratedTokens``. Failed requests (no response tokens) are left out. Replayed in the order of time, by those times with
-``--self-timed``. Prompts are made up: token (index + place) mod vocabulary, decoded.
+BurstGPT: ``Timestamp`` (seconds), ``Model``, ``Request tokens``, ``Response tokens``; of these the
+rows of GPT-4, as without ``--self-timed``. Azure (LLM inference traces 2023 and 2024):
+``TIMESTAMP`` (date and time), ``ContextTokens``, ``GeneratedTokens``. Failed requests (no response
+tokens) are left out. Replayed in the order of time, by those times with ``--self-timed``. Prompts
+are made up: token (index + place) mod vocabulary, decoded.
 """
 
 from __future__ import annotations
@@ -37,11 +38,14 @@ class Row:
     output_len: int
 
 
-def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
+def load(
+    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
+) -> list[SampleRequest]:
     """The first ``--num-prompts`` requests of the trace.
 
-    With ``--self-timed`` never more than the trace has; without, they are repeated at random unless ``--no-oversample``.
-    ``prompt_len`` is the trace's number, as vLLM's burstgpt has it. Raises ConfigError with the line's number.
+    With ``--self-timed`` never more than the trace has; without, they are repeated at random unless
+    ``--no-oversample``. ``prompt_len`` is the trace's number, as vLLM's burstgpt has it. Raises
+    ConfigError with the line's number.
     """
     rows = read_rows(config.dataset_path)[: config.num_prompts]
     vocab_size = tokenizer.vocab_size
@@ -50,14 +54,20 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
         ids = ((np.arange(row.input_len) + i) % vocab_size).tolist()
         due_s = row.time_s if config.self_timed else None
         request_id = f"{config.request_id_prefix}{i}"
-        samples.append(SampleRequest(tokenizer.decode(ids), row.input_len, row.output_len, request_id, due_s=due_s))
+        samples.append(
+            SampleRequest(
+                tokenizer.decode(ids), row.input_len, row.output_len, request_id, due_s=due_s
+            )
+        )
         if progress is not None:
             progress(i + 1, len(rows))
     return samples if config.self_timed else oversample(samples, config)
 
 
 def read_rows(path: str) -> list[Row]:
-    """The rows that count, sorted by time. Raises ConfigError where a column is missing, a value bad, or nothing is left."""
+    """The rows that count, sorted by time. Raises ConfigError where a column is missing, a value
+    bad, or nothing is left.
+    """
     names, lines = read_csv(path)
     time_name, input_name, output_name = (_column(names, path, what) for what in _COLUMNS)
     found = []
@@ -67,10 +77,13 @@ def read_rows(path: str) -> list[Row]:
         output_len = _tokens(row, output_name, path, line)
         input_len = _tokens(row, input_name, path, line)
         if output_len > 0 and input_len > 0:
-            found.append(Row(_seconds(row.get(time_name, ""), path, line, time_name), input_len, output_len))
+            found.append(
+                Row(_seconds(row.get(time_name, ""), path, line, time_name), input_len, output_len)
+            )
     if not found:
         raise ConfigError(
-            f"--dataset-path: {path!r} has no row with input and output tokens (of Model GPT-4, where it has models)"
+            f"--dataset-path: {path!r} has no row with input and output tokens (of Model "
+            "GPT-4, where it has models)"
         )
     return sorted(found, key=lambda r: r.time_s)
 
@@ -80,7 +93,9 @@ def _column(names: Sequence[str], path: str, what: str) -> str:
         if name in names:
             return name
     wanted = " or ".join(repr(n) for n in _COLUMNS[what])
-    raise ConfigError(f"--dataset-path: {path!r} has no column {wanted}; it has {', '.join(map(repr, names))}")
+    raise ConfigError(
+        f"--dataset-path: {path!r} has no column {wanted}; it has {', '.join(map(repr, names))}"
+    )
 
 
 def _tokens(row: dict[str, str], name: str, path: str, line: int) -> int:
@@ -90,7 +105,9 @@ def _tokens(row: dict[str, str], name: str, path: str, line: int) -> int:
         if value < 0 or value != int(value):
             raise ValueError
     except (ValueError, OverflowError):
-        raise ConfigError(f"--dataset-path: {path!r} line {line}: {name!r} is {text!r}; a whole number is wanted") from None
+        raise ConfigError(
+            f"--dataset-path: {path!r} line {line}: {name!r} is {text!r}; a whole number is wanted"
+        ) from None
     return int(value)
 
 
@@ -107,6 +124,7 @@ def _seconds(text: str, path: str, line: int, name: str) -> float:
         when = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError(
-            f"--dataset-path: {path!r} line {line}: {name!r} is {text!r}; seconds or a date and time are wanted"
+            f"--dataset-path: {path!r} line {line}: {name!r} is {text!r}; seconds or a date "
+            "and time are wanted"
         ) from None
     return (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp()

@@ -17,15 +17,24 @@ Row = tuple[int, dict[str, Any]]
 
 
 def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleRequest]:
-    """Prompts in shuffled order, with the chat template unless ``--skip-chat-template``. Raises ConfigError with the line."""
+    """Prompts in shuffled order, with the chat template unless ``--skip-chat-template``. Raises
+    ConfigError with the line.
+    """
     if not config.dataset_path.endswith(".jsonl"):
-        raise ConfigError(f"--dataset-path: {config.dataset_path!r} is no .jsonl file, which custom wants")
+        raise ConfigError(
+            f"--dataset-path: {config.dataset_path!r} is no .jsonl file, which custom wants"
+        )
     rows = read_jsonl(config.dataset_path)
     for line, row in rows:
         if not isinstance(row.get("prompt"), str):
-            raise ConfigError(f"--dataset-path: {config.dataset_path!r} line {line} has no text 'prompt'")
+            raise ConfigError(
+                f"--dataset-path: {config.dataset_path!r} line {line} has no text 'prompt'"
+            )
     _shuffle(rows, config.seed, config)
-    lens = [1 if tokenizer is None else own_output_len(row, line, config) for line, row in rows[: config.num_prompts]]
+    lens = [
+        1 if tokenizer is None else own_output_len(row, line, config)
+        for line, row in rows[: config.num_prompts]
+    ]
     return _samples([row["prompt"] for _, row in rows], lens, config, tokenizer, progress)
 
 
@@ -40,15 +49,22 @@ def load_spec_bench(config: Any, tokenizer: Any, progress: Progress = None) -> l
     for line, row in rows:
         turns = row.get("turns")
         if not isinstance(turns, list) or not turns or not isinstance(turns[0], str):
-            raise ConfigError(f"--dataset-path: {config.dataset_path!r} line {line} has no list of texts 'turns'")
+            raise ConfigError(
+                f"--dataset-path: {config.dataset_path!r} line {line} has no list of texts 'turns'"
+            )
         if config.spec_bench_category in (None, "", row.get("category")):
             chosen.append((line, {"prompt": turns[0]}))
     if not chosen:
         known = sorted({str(row.get("category")) for _, row in rows})
-        raise ConfigError(f"--spec-bench-category: no {config.spec_bench_category!r} there; one of {', '.join(known)}")
+        raise ConfigError(
+            f"--spec-bench-category: no {config.spec_bench_category!r} there; one of "
+            f"{', '.join(known)}"
+        )
     _shuffle(chosen, 0, config)
     prompts = [row["prompt"] for _, row in chosen]
-    return _samples(prompts, [config.spec_bench_output_len] * len(prompts), config, tokenizer, progress)
+    return _samples(
+        prompts, [config.spec_bench_output_len] * len(prompts), config, tokenizer, progress
+    )
 
 
 def _with(config: Any, **values: Any) -> Any:
@@ -67,12 +83,16 @@ def _shuffle(rows: list[Row], seed: int, config: Any) -> None:
         random.Random(seed).shuffle(rows)
 
 
-def _samples(prompts: list[str], lens: list[int], config: Any, tokenizer: Any, progress: Progress) -> list[SampleRequest]:
+def _samples(
+    prompts: list[str], lens: list[int], config: Any, tokenizer: Any, progress: Progress
+) -> list[SampleRequest]:
     prompts = prompts[: config.num_prompts]
     if tokenizer is not None and not config.skip_chat_template:
         more = config.chat_template_kwargs
         prompts = [
-            tokenizer.apply_chat_template([{"role": "user", "content": p}], add_generation_prompt=True, tokenize=False, **more)
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": p}], add_generation_prompt=True, tokenize=False, **more
+            )
             for p in prompts
         ]
     counts = [1] * len(prompts)

@@ -1,6 +1,8 @@
-"""``custom_audio``: JSONL with ``audio`` (a path; for chat also an http(s) or data URL) and optionally ``prompt``.
+"""``custom_audio``: JSONL with ``audio`` (a path; for chat also an http(s) or data URL) and
+optionally ``prompt``.
 
-For a chat backend the sound goes into the message as WAV in base64, for ``openai-audio`` as a file of its own.
+For a chat backend the sound goes into the message as WAV in base64, for ``openai-audio`` as a file
+of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from llmbench_locust.workload.media import audio_file, audio_part
 from llmbench_locust.workload.sample import SampleRequest
 
 
-def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
+def load(
+    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
+) -> list[SampleRequest]:
     """The samples, shuffled by seed. Raises ConfigError with the line's number."""
     path = config.dataset_path
     if not str(path).endswith(".jsonl"):
@@ -31,19 +35,28 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
         prompt, audio = row.get("prompt", ""), row.get("audio")
         if not isinstance(prompt, str) or not isinstance(audio, str) or not audio:
             raise ConfigError(
-                f"--dataset-path: {path!r} line {line} has no 'audio' that is a path, or a 'prompt' that is no text"
+                f"--dataset-path: {path!r} line {line} has no 'audio' that is a path, or a "
+                "'prompt' that is no text"
             )
         try:
             media = audio_part(audio, folder=folder) if chat else audio_file(audio, folder=folder)
         except ConfigError as e:
             raise ConfigError(f"{e} (line {line})") from None
-        if not chat and not config.skip_chat_template and getattr(tokenizer, "chat_template", None) is not None:
+        if (
+            not chat
+            and not config.skip_chat_template
+            and getattr(tokenizer, "chat_template", None) is not None
+        ):
             prompt = tokenizer.apply_chat_template(
                 [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
             )
         prompt_len = 1 if tokenizer is None else len(tokenizer.encode(prompt))
         output_len = own_output_len(row, line, config)
-        samples.append(SampleRequest(prompt, prompt_len, output_len, f"{config.request_id_prefix}{i}", multi_modal=media))
+        samples.append(
+            SampleRequest(
+                prompt, prompt_len, output_len, f"{config.request_id_prefix}{i}", multi_modal=media
+            )
+        )
         if progress is not None:
             progress(len(samples), config.num_prompts)
     return oversample(samples, config)

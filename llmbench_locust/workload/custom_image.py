@@ -1,7 +1,8 @@
 """``custom_image``: JSONL with prompts and images.
 
-A line holds ``prompt`` and ``image_files`` (a list of paths, URLs or data URLs), or ``content``: a list of parts as chat
-messages have them, ``{"type": "text", "text"}``, ``{"type": "image", "image"}`` or ``{"type": "image_url", "image_url"}``.
+A line holds ``prompt`` and ``image_files`` (a list of paths, URLs or data URLs), or ``content``: a
+list of parts as chat messages have them, ``{"type": "text", "text"}``, ``{"type": "image",
+"image"}`` or ``{"type": "image_url", "image_url"}``.
 """
 
 from __future__ import annotations
@@ -20,10 +21,16 @@ from llmbench_locust.workload.sample import SampleRequest
 Part = dict[str, Any]
 
 
-def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
-    """The samples, shuffled by seed. ``prompt_len`` is that of the text alone. Raises ConfigError with the line's number."""
+def load(
+    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
+) -> list[SampleRequest]:
+    """The samples, shuffled by seed. ``prompt_len`` is that of the text alone. Raises ConfigError
+    with the line's number.
+    """
     if not str(config.dataset_path).endswith(".jsonl"):
-        raise ConfigError(f"--dataset-path: {config.dataset_path!r}; custom_image reads files that end in .jsonl")
+        raise ConfigError(
+            f"--dataset-path: {config.dataset_path!r}; custom_image reads files that end in .jsonl"
+        )
     rows = read_jsonl(config.dataset_path)
     for line, row in rows:
         if "content" not in row and not ("prompt" in row and "image_files" in row):
@@ -32,7 +39,9 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
         random.Random(config.seed).shuffle(rows)
     samples = []
     for i, (line, row) in enumerate(rows[: config.num_prompts]):
-        sample = _interleaved(row, line, config) if "content" in row else _with_files(row, line, config)
+        sample = (
+            _interleaved(row, line, config) if "content" in row else _with_files(row, line, config)
+        )
         sample.prompt_len = 1 if tokenizer is None else len(tokenizer.encode(_text(sample.prompt)))
         if config.enable_multimodal_chat:
             _as_messages(sample)
@@ -106,6 +115,8 @@ def _as_messages(sample: SampleRequest) -> None:
     if sample.chat_messages is None:
         media = sample.multi_modal
         parts = media if isinstance(media, list) else [media] if media else []
-        sample.chat_messages = [{"role": "user", "content": [{"text": sample.prompt, "type": "text"}, *parts]}]
+        sample.chat_messages = [
+            {"role": "user", "content": [{"text": sample.prompt, "type": "text"}, *parts]}
+        ]
         sample.multi_modal = None
     sample.prompt = sample.chat_messages

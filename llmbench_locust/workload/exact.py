@@ -1,8 +1,10 @@
-"""Prompts of an exact number of tokens: token ids that decode to a text which encodes to as many. Seed for seed vLLM's way.
+"""Prompts of an exact number of tokens: token ids that decode to a text which encodes to as many.
+Seed for seed vLLM's way.
 
-Tokens that follow each other need not survive decoding and encoding: the text is encoded again, cut or lengthened with random
-tokens, and tried again, ten times at most. Each round is made for many prompts at once, by the library's own threads. All draw
-from one generator, in their order: a prompt draws when all before it are done.
+Tokens that follow each other need not survive decoding and encoding: the text is encoded again, cut
+or lengthened with random tokens, and tried again, ten times at most. Each round is made for many
+prompts at once, by the library's own threads. All draw from one generator, in their order: a prompt
+draws when all before it are done.
 """
 
 from __future__ import annotations
@@ -21,9 +23,15 @@ Progress = Callable[[int, int], None] | None
 
 
 def exact_prompts(
-    tokenizer: Any, sequences: Sequence[list[int]], targets: Sequence[int], draw: Draw, progress: Progress = None
+    tokenizer: Any,
+    sequences: Sequence[list[int]],
+    targets: Sequence[int],
+    draw: Draw,
+    progress: Progress = None,
 ) -> list[tuple[str, list[int]]]:
-    """(text, its token ids) for each sequence; the number of ids is the target, unless the tries were not enough."""
+    """(text, its token ids) for each sequence; the number of ids is the target, unless the tries
+    were not enough.
+    """
     found: list[tuple[str, list[int]]] = []
     for begin in range(0, len(sequences), BATCH):
         end = min(begin + BATCH, len(sequences))
@@ -48,7 +56,9 @@ class _Prompt:
     short: bool = False
 
 
-def _batch(tokenizer: Any, sequences: Sequence[list[int]], targets: Sequence[int], draw: Draw) -> list[tuple[str, list[int]]]:
+def _batch(
+    tokenizer: Any, sequences: Sequence[list[int]], targets: Sequence[int], draw: Draw
+) -> list[tuple[str, list[int]]]:
     prompts = [_Prompt(list(ids), target) for ids, target in zip(sequences, targets, strict=True)]
     first = 0
     while True:
@@ -63,7 +73,8 @@ def _batch(tokenizer: Any, sequences: Sequence[list[int]], targets: Sequence[int
             return [(p.text, p.ids) for p in prompts]
         head = prompts[first]
         if head.short:
-            # Only the first that is not done may draw: those after it draw after all that it will need.
+            # Only the first that is not done may draw: those after it draw after all that it will
+            # need.
             head.ids = head.ids + draw(head.target - len(head.ids))
             head.short = False
 

@@ -46,14 +46,21 @@ def read_jsonl(path: str, flag: str = "--dataset-path") -> list[tuple[int, dict[
     return rows
 
 
-def read_csv(path: str, flag: str = "--dataset-path") -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """(column names, [(line number from 1, row)]) of a CSV file with a header. Rows may be missing, the header not."""
+def read_csv(
+    path: str, flag: str = "--dataset-path"
+) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """(column names, [(line number from 1, row)]) of a CSV file with a header. Rows may be missing,
+    the header not.
+    """
     lines = read_text(path, flag).splitlines()
     reader = csv.DictReader(lines)
     try:
         names = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = names
-        rows = [(reader.line_num, {k: v for k, v in row.items() if k is not None and v is not None}) for row in reader]
+        rows = [
+            (reader.line_num, {k: v for k, v in row.items() if k is not None and v is not None})
+            for row in reader
+        ]
     except csv.Error as e:
         raise ConfigError(f"{flag}: {path!r} line {reader.line_num} is no CSV ({e})") from None
     if not names:

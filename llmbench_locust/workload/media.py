@@ -1,7 +1,9 @@
-"""Images, videos and sounds become what a request carries: content parts with a URL or base64 data, or the bytes of a file.
+"""Images, videos and sounds become what a request carries: content parts with a URL or base64 data,
+or the bytes of a file.
 
-References stay references: an http(s) URL and a data URL pass as they are, a path becomes a ``file://`` URL that the server
-opens (vLLM needs ``--allowed-local-media-path`` for it). With ``embed=True`` the client reads them and sends a data URL.
+References stay references: an http(s) URL and a data URL pass as they are, a path becomes a
+``file://`` URL that the server opens (vLLM needs ``--allowed-local-media-path`` for it). With
+``embed=True`` the client reads them and sends a data URL.
 
 Pillow, soundfile and OpenCV are extras and are imported when they are needed.
 """
@@ -38,7 +40,8 @@ def need(module: str) -> Any:
     except ImportError:
         extra, purpose = _EXTRAS[module]
         raise ConfigError(
-            f"--dataset-name: {purpose}, which is not installed; pip install 'llmbench-locust[{extra}]'"
+            f"--dataset-name: {purpose}, which is not installed; pip install "
+            f"'llmbench-locust[{extra}]'"
         ) from None
 
 
@@ -47,7 +50,8 @@ def data_url(mime: str, data: bytes) -> str:
 
 
 def image_part(image: Any, *, embed: bool = False, folder: str | None = None) -> dict[str, Any]:
-    """An ``image_url`` part of a Pillow image, of ``{"bytes": …}`` or ``{"path": …}``, or of a reference (URL, path).
+    """An ``image_url`` part of a Pillow image, of ``{"bytes": …}`` or ``{"path": …}``, or of a
+    reference (URL, path).
 
     Pixels are sent as JPEG. ``folder``: where a relative path may lie. Raises ConfigError.
     """
@@ -64,7 +68,8 @@ def image_part(image: Any, *, embed: bool = False, folder: str | None = None) ->
         url = data_url("image/jpeg", jpeg(image))
     else:
         raise ConfigError(
-            f"--dataset-path: an image is a {type(image).__name__}; a path, a URL, a data:image URL or image bytes are wanted"
+            f"--dataset-path: an image is a {type(image).__name__}; a path, a URL, a "
+            "data:image URL or image bytes are wanted"
         )
     return {"type": "image_url", "image_url": {"url": url}}
 
@@ -83,14 +88,20 @@ def jpeg(image: Any) -> bytes:
 
 
 def video_part(video: Any, *, folder: str | None = None) -> dict[str, Any]:
-    """A ``video_url`` part of ``{"bytes": an MP4 file's}``, ``{"path": …}``, or of a reference (URL, path)."""
+    """A ``video_url`` part of ``{"bytes": an MP4 file's}``, ``{"path": …}``, or of a reference
+    (URL, path).
+    """
     if isinstance(video, dict):
         if video.get("bytes") is not None:
-            return {"type": "video_url", "video_url": {"url": data_url("video/mp4", video["bytes"])}}
+            return {
+                "type": "video_url",
+                "video_url": {"url": data_url("video/mp4", video["bytes"])},
+            }
         video = video.get("path")
     if not isinstance(video, str) or not video:
         raise ConfigError(
-            f"--dataset-path: a video is a {type(video).__name__}; a path, a URL, a data:video URL or video bytes are wanted"
+            f"--dataset-path: a video is a {type(video).__name__}; a path, a URL, a data:video "
+            "URL or video bytes are wanted"
         )
     url = video if video.startswith("data:video/") else _reference(video, folder)
     return {"type": "video_url", "video_url": {"url": url}}
@@ -99,8 +110,8 @@ def video_part(video: Any, *, folder: str | None = None) -> dict[str, Any]:
 def audio_file(audio: Any, *, folder: str | None = None) -> dict[str, Any]:
     """What ``openai-audio`` sends: ``{"audio": bytes of a file, "filename", "duration_s"}``.
 
-    ``audio``: a path (the file as it is), ``{"path": …}``, ``{"bytes": …}``, ``{"array", "sampling_rate"}`` or (array, rate)
-    (the samples as 16-bit WAV). Raises ConfigError.
+    ``audio``: a path (the file as it is), ``{"path": …}``, ``{"bytes": …}``, ``{"array",
+    "sampling_rate"}`` or (array, rate) (the samples as 16-bit WAV). Raises ConfigError.
     """
     soundfile = need("soundfile")
     if isinstance(audio, dict):
@@ -120,12 +131,20 @@ def audio_file(audio: Any, *, folder: str | None = None) -> dict[str, Any]:
         return _file_of_bytes(soundfile, data, path.name)
     if isinstance(audio, tuple) and len(audio) == 2:
         samples, rate = audio
-        return {"audio": _wav(soundfile, samples, rate), "filename": "audio.wav", "duration_s": len(samples) / float(rate)}
-    raise ConfigError("--dataset-path: an audio is neither a path nor bytes nor samples with their sampling_rate")
+        return {
+            "audio": _wav(soundfile, samples, rate),
+            "filename": "audio.wav",
+            "duration_s": len(samples) / float(rate),
+        }
+    raise ConfigError(
+        "--dataset-path: an audio is neither a path nor bytes nor samples with their sampling_rate"
+    )
 
 
 def audio_part(audio: Any, *, folder: str | None = None) -> dict[str, Any]:
-    """A part for chat: ``input_audio`` with base64 WAV; for an http(s) or data URL an ``audio_url``."""
+    """A part for chat: ``input_audio`` with base64 WAV; for an http(s) or data URL an
+    ``audio_url``.
+    """
     if isinstance(audio, str) and audio.startswith((*_REMOTE, "data:audio/")):
         return {"type": "audio_url", "audio_url": {"url": audio}}
     found = audio_file(audio, folder=folder)
@@ -138,7 +157,12 @@ def audio_part(audio: Any, *, folder: str | None = None) -> dict[str, Any]:
 def local_path(name: str, folder: str | None) -> Path:
     """A path as given, or in ``folder`` when it is only there."""
     path = Path(name.removeprefix("file://"))
-    if folder is not None and not path.is_absolute() and not path.exists() and (Path(folder) / path).exists():
+    if (
+        folder is not None
+        and not path.is_absolute()
+        and not path.exists()
+        and (Path(folder) / path).exists()
+    ):
         return Path(folder) / path
     return path
 
@@ -156,7 +180,9 @@ def _embedded(url: str) -> str:
         try:
             data = Path(url.removeprefix("file://")).read_bytes()
         except OSError as e:
-            raise ConfigError(f"--custom-ensure-client-side-data: {url!r} cannot be read ({e.strerror})") from None
+            raise ConfigError(
+                f"--custom-ensure-client-side-data: {url!r} cannot be read ({e.strerror})"
+            ) from None
     else:
         import requests
 
@@ -164,7 +190,9 @@ def _embedded(url: str) -> str:
             answer = requests.get(url, timeout=30)
             answer.raise_for_status()
         except requests.RequestException as e:
-            raise ConfigError(f"--custom-ensure-client-side-data: {url!r} cannot be had ({type(e).__name__})") from None
+            raise ConfigError(
+                f"--custom-ensure-client-side-data: {url!r} cannot be had ({type(e).__name__})"
+            ) from None
         data = answer.content
     for magic, mime in _MAGIC:
         if data.startswith(magic):
@@ -191,5 +219,7 @@ def _file_of_bytes(soundfile: Any, data: bytes, name: str) -> dict[str, Any]:
     try:
         duration_s = float(soundfile.info(io.BytesIO(data)).duration)
     except RuntimeError as e:
-        raise ConfigError(f"--dataset-path: {name!r} is no sound file that soundfile can read ({e})") from None
+        raise ConfigError(
+            f"--dataset-path: {name!r} is no sound file that soundfile can read ({e})"
+        ) from None
     return {"audio": data, "filename": name, "duration_s": duration_s}

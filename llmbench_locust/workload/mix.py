@@ -1,9 +1,10 @@
 """``--mix f.json``: several workloads in one run, by weight.
 
-The file is a list of parts: ``[{"weight": 3, "label": "chat", "dataset-name": "sharegpt", "dataset-path": "s.json"},
-{"weight": 1, "label": "long", "dataset-name": "random", "input-len": 8000}]``. A part takes the flags of datasets, by name;
-what it leaves out is as on the command line. Each of the ``--num-prompts`` requests is of a part drawn by weight and seed, and
-carries its label. A part's own seed is the run's plus its place, so that two of a kind differ.
+The file is a list of parts: ``[{"weight": 3, "label": "chat", "dataset-name": "sharegpt",
+"dataset-path": "s.json"}, {"weight": 1, "label": "long", "dataset-name": "random", "input-len":
+8000}]``. A part takes the flags of datasets, by name; what it leaves out is as on the command line.
+Each of the ``--num-prompts`` requests is of a part drawn by weight and seed, and carries its label.
+A part's own seed is the run's plus its place, so that two of a kind differ.
 
 Either all parts bring their own times (each trace begins at 0) or none does.
 """
@@ -35,25 +36,34 @@ class Part:
 
 
 def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleRequest]:
-    """The requests of all parts, interleaved. Raises ConfigError with the file and the entry's number."""
+    """The requests of all parts, interleaved. Raises ConfigError with the file and the entry's
+    number.
+    """
     parts = read_parts(config.mix)
-    order = random.Random(config.seed).choices(range(len(parts)), [p.weight for p in parts], k=config.num_prompts)
+    order = random.Random(config.seed).choices(
+        range(len(parts)), [p.weight for p in parts], k=config.num_prompts
+    )
     counts = Counter(order)
     shares: list[list[SampleRequest]] = []
     timed: list[bool] = []
     for i, part in enumerate(parts):
         try:
             # A part that was never drawn is checked all the same.
-            own = part_config(config, {"seed": (config.seed + i) % 2**32} | part.flags, max(1, counts[i]))
+            own = part_config(
+                config, {"seed": (config.seed + i) % 2**32} | part.flags, max(1, counts[i])
+            )
             timed.append(own.self_timed)
-            samples = load_requests(own, tokenizer, _shifted(progress, sum(map(len, shares)), config.num_prompts))
+            samples = load_requests(
+                own, tokenizer, _shifted(progress, sum(map(len, shares)), config.num_prompts)
+            )
         except ConfigError as e:
             raise ConfigError(f"--mix: {config.mix!r} entry {i + 1}: {e}") from None
         shares.append([_of_part(sample, part, own, config) for sample in samples[: counts[i]]])
     if len(set(timed)) > 1:
         untimed = timed.index(False) + 1
         raise ConfigError(
-            f"--mix: {config.mix!r} entry {timed.index(True) + 1} brings its own times, entry {untimed} does not; "
+            f"--mix: {config.mix!r} entry {timed.index(True) + 1} brings its own times, entry "
+            f"{untimed} does not; "
             'all or none ("self-timed": false sets them aside)'
         )
     return interleave([_from_zero(share) for share in shares], order, config.request_id_prefix)
@@ -68,35 +78,50 @@ def read_parts(path: str) -> list[Part]:
     labels = Counter(part.label for part in parts)
     label, times = labels.most_common(1)[0]
     if times > 1:
-        raise ConfigError(f"--mix: {path!r}: {times} entries have the label {label!r}; give each its own 'label'")
+        raise ConfigError(
+            f"--mix: {path!r}: {times} entries have the label {label!r}; give each its own 'label'"
+        )
     return parts
 
 
-def interleave(shares: list[list[SampleRequest]], order: list[int], prefix: str) -> list[SampleRequest]:
-    """The shares' requests, in their own order, at the places that ``order`` gives each; numbered anew.
+def interleave(
+    shares: list[list[SampleRequest]], order: list[int], prefix: str
+) -> list[SampleRequest]:
+    """The shares' requests, in their own order, at the places that ``order`` gives each; numbered
+    anew.
 
     A place whose share has run out is left out. Conversations get numbers that no other share has.
     """
     first_conversation, offsets = 0, []
     for share in shares:
         offsets.append(first_conversation)
-        first_conversation += 1 + max((s.conversation for s in share if s.conversation is not None), default=-1)
+        first_conversation += 1 + max(
+            (s.conversation for s in share if s.conversation is not None), default=-1
+        )
     left = [iter(share) for share in shares]
     found: list[SampleRequest] = []
     for i in order:
         sample = next(left[i], None)
         if sample is not None:
             conversation = None if sample.conversation is None else sample.conversation + offsets[i]
-            found.append(replace(sample, request_id=f"{prefix}{len(found)}", conversation=conversation))
+            found.append(
+                replace(sample, request_id=f"{prefix}{len(found)}", conversation=conversation)
+            )
     return found
 
 
 def _part(entry: Any, where: str) -> Part:
     if not isinstance(entry, dict):
-        raise ConfigError(f"{where} is no object with 'weight', 'label', 'dataset-name' and flags of the dataset")
+        raise ConfigError(
+            f"{where} is no object with 'weight', 'label', 'dataset-name' and flags of the dataset"
+        )
     flags = {key.removeprefix("--").replace("_", "-"): value for key, value in entry.items()}
     weight, label = flags.pop("weight", 1), flags.pop("label", flags.get("dataset-name"))
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+    if (
+        isinstance(weight, bool)
+        or not isinstance(weight, int | float)
+        or not 0 < weight < float("inf")
+    ):
         raise ConfigError(f"{where}: weight {weight!r}; a number above 0")
     if not isinstance(flags.get("dataset-name"), str):
         raise ConfigError(f"{where} names no 'dataset-name'")
@@ -112,7 +137,10 @@ def _of_part(sample: SampleRequest, part: Part, own: Any, config: Any) -> Sample
     if own.ignore_eos and not config.ignore_eos:
         # Of this part only, as without a mix. sglang keeps it among its sampling parameters.
         wanted = {"ignore_eos": True}
-        overrides = {**(overrides or {}), **({"sampling_params": wanted} if own.backend == "sglang" else wanted)}
+        overrides = {
+            **(overrides or {}),
+            **({"sampling_params": wanted} if own.backend == "sglang" else wanted),
+        }
     return replace(sample, label=part.label, body_overrides=overrides)
 
 

@@ -1,19 +1,25 @@
-"""Whole conversations: ``--dataset-name sharegpt --multi-turn``. Nothing here knows time or network.
+"""Whole conversations: ``--dataset-name sharegpt --multi-turn``. Nothing here knows time or
+network.
 
 The contract with the dispatcher:
 
-* `load` gives the turns of each conversation in order. ``conversation`` counts from 0 over the workload, ``turn`` from 0
-  within the conversation. A turn holds only its own new text, so that a history is in memory only while it is played.
-* Turn 0 is an ordinary request: it arrives by the arrival process. A later turn is due when the answer to the one before has
-  come whole, plus a think time (`think_times`). Then the dispatcher calls `next_request`, and sends what it gives.
-* The history grows with the answers that really came, not with those of the dataset. Those only set the lengths asked for.
+* `load` gives the turns of each conversation in order. ``conversation`` counts from 0 over the
+  workload, ``turn`` from 0 within the conversation. A turn holds only its own new text, so that a
+  history is in memory only while it is played.
+* Turn 0 is an ordinary request: it arrives by the arrival process. A later turn is due when the
+  answer to the one before has come whole, plus a think time (`think_times`). Then the dispatcher
+  calls `next_request`, and sends what it gives.
+* The history grows with the answers that really came, not with those of the dataset. Those only set
+  the lengths asked for.
 * A conversation ends with a turn that failed: without an answer there is no history to go on with.
 
-For a chat backend the history is messages. For one that takes text it is the text so far, the answer, and the new turn:
-joined as the tokenizer's chat template joins them when there is one (and no ``--skip-chat-template``), else by line breaks.
-The template is applied here, at load time, so that a worker needs no tokenizer.
+For a chat backend the history is messages. For one that takes text it is the text so far, the
+answer, and the new turn: joined as the tokenizer's chat template joins them when there is one (and
+no ``--skip-chat-template``), else by line breaks. The template is applied here, at load time, so
+that a worker needs no tokenizer.
 
-``--num-prompts`` counts requests, as everywhere; the last conversation is cut short when its turns would exceed it.
+``--num-prompts`` counts requests, as everywhere; the last conversation is cut short when its turns
+would exceed it.
 """
 
 from __future__ import annotations
@@ -40,9 +46,10 @@ def next_request(
 ) -> SampleRequest:
     """``following`` as it is to be sent after ``previous`` was answered with ``answer_text``.
 
-    ``previous`` is the request as it was sent, history and all. ``chat``: whether the body holds messages. ``prompt_len``
-    becomes that of the whole history; the answer counts with its own tokens, or, without a tokenizer, with the length that
-    was asked for. The arguments stay as they are.
+    ``previous`` is the request as it was sent, history and all. ``chat``: whether the body holds
+    messages. ``prompt_len`` becomes that of the whole history; the answer counts with its own
+    tokens, or, without a tokenizer, with the length that was asked for. The arguments stay as they
+    are.
     """
     if tokenizer is not None:
         answer_len = len(tokenizer.encode(answer_text, add_special_tokens=False))
@@ -72,9 +79,10 @@ def think_times(config: Any, n: int) -> list[float]:
 def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleRequest]:
     """The turns of ShareGPT conversations, ``config.num_prompts`` of them.
 
-    Conversations are filtered, shuffled and judged by their first turn as vLLM does it for single turns; a conversation ends
-    before the first later turn whose own text or answer is too long by the same rule. When there are too few, conversations
-    are repeated at random unless ``--no-oversample``. Raises ConfigError.
+    Conversations are filtered, shuffled and judged by their first turn as vLLM does it for single
+    turns; a conversation ends before the first later turn whose own text or answer is too long by
+    the same rule. When there are too few, conversations are repeated at random unless
+    ``--no-oversample``. Raises ConfigError.
     """
     entries = _read(config)
     render = _renderer(config, tokenizer)
@@ -119,7 +127,10 @@ def _read(config: Any) -> list[list[Any]]:
 
     data = read_json(config.dataset_path)
     if not isinstance(data, list):
-        raise ConfigError(f"--dataset-path: {config.dataset_path!r} holds no list of conversations, as ShareGPT has it")
+        raise ConfigError(
+            f"--dataset-path: {config.dataset_path!r} holds no list of conversations, as "
+            "ShareGPT has it"
+        )
     entries = []
     for entry in data:
         turns = entry.get("conversations") if isinstance(entry, dict) else None
@@ -138,13 +149,20 @@ def _pairs(turns: Sequence[Any]) -> list[Pair]:
             said.pop(0)
     pairs = []
     for (asks, question), (answers, answer) in zip(said[::2], said[1::2], strict=False):
-        if asks in _ASSISTANTS or answers in _USERS or not isinstance(question, str) or not isinstance(answer, str):
+        if (
+            asks in _ASSISTANTS
+            or answers in _USERS
+            or not isinstance(question, str)
+            or not isinstance(answer, str)
+        ):
             break
         pairs.append((question, answer))
     return pairs
 
 
-def _turns(pairs: Sequence[Pair], config: Any, tokenizer: Any, render: Callable[[str, bool], str]) -> Iterator[SampleRequest]:
+def _turns(
+    pairs: Sequence[Pair], config: Any, tokenizer: Any, render: Callable[[str, bool], str]
+) -> Iterator[SampleRequest]:
     for place, (question, answer) in enumerate(pairs):
         own_len, answer_len = len(tokenizer.encode(question)), len(tokenizer.encode(answer))
         output_len = config.sharegpt_output_len or answer_len
@@ -155,12 +173,18 @@ def _turns(pairs: Sequence[Pair], config: Any, tokenizer: Any, render: Callable[
         if not question or output_len < 1:
             return
         prompt = render(question, place == 0)
-        prompt_len = own_len if prompt == question else len(tokenizer.encode(prompt, add_special_tokens=place == 0))
+        prompt_len = (
+            own_len
+            if prompt == question
+            else len(tokenizer.encode(prompt, add_special_tokens=place == 0))
+        )
         yield SampleRequest(prompt, prompt_len, output_len)
 
 
 def _renderer(config: Any, tokenizer: Any) -> Callable[[str, bool], str]:
-    """(text, whether it is the first turn) → what is sent of it: itself, or with the marks of the chat template around it."""
+    """(text, whether it is the first turn) → what is sent of it: itself, or with the marks of the
+    chat template around it.
+    """
     if config.backend_info.chat:
         return lambda text, first: text
     if config.skip_chat_template or getattr(tokenizer, "chat_template", None) is None:

@@ -1,4 +1,6 @@
-"""``prefix_repetition``: a few prefixes, each followed by many suffixes; all random tokens. For prefix caches."""
+"""``prefix_repetition``: a few prefixes, each followed by many suffixes; all random tokens. For
+prefix caches.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,19 @@ from llmbench_locust.workload.exact import exact_prompt
 from llmbench_locust.workload.sample import SampleRequest
 
 
-def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
-    """``--num-prompts`` ÷ ``--prefix-repetition-num-prefixes`` prompts for each prefix, shuffled. Raises ConfigError."""
+def load(
+    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
+) -> list[SampleRequest]:
+    """``--num-prompts`` ÷ ``--prefix-repetition-num-prefixes`` prompts for each prefix, shuffled.
+    Raises ConfigError.
+    """
     prefixes = config.prefix_repetition_num_prefixes
     each = config.num_prompts // prefixes
     if each == 0:
-        raise ConfigError(f"--num-prompts: {config.num_prompts} is less than --prefix-repetition-num-prefixes {prefixes}")
+        raise ConfigError(
+            f"--num-prompts: {config.num_prompts} is less than "
+            f"--prefix-repetition-num-prefixes {prefixes}"
+        )
     rng = np.random.RandomState(config.seed)
 
     def draw(k: int) -> list[int]:
@@ -33,7 +42,9 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
         prefix = exact(config.prefix_repetition_prefix_len)
         for _ in range(each):
             ids = prefix + exact(config.prefix_repetition_suffix_len)
-            requests.append(SampleRequest(tokenizer.decode(ids), len(ids), config.prefix_repetition_output_len))
+            requests.append(
+                SampleRequest(tokenizer.decode(ids), len(ids), config.prefix_repetition_output_len)
+            )
             if progress is not None:
                 progress(len(requests), each * prefixes)
     if not config.disable_shuffle:

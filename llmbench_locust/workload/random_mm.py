@@ -1,8 +1,10 @@
-"""``random-mm``: random texts with random images and videos. Draw for draw what vLLM draws for the same seed.
+"""``random-mm``: random texts with random images and videos. Draw for draw what vLLM draws for the
+same seed.
 
-A request has floor(n·(1−r)) to ceil(n·(1+r)) items, each of a bucket ``(height, width, frames)`` taken by its probability: one
-frame is an image (JPEG), more are a video (MP4). A modality that has reached its limit leaves the draw. Pixels are noise, which
-compresses worst. Images need the extra ``vision``, videos ``video``.
+A request has floor(n·(1−r)) to ceil(n·(1+r)) items, each of a bucket ``(height, width, frames)``
+taken by its probability: one frame is an image (JPEG), more are a video (MP4). A modality that has
+reached its limit leaves the draw. Pixels are noise, which compresses worst. Images need the extra
+``vision``, videos ``video``.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ Bucket = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class ItemPlan:
-    """What a request's items are drawn from. ``weights`` sum to 1, none is 0; ``limits``: most items by modality."""
+    """What a request's items are drawn from. ``weights`` sum to 1, none is 0; ``limits``: most
+    items by modality.
+    """
 
     least: int
     most: int
@@ -36,20 +40,29 @@ class ItemPlan:
     limits: dict[str, int]
 
 
-def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
+def load(
+    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
+) -> list[SampleRequest]:
     """``--num-prompts`` requests; ``prompt_len`` is that of the text. Raises ConfigError."""
     plan = item_plan(config)
     for bucket in plan.weights:
         if modality(bucket) not in config.backend_info.modalities:
-            raise ConfigError(f"--random-mm-bucket-config: --backend {config.backend} cannot carry {modality(bucket)}s")
+            raise ConfigError(
+                f"--random-mm-bucket-config: --backend {config.backend} cannot carry "
+                f"{modality(bucket)}s"
+            )
         need("PIL.Image" if modality(bucket) == "image" else "cv2")
     rng = np.random.default_rng(config.seed)
     samples = []
     for i, (prompt, prompt_len, output_len) in enumerate(texts(config, tokenizer, rng)):
         media = [make_item(bucket, rng) for bucket in draw_items(plan, rng)]
-        sample = SampleRequest(prompt, prompt_len, output_len, f"{config.request_id_prefix}{i}", multi_modal=media)
+        sample = SampleRequest(
+            prompt, prompt_len, output_len, f"{config.request_id_prefix}{i}", multi_modal=media
+        )
         if config.enable_multimodal_chat:
-            sample.chat_messages = [{"role": "user", "content": [{"text": prompt, "type": "text"}, *media]}]
+            sample.chat_messages = [
+                {"role": "user", "content": [{"text": prompt, "type": "text"}, *media]}
+            ]
             sample.prompt, sample.multi_modal = sample.chat_messages, None
         samples.append(sample)
         if progress is not None:
@@ -58,19 +71,33 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
 
 
 def texts(config: Any, tokenizer: Any, rng: np.random.Generator) -> Iterator[tuple[str, int, int]]:
-    """(prompt, its tokens, output tokens) of each request, made one at a time: items draw from ``rng`` in between.
+    """(prompt, its tokens, output tokens) of each request, made one at a time: items draw from
+    ``rng`` in between.
 
-    As for ``random``, but without any of the tokenizer's special tokens: the marks of images must not stand in a text.
+    As for ``random``, but without any of the tokenizer's special tokens: the marks of images must
+    not stand in a text.
     """
     input_lens, output_lens, offsets = draw_lengths(
-        rng, config.num_prompts, config.random_range_ratio, config.random_input_len, config.random_output_len, tokenizer
+        rng,
+        config.num_prompts,
+        config.random_range_ratio,
+        config.random_input_len,
+        config.random_output_len,
+        tokenizer,
     )
     prefix_len = config.random_prefix_len
-    allowed = np.setdiff1d(np.arange(tokenizer.vocab_size), np.array(tokenizer.added_special_ids, np.int64))
+    allowed = np.setdiff1d(
+        np.arange(tokenizer.vocab_size), np.array(tokenizer.added_special_ids, np.int64)
+    )
     draw = drawer(rng, tokenizer)
     shared: list[int] = []
     if prefix_len > 0:
-        shared = exact_prompt(tokenizer, allowed[rng.integers(0, len(allowed), size=prefix_len)].tolist(), prefix_len, draw)[1]
+        shared = exact_prompt(
+            tokenizer,
+            allowed[rng.integers(0, len(allowed), size=prefix_len)].tolist(),
+            prefix_len,
+            draw,
+        )[1]
     for i in range(config.num_prompts):
         length = int(input_lens[i])
         if prefix_len + length < 1:
@@ -89,12 +116,15 @@ def modality(bucket: Bucket) -> str:
 
 def item_plan(config: Any) -> ItemPlan:
     """What the flags say together. Raises ConfigError."""
-    buckets: dict[Bucket, float] = {ast.literal_eval(key): p for key, p in config.random_mm_bucket_config.items()}
+    buckets: dict[Bucket, float] = {
+        ast.literal_eval(key): p for key, p in config.random_mm_bucket_config.items()
+    }
     limits = config.random_mm_limit_mm_per_prompt
     for bucket in buckets:
         if modality(bucket) not in limits:
             raise ConfigError(
-                f"--random-mm-limit-mm-per-prompt: no limit for {modality(bucket)}, which --random-mm-bucket-config has"
+                f"--random-mm-limit-mm-per-prompt: no limit for {modality(bucket)}, which "
+                "--random-mm-bucket-config has"
             )
     weights = normalized(buckets)
     used = {modality(bucket) for bucket in weights}
@@ -104,7 +134,8 @@ def item_plan(config: Any) -> ItemPlan:
     most = min(sum(limits.values()), math.ceil(base * (1 + ratio)))
     if least > most:
         raise ConfigError(
-            f"--random-mm-base-items-per-request: {least} items or more, and --random-mm-limit-mm-per-prompt allows {most}"
+            f"--random-mm-base-items-per-request: {least} items or more, and "
+            f"--random-mm-limit-mm-per-prompt allows {most}"
         )
     return ItemPlan(least, most, weights, limits)
 
@@ -117,7 +148,9 @@ def normalized(weights: dict[Bucket, float]) -> dict[Bucket, float]:
 
 
 def draw_items(plan: ItemPlan, rng: np.random.Generator) -> Iterator[Bucket]:
-    """The buckets of one request, drawn one by one: what is made of a bucket draws from the same generator in between."""
+    """The buckets of one request, drawn one by one: what is made of a bucket draws from the same
+    generator in between.
+    """
     wanted = int(rng.integers(plan.least, plan.most + 1))
     taken = dict.fromkeys(plan.limits, 0)
     weights = plan.weights
@@ -138,7 +171,9 @@ def make_item(bucket: Bucket, rng: np.random.Generator) -> dict[str, Any]:
     if modality(bucket) == "image":
         pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
         return image_part(need("PIL.Image").fromarray(pixels))
-    return video_part({"bytes": mp4(rng.integers(0, 256, (frames, height, width, 3), dtype=np.uint8))})
+    return video_part(
+        {"bytes": mp4(rng.integers(0, 256, (frames, height, width, 3), dtype=np.uint8))}
+    )
 
 
 def mp4(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
@@ -147,7 +182,9 @@ def mp4(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
     height, width = frames.shape[1:3]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video.mp4"
-        writer = cv2.VideoWriter(str(path), fourcc=cv2.VideoWriter_fourcc(*"mp4v"), fps=30, frameSize=(width, height))
+        writer = cv2.VideoWriter(
+            str(path), fourcc=cv2.VideoWriter_fourcc(*"mp4v"), fps=30, frameSize=(width, height)
+        )
         try:
             if not writer.isOpened():
                 raise ConfigError("--random-mm-bucket-config: this OpenCV cannot write MP4 videos")

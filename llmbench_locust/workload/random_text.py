@@ -1,7 +1,8 @@
-"""``random``: prompts of tokens in a row from a random place in the vocabulary, of random lengths. And ``random-rerank``.
+"""``random``: prompts of tokens in a row from a random place in the vocabulary, of random lengths.
+And ``random-rerank``.
 
-All draws come from one numpy generator of the seed, in vLLM's order: input lengths, output lengths, offsets, then what prompts
-need that came out too short.
+All draws come from one numpy generator of the seed, in vLLM's order: input lengths, output lengths,
+offsets, then what prompts need that came out too short.
 """
 
 from __future__ import annotations
@@ -22,17 +23,28 @@ Progress = Callable[[int, int], None] | None
 
 
 def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleRequest]:
-    """``--num-prompts`` prompts; with ``--random-batch-size`` several in one request. Raises ConfigError."""
+    """``--num-prompts`` prompts; with ``--random-batch-size`` several in one request. Raises
+    ConfigError.
+    """
     rng = np.random.default_rng(config.seed)
     n, prefix_len, prefix = config.num_prompts, config.random_prefix_len, config.request_id_prefix
-    least = prefix_len + math.floor(_own_len(config.random_input_len, tokenizer) * (1 - config.random_range_ratio[0]))
+    least = prefix_len + math.floor(
+        _own_len(config.random_input_len, tokenizer) * (1 - config.random_range_ratio[0])
+    )
     if least < 1:
         raise ConfigError(
-            f"--random-input-len: {config.random_input_len} leaves prompts of no token (special tokens "
-            f"{tokenizer.num_special_tokens_to_add()}, range ratio {config.random_range_ratio[0]:g}); more, or a prefix"
+            f"--random-input-len: {config.random_input_len} leaves prompts of no token "
+            "(special tokens "
+            f"{tokenizer.num_special_tokens_to_add()}, range ratio "
+            f"{config.random_range_ratio[0]:g}); more, or a prefix"
         )
     input_lens, output_lens, offsets = draw_lengths(
-        rng, n, config.random_range_ratio, config.random_input_len, config.random_output_len, tokenizer
+        rng,
+        n,
+        config.random_range_ratio,
+        config.random_input_len,
+        config.random_output_len,
+        tokenizer,
     )
     allowed = allowed_tokens(tokenizer)
     draw = drawer(rng, tokenizer)
@@ -43,7 +55,10 @@ def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleR
     sequences = [shared + row(allowed, int(offsets[i]) + i, int(input_lens[i])) for i in range(n)]
     targets = [prefix_len + int(length) for length in input_lens]
     prompts = exact_prompts(tokenizer, sequences, targets, draw, progress)
-    requests = [SampleRequest(text, len(ids), int(output_lens[i]), f"{prefix}{i}") for i, (text, ids) in enumerate(prompts)]
+    requests = [
+        SampleRequest(text, len(ids), int(output_lens[i]), f"{prefix}{i}")
+        for i, (text, ids) in enumerate(prompts)
+    ]
     size = config.random_batch_size
     return requests if size <= 1 else batched(requests, size, prefix)
 
@@ -51,8 +66,8 @@ def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleR
 def load_rerank(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleRequest]:
     """A query and ``--random-batch-size`` documents in each request. Raises ConfigError.
 
-    For a cross-encoder query and document share ``--random-input-len``, with a separator each; with ``--no-reranker`` the query
-    is one input more and each has the whole length.
+    For a cross-encoder query and document share ``--random-input-len``, with a separator each; with
+    ``--no-reranker`` the query is one input more and each has the whole length.
     """
     rng = np.random.default_rng(config.seed)
     cross = not config.no_reranker
@@ -60,15 +75,21 @@ def load_rerank(config: Any, tokenizer: Any, progress: Progress = None) -> list[
     n, size, ratio = config.num_prompts, config.random_batch_size, config.random_range_ratio
     if not cross:
         if n <= 1 or size <= 1:
-            raise ConfigError("--no-reranker: --num-prompts and --random-batch-size must both be more than 1")
+            raise ConfigError(
+                "--no-reranker: --num-prompts and --random-batch-size must both be more than 1"
+            )
         n, size = n - 1, size - 1
     whole = config.random_input_len
-    query_lens, _, query_offsets = draw_lengths(rng, 1, ratio, whole // 2 - 1 if cross else whole, 0, tokenizer)
+    query_lens, _, query_offsets = draw_lengths(
+        rng, 1, ratio, whole // 2 - 1 if cross else whole, 0, tokenizer
+    )
     query_len = int(query_lens[0])
     document_len = whole - query_len - separators if cross else whole
     document_lens, _, offsets = draw_lengths(rng, n, ratio, document_len, 0, tokenizer)
     allowed, draw = allowed_tokens(tokenizer), drawer(rng, tokenizer)
-    query, query_ids = exact_prompt(tokenizer, row(allowed, int(query_offsets[0]), query_len), query_len, draw)
+    query, query_ids = exact_prompt(
+        tokenizer, row(allowed, int(query_offsets[0]), query_len), query_len, draw
+    )
     sequences = [row(allowed, int(offsets[i]) + i + 1, int(document_lens[i])) for i in range(n)]
     documents = exact_prompts(tokenizer, sequences, [int(x) for x in document_lens], draw, progress)
     requests = []
@@ -85,18 +106,28 @@ def batched(requests: list[SampleRequest], size: int, prefix: str) -> list[Sampl
     """``size`` texts in one request, for embeddings."""
     groups = [requests[i : i + size] for i in range(0, len(requests), size)]
     return [
-        SampleRequest([r.prompt for r in group], sum(r.prompt_len for r in group), 0, f"{prefix}{i}")  # type: ignore[arg-type]
+        SampleRequest(
+            [r.prompt for r in group],  # type: ignore[arg-type]
+            sum(r.prompt_len for r in group),
+            0,
+            f"{prefix}{i}",
+        )
         for i, group in enumerate(groups)
     ]
 
 
 def draw_lengths(
-    rng: np.random.Generator, n: int, ratio: tuple[float, float], input_len: int, output_len: int, tokenizer: Any
+    rng: np.random.Generator,
+    n: int,
+    ratio: tuple[float, float],
+    input_len: int,
+    output_len: int,
+    tokenizer: Any,
 ) -> tuple[Ints, Ints, Ints]:
     """(input lengths, output lengths, offsets into the vocabulary), each int64 of shape (n,).
 
-    Uniform over [floor(len · (1 − r)), ceil(len · (1 + r))], of the input without the tokenizer's special tokens; an output
-    has at least one token.
+    Uniform over [floor(len · (1 − r)), ceil(len · (1 + r))], of the input without the tokenizer's
+    special tokens; an output has at least one token.
     """
     own = _own_len(input_len, tokenizer)
     low, high = math.floor(own * (1 - ratio[0])), math.ceil(own * (1 + ratio[0]))
@@ -111,7 +142,9 @@ def draw_lengths(
 
 def allowed_tokens(tokenizer: Any) -> Ints:
     """The vocabulary without special tokens, in order (int64)."""
-    return np.setdiff1d(np.arange(tokenizer.vocab_size), np.array(tokenizer.all_special_ids, np.int64))
+    return np.setdiff1d(
+        np.arange(tokenizer.vocab_size), np.array(tokenizer.all_special_ids, np.int64)
+    )
 
 
 def row(allowed: Ints, begin: int, length: int) -> list[int]:

@@ -1,4 +1,6 @@
-"""Which function loads which dataset. Each takes (config, tokenizer, progress) and is imported when it is asked for."""
+"""Which function loads which dataset. Each takes (config, tokenizer, progress) and is imported when
+it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +38,8 @@ def loader_of(name: str) -> Loader:
     try:
         module, _, function = DATASETS[name].partition(":")
     except KeyError:
-        raise ConfigError(f"--dataset-name: {name!r} is not known; one of {', '.join(DATASETS)}") from None
+        raise ConfigError(
+            f"--dataset-name: {name!r} is not known; one of {', '.join(DATASETS)}"
+        ) from None
     loader: Loader = getattr(import_module(f"llmbench_locust.workload.{module}"), function)
     return loader

@@ -1,4 +1,6 @@
-"""One request of a workload, as every part of the package sees it. No I/O, no tokenizer, no network."""
+"""One request of a workload, as every part of the package sees it. No I/O, no tokenizer, no
+network.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +15,24 @@ Prompt = str | list[int] | list[str] | list[list[int]] | list[dict[str, Any]]
 class SampleRequest:
     """What one request asks for.
 
-    ``prompt_len`` and ``expected_output_len`` are in tokens (``expected_output_len`` is None where the backend decides,
-    as for pooling it is 0). ``due_s`` is the offset in seconds from the start of the arrivals for workloads that carry
-    their own times (traces), not divided by ``--trace-speedup``; None means that the arrival process decides.
+    ``prompt_len`` and ``expected_output_len`` are in tokens (``expected_output_len`` is None where
+    the backend decides, as for pooling it is 0). ``due_s`` is the offset in seconds from the start
+    of the arrivals for workloads that carry their own times (traces), not divided by
+    ``--trace-speedup``; None means that the arrival process decides.
 
     ``multi_modal`` comes in one of two forms, both of which msgpack carries:
 
-    * for chat bodies, one content part or a list of them as OpenAI's chat API has them, to stand after the text:
-      ``{"type": "image_url", "image_url": {"url": ...}}``, ``{"type": "video_url", "video_url": {"url": ...}}``,
-      ``{"type": "input_audio", "input_audio": {"data": base64, "format": "wav"}}``;
-    * for ``openai-audio``, ``{"audio": bytes of a sound file, "filename": its name, "duration_s": seconds}``.
+    * for chat bodies, one content part or a list of them as OpenAI's chat API has them, to stand
+      after the text: ``{"type": "image_url", "image_url": {"url": ...}}``, ``{"type": "video_url",
+      "video_url": {"url": ...}}``, ``{"type": "input_audio", "input_audio": {"data": base64,
+      "format": "wav"}}``;
+    * for ``openai-audio``, ``{"audio": bytes of a sound file, "filename": its name, "duration_s":
+      seconds}``.
 
-    ``chat_messages``, when set, are the messages as they are to be sent (`prompt` and ``multi_modal`` are not added), and
-    ``body_overrides`` are merged into the body last. ``conversation`` and ``turn`` (both from 0) tell which requests follow
-    one another: see `llmbench_locust.workload.multi_turn`.
+    ``chat_messages``, when set, are the messages as they are to be sent (`prompt` and
+    ``multi_modal`` are not added), and ``body_overrides`` are merged into the body last.
+    ``conversation`` and ``turn`` (both from 0) tell which requests follow one another: see
+    `llmbench_locust.workload.multi_turn`.
     """
 
     prompt: Prompt

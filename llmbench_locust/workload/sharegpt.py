@@ -1,4 +1,6 @@
-"""``sharegpt``: the first question of each conversation; its first answer's length is the output length."""
+"""``sharegpt``: the first question of each conversation; its first answer's length is the output
+length.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,12 @@ from llmbench_locust.workload.sample import SampleRequest
 BATCH = 512
 
 
-def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
-    """Conversations of two turns or more, shuffled, pruned by length as vLLM does. Raises ConfigError."""
+def load(
+    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
+) -> list[SampleRequest]:
+    """Conversations of two turns or more, shuffled, pruned by length as vLLM does. Raises
+    ConfigError.
+    """
     if config.multi_turn:
         from llmbench_locust.workload import multi_turn
 
@@ -35,28 +41,38 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
         sample = SampleRequest(question, prompt_len, output_len, request_id, multi_modal=media)
         if config.enable_multimodal_chat:
             parts = [] if media is None else [media]
-            sample.chat_messages = [{"role": "user", "content": [{"text": question, "type": "text"}, *parts]}]
+            sample.chat_messages = [
+                {"role": "user", "content": [{"text": question, "type": "text"}, *parts]}
+            ]
             sample.prompt, sample.multi_modal = sample.chat_messages, None
         samples.append(sample)
         if progress is not None:
             progress(len(samples), config.num_prompts)
     if not samples:
-        raise ConfigError(f"--dataset-path: {config.dataset_path!r} holds no conversation of a usable length")
+        raise ConfigError(
+            f"--dataset-path: {config.dataset_path!r} holds no conversation of a usable length"
+        )
     return oversample(samples, config)
 
 
 def _entries(config: Any) -> list[dict[str, Any]]:
     data = read_json(config.dataset_path)
     if not isinstance(data, list):
-        raise ConfigError(f"--dataset-path: {config.dataset_path!r} holds no list of conversations, as ShareGPT has it")
+        raise ConfigError(
+            f"--dataset-path: {config.dataset_path!r} holds no list of conversations, as "
+            "ShareGPT has it"
+        )
     entries = [e for e in data if isinstance(e, dict) and len(e.get("conversations") or ()) >= 2]
     if not entries:
-        raise ConfigError(f"--dataset-path: {config.dataset_path!r} holds no conversation of two turns")
+        raise ConfigError(
+            f"--dataset-path: {config.dataset_path!r} holds no conversation of two turns"
+        )
     for entry in entries:
         for turn in entry["conversations"][:2]:
             if not isinstance(turn, dict) or not isinstance(turn.get("value"), str):
                 raise ConfigError(
-                    f"--dataset-path: {config.dataset_path!r}: conversation {entry.get('id')!r} has a turn without 'value'"
+                    f"--dataset-path: {config.dataset_path!r}: conversation "
+                    f"{entry.get('id')!r} has a turn without 'value'"
                 )
     return entries
 

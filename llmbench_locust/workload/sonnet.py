@@ -1,4 +1,6 @@
-"""``sonnet``: lines of poems; the first lines are shared by all prompts, the others drawn at random."""
+"""``sonnet``: lines of poems; the first lines are shared by all prompts, the others drawn at
+random.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,11 @@ OWN_LINES = Path(__file__).parent.parent / "data" / "sonnet.txt"
 MOST_TRIES = 10_000
 
 
-def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
-    """Without ``--dataset-path``, our own lines. The text carries the chat template unless the backend is chat.
+def load(
+    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
+) -> list[SampleRequest]:
+    """Without ``--dataset-path``, our own lines. The text carries the chat template unless the
+    backend is chat.
 
     Raises ConfigError where the lengths cannot be had.
     """
@@ -30,15 +35,23 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
 
     def formatted(text: str) -> str:
         message = [{"role": "user", "content": text}]
-        return str(tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
+        return str(
+            tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        )
 
-    average = sum(len(ids) for ids in tokenizer.encode_batch(lines, add_special_tokens=True)) / len(lines)
+    average = sum(len(ids) for ids in tokenizer.encode_batch(lines, add_special_tokens=True)) / len(
+        lines
+    )
     offset = len(tokenizer.encode(formatted(BASE)))
     input_len, prefix_len = config.sonnet_input_len, config.sonnet_prefix_len
     if input_len <= offset:
-        raise ConfigError(f"--sonnet-input-len: {input_len} is too small; the question alone has {offset} tokens")
+        raise ConfigError(
+            f"--sonnet-input-len: {input_len} is too small; the question alone has {offset} tokens"
+        )
     if prefix_len > input_len:
-        raise ConfigError(f"--sonnet-prefix-len: {prefix_len} is more than --sonnet-input-len {input_len}")
+        raise ConfigError(
+            f"--sonnet-prefix-len: {prefix_len} is more than --sonnet-input-len {input_len}"
+        )
     total = round((input_len - offset) / average)
     shared = max(round((prefix_len - offset) / average), 0)
     rng = random.Random(config.seed)
@@ -52,11 +65,20 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
         if prompt_len > input_len:
             missed += 1
             if missed >= MOST_TRIES:
-                raise ConfigError(f"--sonnet-input-len: no {total} lines of {path!r} fit into {input_len} tokens")
+                raise ConfigError(
+                    f"--sonnet-input-len: no {total} lines of {path!r} fit into {input_len} tokens"
+                )
             continue
         missed = 0
         prompt = plain if config.backend_info.chat else whole
-        samples.append(SampleRequest(prompt, prompt_len, config.sonnet_output_len, f"{config.request_id_prefix}{len(samples)}"))
+        samples.append(
+            SampleRequest(
+                prompt,
+                prompt_len,
+                config.sonnet_output_len,
+                f"{config.request_id_prefix}{len(samples)}",
+            )
+        )
         if progress is not None:
             progress(len(samples), config.num_prompts)
     return samples

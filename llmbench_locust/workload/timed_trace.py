@@ -1,12 +1,15 @@
-"""``timed_trace``: JSONL traces with times, lengths and block hashes, as Mooncake and Qwen publish them.
+"""``timed_trace``: JSONL traces with times, lengths and block hashes, as Mooncake and Qwen publish
+them.
 
-``{"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47, 2353]}``: a hash id stands for a block
-of ``--timed-trace-chunk-hash-size`` tokens (Mooncake 512, Qwen 16), the last block may be shorter. Prompts are made up so that
-equal ids give equal tokens and different ids differ from their first token on: what shares a prefix in the trace shares it
-here, no more and no less. Tokens that no id covers are the request's own.
+``{"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47, 2353]}``: a
+hash id stands for a block of ``--timed-trace-chunk-hash-size`` tokens (Mooncake 512, Qwen 16), the
+last block may be shorter. Prompts are made up so that equal ids give equal tokens and different ids
+differ from their first token on: what shares a prefix in the trace shares it here, no more and no
+less. Tokens that no id covers are the request's own.
 
-Times become ``due_s`` by ``--timed-trace-sec-multiplier`` (0.001 for milliseconds), unless ``--no-self-timed``.
-Backends that take token ids get ids; the others get text, made block by block so that it shares as much.
+Times become ``due_s`` by ``--timed-trace-sec-multiplier`` (0.001 for milliseconds), unless
+``--no-self-timed``. Backends that take token ids get ids; the others get text, made block by block
+so that it shares as much.
 """
 
 from __future__ import annotations
@@ -26,21 +29,38 @@ from llmbench_locust.workload.sample import Prompt, SampleRequest
 _BATCH = 32
 
 
-def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
-    """The first ``--num-prompts`` lines of the trace, in its order; fewer when it is shorter. Raises ConfigError."""
+def load(
+    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
+) -> list[SampleRequest]:
+    """The first ``--num-prompts`` lines of the trace, in its order; fewer when it is shorter.
+    Raises ConfigError.
+    """
     rows = read_jsonl(config.dataset_path)[: config.num_prompts]
-    ids_wanted = not config.backend_info.chat and config.backend_info.name in ("openai", "vllm", "vllm-pooling", "sglang")
-    blocks = Blocks(tokenizer, config.timed_trace_chunk_hash_size, config.seed, as_text=not ids_wanted)
+    ids_wanted = not config.backend_info.chat and config.backend_info.name in (
+        "openai",
+        "vllm",
+        "vllm-pooling",
+        "sglang",
+    )
+    blocks = Blocks(
+        tokenizer, config.timed_trace_chunk_hash_size, config.seed, as_text=not ids_wanted
+    )
     samples = []
     for i, (line, row) in enumerate(rows):
         input_len = _whole(row, config.timed_trace_label_input_length, "input-length", line, config)
-        output_len = _whole(row, config.timed_trace_label_output_length, "output-length", line, config)
+        output_len = _whole(
+            row, config.timed_trace_label_output_length, "output-length", line, config
+        )
         hashes = row.get(config.timed_trace_label_hash_ids) or []
         if not isinstance(hashes, list) or not all(isinstance(h, int | str) for h in hashes):
             raise _bad(config, line, f"{config.timed_trace_label_hash_ids!r} is no list of ids")
         due_s = _time(row, line, config) if config.self_timed else None
         prompt = blocks.prompt(hashes, input_len, own=f"line {line}")
-        samples.append(SampleRequest(prompt, input_len, output_len, f"{config.request_id_prefix}{i}", due_s=due_s))
+        samples.append(
+            SampleRequest(
+                prompt, input_len, output_len, f"{config.request_id_prefix}{i}", due_s=due_s
+            )
+        )
         if not ids_wanted and (len(samples) % _BATCH == 0 or len(samples) == len(rows)):
             _count(samples[-((len(samples) - 1) % _BATCH + 1) :], tokenizer)
         if progress is not None:
@@ -51,12 +71,16 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
 def _count(samples: list[SampleRequest], tokenizer: Any) -> None:
     """Set the lengths of texts: what is decoded does not always encode to as many tokens."""
     texts = [str(s.prompt) for s in samples]
-    for sample, ids in zip(samples, tokenizer.encode_batch(texts, add_special_tokens=True), strict=True):
+    for sample, ids in zip(
+        samples, tokenizer.encode_batch(texts, add_special_tokens=True), strict=True
+    ):
         sample.prompt_len = len(ids)
 
 
 class Blocks:
-    """Makes the tokens of a hash id, always the same; keeps them, so that equal blocks are in memory once."""
+    """Makes the tokens of a hash id, always the same; keeps them, so that equal blocks are in
+    memory once.
+    """
 
     def __init__(self, tokenizer: Any, size: int, seed: int, *, as_text: bool) -> None:
         special = set(tokenizer.all_special_ids)
@@ -67,7 +91,9 @@ class Blocks:
         self._count = 0
 
     def prompt(self, hashes: list[int | str], length: int, own: str) -> Prompt:
-        """``length`` tokens: the blocks of ``hashes`` in order, cut at the end, the rest by the key ``own``."""
+        """``length`` tokens: the blocks of ``hashes`` in order, cut at the end, the rest by the key
+        ``own``.
+        """
         parts: list[tuple[int | str, int]] = []
         left = length
         for key in hashes:
@@ -77,7 +103,9 @@ class Blocks:
             left -= self._size
         if self._as_text:
             texts = [self._text(key, n) for key, n in parts]
-            return "".join(texts) + (self._tokenizer.decode(self._make(own, left)) if left > 0 else "")
+            return "".join(texts) + (
+                self._tokenizer.decode(self._make(own, left)) if left > 0 else ""
+            )
         ids: list[int] = []
         for key, n in parts:
             block = self._block(key)
@@ -95,9 +123,13 @@ class Blocks:
         return self._texts[key, n]
 
     def _make(self, key: int | str, n: int) -> list[int]:
-        """``n`` random tokens by seed and key. The first one counts up from block to block, so that no two begin alike."""
+        """``n`` random tokens by seed and key. The first one counts up from block to block, so that
+        no two begin alike.
+        """
         digest = hashlib.blake2b(f"{self._seed}/{key!r}".encode(), digest_size=8).digest()
-        made = self._tokens[np.random.default_rng(int.from_bytes(digest)).integers(0, len(self._tokens), n)]
+        made = self._tokens[
+            np.random.default_rng(int.from_bytes(digest)).integers(0, len(self._tokens), n)
+        ]
         made[0] = self._tokens[self._count % len(self._tokens)]
         self._count += 1
         found: list[int] = made.tolist()
@@ -110,9 +142,22 @@ def _bad(config: Any, line: int, what: str) -> ConfigError:
 
 def _whole(row: dict[str, Any], label: str, flag: str, line: int, config: Any) -> int:
     value = row.get(label)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 1 or value != int(value):
-        wrong = f"is {value!r}" if label in row else f"is missing (there are {', '.join(map(repr, row))})"
-        raise _bad(config, line, f"{label!r} {wrong}; a whole number of 1 or more is wanted (--timed-trace-label-{flag})")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or value < 1
+        or value != int(value)
+    ):
+        wrong = (
+            f"is {value!r}"
+            if label in row
+            else f"is missing (there are {', '.join(map(repr, row))})"
+        )
+        raise _bad(
+            config,
+            line,
+            f"{label!r} {wrong}; a whole number of 1 or more is wanted (--timed-trace-label-{flag})",
+        )
     return int(value)
 
 
@@ -120,6 +165,12 @@ def _time(row: dict[str, Any], line: int, config: Any) -> float:
     label = config.timed_trace_label_timestamp
     value = row.get(label)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        wrong = f"is {value!r}" if label in row else f"is missing (there are {', '.join(map(repr, row))})"
-        raise _bad(config, line, f"{label!r} {wrong}; a number is wanted (--timed-trace-label-timestamp)")
+        wrong = (
+            f"is {value!r}"
+            if label in row
+            else f"is missing (there are {', '.join(map(repr, row))})"
+        )
+        raise _bad(
+            config, line, f"{label!r} {wrong}; a number is wanted (--timed-trace-label-timestamp)"
+        )
     return float(value) * float(config.timed_trace_sec_multiplier)

@@ -1,9 +1,9 @@
 """The tokenizer that counts and makes prompts: one small face for the ways to have one.
 
-A local ``tokenizer.json`` that transformers would read as it stands is loaded by the tokenizers library alone (0.04 s;
-transformers takes 3 s), with transformers' own meaning of special tokens and chat template. Everything else goes through
-transformers. Without ``--tokenizer``, and with a model that names no tokenizer here (``--sim``), the one that ships with the
-package is used.
+A local ``tokenizer.json`` that transformers would read as it stands is loaded by the tokenizers
+library alone (0.04 s; transformers takes 3 s), with transformers' own meaning of special tokens and
+chat template. Everything else goes through transformers. Without ``--tokenizer``, and with a model
+that names no tokenizer here (``--sim``), the one that ships with the package is used.
 """
 
 from __future__ import annotations
@@ -20,27 +20,42 @@ from llmbench_locust.errors import ConfigError
 OWN_NAME = "llmbench"
 DEFAULT_TOKENIZER = Path(__file__).parent.parent / "data" / "tokenizer"
 
-# Classes of transformers that read tokenizer.json as it stands, and those that do (or build the same) where it is byte-level.
-# The others build normalizer, pre-tokenizer or special tokens in code, whatever the file says.
+# Classes of transformers that read tokenizer.json as it stands, and those that do (or build the
+# same) where it is byte-level. The others build normalizer, pre-tokenizer or special tokens in
+# code, whatever the file says.
 _AS_IT_STANDS = ("PreTrainedTokenizer", "TokenizersBackend")
 _IF_BYTE_LEVEL = ("LlamaTokenizer", "GPT2Tokenizer", "Qwen2Tokenizer", "")
 
-_NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_NAMED = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+)
 
 
 class Tokenizer:
     """A fast tokenizer with transformers' meaning. ``name``: what reports call it."""
 
-    def __init__(self, backend: Any, config: dict[str, Any], chat_template: str | None, name: str) -> None:
+    def __init__(
+        self, backend: Any, config: dict[str, Any], chat_template: str | None, name: str
+    ) -> None:
         self._backend = backend
         self._config = config
         self.chat_template = chat_template
         self.name = name
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=False)
         # transformers leaves BPE alone: there the blanks before punctuation are the text's own.
-        forced = config.get("clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False)
+        forced = config.get(
+            "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False
+        )
         bpe = type(backend.model).__name__ == "BPE"
-        self._clean_up = bool(config.get("clean_up_tokenization_spaces", False) and (forced or not bpe))
+        self._clean_up = bool(
+            config.get("clean_up_tokenization_spaces", False) and (forced or not bpe)
+        )
         backend.no_padding()
         backend.no_truncation()
 
@@ -48,14 +63,20 @@ class Tokenizer:
     def all_special_ids(self) -> list[int]:
         """Ids of the named special tokens, in the order of their names, each once."""
         tokens = [_content(self._config.get(name)) for name in _NAMED]
-        more = self._config.get("extra_special_tokens") or self._config.get("additional_special_tokens") or []
+        more = (
+            self._config.get("extra_special_tokens")
+            or self._config.get("additional_special_tokens")
+            or []
+        )
         tokens += [_content(t) for t in (more.values() if isinstance(more, dict) else more)]
         ids = [self._backend.token_to_id(t) for t in tokens if t]
         return list(dict.fromkeys(i for i in ids if i is not None))
 
     @property
     def added_special_ids(self) -> list[int]:
-        """Ids of all added tokens that are special: the named ones and marks such as those of images and turns."""
+        """Ids of all added tokens that are special: the named ones and marks such as those of
+        images and turns.
+        """
         return [i for i, token in self._backend.get_added_tokens_decoder().items() if token.special]
 
     def num_special_tokens_to_add(self) -> int:
@@ -66,25 +87,46 @@ class Tokenizer:
         return ids
 
     def encode_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[list[int]]:
-        return [e.ids for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)]
+        return [
+            e.ids
+            for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
+        ]
 
     def count_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[int]:
         """Numbers of tokens, without making lists of them."""
-        return [len(e) for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)]
+        return [
+            len(e)
+            for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
+        ]
 
     def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
         return self._cleaned(self._backend.decode(ids, skip_special_tokens=skip_special_tokens))
 
     def decode_batch(self, batch: list[list[int]], skip_special_tokens: bool = False) -> list[str]:
-        return [self._cleaned(t) for t in self._backend.decode_batch(batch, skip_special_tokens=skip_special_tokens)]
+        return [
+            self._cleaned(t)
+            for t in self._backend.decode_batch(batch, skip_special_tokens=skip_special_tokens)
+        ]
 
     def apply_chat_template(
-        self, messages: list[dict[str, Any]], *, add_generation_prompt: bool = True, tokenize: bool = False, **more: Any
+        self,
+        messages: list[dict[str, Any]],
+        *,
+        add_generation_prompt: bool = True,
+        tokenize: bool = False,
+        **more: Any,
     ) -> Any:
-        """The conversation as one text (or, with ``tokenize``, its ids). Raises ConfigError without a template."""
+        """The conversation as one text (or, with ``tokenize``, its ids). Raises ConfigError without
+        a template.
+        """
         if self.chat_template is None:
-            raise ConfigError(f"--tokenizer: {self.name} has no chat template; give --skip-chat-template, or another tokenizer")
-        text = render_chat_template(self.chat_template, messages, self._config, add_generation_prompt, more)
+            raise ConfigError(
+                f"--tokenizer: {self.name} has no chat template; give --skip-chat-template, or "
+                "another tokenizer"
+            )
+        text = render_chat_template(
+            self.chat_template, messages, self._config, add_generation_prompt, more
+        )
         return self.encode(text, add_special_tokens=False) if tokenize else text
 
     def _cleaned(self, text: str) -> str:
@@ -110,7 +152,9 @@ _CLEAN_UP = (
 
 
 class HFTokenizer:
-    """A tokenizer of transformers (slow ones, Python ones, those that come with code) behind the same face."""
+    """A tokenizer of transformers (slow ones, Python ones, those that come with code) behind the
+    same face.
+    """
 
     def __init__(self, inner: Any, name: str) -> None:
         self._inner = inner
@@ -121,7 +165,9 @@ class HFTokenizer:
         self.all_special_ids: list[int] = list(inner.all_special_ids)
         added = getattr(inner, "added_tokens_decoder", None)
         self.added_special_ids: list[int] = (
-            self.all_special_ids if added is None else [i for i, token in added.items() if token.special]
+            self.all_special_ids
+            if added is None
+            else [i for i, token in added.items() if token.special]
         )
 
     def num_special_tokens_to_add(self) -> int:
@@ -133,12 +179,18 @@ class HFTokenizer:
     def encode_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[list[int]]:
         if self._backend is None:
             return [self.encode(text, add_special_tokens) for text in texts]
-        return [e.ids for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)]
+        return [
+            e.ids
+            for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
+        ]
 
     def count_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[int]:
         if self._backend is None:
             return [len(self.encode(text, add_special_tokens)) for text in texts]
-        return [len(e) for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)]
+        return [
+            len(e)
+            for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
+        ]
 
     def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
         return str(self._inner.decode(ids, skip_special_tokens=skip_special_tokens))
@@ -147,22 +199,38 @@ class HFTokenizer:
         return [self.decode(ids, skip_special_tokens) for ids in batch]
 
     def apply_chat_template(
-        self, messages: list[dict[str, Any]], *, add_generation_prompt: bool = True, tokenize: bool = False, **more: Any
+        self,
+        messages: list[dict[str, Any]],
+        *,
+        add_generation_prompt: bool = True,
+        tokenize: bool = False,
+        **more: Any,
     ) -> Any:
         try:
             return self._inner.apply_chat_template(
                 messages, add_generation_prompt=add_generation_prompt, tokenize=tokenize, **more
             )
         except ValueError as e:
-            raise ConfigError(f"--tokenizer: {self.name}: {_line(e)}; --skip-chat-template does without") from None
+            raise ConfigError(
+                f"--tokenizer: {self.name}: {_line(e)}; --skip-chat-template does without"
+            ) from None
 
 
 def _plain_backend(inner: Any) -> Any:
-    """The tokenizers library's object, for its threads, where transformers' class adds nothing of its own to encoding."""
+    """The tokenizers library's object, for its threads, where transformers' class adds nothing of
+    its own to encoding.
+    """
     method = getattr(type(inner), "_encode_plus", None)
-    generic = ("TokenizersBackend._encode_plus", "PreTrainedTokenizerFast._encode_plus")  # transformers 5 and 4
+    generic = (
+        "TokenizersBackend._encode_plus",
+        "PreTrainedTokenizerFast._encode_plus",
+    )  # transformers 5 and 4
     backend = getattr(inner, "backend_tokenizer", None)
-    if backend is None or getattr(method, "__qualname__", "") not in generic or getattr(inner, "split_special_tokens", False):
+    if (
+        backend is None
+        or getattr(method, "__qualname__", "") not in generic
+        or getattr(inner, "split_special_tokens", False)
+    ):
         return None
     backend.no_padding()
     backend.no_truncation()
@@ -170,7 +238,9 @@ def _plain_backend(inner: Any) -> Any:
 
 
 def load_tokenizer(config: Any) -> Any:
-    """The tokenizer of a run, None with ``--skip-tokenizer-init``. Raises ConfigError for one that cannot be had."""
+    """The tokenizer of a run, None with ``--skip-tokenizer-init``. Raises ConfigError for one that
+    cannot be had.
+    """
     if config.skip_tokenizer_init:
         return None
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -195,7 +265,9 @@ def _as_it_stands(path: Path) -> bool:
     if not file.is_file():
         return False
     model = _json(path / "config.json")
-    declared = _json(path / "tokenizer_config.json").get("tokenizer_class") or model.get("tokenizer_class")
+    declared = _json(path / "tokenizer_config.json").get("tokenizer_class") or model.get(
+        "tokenizer_class"
+    )
     name = str(declared or "").removesuffix("Fast")
     if name in _AS_IT_STANDS or (not name and "model_type" not in model):
         return True
@@ -208,7 +280,9 @@ def _from_directory(path: Path, name: str) -> Tokenizer:
     try:
         backend = Backend.from_file(str(path / "tokenizer.json"))
     except Exception as e:  # the library raises bare Exception
-        raise ConfigError(f"--tokenizer: {name}: tokenizer.json cannot be read ({_line(e)})") from None
+        raise ConfigError(
+            f"--tokenizer: {name}: tokenizer.json cannot be read ({_line(e)})"
+        ) from None
     config = _json(path / "tokenizer_config.json")
     for key, value in _json(path / "special_tokens_map.json").items():
         config.setdefault(key, value)
@@ -225,27 +299,40 @@ def _from_transformers(name: str, config: Any, *, given: bool) -> HFTokenizer:
 
     mode = config.tokenizer_mode
     try:
-        inner = AutoTokenizer.from_pretrained(name, trust_remote_code=config.trust_remote_code, use_fast=mode != "slow")
+        inner = AutoTokenizer.from_pretrained(
+            name, trust_remote_code=config.trust_remote_code, use_fast=mode != "slow"
+        )
     except Exception as e:
         flag = "--tokenizer" if given else "--model"
-        advice = "a directory or a Hub name" if given else "give --tokenizer, or --skip-tokenizer-init"
-        raise ConfigError(f"{flag}: no tokenizer can be loaded for {name!r} ({_line(e)}); {advice}") from None
+        advice = (
+            "a directory or a Hub name" if given else "give --tokenizer, or --skip-tokenizer-init"
+        )
+        raise ConfigError(
+            f"{flag}: no tokenizer can be loaded for {name!r} ({_line(e)}); {advice}"
+        ) from None
     return HFTokenizer(inner, name)
 
 
 def _of_vllm(mode: str, name: str, config: Any) -> HFTokenizer:
-    """Modes that are vLLM's own (deepseek_v32 and its like) or a plugin's: by vLLM's registry, where vLLM is installed."""
+    """Modes that are vLLM's own (deepseek_v32 and its like) or a plugin's: by vLLM's registry,
+    where vLLM is installed.
+    """
     try:
         from vllm.tokenizers.registry import TokenizerRegistry
     except ImportError:
         raise ConfigError(
-            f"--tokenizer-mode: {mode!r} is vLLM's own or a plugin's, and vllm is not installed here; auto, hf, slow or mistral"
+            f"--tokenizer-mode: {mode!r} is vLLM's own or a plugin's, and vllm is not "
+            "installed here; auto, hf, slow or mistral"
         ) from None
     try:
         cls = TokenizerRegistry.load_tokenizer_cls(mode)
-        return HFTokenizer(cls.from_pretrained(name, trust_remote_code=config.trust_remote_code), name)
+        return HFTokenizer(
+            cls.from_pretrained(name, trust_remote_code=config.trust_remote_code), name
+        )
     except Exception as e:
-        raise ConfigError(f"--tokenizer-mode: {mode!r} gives no tokenizer for {name!r} ({_line(e)})") from None
+        raise ConfigError(
+            f"--tokenizer-mode: {mode!r} gives no tokenizer for {name!r} ({_line(e)})"
+        ) from None
 
 
 def _mistral(name: str) -> HFTokenizer:
@@ -255,15 +342,23 @@ def _mistral(name: str) -> HFTokenizer:
         try:
             from transformers.tokenization_mistral_common import MistralCommonTokenizer as Common
         except ImportError:
-            raise ConfigError("--tokenizer-mode: mistral needs the package mistral-common") from None
+            raise ConfigError(
+                "--tokenizer-mode: mistral needs the package mistral-common"
+            ) from None
     try:
         return HFTokenizer(Common.from_pretrained(name), name)
     except Exception as e:
-        raise ConfigError(f"--tokenizer: no Mistral tokenizer can be loaded for {name!r} ({_line(e)})") from None
+        raise ConfigError(
+            f"--tokenizer: no Mistral tokenizer can be loaded for {name!r} ({_line(e)})"
+        ) from None
 
 
 def render_chat_template(
-    template: str, messages: list[dict[str, Any]], config: dict[str, Any], add_generation_prompt: bool, more: dict[str, Any]
+    template: str,
+    messages: list[dict[str, Any]],
+    config: dict[str, Any],
+    add_generation_prompt: bool,
+    more: dict[str, Any],
 ) -> str:
     """A chat template as transformers renders it: sandboxed jinja with its few additions."""
     from jinja2 import TemplateError
@@ -271,10 +366,14 @@ def render_chat_template(
     tokens = {name: _content(config.get(name)) for name in _NAMED if config.get(name)}
     try:
         return str(
-            _compiled(template).render(messages=messages, add_generation_prompt=add_generation_prompt, **{**tokens, **more})
+            _compiled(template).render(
+                messages=messages, add_generation_prompt=add_generation_prompt, **{**tokens, **more}
+            )
         )
     except TemplateError as e:
-        raise ConfigError(f"--tokenizer: its chat template fails ({_line(e)}); --skip-chat-template does without") from None
+        raise ConfigError(
+            f"--tokenizer: its chat template fails ({_line(e)}); --skip-chat-template does without"
+        ) from None
 
 
 @lru_cache(maxsize=8)
@@ -288,8 +387,12 @@ def _compiled(template: str) -> Any:
     def fail(message: str) -> None:
         raise TemplateError(message)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    environment.filters["tojson"] = lambda x, indent=None: json.dumps(x, ensure_ascii=False, indent=indent)
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = lambda x, indent=None: json.dumps(
+        x, ensure_ascii=False, indent=indent
+    )
     environment.globals["raise_exception"] = fail
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     return environment.from_string(template)

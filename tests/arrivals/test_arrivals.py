@@ -14,7 +14,9 @@ from llmbench_locust.arrivals import Ramp, arrival_offsets, trace_offsets
 GOLD = json.loads((Path(__file__).parent.parent / "data/vllm/arrivals.json").read_text())
 
 
-@pytest.mark.parametrize("case", GOLD, ids=lambda c: "-".join(str(v) for k, v in c.items() if k != "offsets_s"))
+@pytest.mark.parametrize(
+    "case", GOLD, ids=lambda c: "-".join(str(v) for k, v in c.items() if k != "offsets_s")
+)
 def test_equal_to_vllm(case):
     ramp = None
     if "ramp_up_strategy" in case:
@@ -43,7 +45,12 @@ def test_never_falls_and_ends_at_n_over_rate(n, rate, burstiness, seed):
 
 
 def test_constant_intervals_by_arithmetic():
-    assert arrival_offsets(4, request_rate=2.0, burstiness=math.inf).tolist() == [0.5, 1.0, 1.5, 2.0]
+    assert arrival_offsets(4, request_rate=2.0, burstiness=math.inf).tolist() == [
+        0.5,
+        1.0,
+        1.5,
+        2.0,
+    ]
 
 
 def test_everything_at_once():
@@ -61,8 +68,11 @@ def test_ramps_by_arithmetic():
     assert Ramp("linear", 2, 10).rates(5).tolist() == [2, 4, 6, 8, 10]
     np.testing.assert_allclose(Ramp("exponential", 1, 16).rates(5), [1, 2, 4, 8, 16])
     assert Ramp("linear", 3, 9).rates(1).tolist() == [3]
-    # Constant intervals at 2, 4, 6, 8, 10 a second: the offsets are the sums of their inverses, and nothing is scaled.
-    offsets = arrival_offsets(5, request_rate=math.inf, burstiness=math.inf, ramp=Ramp("linear", 2, 10))
+    # Constant intervals at 2, 4, 6, 8, 10 a second: the offsets are the sums of their inverses, and
+    # nothing is scaled.
+    offsets = arrival_offsets(
+        5, request_rate=math.inf, burstiness=math.inf, ramp=Ramp("linear", 2, 10)
+    )
     np.testing.assert_allclose(offsets, np.cumsum([1 / 2, 1 / 4, 1 / 6, 1 / 8, 1 / 10]))
 
 

@@ -1,4 +1,6 @@
-"""Master and workers as real processes: the same requests, each exactly once, on one schedule, under one cap, whatever dies."""
+"""Master and workers as real processes: the same requests, each exactly once, on one schedule,
+under one cap, whatever dies.
+"""
 
 import contextlib
 import json
@@ -53,7 +55,9 @@ def cluster(workers, *argv, expect=None):
 
 
 def arrived(log, prefix="bench-"):
-    """What the server saw of the run itself: the ready check carries the first request's id, and came before."""
+    """What the server saw of the run itself: the ready check carries the first request's id, and
+    came before.
+    """
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     return [r for r in rows if "completions" in r["path"]][1:]
 
@@ -62,7 +66,13 @@ def arrived(log, prefix="bench-"):
 def test_each_request_once_and_on_time(workers, sim, tmp_path):
     n, rate = 600, 300.0
     argv = ("--base-url", sim.url, "--num-prompts", n, "--request-rate", int(rate), *SMALL)
-    saving = ("--save-result", "--result-dir", tmp_path / "out", "--per-request", tmp_path / "r.csv")
+    saving = (
+        "--save-result",
+        "--result-dir",
+        tmp_path / "out",
+        "--per-request",
+        tmp_path / "r.csv",
+    )
     with cluster(workers, *argv, *saving) as (master, _, _):
         output = finish(master, 60)
     assert master.returncode == 0, output
@@ -72,7 +82,8 @@ def test_each_request_once_and_on_time(workers, sim, tmp_path):
     rows = arrived(sim.log)
     assert len(rows) == n
     assert max(Counter(r["id"] for r in rows).values()) == 1
-    # By the schedule: never early, and the median request within milliseconds, however busy this machine is.
+    # By the schedule: never early, and the median request within milliseconds, however busy this
+    # machine is.
     table = pd.read_csv(tmp_path / "r.csv")
     np.testing.assert_allclose(table["due_s"], arrival_offsets(n, request_rate=rate), atol=1e-6)
     late = table["start_s"] - table["due_s"]
@@ -125,20 +136,35 @@ def test_the_cap_holds_over_all_workers_and_is_used(sim, tmp_path):
     assert (found["completed"], found["max_concurrency"]) == (150, 7)
     assert found["llmbench"]["peak_concurrent_requests"] <= 7
     assert requests.get(f"{sim.url}/sim/stats", timeout=5).json()["peak_in_flight"] <= 7
-    # 150 requests of 120 ms under a cap of 7 take 2.6 s; half as long again would mean a cap that lies idle.
+    # 150 requests of 120 ms under a cap of 7 take 2.6 s; half as long again would mean a cap that
+    # lies idle.
     assert found["duration"] < 6
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_lost_worker_loses_nothing(how, sim, tmp_path):
     n = 600
-    argv = ("--base-url", sim.url, "--num-prompts", n, "--request-rate", 100, *SMALL, "--save-result", "--save-detailed")
-    with cluster(2, *argv, "--result-dir", tmp_path / "out", "--per-request", tmp_path / "r.csv") as (master, crew, _):
+    argv = (
+        "--base-url",
+        sim.url,
+        "--num-prompts",
+        n,
+        "--request-rate",
+        100,
+        *SMALL,
+        "--save-result",
+        "--save-detailed",
+    )
+    with cluster(
+        2, *argv, "--result-dir", tmp_path / "out", "--per-request", tmp_path / "r.csv"
+    ) as (master, crew, _):
         wait_for(lambda: sim.log.exists() and len(arrived(sim.log)) > 100, 40)
         os.killpg(crew[0].pid, how)
         if how == signal.SIGSTOP:
             time.sleep(6)
-            os.killpg(crew[0].pid, signal.SIGCONT)  # what it holds was given to others: it must not send it now
+            os.killpg(
+                crew[0].pid, signal.SIGCONT
+            )  # what it holds was given to others: it must not send it now
         output = finish(master, 60)
     found = result(tmp_path / "out")
     assert found["completed"] + found["failed"] == n, output

@@ -1,4 +1,6 @@
-"""The services of docker-compose.yml, each command run as a real process: simulator, master with its web page, two workers."""
+"""The services of docker-compose.yml, each command run as a real process: simulator, master with
+its web page, two workers.
+"""
 
 import os
 import re
@@ -25,10 +27,16 @@ def filled(text, values):
 
 
 def spawn(service, values, ports):
-    """A service's command on this machine: names of hosts and paths of the image become those here, ports free ones."""
+    """A service's command on this machine: names of hosts and paths of the image become those here,
+    ports free ones.
+    """
     definition = COMPOSE["services"][service]
     words = filled(definition["command"], values).split()
-    here = {"/app/locustfiles/serve.py": str(ROOT / "locustfiles/serve.py"), "0.0.0.0": "127.0.0.1", "master": "127.0.0.1"}
+    here = {
+        "/app/locustfiles/serve.py": str(ROOT / "locustfiles/serve.py"),
+        "0.0.0.0": "127.0.0.1",
+        "master": "127.0.0.1",
+    }
     words = [here.get(w, str(ports["sim"]) if w == "8000" else w) for w in words]
     program = ["-m", "llmbench_locust.cli"] if words[0] == "llmbench" else ["-m", "locust"]
     more = {
@@ -79,8 +87,12 @@ def test_every_service_runs_and_a_benchmark_goes_through(tmp_path):
         page = f"http://127.0.0.1:{ports['web']}"
         wait_for(lambda: answers(page))
         started += [spawn("worker", values, ports) for _ in range(2)]
-        wait_for(lambda: requests.get(f"{page}/stats/requests", timeout=5).json().get("workers") or None)
-        wait_for(lambda: len(requests.get(f"{page}/stats/requests", timeout=5).json()["workers"]) == 2)
+        wait_for(
+            lambda: requests.get(f"{page}/stats/requests", timeout=5).json().get("workers") or None
+        )
+        wait_for(
+            lambda: len(requests.get(f"{page}/stats/requests", timeout=5).json()["workers"]) == 2
+        )
         answer = requests.post(f"{page}/swarm", data={}, timeout=10).json()
         assert answer["success"], answer
         wait_for(lambda: list(tmp_path.glob("*.json")), 60)
@@ -98,11 +110,15 @@ def test_every_service_runs_and_a_benchmark_goes_through(tmp_path):
 def test_compose_accepts_the_file():
     if (
         shutil.which("docker") is None
-        or subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode
+        or subprocess.run(
+            ["docker", "compose", "version"], capture_output=True, check=False
+        ).returncode
     ):
         services = COMPOSE["services"]
         assert set(services) == {"simulator", "master", "worker", "vllm", "vllm-cpu"}
         assert services["vllm"]["profiles"] == ["vllm"]
         return
-    done = subprocess.run(["docker", "compose", "config", "-q"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["docker", "compose", "config", "-q"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

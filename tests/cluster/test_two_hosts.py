@@ -1,4 +1,6 @@
-"""Two hosts on one machine: network namespaces joined by a veth pair, and a worker whose monotonic clock is another one."""
+"""Two hosts on one machine: network namespaces joined by a veth pair, and a worker whose monotonic
+clock is another one.
+"""
 
 import os
 import shutil
@@ -23,7 +25,9 @@ def run(*argv):
 
 @pytest.fixture
 def hosts():
-    """Names of two namespaces with the addresses 10.77.0.1 and 10.77.0.2, 5 ms apart where the kernel can delay."""
+    """Names of two namespaces with the addresses 10.77.0.1 and 10.77.0.2, 5 ms apart where the
+    kernel can delay.
+    """
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("network namespaces need root and iproute2")
     tag = uuid.uuid4().hex[:6]
@@ -34,7 +38,19 @@ def hosts():
                 pytest.skip("network namespaces are not permitted here")
         links = (f"v{tag}a", f"v{tag}b")
         made = run(
-            "ip", "link", "add", links[0], "netns", names[0], "type", "veth", "peer", "name", links[1], "netns", names[1]
+            "ip",
+            "link",
+            "add",
+            links[0],
+            "netns",
+            names[0],
+            "type",
+            "veth",
+            "peer",
+            "name",
+            links[1],
+            "netns",
+            names[1],
         )
         if made.returncode:
             pytest.skip("veth pairs are not permitted here")
@@ -42,7 +58,21 @@ def hosts():
             run("ip", "-n", name, "addr", "add", f"10.77.0.{i}/24", "dev", link)
             run("ip", "-n", name, "link", "set", link, "up")
             run("ip", "-n", name, "link", "set", "lo", "up")
-        run("ip", "netns", "exec", names[1], "tc", "qdisc", "add", "dev", links[1], "root", "netem", "delay", "5ms")
+        run(
+            "ip",
+            "netns",
+            "exec",
+            names[1],
+            "tc",
+            "qdisc",
+            "add",
+            "dev",
+            links[1],
+            "root",
+            "netem",
+            "delay",
+            "5ms",
+        )
         yield names
     finally:
         for name in names:
@@ -50,7 +80,9 @@ def hosts():
 
 
 def spawn(host, *argv, clock_ahead_s=0):
-    shifted = ["unshare", "--time", "--monotonic", str(clock_ahead_s), "--fork"] if clock_ahead_s else []
+    shifted = (
+        ["unshare", "--time", "--monotonic", str(clock_ahead_s), "--fork"] if clock_ahead_s else []
+    )
     return subprocess.Popen(
         ["ip", "netns", "exec", host, *shifted, sys.executable, *map(str, argv)],
         stdout=subprocess.PIPE,
@@ -68,18 +100,61 @@ def test_a_worker_on_another_host_with_another_clock(hosts, tmp_path):
     here, there = hosts
     log = tmp_path / "sim.log"
     sim = spawn(
-        here, "-m", "llmbench_locust.cli", "sim", "--host", "10.77.0.1", "--port", 8000, "--clock", "fixed", "--log", log
+        here,
+        "-m",
+        "llmbench_locust.cli",
+        "sim",
+        "--host",
+        "10.77.0.1",
+        "--port",
+        8000,
+        "--clock",
+        "fixed",
+        "--log",
+        log,
     )
     started = [sim]
     try:
-        wait_for(lambda: run("ip", "netns", "exec", here, sys.executable, "-c", _probe("10.77.0.1", 8000)).returncode == 0)
-        argv = ("--base-url", "http://10.77.0.1:8000", "--num-prompts", 200, "--request-rate", 100, *SMALL)
-        saving = ("--save-result", "--result-dir", tmp_path / "out", "--per-request", tmp_path / "r.csv")
+        wait_for(
+            lambda: (
+                run(
+                    "ip", "netns", "exec", here, sys.executable, "-c", _probe("10.77.0.1", 8000)
+                ).returncode
+                == 0
+            )
+        )
+        argv = (
+            "--base-url",
+            "http://10.77.0.1:8000",
+            "--num-prompts",
+            200,
+            "--request-rate",
+            100,
+            *SMALL,
+        )
+        saving = (
+            "--save-result",
+            "--result-dir",
+            tmp_path / "out",
+            "--per-request",
+            tmp_path / "r.csv",
+        )
         locust = ("-m", "locust", "-f", SERVE)
         master = spawn(
-            here, *locust, "--headless", "--master", "--master-bind-host", "10.77.0.1", "--expect-workers", 1, *argv, *saving
+            here,
+            *locust,
+            "--headless",
+            "--master",
+            "--master-bind-host",
+            "10.77.0.1",
+            "--expect-workers",
+            1,
+            *argv,
+            *saving,
         )
-        worker = spawn(there, *locust, "--worker", "--master-host", "10.77.0.1", clock_ahead_s=AHEAD_S)
+        worker = spawn(
+            there, *locust, "--worker", "--master-host", "10.77.0.1", clock_ahead_s=AHEAD_S
+        )
         started += [master, worker]
         output = finish(master, 60)
         found = result(tmp_path / "out")

@@ -1,4 +1,6 @@
-"""The steered collector: frees others' cycles while a run goes on, and never looks at all that exists."""
+"""The steered collector: frees others' cycles while a run goes on, and never looks at all that
+exists.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench_locust.dispatch import collector as module
-from llmbench_locust.dispatch.collector import AIM_S, LONGEST_S, SHORTEST_S, SteeredCollector, next_pause_s
+from llmbench_locust.dispatch.collector import (
+    AIM_S,
+    LONGEST_S,
+    SHORTEST_S,
+    SteeredCollector,
+    next_pause_s,
+)
 
 
 class Node:
@@ -64,7 +72,9 @@ def test_a_burst_is_taken_for_what_stays(steered: SteeredCollector) -> None:
     until(lambda: gc.get_freeze_count() >= frozen + len(burst))
 
 
-def test_cycles_that_lived_longer_go_when_the_process_grows(steered: SteeredCollector, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cycles_that_lived_longer_go_when_the_process_grows(
+    steered: SteeredCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two = Node(), Node()
     one.other, two.other = two, one
     kept = weakref.ref(one)

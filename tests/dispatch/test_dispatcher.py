@@ -6,7 +6,7 @@ import gevent
 import pytest
 
 from llmbench_locust.dispatch.alarm import Alarm
-from llmbench_locust.dispatch.clock import ClockOffset, clock_identity
+from llmbench_locust.dispatch.clock_sync import ClockOffset, clock_identity
 from llmbench_locust.dispatch.dispatcher import Dispatcher
 from llmbench_locust.dispatch.tickets import Ticket, from_message, to_message, weight
 from llmbench_locust.workload.sample import SampleRequest

@@ -1,10 +1,12 @@
-"""Breaking a run off: whoever reports must see every request accounted for, whichever way the end came."""
+"""Breaking a run off: whoever reports must see every request accounted for, whichever way the end
+came.
+"""
 
 import gevent
 
 from llmbench_locust.dispatch import messages
+from llmbench_locust.dispatch.backlog import RunPlan
 from llmbench_locust.dispatch.coordinator import Coordinator
-from llmbench_locust.dispatch.plan import RunPlan
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.transport.decoding import DecodeLoop
 from llmbench_locust.transport.reader import StreamReader
@@ -21,7 +23,11 @@ def coordinator_of_a_silent_worker(outcomes):
 
     tickets = [Ticket(i, 0.0, SampleRequest("x", 1, 1, f"r{i}")) for i in range(7)]
     coordinator = Coordinator(
-        RunPlan(tickets, {}), send=send, workers=lambda: ["w"], local=False, on_columns=lambda c: outcomes.append(len(c))
+        RunPlan(tickets, {}),
+        send=send,
+        workers=lambda: ["w"],
+        local=False,
+        on_columns=lambda c: outcomes.append(len(c)),
     )
     coordinator.prepare()
     coordinator.users_ready.set()

@@ -48,7 +48,11 @@ def test_a_lost_worker_leaves_what_it_may_have_sent_and_gives_back_the_rest():
     assert ledger.finished
 
 
-@given(st.lists(st.tuples(st.sampled_from("dsfnlc"), st.integers(0, 2), st.integers(0, 9)), max_size=80))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("dsfnlc"), st.integers(0, 2), st.integers(0, 9)), max_size=80
+    )
+)
 def test_counts_always_agree_with_the_states(steps):
     ledger = Ledger(np.ones(10, np.int64))
     for what, worker, index in steps:
@@ -78,7 +82,9 @@ def test_split():
 @given(
     cap=st.integers(1, 40),
     workers=st.integers(1, 5),
-    steps=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 40), st.integers(0, 40)), max_size=40),
+    steps=st.lists(
+        st.tuples(st.integers(0, 4), st.integers(0, 40), st.integers(0, 40)), max_size=40
+    ),
 )
 def test_permits_are_never_more_than_the_cap(cap, workers, steps):
     permits = Permits(cap)

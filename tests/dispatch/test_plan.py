@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from llmbench_locust.dispatch import coordinator as coordination
 from llmbench_locust.dispatch import messages
+from llmbench_locust.dispatch.backlog import BATCH, PlannedTickets, RunPlan
 from llmbench_locust.dispatch.coordinator import Coordinator
-from llmbench_locust.dispatch.plan import BATCH, PlannedTickets, RunPlan
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -32,7 +32,9 @@ def plan_of(due_s: list[float], turns: int = 0) -> RunPlan:
     return RunPlan(heads, {})
 
 
-def hand_out(planned: PlannedTickets, until_s: float, takers: list[int], room: dict[int, int]) -> list[tuple[int, int]]:
+def hand_out(
+    planned: PlannedTickets, until_s: float, takers: list[int], room: dict[int, int]
+) -> list[tuple[int, int]]:
     """(worker, index) in the order of delivery; every batch holds what was delivered to its worker."""
     delivered: list[tuple[int, int]] = []
 
@@ -43,7 +45,9 @@ def hand_out(planned: PlannedTickets, until_s: float, takers: list[int], room: d
     carried = []
     for number, batch in planned.batches(until_s, takers, lambda n: room[n] > 0, deliver):
         assert 0 < len(batch) <= BATCH
-        carried += [(number, turn.index) for ticket in batch for turn in (ticket, *ticket.following)]
+        carried += [
+            (number, turn.index) for ticket in batch for turn in (ticket, *ticket.following)
+        ]
     assert sorted(carried) == sorted(delivered)
     return delivered
 
@@ -54,7 +58,9 @@ def hand_out(planned: PlannedTickets, until_s: float, takers: list[int], room: d
     st.lists(st.integers(0, 30), min_size=1, max_size=4),
     st.floats(0, 100),
 )
-def test_each_ticket_once_in_order_and_within_the_room(due_s: list[float], turns: int, room: list[int], until_s: float) -> None:
+def test_each_ticket_once_in_order_and_within_the_room(
+    due_s: list[float], turns: int, room: list[int], until_s: float
+) -> None:
     plan = plan_of(due_s, turns)
     planned = PlannedTickets(plan)
     takers = list(range(len(room)))
@@ -62,7 +68,9 @@ def test_each_ticket_once_in_order_and_within_the_room(due_s: list[float], turns
     assert len({index for _, index in first}) == len(first)
     assert all(planned.due_s[index] <= until_s for _, index in first)
     for number, space in enumerate(room):
-        assert sum(1 for n, _ in first if n == number) <= max(0, space + turns), "the last one may be a conversation"
+        assert sum(1 for n, _ in first if n == number) <= max(0, space + turns), (
+            "the last one may be a conversation"
+        )
     heads = [index for _, index in first if index % (1 + turns) == 0]
     assert heads == sorted(heads)
     rest = hand_out(planned, ALWAYS, takers, dict.fromkeys(takers, 10_000))
@@ -71,14 +79,20 @@ def test_each_ticket_once_in_order_and_within_the_room(due_s: list[float], turns
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=40), st.data())
-def test_what_is_taken_back_is_handed_out_again_in_its_place(due_s: list[float], data: st.DataObject) -> None:
+def test_what_is_taken_back_is_handed_out_again_in_its_place(
+    due_s: list[float], data: st.DataObject
+) -> None:
     planned = PlannedTickets(plan_of(due_s, turns=1))
     first = hand_out(planned, float(np.median(due_s)), [0], {0: 10_000})
     conversations = sorted({index // 2 for _, index in first})
-    back = data.draw(st.lists(st.sampled_from(conversations), unique=True) if conversations else st.just([]))
+    back = data.draw(
+        st.lists(st.sampled_from(conversations), unique=True) if conversations else st.just([])
+    )
     planned.take_back(np.array([i for n in back for i in (2 * n, 2 * n + 1)], np.int64))
     again = [index for _, index in hand_out(planned, ALWAYS, [1], {1: 10_000})]
-    assert sorted(again) == sorted(set(range(2 * len(due_s))) - {i for _, i in first if i // 2 not in back})
+    assert sorted(again) == sorted(
+        set(range(2 * len(due_s))) - {i for _, i in first if i // 2 not in back}
+    )
     due = [planned.due_s[index] for index in again]
     assert due == sorted(due)
 
@@ -91,7 +105,9 @@ def test_what_is_left_is_told_and_handed_out_no_more() -> None:
 
 
 def test_a_worker_that_comes_late_is_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of three did not get ready and was forgotten: a fourth has a number of its own, and with it requests of its own."""
+    """One of three did not get ready and was forgotten: a fourth has a number of its own, and with
+    it requests of its own.
+    """
     monkeypatch.setattr(coordination, "READY_S", 0.1)
     connected = ["deaf", "b", "c"]
 
@@ -102,7 +118,9 @@ def test_a_worker_that_comes_late_is_nobody_else(monkeypatch: pytest.MonkeyPatch
 
     plan = plan_of([0.0] * 5)
     plan.max_workers = 3
-    coordinator = Coordinator(plan, send=send, workers=lambda: connected, local=False, on_columns=lambda columns: None)
+    coordinator = Coordinator(
+        plan, send=send, workers=lambda: connected, local=False, on_columns=lambda columns: None
+    )
     coordinator.prepare()
     assert set(coordinator.workers) == {"b", "c"}
     connected.append("d")

@@ -48,7 +48,11 @@ def test_a_bounded_number_lies_ready_and_more_follow(preparer, encoded):
         gevent.sleep(0.0005)
     assert len(encoded) == len(set(encoded))
     assert taken[3] is None  # what cannot be made fails when it is due, where its sender sees why
-    there = [(ticket, request) for ticket, request in zip(tickets, taken, strict=True) if request is not None]
+    there = [
+        (ticket, request)
+        for ticket, request in zip(tickets, taken, strict=True)
+        if request is not None
+    ]
     assert len(there) > 900
     assert all(request == f"request of {ticket.sample.prompt}" for ticket, request in there)
 

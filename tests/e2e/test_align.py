@@ -1,4 +1,6 @@
-"""Random prompts against a server whose tokenizer is another one: cut to what it counts, on every backend that takes texts."""
+"""Random prompts against a server whose tokenizer is another one: cut to what it counts, on every
+backend that takes texts.
+"""
 
 from types import SimpleNamespace
 
@@ -6,7 +8,7 @@ import pytest
 
 from llmbench_locust.backends import backend_info
 from llmbench_locust.run.align import aligned
-from llmbench_locust.run.server import Server
+from llmbench_locust.run.control_api import Server
 from llmbench_locust.simulator.launch import launch
 from llmbench_locust.workload.sample import SampleRequest
 

@@ -1,4 +1,6 @@
-"""The client's verdict on itself: an idle client says false, one that is starved on purpose says true, and by how much."""
+"""The client's verdict on itself: an idle client says false, one that is starved on purpose says
+true, and by how much.
+"""
 
 import os
 import subprocess
@@ -18,11 +20,21 @@ def sim():
 
 
 def test_an_idle_client_is_not_the_limit(sim, tmp_path):
-    # Anything else on this machine can make it late, and the verdict is right to say so: one quiet run of three is enough.
+    # Anything else on this machine can make it late, and the verdict is right to say so: one quiet
+    # run of three is enough.
     for attempt in range(3):
         out = tmp_path / str(attempt)
         done = locust(
-            "--base-url", sim, "--num-prompts", 60, "--request-rate", 20, *SMALL, "--save-result", "--result-dir", out
+            "--base-url",
+            sim,
+            "--num-prompts",
+            60,
+            "--request-rate",
+            20,
+            *SMALL,
+            "--save-result",
+            "--result-dir",
+            out,
         )
         audit = result(out)["llmbench"]["audit"]
         if not audit["client_limited"]:
@@ -50,7 +62,9 @@ def test_a_starved_client_says_so_and_by_how_much(sim, tmp_path):
         try:
             for line in client.stdout:
                 said.append(line)
-                if "Starting main benchmark run" in line:  # not before: starting up would take half a minute
+                if (
+                    "Starting main benchmark run" in line
+                ):  # not before: starting up would take half a minute
                     busy = [subprocess.Popen(hog) for _ in range(3)]
         finally:
             client.kill()

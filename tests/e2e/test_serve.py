@@ -1,4 +1,6 @@
-"""The main job by its command, against the simulator: figures, files, faults, exit statuses, interruptions."""
+"""The main job by its command, against the simulator: figures, files, faults, exit statuses,
+interruptions.
+"""
 
 import json
 import signal
@@ -20,12 +22,27 @@ def sim():
 
 
 def test_the_command_of_the_readme(tmp_path):
-    done = locust("--sim", "--num-prompts", 100, "--request-rate", 50, *SMALL, "--save-result", "--result-dir", tmp_path)
+    done = locust(
+        "--sim",
+        "--num-prompts",
+        100,
+        "--request-rate",
+        50,
+        *SMALL,
+        "--save-result",
+        "--result-dir",
+        tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert "Serving Benchmark Result" in done.stdout
     assert "Traceback" not in done.stderr
     found = result(tmp_path)
-    assert (found["completed"], found["failed"], found["backend"], found["num_prompts"]) == (100, 0, "openai", 100)
+    assert (found["completed"], found["failed"], found["backend"], found["num_prompts"]) == (
+        100,
+        0,
+        "openai",
+        100,
+    )
     assert found["total_output_tokens"] == 800
     assert found["llmbench"]["errors"] == {}
     assert "ttfts" not in found
@@ -33,7 +50,16 @@ def test_the_command_of_the_readme(tmp_path):
 
 def test_reported_latencies_are_the_servers_schedule(sim, tmp_path):
     done = locust(
-        *("--base-url", sim, "--num-prompts", 40, "--request-rate", 40, "--percentile-metrics", "ttft,tpot,itl,e2el"),
+        *(
+            "--base-url",
+            sim,
+            "--num-prompts",
+            40,
+            "--request-rate",
+            40,
+            "--percentile-metrics",
+            "ttft,tpot,itl,e2el",
+        ),
         *("--save-result", "--save-detailed", "--result-dir", tmp_path),
         *("--metric-percentiles", "50", "--goodput", "ttft:5000", "e2el:1", *SMALL),
     )
@@ -51,21 +77,44 @@ def test_reported_latencies_are_the_servers_schedule(sim, tmp_path):
 
 
 def test_arrivals_are_those_of_the_plan(sim, tmp_path):
-    locust("--base-url", sim, "--num-prompts", 50, "--request-rate", 100, *SMALL, "--per-request", tmp_path / "r.csv")
+    locust(
+        "--base-url",
+        sim,
+        "--num-prompts",
+        50,
+        "--request-rate",
+        100,
+        *SMALL,
+        "--per-request",
+        tmp_path / "r.csv",
+    )
     import pandas as pd
 
     from llmbench_locust.arrivals import arrival_offsets
 
     rows = pd.read_csv(tmp_path / "r.csv")
     assert rows["success"].all()
-    assert rows["due_s"].to_numpy() == pytest.approx(arrival_offsets(50, request_rate=100.0), abs=1e-6)
+    assert rows["due_s"].to_numpy() == pytest.approx(
+        arrival_offsets(50, request_rate=100.0), abs=1e-6
+    )
     late = rows["start_s"] - rows["due_s"]
     assert (late >= 0).all()
     assert late.median() < 0.005
 
 
 def test_the_cap_holds(sim, tmp_path):
-    locust("--base-url", sim, "--num-prompts", 30, "--max-concurrency", 5, *SMALL, "--save-result", "--result-dir", tmp_path)
+    locust(
+        "--base-url",
+        sim,
+        "--num-prompts",
+        30,
+        "--max-concurrency",
+        5,
+        *SMALL,
+        "--save-result",
+        "--result-dir",
+        tmp_path,
+    )
     found = result(tmp_path)
     assert found["completed"] == 30
     assert found["llmbench"]["peak_concurrent_requests"] <= 5
@@ -74,7 +123,17 @@ def test_the_cap_holds(sim, tmp_path):
 
 
 def test_two_thousand_requests(tmp_path):
-    done = locust("--sim", "--num-prompts", 2000, *SMALL, "--random-output-len", 4, "--save-result", "--result-dir", tmp_path)
+    done = locust(
+        "--sim",
+        "--num-prompts",
+        2000,
+        *SMALL,
+        "--random-output-len",
+        4,
+        "--save-result",
+        "--result-dir",
+        tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     found = result(tmp_path)
     assert (found["completed"], found["total_output_tokens"]) == (2000, 8000)
@@ -82,7 +141,15 @@ def test_two_thousand_requests(tmp_path):
 
 def test_a_dead_server_is_one_line(tmp_path):
     done = locust(
-        *("--base-url", "http://127.0.0.1:9", "--model", "m", "--skip-tokenizer-init", "--dataset-name", "custom"),
+        *(
+            "--base-url",
+            "http://127.0.0.1:9",
+            "--model",
+            "m",
+            "--skip-tokenizer-init",
+            "--dataset-name",
+            "custom",
+        ),
         *("--dataset-path", _custom(tmp_path), "--ready-check-timeout-sec", 1, "--disable-tqdm"),
     )
     assert done.returncode == 1
@@ -98,8 +165,24 @@ def _custom(tmp_path):
 
 def test_failed_requests_are_counted_and_cost_nothing_else(tmp_path):
     done = locust(
-        *("--sim", "--sim-args", "--fault status=429 --fault-rate 0.3 --seed 3", "--ready-check-timeout-sec", 0),
-        *("--num-prompts", 60, "--request-rate", 100, *SMALL, "--save-result", "--save-detailed", "--result-dir", tmp_path),
+        *(
+            "--sim",
+            "--sim-args",
+            "--fault status=429 --fault-rate 0.3 --seed 3",
+            "--ready-check-timeout-sec",
+            0,
+        ),
+        *(
+            "--num-prompts",
+            60,
+            "--request-rate",
+            100,
+            *SMALL,
+            "--save-result",
+            "--save-detailed",
+            "--result-dir",
+            tmp_path,
+        ),
     )
     assert done.returncode == 1  # as Locust does with failures
     found = result(tmp_path)
@@ -113,7 +196,16 @@ def test_failed_requests_are_counted_and_cost_nothing_else(tmp_path):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_writes_what_there_is(how, tmp_path, sim):
     process = start(
-        "--base-url", sim, "--num-prompts", 3000, "--request-rate", 40, *SMALL, "--save-result", "--result-dir", tmp_path
+        "--base-url",
+        sim,
+        "--num-prompts",
+        3000,
+        "--request-rate",
+        40,
+        *SMALL,
+        "--save-result",
+        "--result-dir",
+        tmp_path,
     )
     wait_for(lambda: requests.get(f"{sim}/sim/stats", timeout=5).json()["received"] > 40)
     process.send_signal(how)
@@ -144,7 +236,17 @@ def test_the_run_time_bounds_the_sending(sim, tmp_path):
 def test_results_are_appended_as_lines(sim, tmp_path):
     for label in ("a", "b"):
         locust(
-            *("--base-url", sim, "--num-prompts", 3, "--label", label, "--metadata", "tp=2", *SMALL),
+            *(
+                "--base-url",
+                sim,
+                "--num-prompts",
+                3,
+                "--label",
+                label,
+                "--metadata",
+                "tp=2",
+                *SMALL,
+            ),
             *("--append-result", "--result-dir", tmp_path, "--result-filename", "all.jsonl"),
         )
     lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
@@ -164,24 +266,65 @@ def test_pytorch_format(sim, tmp_path):
 
 def test_ramp_up(sim, tmp_path):
     locust(
-        *("--base-url", sim, "--num-prompts", 40, "--ramp-up-strategy", "linear", "--ramp-up-start-rps", 10),
+        *(
+            "--base-url",
+            sim,
+            "--num-prompts",
+            40,
+            "--ramp-up-strategy",
+            "linear",
+            "--ramp-up-start-rps",
+            10,
+        ),
         *("--ramp-up-end-rps", 40, *SMALL, "--save-result", "--result-dir", tmp_path),
     )
     found = result(tmp_path)
-    assert (found["completed"], found["ramp_up_strategy"], found["ramp_up_end_rps"]) == (40, "linear", 40)
+    assert (found["completed"], found["ramp_up_strategy"], found["ramp_up_end_rps"]) == (
+        40,
+        "linear",
+        40,
+    )
     assert [e["rps"] for e in found["rps_change_events"]] == list(range(10, 41))
 
 
 def test_warm_ups_and_the_ready_check_are_in_no_figure(sim, tmp_path):
-    locust("--base-url", sim, "--num-prompts", 5, "--num-warmups", 4, *SMALL, "--save-result", "--result-dir", tmp_path)
+    locust(
+        "--base-url",
+        sim,
+        "--num-prompts",
+        5,
+        "--num-warmups",
+        4,
+        *SMALL,
+        "--save-result",
+        "--result-dir",
+        tmp_path,
+    )
     assert result(tmp_path)["completed"] == 5
     assert requests.get(f"{sim}/sim/stats", timeout=5).json()["received"] == 5 + 4 + 1
 
 
 def test_no_secret_in_files_or_output(sim, tmp_path):
     done = locust(
-        *("--base-url", sim, "--num-prompts", 3, "--header", "X-Key=topsecret1", *SMALL, "--save-result", "--save-detailed"),
-        *("--result-dir", tmp_path, "--llm-html", tmp_path / "r.html", "--per-request", tmp_path / "r.csv"),
+        *(
+            "--base-url",
+            sim,
+            "--num-prompts",
+            3,
+            "--header",
+            "X-Key=topsecret1",
+            *SMALL,
+            "--save-result",
+            "--save-detailed",
+        ),
+        *(
+            "--result-dir",
+            tmp_path,
+            "--llm-html",
+            tmp_path / "r.html",
+            "--per-request",
+            tmp_path / "r.csv",
+        ),
         env={"OPENAI_API_KEY": "topsecret2"},
     )
     assert done.returncode == 0, done.stderr
@@ -204,7 +347,20 @@ def test_a_locustfile_of_ones_own_in_a_closed_loop(tmp_path):
         "        self.chat(f'How long is it: {answer.text}', max_tokens=4)\n"
     )
     done = locust(
-        *("--sim", "-u", 5, "-r", 5, "-t", "3s", "--save-result", "--result-dir", tmp_path, "--goodput", "e2el:9000"),
+        *(
+            "--sim",
+            "-u",
+            5,
+            "-r",
+            5,
+            "-t",
+            "3s",
+            "--save-result",
+            "--result-dir",
+            tmp_path,
+            "--goodput",
+            "e2el:9000",
+        ),
         locustfile=path,
     )
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,9 @@ from llmbench_locust.records import RecordColumns, RequestRecord
 
 
 def row(index=0, start=0.0, ttft=0.1, gaps=(), *, tail=0.0, tokens=None, **more):
-    """A successful request: first token after ``ttft``, more after each of ``gaps``, closed ``tail`` s after the last."""
+    """A successful request: first token after ``ttft``, more after each of ``gaps``, closed
+    ``tail`` s after the last.
+    """
     times = start + ttft + np.concatenate([[0.0], np.cumsum(np.asarray(gaps, np.float64))])
     given = {
         "request_id": f"r{index}",
@@ -26,7 +28,13 @@ def row(index=0, start=0.0, ttft=0.1, gaps=(), *, tail=0.0, tokens=None, **more)
 
 
 def failed(index=0, start=0.0, end=1.0, kind="http_500", error="it broke", **more):
-    given = {"request_id": f"r{index}", "prompt_len": 10, "due_time": start, "start_time": start, "end_time": end}
+    given = {
+        "request_id": f"r{index}",
+        "prompt_len": 10,
+        "due_time": start,
+        "start_time": start,
+        "end_time": end,
+    }
     return RequestRecord(index, error=error, error_kind=kind, **{**given, **more})
 
 

@@ -9,7 +9,9 @@ from llmbench_locust.metrics.audit import AuditInputs, as_seen_by_arrivals, verd
 
 
 def inputs(send=0.001, loop=0.0005, n=1000, **more):
-    return AuditInputs(np.full(n, send), np.full(n, loop), **{"cpu_fraction": {"local": 0.3}, "cores": 2, **more})
+    return AuditInputs(
+        np.full(n, send), np.full(n, loop), **{"cpu_fraction": {"local": 0.3}, "cores": 2, **more}
+    )
 
 
 def test_a_client_that_kept_up():
@@ -52,7 +54,8 @@ def test_below_the_limits_and_what_is_none(given):
 
 
 def test_a_stall_of_a_second_is_seen_by_all_that_arrives_in_it():
-    # 9.98 s of a loop on time, then one alarm a second late: of eleven seconds of arrivals, one saw lags of 1 s down to 0.
+    # 9.98 s of a loop on time, then one alarm a second late: of eleven seconds of arrivals, one saw
+    # lags of 1 s down to 0.
     lag = np.append(np.zeros(499), 1.0)
     seen = as_seen_by_arrivals(lag, 0.02)
     assert len(seen) == 550
@@ -73,7 +76,12 @@ def test_without_samples():
 
 
 def test_a_late_client_that_had_little_to_do_was_kept_waiting():
-    assert "at most 6% of a core" in verdict(inputs(loop=0.02, cpu_fraction={"local": 0.06, "master": 0.9}))["hint"]
-    assert verdict(inputs(loop=0.02, cpu_fraction={"local": 0.8}))["hint"].startswith("use more worker processes")
+    assert (
+        "at most 6% of a core"
+        in verdict(inputs(loop=0.02, cpu_fraction={"local": 0.06, "master": 0.9}))["hint"]
+    )
+    assert verdict(inputs(loop=0.02, cpu_fraction={"local": 0.8}))["hint"].startswith(
+        "use more worker processes"
+    )
     assert verdict(inputs(workers_lost=1))["hint"].startswith("use more worker processes")
     assert verdict(inputs())["hint"] == ""

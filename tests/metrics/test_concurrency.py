@@ -16,7 +16,9 @@ def test_exact_where_whole_seconds_are_not():
 
 
 def test_failed_ones_count_and_unsent_ones_do_not():
-    cols = columns(row(0, 0.0, 1.0), failed(1, 0.5, 2.0), failed(2, np.nan, np.nan), row(3, 0.6, 0.0))
+    cols = columns(
+        row(0, 0.0, 1.0), failed(1, 0.5, 2.0), failed(2, np.nan, np.nan), row(3, 0.6, 0.0)
+    )
     assert sweep(cols).peak == 3
     assert sweep(columns()).peak == 0
 

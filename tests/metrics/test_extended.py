@@ -21,8 +21,13 @@ def block(*records, goodput=None, kind="generation", duration=10.0, **more):
 
 
 def test_latency_from_the_intended_arrival():
-    # Due at 0 and 0.5; sent at 0 and 2.5, because all permits were taken: two seconds of waiting that TTFT does not have.
-    found = block(row(0, 0.0, 0.1, (0.1,)), row(1, 2.5, 0.1, (0.1,), due_time=0.5), failed(2, 9.0, due_time=1.0))
+    # Due at 0 and 0.5; sent at 0 and 2.5, because all permits were taken: two seconds of waiting
+    # that TTFT does not have.
+    found = block(
+        row(0, 0.0, 0.1, (0.1,)),
+        row(1, 2.5, 0.1, (0.1,), due_time=0.5),
+        failed(2, 9.0, due_time=1.0),
+    )
     due = found["latency_from_intended_arrival_ms"]
     assert due["ttft"]["mean"] == pytest.approx((100 + 2100) / 2)
     assert due["e2el"]["max"] == pytest.approx(2200)
@@ -61,10 +66,21 @@ def test_errors_by_kind_most_frequent_first_with_the_first_message():
 
 def test_lengths_finish_reasons_reasoning():
     found = block(
-        row(0, 0.0, 0.1, (0.1, 0.1), expected_output_len=3, finish_reason="length", reasoning_tokens=2, first_answer_time=0.3),
+        row(
+            0,
+            0.0,
+            0.1,
+            (0.1, 0.1),
+            expected_output_len=3,
+            finish_reason="length",
+            reasoning_tokens=2,
+            first_answer_time=0.3,
+        ),
         row(1, 0.0, 0.1, (), expected_output_len=3, finish_reason="stop"),
         row(2, 0.0, 0.1, (0.1,), tokens=9, expected_output_len=3, finish_reason="stop"),
-        row(3, 0.0, 0.1, (), tokens=-1, expected_output_len=3),  # its length nobody told: neither shorter nor longer
+        row(
+            3, 0.0, 0.1, (), tokens=-1, expected_output_len=3
+        ),  # its length nobody told: neither shorter nor longer
         failed(4, expected_output_len=3, finish_reason="length"),
     )
     assert found["output_length"] == {"as_asked": 1, "shorter": 1, "longer": 1}
@@ -96,7 +112,12 @@ def test_figures_by_label_and_by_turn():
     )
     chat, code = found["by_label"]["chat"], found["by_label"]["code"]
     assert list(found["by_label"]) == ["chat", "code"]
-    assert (chat["requests"], chat["completed"], chat["output_tokens"], chat["goodput_share"]) == (2, 2, 5, 0.5)
+    assert (chat["requests"], chat["completed"], chat["output_tokens"], chat["goodput_share"]) == (
+        2,
+        2,
+        5,
+        0.5,
+    )
     assert chat["ttft_ms"]["mean"] == pytest.approx(200)
     # Gaps of the group alone: 0.1, 0.2, 0.2.
     assert chat["itl_ms"]["mean"] == pytest.approx(500 / 3)
@@ -121,7 +142,13 @@ def test_steady_state():
 
 def test_missing_is_none_and_never_0():
     found = block(failed(0), duration=1.0)
-    for key in ("per_token_itl_ms", "steady_state", "time_to_first_answer_token_ms", "reasoning_tokens", "tokens_per_event"):
+    for key in (
+        "per_token_itl_ms",
+        "steady_state",
+        "time_to_first_answer_token_ms",
+        "reasoning_tokens",
+        "tokens_per_event",
+    ):
         assert found[key] is None, key
     assert found["latency_from_intended_arrival_ms"] == {"ttft": None, "e2el": None, "wait": None}
     pooling = block(row(0, token_times=np.empty(0), output_len=0), kind="pooling")
@@ -133,7 +160,14 @@ def test_missing_is_none_and_never_0():
 
 def test_of_the_run():
     audit = {"client_limited": False}
-    found = block(row(0), audit=audit, interrupted=True, unsent=7, workers=[{"id": "w"}], environment={"python": "3"})
+    found = block(
+        row(0),
+        audit=audit,
+        interrupted=True,
+        unsent=7,
+        workers=[{"id": "w"}],
+        environment={"python": "3"},
+    )
     assert (found["interrupted"], found["unsent_requests"], found["audit"]) == (True, 7, audit)
     assert (found["workers"], found["environment"]["python"]) == ([{"id": "w"}], "3")
     assert found["version"]

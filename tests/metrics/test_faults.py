@@ -1,8 +1,10 @@
-"""Messages of errors are shown to people, in files and on pages: without secrets, in one line, harmless to a terminal."""
+"""Messages of errors are shown to people, in files and on pages: without secrets, in one line,
+harmless to a terminal.
+"""
 
 import pytest
 
-from llmbench_locust.metrics.faults import MOST_KINDS, errors_by_kind, redacted
+from llmbench_locust.metrics.error_kinds import MOST_KINDS, errors_by_kind, redacted
 
 from .rows import columns, failed
 
@@ -24,7 +26,10 @@ def test_secrets_do_not_show(text, secret):
     assert "***" in shown
 
 
-@pytest.mark.parametrize("text", ["max_tokens is too large: 9000 > 4096", "the model `sky-1` does not exist", "Token limit: 5"])
+@pytest.mark.parametrize(
+    "text",
+    ["max_tokens is too large: 9000 > 4096", "the model `sky-1` does not exist", "Token limit: 5"],
+)
 def test_the_rest_does(text):
     assert redacted(text) == text
 

@@ -12,7 +12,9 @@ seconds = st.lists(st.floats(1e-8, 1e5), min_size=1, max_size=60)
 
 def filled(values, weights=None):
     found = Histogram()
-    found.add(np.array(values, np.float64), None if weights is None else np.array(weights, np.int64))
+    found.add(
+        np.array(values, np.float64), None if weights is None else np.array(weights, np.int64)
+    )
     return found
 
 
@@ -31,7 +33,9 @@ def test_merged_parts_equal_the_whole(a, b):
     assert np.array_equal(parts.counts, whole.counts)
     assert parts.total == whole.total
     assert (parts.min_s, parts.max_s) == (whole.min_s, whole.max_s)
-    assert (parts.sum_s, parts.square_s2) == pytest.approx((whole.sum_s, whole.square_s2), rel=1e-12)
+    assert (parts.sum_s, parts.square_s2) == pytest.approx(
+        (whole.sum_s, whole.square_s2), rel=1e-12
+    )
 
 
 def test_weights_are_repetitions():

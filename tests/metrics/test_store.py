@@ -1,4 +1,6 @@
-"""The store of outcomes: nothing twice, parts equal the whole, memory has a bound, and past it the figures stay right."""
+"""The store of outcomes: nothing twice, parts equal the whole, memory has a bound, and past it the
+figures stay right.
+"""
 
 import subprocess
 import sys
@@ -36,7 +38,11 @@ def many(n, seed=0, events=20):
         if i % 11 == 7:
             found.append(failed(i, start, start + 0.2))
         else:
-            found.append(row(i, start, rng.exponential(0.2), rng.exponential(0.03, events), label="ab"[i % 2]))
+            found.append(
+                row(
+                    i, start, rng.exponential(0.2), rng.exponential(0.03, events), label="ab"[i % 2]
+                )
+            )
     return found
 
 
@@ -89,9 +95,15 @@ def test_past_the_limit_latencies_stay_exact_and_gaps_within_a_thousandth():
     for begin in range(0, 400, 20):
         store.add(columns(*records[begin : begin + 20]))
     assert store.folded is not None
-    wanted = summarize(columns(*records), duration_s=20.0, percentiles=[1, 90, 99.9], goodput_ms={"ttft": 150.0})
+    wanted = summarize(
+        columns(*records), duration_s=20.0, percentiles=[1, 90, 99.9], goodput_ms={"ttft": 150.0}
+    )
     got = summarize(
-        store.columns(), duration_s=20.0, percentiles=[1, 90, 99.9], goodput_ms={"ttft": 150.0}, folded=store.folded
+        store.columns(),
+        duration_s=20.0,
+        percentiles=[1, 90, 99.9],
+        goodput_ms={"ttft": 150.0},
+        folded=store.folded,
     )
     for name in ("ttft", "tpot", "e2el"):
         assert got.distributions[name] == wanted.distributions[name]
@@ -99,7 +111,9 @@ def test_past_the_limit_latencies_stay_exact_and_gaps_within_a_thousandth():
     a, b = got.distributions["itl"], wanted.distributions["itl"]
     assert a.count == b.count
     assert (a.mean, a.std) == pytest.approx((b.mean, b.std), rel=1e-9)
-    assert (a.median, *(v for _, v in a.percentiles)) == pytest.approx((b.median, *(v for _, v in b.percentiles)), rel=1e-3)
+    assert (a.median, *(v for _, v in a.percentiles)) == pytest.approx(
+        (b.median, *(v for _, v in b.percentiles)), rel=1e-3
+    )
     assert got.max_output_tokens_per_s == pytest.approx(wanted.max_output_tokens_per_s, rel=0.05)
     assert got.max_concurrent_requests == wanted.max_concurrent_requests
     ours = extended(store.columns(), got, percentiles=[99], goodput_ms={}, folded=store.folded)
@@ -108,7 +122,9 @@ def test_past_the_limit_latencies_stay_exact_and_gaps_within_a_thousandth():
     assert exact["exact"] is True
     assert ours["folded_token_events"] + store.tokens == len(columns(*records).token_times)
     assert ours["peak_output_tokens_per_s"] == exact["peak_output_tokens_per_s"]
-    assert ours["per_token_itl_ms"]["p99"] == pytest.approx(exact["per_token_itl_ms"]["p99"], rel=1e-3)
+    assert ours["per_token_itl_ms"]["p99"] == pytest.approx(
+        exact["per_token_itl_ms"]["p99"], rel=1e-3
+    )
     # Groups that hold folded rows have no exact gaps: rather none than wrong ones.
     assert ours["by_label"]["a"]["itl_ms"] is None
     assert exact["by_label"]["a"]["itl_ms"] is not None
@@ -144,7 +160,11 @@ def test_ten_million_token_events_in_less_than_600_mb():
         print(rss() - before)
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 600

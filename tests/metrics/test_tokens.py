@@ -33,7 +33,12 @@ def test_a_chunk_of_four_after_a_gap_is_four_gaps_of_a_quarter():
 
 
 def test_gaps_never_reach_from_one_request_to_the_next():
-    cols = columns(row(0, 0.0, 0.1, (0.1,)), failed(1), row(2, 50.0, 0.1, (0.2,)), row(3, 90.0, 0.1, success=False))
+    cols = columns(
+        row(0, 0.0, 0.1, (0.1,)),
+        failed(1),
+        row(2, 50.0, 0.1, (0.2,)),
+        row(3, 90.0, 0.1, success=False),
+    )
     gaps = per_token_gaps(cols, cols.success, None)
     assert gaps.total == 2
     assert gaps.max_s == pytest.approx(0.2)

@@ -1,4 +1,6 @@
-"""vLLM's numbers: by hand, at the edges, and against slow loops that follow its definitions one request at a time."""
+"""vLLM's numbers: by hand, at the edges, and against slow loops that follow its definitions one
+request at a time.
+"""
 
 import itertools
 import math
@@ -59,18 +61,22 @@ def test_goodput_takes_a_value_that_equals_its_objective_and_a_tpot_of_0_for_one
 
 
 def test_peaks_are_of_whole_seconds_from_the_earliest_start():
-    # Seconds count from 10.5. Second 0: 10.6, 11.4. Second 1: 11.6, and of the other request 11.55 and 12.45.
+    # Seconds count from 10.5. Second 0: 10.6, 11.4. Second 1: 11.6, and of the other request 11.55
+    # and 12.45.
     cols = columns(row(0, 10.5, 0.1, (0.8, 0.2)), row(1, 11.5, 0.05, (0.9,)))
     s = summarize(cols, duration_s=2.0, percentiles=[99])
     assert s.max_output_tokens_per_s == 3.0
-    # r0 touches the seconds 0 and 1, r1 the second 1 alone (to 12.45): two in second 1, though they overlap but for 0.1 s.
+    # r0 touches the seconds 0 and 1, r1 the second 1 alone (to 12.45): two in second 1, though they
+    # overlap but for 0.1 s.
     assert s.max_concurrent_requests == 2
     one = summarize(columns(row(0, 0.0, 0.1), row(1, 0.5, 0.1)), duration_s=1.0, percentiles=[99])
     assert one.max_concurrent_requests == 2  # never together, but in one second: vLLM's way
 
 
 def test_nothing_succeeded():
-    s = summarize(columns(failed(0), failed(1)), duration_s=1.0, percentiles=[99], goodput_ms={"ttft": 1.0})
+    s = summarize(
+        columns(failed(0), failed(1)), duration_s=1.0, percentiles=[99], goodput_ms={"ttft": 1.0}
+    )
     assert (s.completed, s.failed, s.total_output, s.request_goodput) == (0, 2, 0, 0.0)
     assert (s.max_output_tokens_per_s, s.max_concurrent_requests) == (0.0, 0)
     assert all(d.mean == 0.0 and d.percentiles == ((99, 0.0),) for d in s.distributions.values())
@@ -83,7 +89,16 @@ def test_no_request_at_all():
 
 def test_pooling_counts_the_servers_tokens_and_each_input():
     cols = columns(
-        row(0, 0.0, 0.1, tail=0.3, num_sequences=4, input_tokens=37, token_times=np.empty(0), output_len=0),
+        row(
+            0,
+            0.0,
+            0.1,
+            tail=0.3,
+            num_sequences=4,
+            input_tokens=37,
+            token_times=np.empty(0),
+            output_len=0,
+        ),
         row(1, 0.0, 0.1, tail=0.1, num_sequences=2, token_times=np.empty(0), output_len=0),
         failed(2),
     )
@@ -96,7 +111,9 @@ def test_pooling_counts_the_servers_tokens_and_each_input():
 
 
 def test_an_answer_in_one_piece_has_an_end_to_end_latency():
-    cols = columns(row(0, 1.0, 0.1, tail=0.4, token_times=np.empty(0), first_token_time=math.nan, output_len=8))
+    cols = columns(
+        row(0, 1.0, 0.1, tail=0.4, token_times=np.empty(0), first_token_time=math.nan, output_len=8)
+    )
     s = summarize(cols, duration_s=1.0, percentiles=[99])
     assert s.distributions["e2el"].mean == pytest.approx(500)
     assert s.distributions["ttft"].count == s.distributions["tpot"].count == 0
@@ -109,14 +126,18 @@ def test_audio_seconds_by_seconds():
 
 
 def test_the_queue_of_the_client():
-    cols = columns(row(0, 0.0, 0.1, client_queue_time=0.0), row(1, 0.3, 0.1, client_queue_time=0.3), failed(2))
+    cols = columns(
+        row(0, 0.0, 0.1, client_queue_time=0.0), row(1, 0.3, 0.1, client_queue_time=0.3), failed(2)
+    )
     d = summarize(cols, duration_s=1.0, percentiles=[99]).distributions
     assert d["client_queue_time"].mean == pytest.approx(150)
     assert d["e2el_including_client_queue"].mean == pytest.approx(250)
 
 
 def test_lengths_the_server_told_then_the_tokenizers_then_one():
-    cols = columns(row(0, tokens=7), row(1, tokens=-1), row(2, tokens=-1), row(3, tokens=0), failed(4))
+    cols = columns(
+        row(0, tokens=7), row(1, tokens=-1), row(2, tokens=-1), row(3, tokens=0), failed(4)
+    )
     counted = np.array([-1, 5, -1, 6, -1])
     assert output_lengths(cols, counted).tolist() == [7, 5, 1, 6, 0]
     assert output_lengths(cols).tolist() == [7, 1, 1, 0, 0]
@@ -138,8 +159,15 @@ records = st.lists(
 @settings(max_examples=80, deadline=None)
 @given(records, st.floats(1, 100), st.floats(1, 2000), st.floats(1, 2000))
 def test_arrays_give_what_loops_give(rows, duration, slo_ttft, slo_tpot):
-    cols = columns(*(row(i, s, t, g, tokens=n, success=ok) for i, (s, t, g, n, ok) in enumerate(rows)))
-    s = summarize(cols, duration_s=duration, percentiles=[7, 99], goodput_ms={"ttft": slo_ttft, "tpot": slo_tpot})
+    cols = columns(
+        *(row(i, s, t, g, tokens=n, success=ok) for i, (s, t, g, n, ok) in enumerate(rows))
+    )
+    s = summarize(
+        cols,
+        duration_s=duration,
+        percentiles=[7, 99],
+        goodput_ms={"ttft": slo_ttft, "tpot": slo_tpot},
+    )
     ttfts, tpots, itls, good, total = [], [], [], 0, 0
     for i, (_, _, _, tokens, ok) in enumerate(rows):
         if not ok:
@@ -161,7 +189,9 @@ def test_arrays_give_what_loops_give(rows, duration, slo_ttft, slo_tpot):
         assert d.count == len(values)
         if values:
             assert d.mean == pytest.approx(sum(values) / len(values) * 1000, rel=1e-9, abs=1e-9)
-            assert dict(d.percentiles)[7] == pytest.approx(_percentile(values, 7) * 1000, rel=1e-9, abs=1e-9)
+            assert dict(d.percentiles)[7] == pytest.approx(
+                _percentile(values, 7) * 1000, rel=1e-9, abs=1e-9
+            )
 
 
 def _percentile(values, p):

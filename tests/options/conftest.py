@@ -66,13 +66,17 @@ def config(parse):
 
 @pytest.fixture(scope="session")
 def command(tmp_path_factory):
-    """command(*argv, env={}) -> (exit status, configuration or None, stdout, stderr) of a real locust process."""
+    """command(*argv, env={}) -> (exit status, configuration or None, stdout, stderr) of a real
+    locust process.
+    """
     folder = tmp_path_factory.mktemp("locust")
     (folder / "x.py").write_text(LOCUSTFILE)
     (folder / "other.py").write_text("import locust\n")
 
     def run(*argv, env=None, path=()):
-        variables = {k: v for k, v in os.environ.items() if not k.startswith(("LLMBENCH_", "LOCUST_"))}
+        variables = {
+            k: v for k, v in os.environ.items() if not k.startswith(("LLMBENCH_", "LOCUST_"))
+        }
         variables["PYTHONPATH"] = os.pathsep.join([str(ROOT), *map(str, path)])
         done = subprocess.run(
             [sys.executable, "-m", "locust", *argv],
@@ -83,7 +87,11 @@ def command(tmp_path_factory):
             timeout=60,
             check=False,
         )
-        shown = [line.removeprefix("CONFIG ") for line in done.stdout.splitlines() if line.startswith("CONFIG ")]
+        shown = [
+            line.removeprefix("CONFIG ")
+            for line in done.stdout.splitlines()
+            if line.startswith("CONFIG ")
+        ]
         return done.returncode, json.loads(shown[0]) if shown else None, done.stdout, done.stderr
 
     run.folder = folder

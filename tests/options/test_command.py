@@ -1,4 +1,6 @@
-"""Flags as a user gives them: to a real `locust` process, before and after -f, by environment and configuration file."""
+"""Flags as a user gives them: to a real `locust` process, before and after -f, by environment and
+configuration file.
+"""
 
 import re
 
@@ -18,17 +20,54 @@ HEADLESS = ("-f", "x.py", "--headless")
             [*HEADLESS, "--extra-body.chat_template_kwargs.enable_thinking", "false"],
             {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}},
         ),
-        (["--extra-body.list+=b,c", *HEADLESS, "--seed", "3"], {"extra_body": {"list": ["b", "c"]}, "seed": 3}),
         (
-            ["--extra-body.a", "1", *HEADLESS, "--extra-body.list+", "a", "--goodput", "ttft:1", "tpot:2", "--", "Nobody"],
+            ["--extra-body.list+=b,c", *HEADLESS, "--seed", "3"],
+            {"extra_body": {"list": ["b", "c"]}, "seed": 3},
+        ),
+        (
+            [
+                "--extra-body.a",
+                "1",
+                *HEADLESS,
+                "--extra-body.list+",
+                "a",
+                "--goodput",
+                "ttft:1",
+                "tpot:2",
+                "--",
+                "Nobody",
+            ],
             {"extra_body": {"a": 1, "list": ["a"]}, "goodput": {"ttft": 1, "tpot": 2}},
         ),
         (
-            [*HEADLESS, "-u", "3", "-t", "1m30s", "--stop-timeout", "7", "--host", "a.b", "--port", "81"],
-            {"max_concurrency": 3, "run_time_s": 90, "stop_timeout_s": 7, "base_url": "http://a.b:81"},
+            [
+                *HEADLESS,
+                "-u",
+                "3",
+                "-t",
+                "1m30s",
+                "--stop-timeout",
+                "7",
+                "--host",
+                "a.b",
+                "--port",
+                "81",
+            ],
+            {
+                "max_concurrency": 3,
+                "run_time_s": 90,
+                "stop_timeout_s": 7,
+                "base_url": "http://a.b:81",
+            },
         ),
-        ([*HEADLESS, "--num_prompts", "5", "--header", "Authorization=Bearer x y"], {"num_prompts": 5}),
-        ([*HEADLESS, "--custom-output-len", "-1", "--no-self-timed"], {"custom_output_len": -1, "self_timed": False}),
+        (
+            [*HEADLESS, "--num_prompts", "5", "--header", "Authorization=Bearer x y"],
+            {"num_prompts": 5},
+        ),
+        (
+            [*HEADLESS, "--custom-output-len", "-1", "--no-self-timed"],
+            {"custom_output_len": -1, "self_timed": False},
+        ),
     ],
 )
 def test_command_lines(command, argv, wanted):
@@ -41,9 +80,19 @@ def test_command_lines(command, argv, wanted):
     ("argv", "line"),
     [
         (["--request-rate", "nope"], "error: --request-rate: 'nope' is not a number"),
-        (["--goodput", "foo:1"], "error: --goodput: 'foo' is no objective here; one of ttft, tpot, e2el, as KEY:MILLISECONDS"),
-        (["--dataset-name", "sharegpt"], "error: --dataset-path: --dataset-name sharegpt needs one; the dataset's file"),
-        (["--ramp-up-strategy", "cubic"], "error: --ramp-up-strategy: 'cubic' is not known; one of linear, exponential"),
+        (
+            ["--goodput", "foo:1"],
+            "error: --goodput: 'foo' is no objective here; one of ttft, tpot, e2el, as "
+            "KEY:MILLISECONDS",
+        ),
+        (
+            ["--dataset-name", "sharegpt"],
+            "error: --dataset-path: --dataset-name sharegpt needs one; the dataset's file",
+        ),
+        (
+            ["--ramp-up-strategy", "cubic"],
+            "error: --ramp-up-strategy: 'cubic' is not known; one of linear, exponential",
+        ),
         (["--extra-body.a", "--seed", "1"], "error: --extra-body.a: a value is missing"),
         (["--request-rate"], "locust: error: argument --request-rate: expected one argument"),
     ],
@@ -102,9 +151,16 @@ def installed(tmp_path_factory):
 def test_help_has_every_flag_with_its_default_in_groups(command, installed):
     status, _, out, _ = command("-f", "x.py", "--help", path=[installed])
     assert status == 0
-    assert out.count("llmbench: ") == len({line for line in out.splitlines() if line.startswith("llmbench: ")}) > 10
+    assert (
+        out.count("llmbench: ")
+        == len({line for line in out.splitlines() if line.startswith("llmbench: ")})
+        > 10
+    )
     # argparse breaks lines at hyphens too, so that blanks are of no account.
-    entries = {re.match(r"--([a-z0-9-]+)", part)[1]: "".join(part.split()) for part in re.split(r"\n  (?=--)", out)[1:]}
+    entries = {
+        re.match(r"--([a-z0-9-]+)", part)[1]: "".join(part.split())
+        for part in re.split(r"\n  (?=--)", out)[1:]
+    }
     for flag in FLAGS.values():
         assert flag.name in entries
         if flag.default is not None and flag.kind != "bool":

@@ -24,7 +24,12 @@ def page_flags():
 
 LOCUSTS_OWN = {"host", "profile"}
 # Where the page shows vLLM's concrete value for what is made anew or depends on the backend.
-OTHER_DEFAULT = {"request-id-prefix", "endpoint", "random-mm-limit-mm-per-prompt", "random-mm-bucket-config"}
+OTHER_DEFAULT = {
+    "request-id-prefix",
+    "endpoint",
+    "random-mm-limit-mm-per-prompt",
+    "random-mm-bucket-config",
+}
 
 
 @pytest.mark.parametrize(("name", "default"), [p for p in page_flags() if p[0] not in LOCUSTS_OWN])
@@ -40,7 +45,11 @@ def test_the_page_has_all_its_flags():
 
 def test_defaults(config):
     c = config()
-    assert (c.backend, c.endpoint, c.base_url) == ("openai", "/v1/completions", "http://127.0.0.1:8000")
+    assert (c.backend, c.endpoint, c.base_url) == (
+        "openai",
+        "/v1/completions",
+        "http://127.0.0.1:8000",
+    )
     assert c.sampling == {"temperature": 0.0}
     assert c.percentile_metrics == ("ttft", "tpot", "itl")
     assert c.metric_percentiles == (99.0,)
@@ -71,13 +80,31 @@ BAD = [
     (["--metric-percentiles", "0"], "--metric-percentiles: 0 is outside"),
     (["--metric-percentiles", "101"], "--metric-percentiles: 101 is outside"),
     (["--percentile-metrics", "ttft,foo"], "--percentile-metrics: 'foo' is no metric"),
-    (["--ramp-up-strategy", "linear"], "--ramp-up-strategy: --ramp-up-start-rps and --ramp-up-end-rps are both needed"),
-    (["--ramp-up-start-rps", "1"], "--ramp-up-start-rps and --ramp-up-end-rps need --ramp-up-strategy"),
     (
-        ["--ramp-up-strategy", "linear", "--ramp-up-start-rps", "1", "--ramp-up-end-rps", "2", "--request-rate", "3"],
+        ["--ramp-up-strategy", "linear"],
+        "--ramp-up-strategy: --ramp-up-start-rps and --ramp-up-end-rps are both needed",
+    ),
+    (
+        ["--ramp-up-start-rps", "1"],
+        "--ramp-up-start-rps and --ramp-up-end-rps need --ramp-up-strategy",
+    ),
+    (
+        [
+            "--ramp-up-strategy",
+            "linear",
+            "--ramp-up-start-rps",
+            "1",
+            "--ramp-up-end-rps",
+            "2",
+            "--request-rate",
+            "3",
+        ],
         "--ramp-up-strategy: give no --request-rate",
     ),
-    (["--ramp-up-strategy", "linear", "--ramp-up-start-rps", "3", "--ramp-up-end-rps", "2"], "--ramp-up-start-rps: 3 is more"),
+    (
+        ["--ramp-up-strategy", "linear", "--ramp-up-start-rps", "3", "--ramp-up-end-rps", "2"],
+        "--ramp-up-start-rps: 3 is more",
+    ),
     (
         ["--ramp-up-strategy", "exponential", "--ramp-up-start-rps", "0", "--ramp-up-end-rps", "2"],
         "--ramp-up-start-rps: an exponential ramp cannot start at 0",
@@ -87,12 +114,21 @@ BAD = [
     (["--backend", "foo"], "--backend: 'foo' is not known"),
     (["--dataset-name", "foo"], "--dataset-name: 'foo' is not known"),
     (["--dataset-name", "sharegpt"], "--dataset-path: --dataset-name sharegpt needs one"),
-    (["--dataset-name", "sharegpt", "--dataset-path", "/nowhere"], "--dataset-path: there is no '/nowhere'"),
-    (["--dataset-name", "random-mm"], "--dataset-name: random-mm holds images, which --backend openai cannot carry"),
+    (
+        ["--dataset-name", "sharegpt", "--dataset-path", "/nowhere"],
+        "--dataset-path: there is no '/nowhere'",
+    ),
+    (
+        ["--dataset-name", "random-mm"],
+        "--dataset-name: random-mm holds images, which --backend openai cannot carry",
+    ),
     (["--dataset-name", "random-rerank"], "--dataset-name: random-rerank is for pooling backends"),
     (["--backend", "openai-audio"], "--dataset-name: random holds no audio"),
     (["--backend", "tgi", "--ignore-eos"], "--ignore-eos: --backend tgi cannot carry it"),
-    (["--backend", "vllm-pooling", "--top-p", "0.5"], "--top-p: --backend vllm-pooling cannot carry it"),
+    (
+        ["--backend", "vllm-pooling", "--top-p", "0.5"],
+        "--top-p: --backend vllm-pooling cannot carry it",
+    ),
     (["--random-range-ratio", "1"], "--random-range-ratio: 1 is outside [0, 1)"),
     (["--random-range-ratio", '{"input": 1}'], "--random-range-ratio: "),
     (["--random-batch-size", "2"], "--random-batch-size: more than 1 is for pooling"),
@@ -122,16 +158,28 @@ BAD = [
     (["--min-p", "-1"], "--min-p: -1 is too small; 0, at most 1"),
     (["--top-k", "-2"], "--top-k: -2 is too small; -1 or more"),
     (["--repetition-penalty", "0"], "--repetition-penalty: 0 is too small; more than 0"),
-    (["--goodput", "itl:5"], "--goodput: 'itl' is no objective here; one of ttft, tpot, e2el, as KEY:MILLISECONDS"),
+    (
+        ["--goodput", "itl:5"],
+        "--goodput: 'itl' is no objective here; one of ttft, tpot, e2el, as KEY:MILLISECONDS",
+    ),
     (["--goodput", "ttft:inf"], "--goodput: ttft is inf; milliseconds, 0 or more"),
     (["--goodput", "ttft:nan"], "--goodput ttft: 'nan' is not a number"),
-    (["--backend", "vllm-pooling", "--goodput", "ttft:5"], "--goodput: 'ttft' is no objective here; one of e2el"),
+    (
+        ["--backend", "vllm-pooling", "--goodput", "ttft:5"],
+        "--goodput: 'ttft' is no objective here; one of e2el",
+    ),
     (["--header", "A=1", "a=2"], "--header: 'A' is given twice; case does not matter"),
-    (["--header", "Authorization: Bearer s3cret"], "--header: 'Authorization' is not of the form KEY=VALUE"),
+    (
+        ["--header", "Authorization: Bearer s3cret"],
+        "--header: 'Authorization' is not of the form KEY=VALUE",
+    ),
     (["--header", "Content-Length=5"], "--header: 'Content-Length' is set by the client itself"),
     (["--header", "a=b\r\nc: d"], "--header: the value of 'a' holds characters that no header can"),
     (["--metadata", "a=1", "a=2"], "--metadata: 'a' is given twice"),
-    (["--percentile-metrics", ","], "--percentile-metrics: no metric given; of ttft, tpot, itl, e2el"),
+    (
+        ["--percentile-metrics", ","],
+        "--percentile-metrics: no metric given; of ttft, tpot, itl, e2el",
+    ),
     (["--metric-percentiles", ","], "--metric-percentiles: no percentile given"),
     (["--metric-percentiles", "nan"], "--metric-percentiles: 'nan' is not a number"),
     (["--endpoint", "http://h/v1/completions"], "--endpoint: 'http://h/v1/completions' is no path"),
@@ -139,7 +187,10 @@ BAD = [
         ["--backend", "openai-chat", "--endpoint", "/v1/completions"],
         "--endpoint: '/v1/completions' does not fit --backend openai-chat",
     ),
-    (["--base-url", "http://h:8000/v1"], "--base-url: its /v1 is in --endpoint /v1/completions too"),
+    (
+        ["--base-url", "http://h:8000/v1"],
+        "--base-url: its /v1 is in --endpoint /v1/completions too",
+    ),
     (["--base-url", "http://h:99999"], "--base-url: 'http://h:99999' is no server"),
     (["--base-url", "http://u:s3cret@h:0"], "--base-url: 'http://***@h:0' is no server"),
     (["--base-url", "http://h", "--sim"], "--base-url: not with --sim"),
@@ -147,14 +198,32 @@ BAD = [
     (["--host", "h/v1"], "--host: 'h/v1' is no host"),
     (["--host", "h:port"], "--host: 'h:port' is no host"),
     (["--sim-args", "--seed 1"], "--sim-args: only with --sim"),
-    (["--dataset-path", "x.json"], "--dataset-path: --dataset-name random makes its prompts itself"),
-    (["--dataset-name", "sonnet", "--dataset-path", "/nowhere"], "--dataset-path: there is no '/nowhere'"),
-    (["--dataset-name", "custom", "--dataset-path", "/"], "--dataset-path: '/' is no file that can be read"),
-    (["--dataset-name", "hf", "--dataset-path", "./nowhere"], "--dataset-path: there is no './nowhere'"),
+    (
+        ["--dataset-path", "x.json"],
+        "--dataset-path: --dataset-name random makes its prompts itself",
+    ),
+    (
+        ["--dataset-name", "sonnet", "--dataset-path", "/nowhere"],
+        "--dataset-path: there is no '/nowhere'",
+    ),
+    (
+        ["--dataset-name", "custom", "--dataset-path", "/"],
+        "--dataset-path: '/' is no file that can be read",
+    ),
+    (
+        ["--dataset-name", "hf", "--dataset-path", "./nowhere"],
+        "--dataset-path: there is no './nowhere'",
+    ),
     (["--mix", "/nowhere.json"], "--mix: '/nowhere.json' is no file that can be read"),
     (["--backend", "vllm-rerank"], "--dataset-name: random has no documents to rank"),
-    (["--backend", "vllm-pooling", "--use-beam-search"], "--use-beam-search: --backend vllm-pooling cannot carry it"),
-    (["--backend", "anthropic", "--logprobs", "1"], "--logprobs: --backend anthropic cannot carry it"),
+    (
+        ["--backend", "vllm-pooling", "--use-beam-search"],
+        "--use-beam-search: --backend vllm-pooling cannot carry it",
+    ),
+    (
+        ["--backend", "anthropic", "--logprobs", "1"],
+        "--logprobs: --backend anthropic cannot carry it",
+    ),
     (["--backend", "ollama", "--ignore-eos"], "--ignore-eos: --backend ollama cannot carry it"),
     (
         ["--dataset-name", "prefix_repetition", "--num-prompts", "5"],
@@ -162,30 +231,73 @@ BAD = [
     ),
     (["--trace-speedup", "2"], "--trace-speedup: only with --self-timed"),
     (
-        ["--dataset-name", "burstgpt", "--dataset-path", __file__, "--self-timed", "--request-rate", "1"],
+        [
+            "--dataset-name",
+            "burstgpt",
+            "--dataset-path",
+            __file__,
+            "--self-timed",
+            "--request-rate",
+            "1",
+        ],
         "--request-rate: the trace's own",
     ),
     (["--multi-turn"], "--multi-turn: --dataset-name random has no conversations"),
     (
-        ["--multi-turn", "--dataset-name", "sharegpt", "--dataset-path", __file__, "--backend", "vllm-pooling"],
+        [
+            "--multi-turn",
+            "--dataset-name",
+            "sharegpt",
+            "--dataset-path",
+            __file__,
+            "--backend",
+            "vllm-pooling",
+        ],
         "--multi-turn: --backend vllm-pooling gives no answers",
     ),
     (
         ["--ramp-up-strategy", "linear", "--ramp-up-start-rps", "0", "--ramp-up-end-rps", "0"],
         "--ramp-up-end-rps: 0; more than 0",
     ),
-    (["--random-mm-num-mm-items-range-ratio", "1.5"], "--random-mm-num-mm-items-range-ratio: 1.5 is too large"),
-    (["--backend", "tensorrt-llm", "--lora-modules", "a"], "--lora-modules: --backend tensorrt-llm has none"),
+    (
+        ["--random-mm-num-mm-items-range-ratio", "1.5"],
+        "--random-mm-num-mm-items-range-ratio: 1.5 is too large",
+    ),
+    (
+        ["--backend", "tensorrt-llm", "--lora-modules", "a"],
+        "--lora-modules: --backend tensorrt-llm has none",
+    ),
     (["--llm-html", "/tmp"], "--llm-html: '/tmp' is a directory"),
     (["--extra-body", '{"a": NaN}'], "--extra-body: not JSON (NaN is no JSON value)"),
-    (["--random-mm-limit-mm-per-prompt", '{"smell": 1}'], "--random-mm-limit-mm-per-prompt: 'smell' is no modality"),
-    (["--random-mm-limit-mm-per-prompt", '{"image": -1}'], "--random-mm-limit-mm-per-prompt: image is -1; a whole number"),
+    (
+        ["--random-mm-limit-mm-per-prompt", '{"smell": 1}'],
+        "--random-mm-limit-mm-per-prompt: 'smell' is no modality",
+    ),
+    (
+        ["--random-mm-limit-mm-per-prompt", '{"image": -1}'],
+        "--random-mm-limit-mm-per-prompt: image is -1; a whole number",
+    ),
     (["--random-mm-bucket-config", "{"], "--random-mm-bucket-config: not readable"),
-    (["--random-mm-bucket-config", '{"(1, 2)": 1}'], "--random-mm-bucket-config: '(1, 2)' is no bucket"),
-    (["--random-mm-bucket-config", '{"(1, 2, 1)": -1}'], "--random-mm-bucket-config: the probability of '(1, 2, 1)' is -1"),
-    (["--random-mm-bucket-config", '{"(1, 2, 1)": 0}'], "--random-mm-bucket-config: all probabilities are 0"),
-    (["--blazedit-min-distance", "0.5", "--blazedit-max-distance", "0.4"], "--blazedit-max-distance: 0.4; from"),
-    (["--asr-min-audio-len-sec", "5", "--asr-max-audio-len-sec", "4"], "--asr-max-audio-len-sec: 4 is below"),
+    (
+        ["--random-mm-bucket-config", '{"(1, 2)": 1}'],
+        "--random-mm-bucket-config: '(1, 2)' is no bucket",
+    ),
+    (
+        ["--random-mm-bucket-config", '{"(1, 2, 1)": -1}'],
+        "--random-mm-bucket-config: the probability of '(1, 2, 1)' is -1",
+    ),
+    (
+        ["--random-mm-bucket-config", '{"(1, 2, 1)": 0}'],
+        "--random-mm-bucket-config: all probabilities are 0",
+    ),
+    (
+        ["--blazedit-min-distance", "0.5", "--blazedit-max-distance", "0.4"],
+        "--blazedit-max-distance: 0.4; from",
+    ),
+    (
+        ["--asr-min-audio-len-sec", "5", "--asr-max-audio-len-sec", "4"],
+        "--asr-max-audio-len-sec: 4 is below",
+    ),
     (["--result-dir", __file__], f"--result-dir: {__file__!r} is no directory"),
     (["--llm-html", "/nowhere/x.html"], "--llm-html: there is no directory '/nowhere'"),
     (["--per-request", "/nowhere/x.csv"], "--per-request: there is no directory '/nowhere'"),
@@ -216,10 +328,20 @@ def test_the_users_are_the_cap_when_there_is_no_other(config):
 
 def test_values_of_the_web_form(parse):
     options = parse()
-    options.num_prompts, options.goodput, options.ignore_eos, options.header = "7", "ttft:1 tpot:2", "true", ["a=b"]
+    options.num_prompts, options.goodput, options.ignore_eos, options.header = (
+        "7",
+        "ttft:1 tpot:2",
+        "true",
+        ["a=b"],
+    )
     options.max_concurrency, options.extra_body = "", ""
     c = build_config(options)
-    assert (c.num_prompts, c.goodput, c.ignore_eos, c.header) == (7, {"ttft": 1.0, "tpot": 2.0}, True, {"a": "b"})
+    assert (c.num_prompts, c.goodput, c.ignore_eos, c.header) == (
+        7,
+        {"ttft": 1.0, "tpot": 2.0},
+        True,
+        {"a": "b"},
+    )
     assert (c.max_concurrency, c.extra_body) == (None, {})
 
 
@@ -248,7 +370,9 @@ def test_the_users_that_are_no_cap_are_named_by_their_own_flag(config):
         config(num_users=0)
 
 
-@pytest.mark.parametrize(("seconds", "read"), [("90", 90), ("1m30s", 90), (2.5, 2.5), (None, None), ("", None)])
+@pytest.mark.parametrize(
+    ("seconds", "read"), [("90", 90), ("1m30s", 90), (2.5, 2.5), (None, None), ("", None)]
+)
 def test_run_times(config, seconds, read):
     assert config(run_time=seconds).run_time_s == read
     with pytest.raises(ConfigError, match="--stop-timeout: 'soon' is not a number"):
@@ -262,18 +386,39 @@ def test_times_are_not_negative(config):
 
 def test_a_ramp_may_be_level_and_may_start_at_0(config):
     assert (
-        config("--ramp-up-strategy", "exponential", "--ramp-up-start-rps", "2", "--ramp-up-end-rps", "2").ramp_up_end_rps == 2
+        config(
+            "--ramp-up-strategy",
+            "exponential",
+            "--ramp-up-start-rps",
+            "2",
+            "--ramp-up-end-rps",
+            "2",
+        ).ramp_up_end_rps
+        == 2
     )
-    assert config("--ramp-up-strategy", "linear", "--ramp-up-start-rps", "0", "--ramp-up-end-rps", "2").ramp_up_start_rps == 0
+    assert (
+        config(
+            "--ramp-up-strategy", "linear", "--ramp-up-start-rps", "0", "--ramp-up-end-rps", "2"
+        ).ramp_up_start_rps
+        == 0
+    )
 
 
 def test_keywords_of_the_chat_template_go_to_the_server_that_applies_it(config):
     argv = ("--chat-template-kwargs.enable_thinking", "false", "--use-beam-search")
     c = config(*argv, "--backend", "openai-chat")
     assert c.chat_template_kwargs == {"enable_thinking": False}
-    assert c.extra_body == {"chat_template_kwargs": {"enable_thinking": False}, "use_beam_search": True}
+    assert c.extra_body == {
+        "chat_template_kwargs": {"enable_thinking": False},
+        "use_beam_search": True,
+    }
     assert config(*argv).extra_body == {"use_beam_search": True}
-    own = ("--extra-body.chat_template_kwargs.enable_thinking", "true", "--extra-body.use_beam_search", "false")
+    own = (
+        "--extra-body.chat_template_kwargs.enable_thinking",
+        "true",
+        "--extra-body.use_beam_search",
+        "false",
+    )
     assert config(*argv, *own, "--backend", "openai-chat").extra_body == {
         "chat_template_kwargs": {"enable_thinking": True},
         "use_beam_search": False,
@@ -284,17 +429,24 @@ def test_a_backend_whose_package_does_not_load_is_one_line(config, tmp_path, mon
     info = tmp_path / "broken-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[llmbench_locust.backends]\nbroken = no_such_module:Protocol\n")
+    (info / "entry_points.txt").write_text(
+        "[llmbench_locust.backends]\nbroken = no_such_module:Protocol\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     assert "broken" in backend_names()
-    with pytest.raises(ConfigError, match=r"^--backend: 'broken' comes from no_such_module:Protocol, which does not load"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^--backend: 'broken' comes from no_such_module:Protocol, which does not load",
+    ):
         config("--backend", "broken")
 
 
 def test_random_prompts_are_answered_to_the_full_length_where_it_can_be_asked_for(config):
     assert config().ignore_eos
     assert not config("--dataset-name", "sharegpt", "--dataset-path", __file__).ignore_eos
-    assert config("--dataset-name", "sharegpt", "--dataset-path", __file__, "--ignore-eos").ignore_eos
+    assert config(
+        "--dataset-name", "sharegpt", "--dataset-path", __file__, "--ignore-eos"
+    ).ignore_eos
     assert not config("--backend", "anthropic").ignore_eos
 
 
@@ -312,26 +464,46 @@ def test_words_that_hold_no_blank_are_parted_in_a_list_too(parse):
 
 def test_buckets_in_json_and_as_vllm_writes_them(config):
     wanted = {"(256, 256, 1)": 0.5, "(720, 1280, 16)": 0.1}
-    for text in ('{"(256, 256, 1)": 0.5, "(720,1280,16)": 0.1}', "{(256, 256, 1): 0.5, (720, 1280, 16): 0.1}"):
+    for text in (
+        '{"(256, 256, 1)": 0.5, "(720,1280,16)": 0.1}',
+        "{(256, 256, 1): 0.5, (720, 1280, 16): 0.1}",
+    ):
         assert config("--random-mm-bucket-config", text).random_mm_bucket_config == wanted
-    assert config().random_mm_bucket_config == {"(256, 256, 1)": 0.5, "(720, 1280, 1)": 0.5, "(720, 1280, 16)": 0.0}
+    assert config().random_mm_bucket_config == {
+        "(256, 256, 1)": 0.5,
+        "(720, 1280, 1)": 0.5,
+        "(720, 1280, 16)": 0.0,
+    }
 
 
 def test_a_report_can_be_written_as_json_and_shows_no_secret(config):
-    argv = ["--header", "X-Api-Key=s3cret", "--extra-body", '{"provider": {"api_key": "s3cret"}, "max_tokens": 5}']
+    argv = [
+        "--header",
+        "X-Api-Key=s3cret",
+        "--extra-body",
+        '{"provider": {"api_key": "s3cret"}, "max_tokens": 5}',
+    ]
     path = ("--dataset-name", "hf", "--dataset-path", "https://u:s3cret@h/d.json")
     shown = config(*argv, "--base-url", "https://u:s3cret@h/x", *path).redacted()
     text = json.dumps(shown, allow_nan=False)
     assert "s3cret" not in text
     assert shown["extra_body"] == {"provider": {"api_key": "***"}, "max_tokens": 5}
-    assert (shown["base_url"], shown["request_rate"], shown["header"]) == ("https://***@h/x", "inf", {"X-Api-Key": "***"})
+    assert (shown["base_url"], shown["request_rate"], shown["header"]) == (
+        "https://***@h/x",
+        "inf",
+        {"X-Api-Key": "***"},
+    )
 
 
 def test_a_backend_of_a_locustfile(config):
     register_backend(BackendInfo("mine", "/generate", ("generate",), sampling=("temperature",)))
     try:
         c = config("--backend", "mine")
-        assert (c.endpoint, c.backend_info.name, c.sampling) == ("/generate", "mine", {"temperature": 0.0})
+        assert (c.endpoint, c.backend_info.name, c.sampling) == (
+            "/generate",
+            "mine",
+            {"temperature": 0.0},
+        )
         assert "mine" in backend_names()
     finally:
         del BACKENDS["mine"]

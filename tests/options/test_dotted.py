@@ -1,4 +1,6 @@
-"""JSON flags by dotted keys: rewritten before Locust parses anything, the rest of the command line as it was."""
+"""JSON flags by dotted keys: rewritten before Locust parses anything, the rest of the command line
+as it was.
+"""
 
 import json
 
@@ -11,12 +13,20 @@ from llmbench_locust.options.dotted import expand_dotted
 
 
 def test_dotted_forms(config):
-    argv = ["--extra-body.chat_template_kwargs.enable_thinking", "false", "--extra-body.list+", "a", "--extra-body.list+=b,3"]
+    argv = [
+        "--extra-body.chat_template_kwargs.enable_thinking",
+        "false",
+        "--extra-body.list+",
+        "a",
+        "--extra-body.list+=b,3",
+    ]
     assert config(*argv, "--seed", "4").extra_body == {
         "chat_template_kwargs": {"enable_thinking": False},
         "list": ["a", "b", 3],
     }
-    assert config("--extra-body", '{"a": {"b": 1}}', "--extra-body.a.c", "x").extra_body == {"a": {"b": 1, "c": "x"}}
+    assert config("--extra-body", '{"a": {"b": 1}}', "--extra-body.a.c", "x").extra_body == {
+        "a": {"b": 1, "c": "x"}
+    }
 
 
 @pytest.mark.parametrize(
@@ -25,11 +35,20 @@ def test_dotted_forms(config):
         (["--extra-body.a"], "--extra-body.a: a value is missing"),
         (["--extra-body"], "--extra-body: a value is missing"),
         (["--extra-body.a", "--seed"], "--extra-body.a: a value is missing"),
-        (["--extra-body.a", "1", "--extra-body.a.b", "2"], "--extra-body.a.b: a is a value already, it can have no keys"),
-        (["--extra-body.a", "1", "--extra-body.a+", "2"], "--extra-body.a+: a is a value already, nothing can be appended"),
+        (
+            ["--extra-body.a", "1", "--extra-body.a.b", "2"],
+            "--extra-body.a.b: a is a value already, it can have no keys",
+        ),
+        (
+            ["--extra-body.a", "1", "--extra-body.a+", "2"],
+            "--extra-body.a+: a is a value already, nothing can be appended",
+        ),
         (["--extra-body.a..b", "2"], "--extra-body.a..b: an empty key"),
         (["--extra-body.=2"], "--extra-body.: an empty key"),
-        (["--extra-body", "[1]", "--extra-body.a", "2"], "--extra-body: a JSON object is wanted, this is list"),
+        (
+            ["--extra-body", "[1]", "--extra-body.a", "2"],
+            "--extra-body: a JSON object is wanted, this is list",
+        ),
     ],
 )
 def test_what_cannot_be_meant(argv, line):
@@ -76,22 +95,47 @@ def test_each_flag_stays_where_it_came_first_and_nothing_is_touched_after_two_da
         "4",
     ]
     assert expand_dotted(argv) == [
-        *("--extra-body", '{"a": 1, "b": 3}', "--seed", "2", "--chat-template-kwargs", '{"x": "y"}'),
+        *(
+            "--extra-body",
+            '{"a": 1, "b": 3}',
+            "--seed",
+            "2",
+            "--chat-template-kwargs",
+            '{"x": "y"}',
+        ),
         *("--", "--extra-body.c", "4"),
     ]
 
 
 def test_underscores_in_flags_of_ours_only():
-    argv = ["--num_prompts", "5", "--request_rate=2", "--extra_body.a_b", "1", "--some_thing", "num_prompts"]
+    argv = [
+        "--num_prompts",
+        "5",
+        "--request_rate=2",
+        "--extra_body.a_b",
+        "1",
+        "--some_thing",
+        "num_prompts",
+    ]
     assert expand_dotted(argv) == [
-        *("--num-prompts", "5", "--request-rate=2", "--extra-body", '{"a_b": 1}', "--some_thing", "num_prompts")
+        *(
+            "--num-prompts",
+            "5",
+            "--request-rate=2",
+            "--extra-body",
+            '{"a_b": 1}',
+            "--some_thing",
+            "num_prompts",
+        )
     ]
 
 
 KEYS = st.text("abcxyz_-0", min_size=1, max_size=4)
 VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=6)
 TREES = st.dictionaries(
-    KEYS, st.recursive(VALUES, lambda inner: st.dictionaries(KEYS, inner, min_size=1, max_size=3)), min_size=1
+    KEYS,
+    st.recursive(VALUES, lambda inner: st.dictionaries(KEYS, inner, min_size=1, max_size=3)),
+    min_size=1,
 )
 
 
@@ -109,6 +153,10 @@ def test_any_object_can_be_said_by_its_leaves(tree):
     assert json.loads(expand_dotted(argv)[1]) == tree
 
 
-@given(st.lists(st.sampled_from(["-f", "x.py", "--seed", "1", "--base-url=http://h.y", "--header", "a.b=c"])))
+@given(
+    st.lists(
+        st.sampled_from(["-f", "x.py", "--seed", "1", "--base-url=http://h.y", "--header", "a.b=c"])
+    )
+)
 def test_other_arguments_are_left_alone(argv):
     assert expand_dotted(argv) == argv

@@ -1,4 +1,6 @@
-"""The web form: what Locust shows of our flags, and what comes back when it is sent unchanged or edited."""
+"""The web form: what Locust shows of our flags, and what comes back when it is sent unchanged or
+edited.
+"""
 
 import json
 from argparse import Namespace
@@ -14,25 +16,59 @@ from llmbench_locust.options.table import FLAGS
 
 
 def sent_back(options, **edits):
-    """The namespace after the form was sent, with Locust's own rule: a value keeps the type that it had."""
+    """The namespace after the form was sent, with Locust's own rule: a value keeps the type that it
+    had.
+    """
     after = vars(Namespace(**vars(options)))
     for key in FLAGS:
         shown = after[key]
         text = edits.get(key, "true" if shown is True else "" if shown is None else str(shown))
-        after[key] = text == "true" if isinstance(shown, bool) else text if shown is None else type(shown)(text)
+        after[key] = (
+            text == "true"
+            if isinstance(shown, bool)
+            else text
+            if shown is None
+            else type(shown)(text)
+        )
     return Namespace(**after)
 
 
 def test_an_unchanged_form_means_the_same(parse):
-    argv = ["--header", "Authorization=Bearer x, y", "accept=a b", "--goodput", "ttft:1", "tpot:2", "--metadata", "note=it's"]
-    argv += ["--extra-body.a", "1", "--ignore-eos", "--lora-modules", "a", "b", "--request-id-prefix", "p-", "--no-self-timed"]
+    argv = [
+        "--header",
+        "Authorization=Bearer x, y",
+        "accept=a b",
+        "--goodput",
+        "ttft:1",
+        "tpot:2",
+        "--metadata",
+        "note=it's",
+    ]
+    argv += [
+        "--extra-body.a",
+        "1",
+        "--ignore-eos",
+        "--lora-modules",
+        "a",
+        "b",
+        "--request-id-prefix",
+        "p-",
+        "--no-self-timed",
+    ]
     options = parse(*argv)
     config = build_config(options)
     assert build_config(sent_back(options)) == config
     assert config.header == {"Authorization": "Bearer x, y", "accept": "a b"}
     assert config.metadata == {"note": "it's"}
-    edited = build_config(sent_back(options, num_prompts="7", goodput="e2el:9", max_concurrency="3", lora_modules=""))
-    assert (edited.num_prompts, edited.goodput, edited.max_concurrency, edited.lora_modules) == (7, {"e2el": 9.0}, 3, ())
+    edited = build_config(
+        sent_back(options, num_prompts="7", goodput="e2el:9", max_concurrency="3", lora_modules="")
+    )
+    assert (edited.num_prompts, edited.goodput, edited.max_concurrency, edited.lora_modules) == (
+        7,
+        {"e2el": 9.0},
+        3,
+        (),
+    )
 
 
 def test_secrets_do_not_reach_the_form(parse):

@@ -1,4 +1,6 @@
-"""Feeds an answer's bytes through the transport's own reader into a protocol's sink, without a socket."""
+"""Feeds an answer's bytes through the transport's own reader into a protocol's sink, without a
+socket.
+"""
 
 from llmbench_locust.transport.assembly import StreamAssembly
 from llmbench_locust.transport.exchange import Exchange
@@ -11,8 +13,16 @@ def wire(backend, **more):
     from llmbench_locust.backends import backend_info
 
     info = backend_info(backend)
-    sampling = {"temperature": 0.0} if "temperature" in info.sampling and info.kind == "generation" else {}
-    fields = {"endpoint": info.endpoint, "model": "m", "sampling": sampling, "keep_text": True, **more}
+    sampling = (
+        {"temperature": 0.0} if "temperature" in info.sampling and info.kind == "generation" else {}
+    )
+    fields = {
+        "endpoint": info.endpoint,
+        "model": "m",
+        "sampling": sampling,
+        "keep_text": True,
+        **more,
+    }
     return WireConfig(backend=backend, base_url="http://h", **fields)
 
 
@@ -21,14 +31,27 @@ def protocol(backend, **more):
 
 
 def read(
-    backend, body, *, status=200, content_type="text/event-stream", whole=True, cut=None, sample=None, chunks=None, **more
+    backend,
+    body,
+    *,
+    status=200,
+    content_type="text/event-stream",
+    whole=True,
+    cut=None,
+    sample=None,
+    chunks=None,
+    **more,
 ):
-    """The record of one answer. ``chunks``: sizes to cut the body into (default: one chunk for each event)."""
+    """The record of one answer. ``chunks``: sizes to cut the body into (default: one chunk for each
+    event).
+    """
     spoken = protocol(backend, **more)
     sample = sample or SampleRequest("hello", 3, 16, request_id="r0")
     sink = spoken.sink(sample)
     assembly = StreamAssembly(sink)
-    head = f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    head = (
+        f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ).encode()
     if isinstance(body, str):
         body = body.encode()
     if chunks is None:

@@ -1,4 +1,6 @@
-"""What each backend sends, to the field: bodies, targets, headers, and the order in which later fields win."""
+"""What each backend sends, to the field: bodies, targets, headers, and the order in which later
+fields win.
+"""
 
 import io
 import wave
@@ -74,7 +76,12 @@ def test_the_body(backend):
 
 def test_rerank():
     body = sent("vllm-rerank", SampleRequest(["q", "a", "b"], 3, 0))
-    assert body == {"model": "m", "query": "q", "documents": ["a", "b"], "truncate_prompt_tokens": -1}
+    assert body == {
+        "model": "m",
+        "query": "q",
+        "documents": ["a", "b"],
+        "truncate_prompt_tokens": -1,
+    }
     for prompt in ("q", ["q"]):
         with pytest.raises(ConfigError, match="--backend: vllm-rerank"):
             sent("vllm-rerank", SampleRequest(prompt, 1, 0))
@@ -85,14 +92,22 @@ def test_each_name_has_a_class_that_bears_it():
         assert protocol_for(name).info is info
 
 
-@pytest.mark.parametrize("backend", [name for name, info in BACKENDS.items() if name not in ("openai-audio", "vllm-rerank")])
+@pytest.mark.parametrize(
+    "backend",
+    [name for name, info in BACKENDS.items() if name not in ("openai-audio", "vllm-rerank")],
+)
 def test_headers_and_target(backend):
     request = protocol(backend, api_key="secret-key", headers={"X-Team": "a"}).request(PLAIN)
     assert request.target == BACKENDS[backend].endpoint
     own = {"Authorization": "Bearer secret-key"}
     if backend == "anthropic":
         own = {"x-api-key": "secret-key", "anthropic-version": "2023-06-01"}
-    assert request.headers == {"Content-Type": "application/json", **own, "X-Team": "a", "x-request-id": "q-1"}
+    assert request.headers == {
+        "Content-Type": "application/json",
+        **own,
+        "X-Team": "a",
+        "x-request-id": "q-1",
+    }
     bare = protocol(backend).request(SampleRequest("hi", 1, 1)).headers
     assert not {"Authorization", "x-api-key", "x-request-id"} & set(bare)
 
@@ -119,8 +134,13 @@ def test_the_order_of_merging(backend, place):
 
     sample = SampleRequest("hi", 7, 5, body_overrides=inside({"top_p": 0.3}))
     assert at(sent(backend, sampling={"top_p": 0.1}))["top_p"] == 0.1
-    assert at(sent(backend, sampling={"top_p": 0.1}, extra_body=inside({"top_p": 0.2})))["top_p"] == 0.2
-    both = at(sent(backend, sample, sampling={"top_p": 0.1}, extra_body=inside({"top_p": 0.2, "seed": 3})))
+    assert (
+        at(sent(backend, sampling={"top_p": 0.1}, extra_body=inside({"top_p": 0.2})))["top_p"]
+        == 0.2
+    )
+    both = at(
+        sent(backend, sample, sampling={"top_p": 0.1}, extra_body=inside({"top_p": 0.2, "seed": 3}))
+    )
     assert (both["top_p"], both["seed"]) == (0.3, 3)
     # What nobody replaced is still there.
     assert 5 in both.values()
@@ -157,7 +177,9 @@ def test_tgi_gets_what_it_accepts():
     parameters = sent("tgi", sampling={"temperature": 0.0, "top_p": 1.0, "top_k": -1})["parameters"]
     assert (parameters["temperature"], parameters["top_p"]) == (0.01, 0.99)
     assert "top_k" not in parameters
-    parameters = sent("tgi", SampleRequest("hi", 0, None), sampling={"temperature": 0.7, "top_k": 5})["parameters"]
+    parameters = sent(
+        "tgi", SampleRequest("hi", 0, None), sampling={"temperature": 0.7, "top_k": 5}
+    )["parameters"]
     assert (parameters["temperature"], parameters["top_k"]) == (0.7, 5)
     assert not {"truncate", "max_new_tokens"} & set(parameters)
 
@@ -199,11 +221,19 @@ def test_content_parts_as_a_prompt():
 def test_media():
     sample = SampleRequest("hi", 1, 5, request_id="q-1", multi_modal=IMAGE)
     assert sent("openai-chat", sample)["messages"] == user(TEXT, IMAGE)
-    assert sent("openai-chat", SampleRequest("hi", 1, 5, multi_modal=[IMAGE, IMAGE]))["messages"] == user(TEXT, IMAGE, IMAGE)
+    assert sent("openai-chat", SampleRequest("hi", 1, 5, multi_modal=[IMAGE, IMAGE]))[
+        "messages"
+    ] == user(TEXT, IMAGE, IMAGE)
     assert sent("openai-embeddings-chat", sample)["messages"] == user(TEXT, IMAGE)
-    assert sent("openai-embeddings-clip", sample)["messages"] == user({"type": "text", "text": ""}, IMAGE)
+    assert sent("openai-embeddings-clip", sample)["messages"] == user(
+        {"type": "text", "text": ""}, IMAGE
+    )
     for backend in ("infinity-embeddings", "infinity-embeddings-clip"):
-        assert sent(backend, sample) == {"model": "m", "input": IMAGE["image_url"]["url"], "modality": "image"}
+        assert sent(backend, sample) == {
+            "model": "m",
+            "input": IMAGE["image_url"]["url"],
+            "modality": "image",
+        }
 
 
 @pytest.mark.parametrize(
@@ -217,7 +247,11 @@ def test_media():
 )
 def test_infinity_finds_the_images_wherever_they_are(sample):
     url = IMAGE["image_url"]["url"]
-    assert sent("infinity-embeddings", sample) == {"model": "m", "input": [url, url], "modality": "image"}
+    assert sent("infinity-embeddings", sample) == {
+        "model": "m",
+        "input": [url, url],
+        "modality": "image",
+    }
     assert protocol("infinity-embeddings").sequences(sample) == 2
 
 
@@ -236,7 +270,9 @@ def test_infinity_gets_the_text_of_messages():
 )
 def test_vlm2vec(request_id, text):
     sample = SampleRequest("hi", 1, 0, request_id=request_id, multi_modal=IMAGE)
-    assert sent("openai-embeddings-vlm2vec", sample)["messages"] == user(IMAGE, {"type": "text", "text": text})
+    assert sent("openai-embeddings-vlm2vec", sample)["messages"] == user(
+        IMAGE, {"type": "text", "text": text}
+    )
 
 
 def test_token_ids():
@@ -255,7 +291,9 @@ def parts_of(request):
     raw = b"Content-Type: " + request.headers["Content-Type"].encode() + b"\r\n\r\n" + request.body
     message = BytesParser().parsebytes(raw)
     assert message.is_multipart()
-    return {part.get_param("name", header="content-disposition"): part for part in message.get_payload()}
+    return {
+        part.get_param("name", header="content-disposition"): part for part in message.get_payload()
+    }
 
 
 @pytest.mark.parametrize("form", ["bytes", "array", "file"])
@@ -303,4 +341,7 @@ def test_a_content_type_of_the_user_does_not_break_the_form():
 
 
 def test_lora_of_tgi():
-    assert orjson.loads(protocol("tgi").request(PLAIN, "lora-1").body)["parameters"]["adapter_id"] == "lora-1"
+    assert (
+        orjson.loads(protocol("tgi").request(PLAIN, "lora-1").body)["parameters"]["adapter_id"]
+        == "lora-1"
+    )

@@ -1,4 +1,6 @@
-"""By command: every public user class in a locustfile of one's own, and a backend of one's own that breaks on some samples."""
+"""By command: every public user class in a locustfile of one's own, and a backend of one's own that
+breaks on some samples.
+"""
 
 import json
 
@@ -47,13 +49,21 @@ for name in llmbench_locust._USERS:
 def test_every_public_class(tmp_path):
     (tmp_path / "every.py").write_text(EVERY_CLASS)
     run = locust("--sim", "-u", "30", "-r", "100", "-t", "20s", locustfile=tmp_path / "every.py")
-    rows = [json.loads(line.split(" ", 1)[1]) for line in run.stdout.splitlines() if line.startswith("RECORD")]
+    rows = [
+        json.loads(line.split(" ", 1)[1])
+        for line in run.stdout.splitlines()
+        if line.startswith("RECORD")
+    ]
     seen = {name: rest for name, *rest in rows}
-    assert set(seen) == {"My" + name for name in _USERS if name != "BackendUser"}, run.stdout + run.stderr
+    assert set(seen) == {"My" + name for name in _USERS if name != "BackendUser"}, (
+        run.stdout + run.stderr
+    )
     for name, (backend, success, error, output_len, events, audio_s) in seen.items():
         assert success, (name, error)
         pooling = "embeddings" in backend or backend in ("vllm-pooling", "vllm-rerank")
-        assert (output_len, events) == ((0, 0) if pooling else (-1 if backend == "tensorrt-llm" else 6, 6)), name
+        assert (output_len, events) == (
+            (0, 0) if pooling else (-1 if backend == "tensorrt-llm" else 6, 6)
+        ), name
         assert audio_s == (0.5 if backend == "openai-audio" else 0.0)
     assert run.returncode == 0, run.stderr
 
@@ -91,7 +101,17 @@ class Arrivals(ArrivalShape):
 
 def test_a_backend_of_ones_own_that_raises_costs_its_own_requests_only(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
-    arguments = ["--sim", "--backend", "own", "--num-prompts", 20, "--save-result", "--result-dir", tmp_path, *SMALL]
+    arguments = [
+        "--sim",
+        "--backend",
+        "own",
+        "--num-prompts",
+        20,
+        "--save-result",
+        "--result-dir",
+        tmp_path,
+        *SMALL,
+    ]
     run = locust(*arguments, locustfile=tmp_path / "own.py")
     assert run.returncode == 1, run.stderr
     found = result(tmp_path)

@@ -1,4 +1,6 @@
-"""A backend of one's own: the example of docs/backends.md, as it stands there, and one that an installed package brings."""
+"""A backend of one's own: the example of docs/backends.md, as it stands there, and one that an
+installed package brings.
+"""
 
 import re
 import sys
@@ -43,21 +45,37 @@ def test_the_example_of_the_docs(clean_registry):
     exec(compile(imports() + example(), "example", "exec"), {"__name__": "example"})
     assert backend_info("talk").endpoint == "/talk"
     request = protocol("talk").request(SampleRequest("hi", 1, 5))
-    assert (request.target, orjson.loads(request.body)) == ("/talk", {"say": "hi", "words": 5, "temperature": 0.0})
-    record = read("talk", '{"piece": "a"}\n{"piece": " b"}\n{"piece": " c"}\n{"total": 3}\n', content_type="text/plain")
-    assert (record.success, record.output_len, record.text, len(record.token_times)) == (True, 3, "a b c", 3)
+    assert (request.target, orjson.loads(request.body)) == (
+        "/talk",
+        {"say": "hi", "words": 5, "temperature": 0.0},
+    )
+    record = read(
+        "talk",
+        '{"piece": "a"}\n{"piece": " b"}\n{"piece": " c"}\n{"total": 3}\n',
+        content_type="text/plain",
+    )
+    assert (record.success, record.output_len, record.text, len(record.token_times)) == (
+        True,
+        3,
+        "a b c",
+        3,
+    )
     assert read("talk", '{"piece": "a"}\n').error_kind == "cut"
     assert read("talk", '{"error": "tired"}\n').error == "tired"
 
 
 def test_a_package_brings_one_by_its_entry_point(tmp_path, monkeypatch, clean_registry):
     (tmp_path / "packaged_backend.py").write_text(
-        imports() + 'class Packaged(Protocol):\n    info = BackendInfo("packaged", "/p", ("p",))\n    sink_class = TextSink\n'
+        imports()
+        + 'class Packaged(Protocol):\n    info = BackendInfo("packaged", "/p", ("p",))\n    '
+        "sink_class = TextSink\n"
     )
     info = tmp_path / "packaged_backend-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: packaged-backend\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[llmbench_locust.backends]\npackaged = packaged_backend:Packaged\n")
+    (info / "entry_points.txt").write_text(
+        "[llmbench_locust.backends]\npackaged = packaged_backend:Packaged\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     assert backend_info("packaged").endpoint == "/p"
     assert protocol_for("packaged").__module__ == "packaged_backend"

@@ -1,4 +1,5 @@
-"""Against other projects' servers, where somebody has started them: each test runs when the server's URL is in the environment.
+"""Against other projects' servers, where somebody has started them: each test runs when the
+server's URL is in the environment.
 
     LLMBENCH_REAL_VLLM      vllm serve MODEL --served-model-name tiny        (any causal model that has a chat template)
     LLMBENCH_REAL_VLLM_EMBED  vllm serve MODEL --served-model-name minilm --runner pooling
@@ -48,7 +49,9 @@ def is_whole(record, n=N):
     assert record.start_time < record.first_token_time <= record.token_times[-1] <= record.end_time
 
 
-@pytest.mark.parametrize("backend", ["openai", "vllm", "openai-chat", "openai-responses", "anthropic"])
+@pytest.mark.parametrize(
+    "backend", ["openai", "vllm", "openai-chat", "openai-responses", "anthropic"]
+)
 def test_vllm(backend):
     is_whole(ask("VLLM", backend, "tiny"))
 
@@ -58,13 +61,21 @@ def test_vllm_tells_the_tokens_of_each_chunk(backend):
     usage = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
     record = ask("VLLM", backend, "tiny", extra_body=usage)
     is_whole(record)
-    counts = np.ones(len(record.token_times)) if record.token_counts is None else record.token_counts
+    counts = (
+        np.ones(len(record.token_times)) if record.token_counts is None else record.token_counts
+    )
     # A special token at the end has no chunk of its own in chat.
     assert N - 1 <= counts.sum() <= N
 
 
 def test_vllm_takes_every_sampling_parameter():
-    sampling = {"temperature": 1.0, "top_p": 0.9, "top_k": 5, "min_p": 0.01, "repetition_penalty": 1.1}
+    sampling = {
+        "temperature": 1.0,
+        "top_p": 0.9,
+        "top_k": 5,
+        "min_p": 0.01,
+        "repetition_penalty": 1.1,
+    }
     sampling |= {"frequency_penalty": 0.1, "presence_penalty": 0.1}
     for backend in ("openai", "openai-chat"):
         is_whole(ask("VLLM", backend, "tiny", sampling=sampling, ignore_eos=True, logprobs=2))
@@ -105,7 +116,9 @@ def test_infinity():
     assert (record.num_sequences, record.input_tokens > 0) == (2, True)
     assert ask("INFINITY", "infinity-embeddings-clip", "minilm").success
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
-    refused = ask("INFINITY", "infinity-embeddings", "minilm", SampleRequest("", 1, 0, multi_modal=image))
+    refused = ask(
+        "INFINITY", "infinity-embeddings", "minilm", SampleRequest("", 1, 0, multi_modal=image)
+    )
     assert (refused.success, refused.error_kind) == (False, "http_422")
     assert "Incorrect padding" in refused.error
 
@@ -115,18 +128,22 @@ def test_guidellm(backend):
     record = ask("GUIDELLM", backend, "mock")
     assert record.success, record.error
     assert (record.output_len, record.finish_reason) == (N, "stop")
-    # Its completions end in a chunk of choices without text, which is an event as vLLM's client counts.
+    # Its completions end in a chunk of choices without text, which is an event as vLLM's client
+    # counts.
     assert len(record.token_times) == N + (backend == "openai")
     missing = ask("GUIDELLM", "anthropic", "mock")
     assert (missing.error_kind, missing.error) == ("http_404", "Not Found")
 
 
-@pytest.mark.parametrize("backend", ["llama.cpp", "openai", "openai-chat", "openai-responses", "anthropic"])
+@pytest.mark.parametrize(
+    "backend", ["llama.cpp", "openai", "openai-chat", "openai-responses", "anthropic"]
+)
 def test_llamacpp(backend):
     record = ask("LLAMACPP", backend, "tiny")
     assert record.success, (record.error_kind, record.error)
     assert (record.output_len, record.input_tokens > 4) == (N, True)
-    # Completions end in a chunk of choices without text; the responses API calls an answer of the asked length complete.
+    # Completions end in a chunk of choices without text; the responses API calls an answer of the
+    # asked length complete.
     assert len(record.token_times) == N + (backend == "openai")
     assert record.finish_reason == ("stop" if backend == "openai-responses" else "length")
     assert record.text
@@ -137,10 +154,18 @@ def test_llamacpp(backend):
 
 @pytest.mark.parametrize(
     ("backend", "more"),
-    [("openai", {"repetition_penalty": None}), ("openai-chat", {"max_tokens": N}), ("openai-responses", {})],
+    [
+        ("openai", {"repetition_penalty": None}),
+        ("openai-chat", {"max_tokens": N}),
+        ("openai-responses", {}),
+    ],
 )
 def test_transformers(backend, more):
     model = os.environ.get("LLMBENCH_REAL_TRANSFORMERS_MODEL", "m")
     record = ask("TRANSFORMERS", backend, model, extra_body=more)
     assert record.success, (record.error_kind, record.error)
-    assert (record.output_len, record.input_tokens > 4, len(record.token_times) <= N) == (N, True, True)
+    assert (record.output_len, record.input_tokens > 4, len(record.token_times) <= N) == (
+        N,
+        True,
+        True,
+    )

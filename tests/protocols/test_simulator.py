@@ -1,5 +1,7 @@
-"""Every backend over real sockets against the simulator, whole and with each fault of a stream. The simulator's answers are
-known: 8 tokens for 8 asked, the same text for the same prompt by every protocol."""
+"""Every backend over real sockets against the simulator, whole and with each fault of a stream. The
+simulator's answers are known: 8 tokens for 8 asked, the same text for the same prompt by every
+protocol.
+"""
 
 import wave
 from io import BytesIO
@@ -28,7 +30,9 @@ MARKER_ONLY = {"openai-responses", "llama.cpp", "ollama"}
 
 @pytest.fixture(scope="module")
 def sim():
-    with launch(["--clock", "fixed", "--ttft-ms", "4", "--itl-ms", "1", "--count", "words"]) as process:
+    with launch(
+        ["--clock", "fixed", "--ttft-ms", "4", "--itl-ms", "1", "--count", "words"]
+    ) as process:
         yield process
 
 
@@ -48,7 +52,11 @@ def wav(seconds=0.5, rate=8000):
 
 
 def sample_for(backend, n=N):
-    media = {"audio": wav(), "filename": "a.wav", "duration_s": 0.5} if backend == "openai-audio" else None
+    media = (
+        {"audio": wav(), "filename": "a.wav", "duration_s": 0.5}
+        if backend == "openai-audio"
+        else None
+    )
     if backend == "vllm-rerank":
         return SampleRequest(["query", "one", "two two"], 4, 0, request_id="r-1")
     return SampleRequest("one two three", 3, n, request_id="r-1", multi_modal=media)
@@ -99,7 +107,10 @@ def test_every_protocol_tells_the_same_text(ask):
     assert "\u2028" in (ask("openai", "unicode", sample=SampleRequest("x", 1, 200)).text)
 
 
-@pytest.mark.parametrize("fault", ["split", "glue=3", "crlf", "no_space", "pings=1", "trailing", "pings=2,crlf,split,no_space"])
+@pytest.mark.parametrize(
+    "fault",
+    ["split", "glue=3", "crlf", "no_space", "pings=1", "trailing", "pings=2,crlf,split,no_space"],
+)
 @pytest.mark.parametrize("backend", GENERATION)
 def test_however_the_stream_is_written(ask, backend, fault):
     if backend == "tensorrt-llm" and fault == "trailing":
@@ -125,7 +136,11 @@ def test_a_clean_end_without_any_marker_fails(ask, backend):
     if backend == "tensorrt-llm":  # has none
         assert record.success
     else:
-        assert (record.success, record.error_kind, record.error) == (False, "cut", "stream ended before its end marker")
+        assert (record.success, record.error_kind, record.error) == (
+            False,
+            "cut",
+            "stream ended before its end marker",
+        )
 
 
 @pytest.mark.parametrize("backend", GENERATION)
@@ -217,7 +232,11 @@ def test_reasoning(ask, backend):
 def test_tool_calls(ask, backend):
     record = ask(backend, headers={"x-sim-tool-calls": "1"})
     assert record.success, record.error
-    assert (len(record.token_times), record.output_len, record.finish_reason) == (N, N, "tool_calls")
+    assert (len(record.token_times), record.output_len, record.finish_reason) == (
+        N,
+        N,
+        "tool_calls",
+    )
     assert '{"city": "' in record.text
 
 

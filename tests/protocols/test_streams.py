@@ -1,4 +1,6 @@
-"""The sinks of the other backends, on vLLM's own streams and on streams made by hand after the servers' documentation."""
+"""The sinks of the other backends, on vLLM's own streams and on streams made by hand after the
+servers' documentation.
+"""
 
 import json
 from pathlib import Path
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from llmbench_locust.transport.assembly import StreamAssembly
 from llmbench_locust.transport.exchange import Exchange
-from llmbench_locust.users.protocols.faults import clean, message_of, secrets_of
+from llmbench_locust.users.protocols.server_errors import clean, message_of, secrets_of
 from llmbench_locust.workload.sample import SampleRequest
 
 from .answers import protocol, read
@@ -21,7 +23,9 @@ def sse(*events, name=False):
     lines = []
     for event in events:
         head = f"event: {event['type']}\n" if name else ""
-        lines.append(head + "data: " + (event if isinstance(event, str) else json.dumps(event)) + "\n\n")
+        lines.append(
+            head + "data: " + (event if isinstance(event, str) else json.dumps(event)) + "\n\n"
+        )
     return "".join(lines)
 
 
@@ -37,7 +41,9 @@ def test_vllms_responses(chunks):
 
 @pytest.mark.parametrize("chunks", [None, 1, 13, 100_000])
 def test_vllms_messages(chunks):
-    record = read("anthropic", (STREAMS / "vllm-anthropic-messages.sse").read_bytes(), chunks=chunks)
+    record = read(
+        "anthropic", (STREAMS / "vllm-anthropic-messages.sse").read_bytes(), chunks=chunks
+    )
     assert record.success, record.error
     assert len(record.token_times) == 6
     assert (record.output_len, record.input_tokens, record.finish_reason) == (6, 11, "length")
@@ -49,10 +55,20 @@ def delta(text, kind="output_text"):
 
 
 RESPONSES_FAULTS = [
-    ([delta("a"), {"type": "error", "code": "server_error", "message": "engine died"}], "server", "engine died"),
+    (
+        [delta("a"), {"type": "error", "code": "server_error", "message": "engine died"}],
+        "server",
+        "engine died",
+    ),
     ([delta("a"), {"type": "error", "error": {"message": "nested"}}], "server", "nested"),
     (
-        [delta("a"), {"type": "response.failed", "response": {"error": {"code": "x", "message": "out of memory"}}}],
+        [
+            delta("a"),
+            {
+                "type": "response.failed",
+                "response": {"error": {"code": "x", "message": "out of memory"}},
+            },
+        ],
         "server",
         "out of memory",
     ),
@@ -73,7 +89,10 @@ def test_an_incomplete_response_was_cut_at_its_length():
         {"type": "response.completed", "response": {"status": "incomplete"}},
     ):
         assert read("openai-responses", sse(delta("a"), end)).finish_reason == "length"
-    assert read("openai-responses", sse(delta("a"), {"type": "response.completed"})).finish_reason == "stop"
+    assert (
+        read("openai-responses", sse(delta("a"), {"type": "response.completed"})).finish_reason
+        == "stop"
+    )
 
 
 @pytest.mark.parametrize("backend", ["openai", "openai-chat", "sglang", "llama.cpp"])
@@ -95,7 +114,13 @@ def test_only_what_the_next_event_may_equal_is_plain():
     assert said("openai-chat", {"delta": {"content": "a"}}) == -1
     assert said("openai-chat", {"delta": {"reasoning": "a"}}) == -1
     assert said("openai-chat", {"delta": {"content": "a", "reasoning": "b"}}) == 1
-    assert said("openai-chat", {"delta": {"content": "a", "tool_calls": [{"function": {"arguments": "x"}}]}}) == 1
+    assert (
+        said(
+            "openai-chat",
+            {"delta": {"content": "a", "tool_calls": [{"function": {"arguments": "x"}}]}},
+        )
+        == 1
+    )
     assert said("openai-chat", {"delta": {"content": ""}}) == 1
     assert said("openai-chat", {"delta": {"content": "", "role": "assistant"}}) == 0
     assert said("openai-chat", {"delta": {}, "finish_reason": "stop"}) == 0
@@ -109,11 +134,18 @@ def test_reasoning_and_calls_of_responses():
             delta("so", "reasoning_text"),
             delta('{"a":', "function_call_arguments"),
             delta("1}", "function_call_arguments"),
-            {"type": "response.incomplete", "response": {"incomplete_details": {"reason": "max_output_tokens"}}},
+            {
+                "type": "response.incomplete",
+                "response": {"incomplete_details": {"reason": "max_output_tokens"}},
+            },
         ),
     )
     assert record.success, record.error
-    assert (len(record.token_times), record.reasoning_tokens, record.finish_reason) == (4, 2, "length")
+    assert (len(record.token_times), record.reasoning_tokens, record.finish_reason) == (
+        4,
+        2,
+        "length",
+    )
     assert record.first_answer_time == record.token_times[2]
     # Nobody told the length: all text is there to be counted.
     assert (record.output_len, record.text) == (-1, 'hmso{"a":1}')
@@ -153,9 +185,16 @@ def test_anthropic_thinking_signature_tools_and_pings():
 
 
 def test_anthropic_counts_the_cached_part_of_the_prompt():
-    usage = {"input_tokens": 1, "cache_read_input_tokens": 16, "cache_creation_input_tokens": None, "output_tokens": 0}
+    usage = {
+        "input_tokens": 1,
+        "cache_read_input_tokens": 16,
+        "cache_creation_input_tokens": None,
+        "output_tokens": 0,
+    }
     stream = sse(
-        message("message_start", message={"usage": usage}), block(type="text_delta", text="y"), message("message_stop")
+        message("message_start", message={"usage": usage}),
+        block(type="text_delta", text="y"),
+        message("message_stop"),
     )
     assert read("anthropic", stream).input_tokens == 17
 
@@ -167,34 +206,62 @@ def test_anthropic_error_event():
 
 
 def tgi(text, last=None, **token):
-    details = None if last is None else {"finish_reason": last, "generated_tokens": 3, "input_length": 4}
+    details = (
+        None if last is None else {"finish_reason": last, "generated_tokens": 3, "input_length": 4}
+    )
     body = {"token": {"id": 1, "text": text, "logprob": -1.0, "special": False, **token}}
     return {**body, "generated_text": None if last is None else "ab", "details": details}
 
 
 def test_tgi():
-    record = read("tgi", sse(tgi("a"), tgi("b"), tgi("</s>", "eos_token", special=True)).replace("data: ", "data:"))
+    record = read(
+        "tgi",
+        sse(tgi("a"), tgi("b"), tgi("</s>", "eos_token", special=True)).replace("data: ", "data:"),
+    )
     assert record.success, record.error
     assert (len(record.token_times), record.output_len, record.input_tokens) == (3, 3, 4)
     assert (record.text, record.finish_reason) == ("ab", "stop")
     assert read("tgi", sse(tgi("a"), tgi("b"))).error_kind == "cut"
-    failed = read("tgi", sse(tgi("a"), {"error": "Request failed during generation", "error_type": "generation"}))
+    failed = read(
+        "tgi",
+        sse(tgi("a"), {"error": "Request failed during generation", "error_type": "generation"}),
+    )
     assert (failed.error_kind, failed.error) == ("server", "Request failed during generation")
 
 
 def sglang(text, tokens, reason=None):
-    return {"text": text, "meta_info": {"prompt_tokens": 4, "completion_tokens": tokens, "finish_reason": reason}}
+    return {
+        "text": text,
+        "meta_info": {"prompt_tokens": 4, "completion_tokens": tokens, "finish_reason": reason},
+    }
 
 
 def test_sglang():
-    events = [sglang("a", 1), sglang("a", 1), sglang("abcd", 4), sglang("abcd", 5), sglang("abcde", 6, {"type": "length"})]
+    events = [
+        sglang("a", 1),
+        sglang("a", 1),
+        sglang("abcd", 4),
+        sglang("abcd", 5),
+        sglang("abcde", 6, {"type": "length"}),
+    ]
     record = read("sglang", sse(*events, "[DONE]"))
     assert record.success, record.error
     assert record.token_times.tolist() == [1.0, 3.0, 4.0, 5.0]
     assert record.token_counts.tolist() == [1, 3, 1, 1]
-    assert (record.output_len, record.input_tokens, record.finish_reason, record.text) == (6, 4, "length", "abcde")
+    assert (record.output_len, record.input_tokens, record.finish_reason, record.text) == (
+        6,
+        4,
+        "length",
+        "abcde",
+    )
     # --stream-output: each event has its own text alone
-    assert read("sglang", sse(sglang("xa", 1), sglang("b", 2), sglang("c", 3, {"type": "stop"}), "[DONE]")).text == "xabc"
+    assert (
+        read(
+            "sglang",
+            sse(sglang("xa", 1), sglang("b", 2), sglang("c", 3, {"type": "stop"}), "[DONE]"),
+        ).text
+        == "xabc"
+    )
     abort = {"type": "abort", "message": "the prompt is too long"}
     failed = read("sglang", sse(sglang("", 0, abort), "[DONE]"))
     assert (failed.error_kind, failed.error) == ("server", "the prompt is too long")
@@ -202,29 +269,45 @@ def test_sglang():
 
 def test_tensorrt():
     def events(*texts):
-        return sse(*({"model_name": "ensemble", "sequence_id": 0, "text_output": text} for text in texts))
+        return sse(
+            *({"model_name": "ensemble", "sequence_id": 0, "text_output": text} for text in texts)
+        )
 
     record = read("tensorrt-llm", events("a", " b", "", " c"))
     assert record.success
     assert (len(record.token_times), record.output_len, record.text) == (4, -1, "a b c")
-    record = read("tensorrt-llm", events("a", "a b", "a b c"), extra_body={"accumulate_tokens": True})
+    record = read(
+        "tensorrt-llm", events("a", "a b", "a b c"), extra_body={"accumulate_tokens": True}
+    )
     assert (len(record.token_times), record.text) == (3, "a b c")
     assert read("tensorrt-llm", events("a"), whole=False).error_kind == "cut"
 
 
 def test_llamacpp():
     plain = [{"content": text, "stop": False} for text in ("a", "b", "c")]
-    end = {"content": "", "stop": True, "stop_type": "limit", "tokens_predicted": 3, "tokens_evaluated": 4}
+    end = {
+        "content": "",
+        "stop": True,
+        "stop_type": "limit",
+        "tokens_predicted": 3,
+        "tokens_evaluated": 4,
+    }
     record = read("llama.cpp", sse(*plain, end))
     assert record.success, record.error
     assert (len(record.token_times), record.token_counts, record.text) == (3, None, "abc")
     assert (record.output_len, record.input_tokens, record.finish_reason) == (3, 4, "length")
     # A newer server counts on each event: a character of three tokens comes in one.
-    counted = [{"content": t, "stop": False, "tokens": [1], "tokens_predicted": n} for t, n in (("a", 1), ("日", 4), ("c", 5))]
+    counted = [
+        {"content": t, "stop": False, "tokens": [1], "tokens_predicted": n}
+        for t, n in (("a", 1), ("日", 4), ("c", 5))
+    ]
     assert read("llama.cpp", sse(*counted, end)).token_counts.tolist() == [1, 3, 1]
     older = {"content": "", "stop": True, "stopped_limit": True, "tokens_predicted": 3}
     assert read("llama.cpp", sse(*plain, older)).finish_reason == "length"
-    failed = read("llama.cpp", sse(plain[0], {"error": {"code": 500, "message": "context full", "type": "server_error"}}))
+    failed = read(
+        "llama.cpp",
+        sse(plain[0], {"error": {"code": 500, "message": "context full", "type": "server_error"}}),
+    )
     assert (failed.error_kind, failed.error) == ("server", "context full")
 
 
@@ -240,9 +323,16 @@ def test_ollama(last_newline):
     def line(i, **fields):
         return {"model": "m", "created_at": f"2026-01-01T00:00:0{i}Z", **fields, "done": False}
 
-    stream = ndjson(line(1, response="a"), line(2, response="b"), line(3, response="c"), {"response": "", **OLLAMA_END})
+    stream = ndjson(
+        line(1, response="a"),
+        line(2, response="b"),
+        line(3, response="c"),
+        {"response": "", **OLLAMA_END},
+    )
     stream = stream if last_newline else stream[:-1]
-    record = read("ollama", stream, content_type="application/x-ndjson", chunks=None if last_newline else 9)
+    record = read(
+        "ollama", stream, content_type="application/x-ndjson", chunks=None if last_newline else 9
+    )
     assert record.success, record.error
     assert (len(record.token_times), record.output_len, record.input_tokens) == (3, 3, 4)
     assert (record.text, record.finish_reason) == ("abc", "length")
@@ -252,14 +342,26 @@ def test_ollama_chat_thinking_and_calls():
     lines = [
         {"message": {"role": "assistant", "content": "", "thinking": "hm"}, "done": False},
         {"message": {"role": "assistant", "content": "yes"}, "done": False},
-        {"message": {"content": "", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]}, "done": False},
+        {
+            "message": {
+                "content": "",
+                "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}],
+            },
+            "done": False,
+        },
         {"message": {"role": "assistant", "content": ""}, **OLLAMA_END},
     ]
-    record = read("ollama", ndjson(*lines), content_type="application/x-ndjson", endpoint="/api/chat")
+    record = read(
+        "ollama", ndjson(*lines), content_type="application/x-ndjson", endpoint="/api/chat"
+    )
     assert record.success, record.error
     assert (len(record.token_times), record.reasoning_tokens, record.text) == (3, 1, "yesf{'a': 1}")
     assert record.first_answer_time == record.token_times[1]
-    failed = read("ollama", ndjson(lines[1], {"error": "model runner has stopped"}), content_type="application/x-ndjson")
+    failed = read(
+        "ollama",
+        ndjson(lines[1], {"error": "model runner has stopped"}),
+        content_type="application/x-ndjson",
+    )
     assert (failed.error_kind, failed.error) == ("server", "model runner has stopped")
 
 
@@ -268,8 +370,16 @@ def body(backend, text, **more):
 
 
 def test_bodies_of_pooling():
-    whole = body("openai-embeddings", json.dumps({"data": [], "usage": {"prompt_tokens": 4, "total_tokens": 4}}))
-    assert (whole.success, whole.input_tokens, whole.output_len, whole.num_sequences) == (True, 4, 0, 1)
+    whole = body(
+        "openai-embeddings",
+        json.dumps({"data": [], "usage": {"prompt_tokens": 4, "total_tokens": 4}}),
+    )
+    assert (whole.success, whole.input_tokens, whole.output_len, whole.num_sequences) == (
+        True,
+        4,
+        0,
+        1,
+    )
     assert body("vllm-rerank", '{"results": [], "usage": {"total_tokens": 6}}').input_tokens == 6
     assert body("vllm-pooling", "[[0.1]]").success
     broken = body("openai-embeddings", "[1, 2")
@@ -284,14 +394,23 @@ def test_a_body_of_bytes():
     sample = SampleRequest("hi", 1, 0)
     sink = spoken.sink(sample)
     sink.on_body(b"\x00\x01")
-    exchange = Exchange(status=200, complete=True, headers={"metadata": '{"usage": {"prompt_tokens": 5}}'})
+    exchange = Exchange(
+        status=200, complete=True, headers={"metadata": '{"usage": {"prompt_tokens": 5}}'}
+    )
     record = spoken.record(0, sample, exchange, sink)
     assert (record.success, record.input_tokens) == (True, 5)
 
 
-@pytest.mark.parametrize("backend", ["openai", "openai-chat", "openai-responses", "tgi", "sglang", "llama.cpp", "anthropic"])
+@pytest.mark.parametrize(
+    "backend",
+    ["openai", "openai-chat", "openai-responses", "tgi", "sglang", "llama.cpp", "anthropic"],
+)
 def test_a_document_in_place_of_the_stream(backend):
-    said = read(backend, '{"object": "error", "message": "no streams here"}', content_type="application/json")
+    said = read(
+        backend,
+        '{"object": "error", "message": "no streams here"}',
+        content_type="application/json",
+    )
     assert (said.success, said.error_kind, said.error) == (False, "server", "no streams here")
     mute = read(backend, '{"choices": []}', content_type="application/json")
     assert (mute.success, mute.error_kind) == (False, "protocol")
@@ -335,7 +454,16 @@ _json = st.recursive(
     ),
     max_leaves=12,
 )
-STREAMING = ["openai", "openai-chat", "openai-responses", "openai-audio", "tgi", "sglang", "tensorrt-llm", "llama.cpp"]
+STREAMING = [
+    "openai",
+    "openai-chat",
+    "openai-responses",
+    "openai-audio",
+    "tgi",
+    "sglang",
+    "tensorrt-llm",
+    "llama.cpp",
+]
 STREAMING += ["ollama", "anthropic"]
 
 
@@ -365,7 +493,10 @@ def test_no_body_of_any_form_raises(value):
         (b'{"error":"m","error_type":"validation"}', "m"),
         (b'{"object":"error","message":"m","code":400}', "m"),
         (b'{"detail":"m"}', "m"),
-        (b'{"detail":[{"loc":["body","max_tokens"],"msg":"Field required"}]}', "body.max_tokens: Field required"),
+        (
+            b'{"detail":[{"loc":["body","max_tokens"],"msg":"Field required"}]}',
+            "body.max_tokens: Field required",
+        ),
         (b'[{"error":{"code":429,"message":"m"}}]', "m"),
         (b'{"errors":[{"message":"m"},{"message":"n"}]}', "m; n"),
         (b'{"error":{"code":429}}', '{"code":429}'),
@@ -388,7 +519,10 @@ def test_an_answer_that_says_nothing_is_named_by_its_status():
 
 
 def test_no_secret_in_a_message():
-    secrets = secrets_of("sk-key-1", {"Authorization": "Bearer tok-abcdef", "X-Api-Key": "k=vvvvvvv", "X-Note": "staging-7"})
+    secrets = secrets_of(
+        "sk-key-1",
+        {"Authorization": "Bearer tok-abcdef", "X-Api-Key": "k=vvvvvvv", "X-Note": "staging-7"},
+    )
     text = "key sk-key-1, Bearer tok-abcdef, only tok-abcdef, vvvvvvv at staging-7, a Bearer"
     assert clean(text, secrets) == "key ***, ***, only ***, *** at ***, a Bearer"
     assert len(clean("x" * 9999)) == 500
@@ -407,7 +541,8 @@ def chosen(**fields):
     return sse({"id": "c", "choices": [{"index": 0, "finish_reason": None, **fields}]})
 
 
-# How each server writes the n-th of its token events, and how many kinds of event the stream then has.
+# How each server writes the n-th of its token events, and how many kinds of event the stream then
+# has.
 ALIKE = {
     "openai": [lambda n: chosen(text=f" {n}", logprobs=None)],
     "openai-chat": [

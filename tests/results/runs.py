@@ -40,10 +40,20 @@ def run(*records, kind="generation", audit=None, detailed=True, given=None, **mo
         records = (row(0, 0.0, 0.1, (0.01, 0.02)), row(1, 0.5, 0.2, (0.05,)), failed(2, 0.6, 0.9))
     cols = columns(*records)
     summary = summarize(
-        cols, duration_s=2.0, percentiles=given.metric_percentiles, goodput_ms=given.goodput or None, kind=kind, **more
+        cols,
+        duration_s=2.0,
+        percentiles=given.metric_percentiles,
+        goodput_ms=given.goodput or None,
+        kind=kind,
+        **more,
     )
     block = extended(
-        cols, summary, percentiles=given.metric_percentiles, goodput_ms=given.goodput, audit=audit, folded=more.get("folded")
+        cols,
+        summary,
+        percentiles=given.metric_percentiles,
+        goodput_ms=given.goodput,
+        audit=audit,
+        folded=more.get("folded"),
     )
     document = build_document(
         given,

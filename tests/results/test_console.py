@@ -11,13 +11,18 @@ from .runs import config, run
 
 def lines_of(*records, given=None, kind="generation", audit=None, **more):
     given, _, summary, block, _ = run(*records, given=given, kind=kind, audit=audit)
-    return [line.rstrip() for line in render_console(given, summary, extended=block, **more).splitlines()]
+    return [
+        line.rstrip()
+        for line in render_console(given, summary, extended=block, **more).splitlines()
+    ]
 
 
 def test_poolings_layout():
     given = config(percentile_metrics=("e2el",), max_concurrency=4)
     answer = {"token_times": np.empty(0), "output_len": 0, "num_sequences": 3}
-    lines = lines_of(row(0, tail=0.1, **answer), row(1, tail=0.3, **answer), given=given, kind="pooling")
+    lines = lines_of(
+        row(0, tail=0.1, **answer), row(1, tail=0.3, **answer), given=given, kind="pooling"
+    )
     # (0.1 + 0.1 and 0.1 + 0.3) / 2 = 300 ms; P99 = 200 + 0.99 · 200.
     assert lines == [
         "============ Serving Benchmark Result ============",
@@ -54,7 +59,9 @@ def test_speculative_decoding_probes_and_the_clients_queue():
         "probe_p99_e2el_ms": 20.0,
         "probe_max_e2el_ms": 30.0,
     }
-    given = config(percentile_metrics=("client_queue_time", "e2el_including_client_queue"), max_concurrency=4)
+    given = config(
+        percentile_metrics=("client_queue_time", "e2el_including_client_queue"), max_concurrency=4
+    )
     lines = lines_of(row(0), given=given, spec_decode=spec, probes=probes)
     at = lines.index("------------------Probe Requests------------------")
     assert lines[at + 1 : at + 9] == [
@@ -82,7 +89,9 @@ def test_speculative_decoding_probes_and_the_clients_queue():
 
 
 def test_what_failed_each_kind_once():
-    lines = lines_of(failed(0, error="first"), failed(1, error="second"), failed(2, kind="cut", error=""), row(3))
+    lines = lines_of(
+        failed(0, error="first"), failed(1, error="second"), failed(2, kind="cut", error=""), row(3)
+    )
     assert "2 requests failed with http_500; the first: first" in lines
     assert "1 request failed with cut; the first: no message" in lines
     many = lines_of(*(failed(i, kind=f"http_{500 + i}") for i in range(12)))
@@ -91,10 +100,14 @@ def test_what_failed_each_kind_once():
 
 
 def test_nobody_misses_that_the_client_was_the_limit():
-    audit = verdict(AuditInputs(np.full(100, 0.05), np.full(100, 0.001), {"local": 0.97}, overflow=3))
+    audit = verdict(
+        AuditInputs(np.full(100, 0.05), np.full(100, 0.001), {"local": 0.97}, overflow=3)
+    )
     lines = lines_of(audit=audit)
     at = next(i for i, line in enumerate(lines) if line.startswith("THE CLIENT WAS THE LIMIT"))
-    assert "P99 send lag 50.0 ms (limit 10); process local used 97% of a core (limit 90%)" in lines[at]
+    assert (
+        "P99 send lag 50.0 ms (limit 10); process local used 97% of a core (limit 90%)" in lines[at]
+    )
     assert lines[at - 1] == lines[-1] == "!" * 50
     assert "P99 send lag (ms):                       50.00" in lines
     assert "Requests sent by overflow:               3" in lines
@@ -104,7 +117,9 @@ def test_nobody_misses_that_the_client_was_the_limit():
 
 def test_objectives_reasoning_and_lengths():
     given = config(goodput={"ttft": 150.0})
-    reasoned = row(0, 0.0, 0.1, (0.1, 0.1), reasoning_tokens=2, first_answer_time=0.3, expected_output_len=5)
+    reasoned = row(
+        0, 0.0, 0.1, (0.1, 0.1), reasoning_tokens=2, first_answer_time=0.3, expected_output_len=5
+    )
     lines = lines_of(reasoned, row(1, 0.0, 0.2), given=given)
     at = lines.index("----------Objectives met (% of requests)----------")
     assert lines[at + 1 : at + 3] == [

@@ -9,7 +9,15 @@ from tests.metrics.rows import columns, failed, row
 
 from .runs import WHEN, config, run
 
-PER_REQUEST = {"input_lens", "output_lens", "ttfts", "itls", "start_times", "generated_texts", "errors"}
+PER_REQUEST = {
+    "input_lens",
+    "output_lens",
+    "ttfts",
+    "itls",
+    "start_times",
+    "generated_texts",
+    "errors",
+}
 
 
 def test_without_save_detailed_the_same_keys_less_the_arrays():
@@ -29,7 +37,11 @@ def test_a_reader_tells_failed_requests_by_their_error():
         failed(3, error="said the server: Bearer abcdefghijkl"),
     )
     assert document["errors"] == ["", "http_500", "failed", "said the server: Bearer ***"]
-    assert (document["ttfts"][1], document["latencies"][1], document["output_lens"][1]) == (0.0, 0.0, 0)
+    assert (document["ttfts"][1], document["latencies"][1], document["output_lens"][1]) == (
+        0.0,
+        0.0,
+        0,
+    )
     assert [type(v) for v in document["ttfts"] + document["queue_times"]] == [float] * 8
 
 
@@ -102,13 +114,17 @@ def test_gaps_that_were_folded_are_not_made_up():
     from llmbench_locust.results.document import build_document
 
     summary = summarize(cols, duration_s=1.0, percentiles=[99], folded=store.folded)
-    document = build_document(config(), cols, summary, started_at=WHEN, tokenizer_id=None, folded=store.folded)
+    document = build_document(
+        config(), cols, summary, started_at=WHEN, tokenizer_id=None, folded=store.folded
+    )
     assert document["itls"] == [pytest.approx([0.1, 0.2]), []]
     assert document["mean_itl_ms"] == pytest.approx(250)
 
 
 def test_moments_of_a_ramp():
     given = config(ramp_up_strategy="linear", ramp_up_start_rps=2.0, ramp_up_end_rps=6.0)
-    changes = ramp_changes(given, np.array([2.0, 2.5, 4.2, 6.0]), np.array([0.0, 0.5, 1.0, 2.0]), WHEN)
+    changes = ramp_changes(
+        given, np.array([2.0, 2.5, 4.2, 6.0]), np.array([0.0, 0.5, 1.0, 2.0]), WHEN
+    )
     assert [c["rps"] for c in changes] == [2, 3, 4, 5, 6]
     assert [c["timestamp"][17:] for c in changes] == ["01", "02", "02", "03", "03"]

@@ -1,4 +1,6 @@
-"""Files: written whole or not at all, appended as vLLM appends, named by its rule, strict JSON whatever is in them."""
+"""Files: written whole or not at all, appended as vLLM appends, named by its rule, strict JSON
+whatever is in them.
+"""
 
 import json
 import os
@@ -8,7 +10,13 @@ import sys
 import numpy as np
 import pytest
 
-from llmbench_locust.results.files import clean, pytorch_records, result_path, write_result, write_whole
+from llmbench_locust.results.files import (
+    clean,
+    pytorch_records,
+    result_path,
+    write_result,
+    write_whole,
+)
 from tests.metrics.rows import row
 
 from .runs import WHEN, config, run
@@ -39,7 +47,9 @@ def test_not_a_number_is_null_and_infinity_a_word():
 def test_half_a_character_in_an_answer_does_not_lose_the_file(tmp_path):
     *_, document = run(row(0, text="\ud83d and é"))
     write_result(document, tmp_path / "r.json", detailed=True, append=False)
-    assert strict((tmp_path / "r.json").read_text(encoding="utf-8"))["generated_texts"] == ["\ud83d and é"]
+    assert strict((tmp_path / "r.json").read_text(encoding="utf-8"))["generated_texts"] == [
+        "\ud83d and é"
+    ]
 
 
 def test_each_run_is_a_line(tmp_path):
@@ -105,12 +115,20 @@ def _umask():
         ({}, "openai-2.0qps-tiny-20261124-034201.json"),
         ({"label": "mine", "request_rate": float("inf")}, "mine-infqps-tiny-20261124-034201.json"),
         ({"max_concurrency": 8}, "openai-2.0qps-concurrency8-tiny-20261124-034201.json"),
-        ({"request_rate": 0.25, "model": "/models/llama/"}, "openai-0.25qps-llama-20261124-034201.json"),
+        (
+            {"request_rate": 0.25, "model": "/models/llama/"},
+            "openai-0.25qps-llama-20261124-034201.json",
+        ),
         ({"result_filename": "x.json", "result_dir": "d"}, "d/x.json"),
         ({"model": "..\\evil\0\n\x1b"}, "openai-2.0qps-.._evil___-20261124-034201.json"),
         ({"model": "m" * 300}, f"openai-2.0qps-{'m' * 100}-20261124-034201.json"),
         (
-            {"ramp_up_strategy": "exponential", "ramp_up_start_rps": 1.0, "ramp_up_end_rps": 2.5, "max_concurrency": 3},
+            {
+                "ramp_up_strategy": "exponential",
+                "ramp_up_start_rps": 1.0,
+                "ramp_up_end_rps": 2.5,
+                "max_concurrency": 3,
+            },
             "openai-ramp-up-exponential-1qps-2.5qps-concurrency3-tiny-20261124-034201.json",
         ),
     ],
@@ -130,7 +148,9 @@ def test_pytorchs_format(tmp_path, monkeypatch):
     write_result(document, path, detailed=False, append=False, arguments=arguments)
     records = strict((tmp_path / "r.pytorch.json").read_text())
     by_name = {r["metric"]["name"]: r for r in records}
-    assert set(by_name) == {f"{s}_{m}_ms" for m in ("ttft", "tpot", "itl") for s in ("mean", "median", "std", "p99")}
+    assert set(by_name) == {
+        f"{s}_{m}_ms" for m in ("ttft", "tpot", "itl") for s in ("mean", "median", "std", "p99")
+    }
     one = by_name["p99_ttft_ms"]
     assert one["metric"]["benchmark_values"] == [document["p99_ttft_ms"]]
     assert one["model"] == {"name": "org/tiny"}
@@ -139,7 +159,9 @@ def test_pytorchs_format(tmp_path, monkeypatch):
     assert about["args"] == arguments | {"request_rate": "inf", "tensor_parallel_size": "2"}
     assert (about["use_compile"], about["compilation_config.mode"]) == (True, "")
     assert one["metric"]["extra_info"]["completed"] == 2
-    assert not {"ttfts", "itls", "generated_texts", "errors", "mean_ttft_ms"} & set(one["metric"]["extra_info"])
+    assert not {"ttfts", "itls", "generated_texts", "errors", "mean_ttft_ms"} & set(
+        one["metric"]["extra_info"]
+    )
 
 
 def test_pytorchs_format_holds_what_json_can_hold():

@@ -1,4 +1,6 @@
-"""vLLM's own result files: recomputed from its per-request arrays, every summary number, every key, every line of its table."""
+"""vLLM's own result files: recomputed from its per-request arrays, every summary number, every key,
+every line of its table.
+"""
 
 import json
 from datetime import datetime
@@ -24,7 +26,9 @@ def load(name):
 
 def columns_of(gold):
     records = []
-    for i, (start, ttft, itl) in enumerate(zip(gold["start_times"], gold["ttfts"], gold["itls"], strict=True)):
+    for i, (start, ttft, itl) in enumerate(
+        zip(gold["start_times"], gold["ttfts"], gold["itls"], strict=True)
+    ):
         times = np.cumsum([start + ttft, *itl])
         records.append(
             RequestRecord(
@@ -44,7 +48,9 @@ def columns_of(gold):
 
 def config_of(gold):
     shown = [m for m in ("ttft", "tpot", "itl", "e2el") if f"mean_{m}_ms" in gold]
-    words = [k[1:].removesuffix("_ttft_ms") for k in gold if k.startswith("p") and k.endswith("_ttft_ms")]
+    words = [
+        k[1:].removesuffix("_ttft_ms") for k in gold if k.startswith("p") and k.endswith("_ttft_ms")
+    ]
     goodput = {"ttft": 40.0, "tpot": 12.0} if gold["request_goodput"] is not None else {}
     return SimpleNamespace(
         backend=gold["backend"],
@@ -68,7 +74,12 @@ def config_of(gold):
 
 def document_of(gold):
     config, columns = config_of(gold), columns_of(gold)
-    summary = summarize(columns, duration_s=gold["duration"], percentiles=config.metric_percentiles, goodput_ms=config.goodput)
+    summary = summarize(
+        columns,
+        duration_s=gold["duration"],
+        percentiles=config.metric_percentiles,
+        goodput_ms=config.goodput,
+    )
     document = build_document(
         config,
         columns,
@@ -99,12 +110,22 @@ def test_the_keys_are_vllms_in_vllms_order_and_one_more(name):
     gold = load(name)
     _, _, document = document_of(gold)
     assert list(document) == [*gold, "llmbench"]
-    for key in ("ttfts", "latencies", "input_lens", "output_lens", "errors", "queue_times", "start_times"):
+    for key in (
+        "ttfts",
+        "latencies",
+        "input_lens",
+        "output_lens",
+        "errors",
+        "queue_times",
+        "start_times",
+    ):
         assert document[key] == (pytest.approx(gold[key]) if key != "errors" else gold[key])
     for ours, theirs in zip(document["itls"], gold["itls"], strict=True):
         assert ours == pytest.approx(theirs, abs=1e-9)
     brief = for_file(document, detailed=False)
-    assert not {"ttfts", "itls", "generated_texts", "errors", "input_lens", "output_lens"} & set(brief)
+    assert not {"ttfts", "itls", "generated_texts", "errors", "input_lens", "output_lens"} & set(
+        brief
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -116,7 +137,9 @@ def test_the_table_is_vllms_line_for_line(name):
     wanted = [line.rstrip() for line in printed[begin:]]
     ours = [line.rstrip() for line in render_console(config, summary).splitlines()]
     goodput = "Request goodput"
-    assert [x for x in ours if not x.startswith(goodput)] == [x for x in wanted if not x.startswith(goodput)]
+    assert [x for x in ours if not x.startswith(goodput)] == [
+        x for x in wanted if not x.startswith(goodput)
+    ]
     assert len(ours) == len(wanted)
 
 
@@ -126,7 +149,13 @@ def test_file_names():
     assert str(result_path(config, when)) == "openai-8.0qps-tiny-20261124-034201.json"
     config = config_of(load("openai-chat-concurrency"))
     config.model = "org/name"
-    assert str(result_path(config, when)) == "openai-chat-infqps-concurrency4-name-20261124-034201.json"
+    assert (
+        str(result_path(config, when))
+        == "openai-chat-infqps-concurrency4-name-20261124-034201.json"
+    )
     config = config_of(load("ramp-up"))
     config.result_dir = "out"
-    assert str(result_path(config, when)) == "out/ramp-ramp-up-linear-2qps-12qps-tiny-20261124-034201.json"
+    assert (
+        str(result_path(config, when))
+        == "out/ramp-ramp-up-linear-2qps-12qps-tiny-20261124-034201.json"
+    )

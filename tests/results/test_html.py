@@ -47,14 +47,25 @@ def figures(page):
     """The charts' data, as the browser would have it."""
     found = []
     for script in page.scripts[1:]:
-        data = re.fullmatch(r'\(f=>Plotly\.newPlot\("chart\d+",f\.data,f\.layout,\{.*?\}\)\)\((.*)\)', script, re.S)
+        data = re.fullmatch(
+            r'\(f=>Plotly\.newPlot\("chart\d+",f\.data,f\.layout,\{.*?\}\)\)\((.*)\)', script, re.S
+        )
         found.append(json.loads(data.group(1)))
     return found
 
 
 def hostile():
     records = [
-        row(i, i * 0.2, 0.1, (0.01, 0.03, 0.06), request_id=EVIL, label=EVIL, finish_reason=EVIL, expected_output_len=5)
+        row(
+            i,
+            i * 0.2,
+            0.1,
+            (0.01, 0.03, 0.06),
+            request_id=EVIL,
+            label=EVIL,
+            finish_reason=EVIL,
+            expected_output_len=5,
+        )
         for i in range(30)
     ]
     records.append(failed(30, 1.0, 2.0, kind=EVIL, error=EVIL, request_id=EVIL, label="b"))
@@ -65,7 +76,9 @@ def hostile():
 
 def test_a_hostile_server_is_shown_as_text():
     _, cols, summary, _, document = hostile()
-    page = Page(report_html({"model": EVIL, "goodput": {"ttft": 50.0}}, cols, summary, document, 0.0))
+    page = Page(
+        report_html({"model": EVIL, "goodput": {"ttft": 50.0}}, cols, summary, document, 0.0)
+    )
     assert "img" not in page.tags
     assert not [a for a in page.attributes if ".on" in a]
     assert page.tags.count("script") == 1 + 4  # plotly's and one a chart
@@ -113,9 +126,18 @@ def test_charts_hold_the_figures():
 
 def test_the_timelines_colours():
     # Waited 0.5 s for a permit; gaps of 10, 26, 49 and 51 ms against limits of 25 and 50.
-    cols = columns(row(0, 1.0, 0.1, (0.010, 0.026, 0.049, 0.051), due_time=0.5), failed(1, 2.0, 3.0))
+    cols = columns(
+        row(0, 1.0, 0.1, (0.010, 0.026, 0.049, 0.051), due_time=0.5), failed(1, 2.0, 3.0)
+    )
     found = {t["name"]: t for t in timeline(cols, None, 0.0, (25.0, 50.0))["data"]}
-    assert list(found) == ["waiting", "TTFT", "ITL < 25 ms", "25 ms ≤ ITL < 50 ms", "ITL ≥ 50 ms", "failed"]
+    assert list(found) == [
+        "waiting",
+        "TTFT",
+        "ITL < 25 ms",
+        "25 ms ≤ ITL < 50 ms",
+        "ITL ≥ 50 ms",
+        "failed",
+    ]
 
     def spans(name):
         x = found[name]["x"]
@@ -136,9 +158,16 @@ def test_a_timeline_has_a_bound_and_says_so():
     cols = columns(*(row(i, float(i), 0.1, gaps) for i in range(400)))
     figure = timeline(cols, None, 0.0, (25.0, 50.0))
     assert sum(len(t["x"]) for t in figure["data"]) < 3 * (MOST_PIECES + 1000)
-    assert re.fullmatch(r"request \(the first \d+ of 400\)", figure["layout"]["yaxis"]["title"]["text"])
-    many = timeline(columns(*(row(i, float(i)) for i in range(MOST_ROWS + 5))), None, 0.0, (25.0, 50.0))
-    assert many["layout"]["yaxis"]["title"]["text"] == f"request (the first {MOST_ROWS} of {MOST_ROWS + 5})"
+    assert re.fullmatch(
+        r"request \(the first \d+ of 400\)", figure["layout"]["yaxis"]["title"]["text"]
+    )
+    many = timeline(
+        columns(*(row(i, float(i)) for i in range(MOST_ROWS + 5))), None, 0.0, (25.0, 50.0)
+    )
+    assert (
+        many["layout"]["yaxis"]["title"]["text"]
+        == f"request (the first {MOST_ROWS} of {MOST_ROWS + 5})"
+    )
     assert timeline(columns(), None, 0.0, (25.0, 50.0)) is None
     assert "No request was sent" in timeline_html(columns(), 0.0, (25.0, 50.0))
 
@@ -153,13 +182,23 @@ def test_gaps_that_were_not_kept_are_not_drawn_as_gaps():
 
 def test_lengths_of_the_workload():
     _, cols, summary, _, _ = run(
-        row(0, prompt_len=5, expected_output_len=4), row(1, prompt_len=5, gaps=(0.1,)), row(2, prompt_len=7), failed(3)
+        row(0, prompt_len=5, expected_output_len=4),
+        row(1, prompt_len=5, gaps=(0.1,)),
+        row(2, prompt_len=7),
+        failed(3),
     )
     charts = dict(lengths(cols, summary))
     bars = charts["Input tokens"]["data"][0]
-    assert {x: y for x, y in zip(bars["x"], bars["y"], strict=True) if y} == {5.0: 2, 7.0: 1, 10.0: 1}
+    assert {x: y for x, y in zip(bars["x"], bars["y"], strict=True) if y} == {
+        5.0: 2,
+        7.0: 1,
+        10.0: 1,
+    }
     received = charts["Output tokens"]["data"][1]
-    assert {x: y for x, y in zip(received["x"], received["y"], strict=True) if y} == {1.0: 2, 2.0: 1}
+    assert {x: y for x, y in zip(received["x"], received["y"], strict=True) if y} == {
+        1.0: 2,
+        2.0: 1,
+    }
     page = Page(dataset_stats_html(cols, summary))
     assert len(figures(page)) == 4
 
@@ -169,5 +208,7 @@ def test_runs_in_which_nothing_happened():
         _given, cols, summary, _, document = run(*records)
         assert "http_500" in report_html({"goodput": {"ttft": 1.0}}, cols, summary, document, 0.0)
     answer = {"token_times": np.empty(0), "output_len": 0, "first_token_time": float("nan")}
-    _, cols, summary, _, document = run(row(0, **answer), kind="pooling", given=config(percentile_metrics=("e2el",)))
+    _, cols, summary, _, document = run(
+        row(0, **answer), kind="pooling", given=config(percentile_metrics=("e2el",))
+    )
     assert "mean_e2el_ms" in report_html({}, cols, summary, document, 0.0)

@@ -20,7 +20,16 @@ READ = {
 def test_read_back(form):
     write, read = READ[form]
     _, cols, summary, _, _ = run(
-        row(0, 100.5, 0.25, (0.5,), due_time=100.0, turn=0, reasoning_tokens=1, label='a "quoted", label\nof two lines'),
+        row(
+            0,
+            100.5,
+            0.25,
+            (0.5,),
+            due_time=100.0,
+            turn=0,
+            reasoning_tokens=1,
+            label='a "quoted", label\nof two lines',
+        ),
         row(1, 101.0, 0.1, (), input_tokens=12),
         failed(2, 102.0, 103.5, error="said Bearer abcdefghijk"),
     )
@@ -29,7 +38,11 @@ def test_read_back(form):
     first, second, third = (table.iloc[i] for i in range(3))
     assert (first["due_s"], first["start_s"], first["end_s"]) == pytest.approx((0.0, 0.5, 1.25))
     assert (first["ttft_ms"], first["e2el_ms"], first["tpot_ms"]) == pytest.approx((250, 750, 500))
-    assert (first["output_tokens"], first["token_events"], first["label"]) == (2, 2, 'a "quoted", label\nof two lines')
+    assert (first["output_tokens"], first["token_events"], first["label"]) == (
+        2,
+        2,
+        'a "quoted", label\nof two lines',
+    )
     # Missing is missing, never -1 or 0.
     assert pd.isna(second["turn"])
     assert pd.isna(second["tpot_ms"])
@@ -37,7 +50,11 @@ def test_read_back(form):
     assert second["server_prompt_tokens"] == 12
     assert pd.isna(third["status"])
     assert pd.isna(third["ttft_ms"])
-    assert (bool(third["success"]), third["error_kind"], third["error"]) == (False, "http_500", "said Bearer ***")
+    assert (bool(third["success"]), third["error_kind"], third["error"]) == (
+        False,
+        "http_500",
+        "said Bearer ***",
+    )
 
 
 def test_a_broken_character_does_not_lose_the_table():

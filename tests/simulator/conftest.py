@@ -12,5 +12,7 @@ from llmbench_locust.simulator.launch import SimProcess, launch
 @pytest.fixture(scope="session")
 def sim() -> Iterator[SimProcess]:
     """TTFT 20 ms, ITL 4 ms, prompts counted by words."""
-    with launch(["--clock", "fixed", "--ttft-ms", "20", "--itl-ms", "4", "--count", "words"]) as process:
+    with launch(
+        ["--clock", "fixed", "--ttft-ms", "20", "--itl-ms", "4", "--count", "words"]
+    ) as process:
         yield process

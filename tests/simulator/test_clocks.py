@@ -12,13 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench_locust.simulator.clocks import Clock, EngineClock, FixedClock
+from llmbench_locust.simulator.latency_models import Clock, EngineClock, FixedClock
 from llmbench_locust.simulator.launch import SimProcess
 from tests.simulator.wire import post
 
 
 class HandTurned:
-    """A timer whose time is turned on by hand, from one due time to the next; each call comes `late_s` after its due time."""
+    """A timer whose time is turned on by hand, from one due time to the next; each call comes
+    `late_s` after its due time.
+    """
 
     def __init__(self, late_s: float = 0.0) -> None:
         self.time = 0.0
@@ -63,7 +65,13 @@ class Recorder:
 
 def engine(timer: HandTurned, **changes: float) -> EngineClock:
     """A step of 10 ms + 1 ms for each decoding sequence + 1 ms for each prompt token."""
-    values = {"prefill_rate": 1000, "step_s": 0.010, "step_per_seq_s": 0.001, "max_num_seqs": 8, "max_batched_tokens": 100}
+    values = {
+        "prefill_rate": 1000,
+        "step_s": 0.010,
+        "step_per_seq_s": 0.001,
+        "max_num_seqs": 8,
+        "max_batched_tokens": 100,
+    }
     return EngineClock(timer, **{**values, **changes})  # type: ignore[arg-type]
 
 
@@ -157,7 +165,8 @@ def test_engine_queues_beyond_its_places() -> None:
         clock.start(job)
     assert (clock.running, clock.waiting) == (1, 2)
     timer.run()
-    # Step 1 (11 ms): a. Steps 2 and 3 (10 + 1 + 1): a's last and b's first, b's last and c's first. Step 4 (11): c's last.
+    # Step 1 (11 ms): a. Steps 2 and 3 (10 + 1 + 1): a's last and b's first, b's last and c's first.
+    # Step 4 (11): c's last.
     assert jobs[0].times == pytest.approx([0.011, 0.023])
     assert jobs[1].times == pytest.approx([0.023, 0.035])
     assert jobs[2].times == pytest.approx([0.035, 0.046])
@@ -188,8 +197,14 @@ def test_engine_spends_nothing_on_one_that_left_while_it_waited() -> None:
     assert kept.times == pytest.approx([0.011 + 0.011])
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 300), st.integers(1, 8)), min_size=1, max_size=30))
-def test_engine_completes_everything_and_never_exceeds_its_places(jobs: list[tuple[float, int, int]]) -> None:
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1), st.integers(1, 300), st.integers(1, 8)), min_size=1, max_size=30
+    )
+)
+def test_engine_completes_everything_and_never_exceeds_its_places(
+    jobs: list[tuple[float, int, int]],
+) -> None:
     timer = HandTurned()
     clock = engine(timer, max_num_seqs=4)
     recorders = [Recorder(timer, steps, arrival, tokens) for arrival, tokens, steps in sorted(jobs)]
@@ -199,7 +214,9 @@ def test_engine_completes_everything_and_never_exceeds_its_places(jobs: list[tup
         clock.start(recorder)
         assert clock.running <= 4
     timer.run()
-    assert [len(recorder.times) for recorder in recorders] == [recorder.steps for recorder in recorders]
+    assert [len(recorder.times) for recorder in recorders] == [
+        recorder.steps for recorder in recorders
+    ]
     first = [recorder.times[0] for recorder in recorders]
     assert first == sorted(first)  # in order of arrival
     assert (clock.running, clock.waiting) == (0, 0)
@@ -227,12 +244,23 @@ def test_fixed_schedule_on_the_wire_is_never_early(sim: SimProcess) -> None:
         answer = post(sim.url, "/v1/completions", body, headers)
         offsets = [at - answer.sent_s for at in answer.times[:20]]
         due = [0.1 + 0.01 * index for index in range(20)]
-        assert all(offset >= expected - 0.0005 for offset, expected in zip(offsets, due, strict=True))
-        lateness.append(max(offset - expected for offset, expected in zip(offsets, due, strict=True)))
-    assert min(lateness) < 0.05  # errors do not add up: the best of three runs is near its schedule to the end
+        assert all(
+            offset >= expected - 0.0005 for offset, expected in zip(offsets, due, strict=True)
+        )
+        lateness.append(
+            max(offset - expected for offset, expected in zip(offsets, due, strict=True))
+        )
+    assert (
+        min(lateness) < 0.05
+    )  # errors do not add up: the best of three runs is near its schedule to the end
 
 
 def test_whole_answer_on_the_wire_comes_at_its_end(sim: SimProcess) -> None:
     before = time.monotonic()
-    post(sim.url, "/v1/completions", {"prompt": "x", "max_tokens": 11}, {"x-sim-ttft-ms": "100", "x-sim-itl-ms": "10"})
+    post(
+        sim.url,
+        "/v1/completions",
+        {"prompt": "x", "max_tokens": 11},
+        {"x-sim-ttft-ms": "100", "x-sim-itl-ms": "10"},
+    )
     assert time.monotonic() - before >= 0.2 - 0.0005

@@ -1,4 +1,6 @@
-"""Prompt lengths: by words without a tokenizer, exactly with one (the gold tokenizer counts as vLLM did)."""
+"""Prompt lengths: by words without a tokenizer, exactly with one (the gold tokenizer counts as vLLM
+did).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def test_tokens_with_and_without_a_template() -> None:
     count = TokenCounter(tokenizer, template)
     assert count(text) == gold["count"] == 6
     rendered = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
-    assert count.chat([("user", text)]) == len(tokenizer.encode(rendered, add_special_tokens=False).ids)
+    assert count.chat([("user", text)]) == len(
+        tokenizer.encode(rendered, add_special_tokens=False).ids
+    )
     assert TokenCounter(tokenizer, None).chat([("user", text)]) == 6 + 4 + 3
 
 

@@ -1,4 +1,6 @@
-"""Each fault, seen from the wire. Where a fault applies by header it costs one request and nothing else."""
+"""Each fault, seen from the wire. Where a fault applies by header it costs one request and nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,18 @@ from tests.simulator.wire import MESSAGES, Answer, Connection, get, post
 
 #: A request of six tokens for each streaming protocol.
 STREAMS: dict[str, dict[str, Any]] = {
-    "/v1/completions": {"prompt": "a b", "max_tokens": 6, "stream": True, "stream_options": {"include_usage": True}},
-    "/v1/chat/completions": {"messages": MESSAGES, "max_tokens": 6, "stream": True, "stream_options": {"include_usage": True}},
+    "/v1/completions": {
+        "prompt": "a b",
+        "max_tokens": 6,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    },
+    "/v1/chat/completions": {
+        "messages": MESSAGES,
+        "max_tokens": 6,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    },
     "/v1/responses": {"input": "a", "max_output_tokens": 6, "stream": True},
     "/generate_stream": {"inputs": "a b", "parameters": {"max_new_tokens": 6}},
     "/generate": {"text": "a b", "sampling_params": {"max_new_tokens": 6}, "stream": True},
@@ -64,7 +76,11 @@ def test_error_event_in_a_stream(sim: SimProcess, path: str) -> None:
     answer = faulty(sim, "error=2", path)
     assert answer.status == 200
     assert answer.ended
-    events = [orjson.loads(line) for line in answer.body.splitlines()] if path.startswith("/api") else answer.events
+    events = (
+        [orjson.loads(line) for line in answer.body.splitlines()]
+        if path.startswith("/api")
+        else answer.events
+    )
     failed = [event for event in events if "EngineCore encountered an issue" in str(event)]
     assert len(failed) == 1
     assert failed[0] is events[-1]
@@ -83,7 +99,9 @@ def test_cut_stream(sim: SimProcess, path: str, fault: str) -> None:
 
 
 def test_cut_body_that_is_no_stream(sim: SimProcess) -> None:
-    answer = post(sim.url, "/v1/completions", {"prompt": "a", "max_tokens": 6}, {"x-sim-fault": "cut=3"})
+    answer = post(
+        sim.url, "/v1/completions", {"prompt": "a", "max_tokens": 6}, {"x-sim-fault": "cut=3"}
+    )
     assert not answer.ended
     assert 0 < len(answer.body) < int(answer.headers["content-length"])
 
@@ -96,7 +114,9 @@ def test_cut_body_that_is_no_stream(sim: SimProcess) -> None:
         ("/v1/rerank", {"query": "a", "documents": ["b"]}),
     ],
 )
-def test_faults_of_a_body_that_is_no_stream(sim: SimProcess, path: str, body: dict[str, Any]) -> None:
+def test_faults_of_a_body_that_is_no_stream(
+    sim: SimProcess, path: str, body: dict[str, Any]
+) -> None:
     for fault in ("cut", "reset"):
         answer = post(sim.url, path, body, {"x-sim-fault": fault})
         assert not answer.ended
@@ -116,14 +136,20 @@ def test_faults_of_a_body_that_is_no_stream(sim: SimProcess, path: str, body: di
 
 def test_stall_lasts_until_the_client_goes(sim: SimProcess) -> None:
     connection = Connection(sim.url, timeout_s=0.4)
-    connection.send("/v1/completions", COMPLETIONS, {"x-sim-fault": "stall=2", "x-request-id": "stalled"})
+    connection.send(
+        "/v1/completions", COMPLETIONS, {"x-sim-fault": "stall=2", "x-request-id": "stalled"}
+    )
     with pytest.raises(TimeoutError):
         connection.receive()
     assert connection.buffer == b""
     connection.close()
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        seen = [entry for entry in get(sim.url, "/sim/stats").json["requests"] if entry["request_id"] == "stalled"]
+        seen = [
+            entry
+            for entry in get(sim.url, "/sim/stats").json["requests"]
+            if entry["request_id"] == "stalled"
+        ]
         if seen[0]["outcome"] != "running":
             break
         time.sleep(0.02)
@@ -162,7 +188,15 @@ def test_usage_in_odd_places(sim: SimProcess) -> None:
     assert [event.get("usage") for event in events] == [None] * 5 + [
         {"prompt_tokens": 2, "total_tokens": 8, "completion_tokens": 6}
     ]
-    assert [event["usage"]["completion_tokens"] for event in faulty(sim, "usage_every").events] == [1, 2, 3, 4, 5, 6, 6]
+    assert [event["usage"]["completion_tokens"] for event in faulty(sim, "usage_every").events] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        6,
+    ]
 
 
 def test_several_tokens_in_a_chunk(sim: SimProcess) -> None:
@@ -170,7 +204,10 @@ def test_several_tokens_in_a_chunk(sim: SimProcess) -> None:
     several = faulty(sim, "tokens_per_chunk=4")
     assert texts(several) == ["".join(single[:4]), "".join(single[4:])]
     assert several.events[-1]["usage"]["completion_tokens"] == 6
-    counts = [event["meta_info"]["completion_tokens"] for event in faulty(sim, "tokens_per_chunk=4", "/generate").events]
+    counts = [
+        event["meta_info"]["completion_tokens"]
+        for event in faulty(sim, "tokens_per_chunk=4", "/generate").events
+    ]
     assert counts == [4, 6]
 
 
@@ -205,7 +242,9 @@ def test_split_cuts_inside_a_character(sim: SimProcess) -> None:
         except UnicodeDecodeError:
             inside += 1
     assert inside
-    assert not any(chunk.endswith(b"\n\n") and chunk.startswith(b"data: {") for chunk in answer.chunks)
+    assert not any(
+        chunk.endswith(b"\n\n") and chunk.startswith(b"data: {") for chunk in answer.chunks
+    )
     assert texts(answer) == texts(faulty(sim, "unicode"))
     assert answer.data[-1] == "[DONE]"
 
@@ -287,7 +326,16 @@ def test_short_and_empty_texts(sim: SimProcess) -> None:
 
 def test_the_connection_is_usable_after_a_fault_inside_the_body(sim: SimProcess) -> None:
     connection = Connection(sim.url)
-    for fault in ("status=500", "html", "error=1", "split", "no_end", "stall=1,stall_s=0.05", "slow_head=0.05", ""):
+    for fault in (
+        "status=500",
+        "html",
+        "error=1",
+        "split",
+        "no_end",
+        "stall=1,stall_s=0.05",
+        "slow_head=0.05",
+        "",
+    ):
         connection.send("/v1/completions", COMPLETIONS, {"x-sim-fault": fault})
         answer = connection.receive()
         assert answer is not None
@@ -297,7 +345,18 @@ def test_the_connection_is_usable_after_a_fault_inside_the_body(sim: SimProcess)
 
 def test_rates_by_flag_hit_their_share_and_repeat_by_seed() -> None:
     def run(seed: str) -> list[int]:
-        flags = ["--clock", "fixed", "--ttft-ms", "0", "--itl-ms", "0", "--count", "words", "--seed", seed]
+        flags = [
+            "--clock",
+            "fixed",
+            "--ttft-ms",
+            "0",
+            "--itl-ms",
+            "0",
+            "--count",
+            "words",
+            "--seed",
+            seed,
+        ]
         with launch([*flags, "--error-rate", "0.3"]) as process:
             connection = Connection(process.url)
             statuses = []
@@ -318,7 +377,10 @@ def test_rates_by_flag_hit_their_share_and_repeat_by_seed() -> None:
 
 def test_unknown_faults_are_refused_in_one_line(sim: SimProcess) -> None:
     answer = faulty(sim, "explode")
-    assert (answer.status, "x-sim-fault: unknown fault 'explode'" in answer.json["error"]["message"]) == (400, True)
+    assert (
+        answer.status,
+        "x-sim-fault: unknown fault 'explode'" in answer.json["error"]["message"],
+    ) == (400, True)
     for bad in ("nope", "status=12", "cut=x", "cut=1.5", "glue=0"):
         with pytest.raises(ConfigError, match=r"^--fault: "):
             parse_faults(bad)

@@ -1,4 +1,6 @@
-"""The process: it starts, says where it is, stops, never outlives its parent; bad input is one line and status 2."""
+"""The process: it starts, says where it is, stops, never outlives its parent; bad input is one line
+and status 2.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from tests.simulator.wire import Connection, get
 
 def llmbench(*args: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "llmbench_locust.cli", *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+    )
 
 
 def gone(pid: int) -> bool:
@@ -83,7 +87,10 @@ def test_no_url_in_time_or_at_all_is_an_error() -> None:
         launch([], timeout_s=0.0)
     with pytest.raises(SetupError, match="it printed no URL"):
         launch(["--help"])
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SetupError, match="--port: 127"):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(SetupError, match="--port: 127"),
+    ):
         launch(["--port", str(taken.getsockname()[1])])
 
 
@@ -97,7 +104,10 @@ def test_a_taken_port_is_one_line() -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_it_dies_with_its_parent(how: signal.Signals) -> None:
-    code = "import time;from llmbench_locust.simulator.launch import launch;p=launch([]);print(p.pid,flush=True);time.sleep(60)"
+    code = (
+        "import time;from llmbench_locust.simulator.launch import "
+        "launch;p=launch([]);print(p.pid,flush=True);time.sleep(60)"
+    )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
@@ -160,16 +170,34 @@ assert len(ticks) > 3, len(ticks)
     ("args", "line"),
     [
         (["sim", "--port", "x"], "llmbench: --port: invalid whole number value: 'x'"),
-        (["sim", "--port", "70000"], "llmbench: --port: 70000 is not allowed; a whole number from 0 to 65535"),
+        (
+            ["sim", "--port", "70000"],
+            "llmbench: --port: 70000 is not allowed; a whole number from 0 to 65535",
+        ),
         (["sim", "--clock", "wall"], "llmbench: --clock: invalid choice: 'wall'"),
-        (["sim", "--fault", "explode"], "llmbench: --fault: unknown fault 'explode'; allowed: status"),
-        (["sim", "--fault", "cut=-1"], "llmbench: --fault: cut=-1 is not allowed; a number from 0 to"),
-        (["sim", "--error-rate", "2"], "llmbench: --error-rate: 2 is not allowed; a number from 0 to 1"),
-        (["sim", "--error-rate", "0.5", "--fault", "html"], "llmbench: --error-rate: is itself a --fault"),
+        (
+            ["sim", "--fault", "explode"],
+            "llmbench: --fault: unknown fault 'explode'; allowed: status",
+        ),
+        (
+            ["sim", "--fault", "cut=-1"],
+            "llmbench: --fault: cut=-1 is not allowed; a number from 0 to",
+        ),
+        (
+            ["sim", "--error-rate", "2"],
+            "llmbench: --error-rate: 2 is not allowed; a number from 0 to 1",
+        ),
+        (
+            ["sim", "--error-rate", "0.5", "--fault", "html"],
+            "llmbench: --error-rate: is itself a --fault",
+        ),
         (["sim", "--tls-key", "k"], "llmbench: --tls-key: needs --tls-cert"),
         (["sim", "--tls-cert", "/nowhere", "--port", "0"], "llmbench: --tls-cert: /nowhere: "),
         (["sim", "--log", "/nowhere/x", "--port", "0"], "llmbench: --log: /nowhere/x: "),
-        (["sim", "--host", "no.such.host.invalid", "--port", "0"], "llmbench: --host: no.such.host.invalid: "),
+        (
+            ["sim", "--host", "no.such.host.invalid", "--port", "0"],
+            "llmbench: --host: no.such.host.invalid: ",
+        ),
         (["sim", "--frobnicate"], "llmbench: unrecognized arguments: --frobnicate"),
         (["sum"], "llmbench: sum: no such command; allowed: sim, --help, --version"),
     ],

@@ -1,4 +1,6 @@
-"""Completions and chat: the events are those that a real vLLM sends (tests/data/streams), the counts are the request's."""
+"""Completions and chat: the events are those that a real vLLM sends (tests/data/streams), the
+counts are the request's.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,11 @@ def gold_events(name: str) -> list[Any]:
 def shape(value: Any) -> Any:
     """Keys and types; text and numbers vary with the model."""
     if isinstance(value, dict):
-        return {key: shape(item) for key, item in sorted(value.items()) if key not in ("system_fingerprint", "prompt_text")}
+        return {
+            key: shape(item)
+            for key, item in sorted(value.items())
+            if key not in ("system_fingerprint", "prompt_text")
+        }
     if isinstance(value, list):
         return [shape(item) for item in value]
     return type(value).__name__
@@ -36,28 +42,45 @@ def without_logprobs(events: list[Any]) -> list[Any]:
 
 
 def test_completions_stream_has_the_shape_of_vllm(sim: SimProcess) -> None:
-    answer = post(sim.url, "/v1/completions", {"model": "m", "prompt": "a b c", "max_tokens": 6, **USAGE})
+    answer = post(
+        sim.url, "/v1/completions", {"model": "m", "prompt": "a b c", "max_tokens": 6, **USAGE}
+    )
     gold = gold_events("vllm-completions.sse")
     assert [shape(event) for event in answer.events] == [shape(event) for event in gold]
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert answer.data[-1] == "[DONE]"
     assert answer.ended
-    assert answer.events[-1]["usage"] == {"prompt_tokens": 3, "total_tokens": 9, "completion_tokens": 6}
-    assert [event["choices"][0]["finish_reason"] for event in answer.events[:-1]] == [None] * 5 + ["length"]
+    assert answer.events[-1]["usage"] == {
+        "prompt_tokens": 3,
+        "total_tokens": 9,
+        "completion_tokens": 6,
+    }
+    assert [event["choices"][0]["finish_reason"] for event in answer.events[:-1]] == [None] * 5 + [
+        "length"
+    ]
     assert {event["model"] for event in answer.events} == {"m"}
     assert len({event["id"] for event in answer.events}) == 1
 
 
 def test_continuous_usage_counts_up(sim: SimProcess) -> None:
-    options = {"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}
-    answer = post(sim.url, "/v1/completions", {"prompt": "a b c", "max_tokens": 4, "logprobs": 1, **options})
+    options = {
+        "stream": True,
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+    }
+    answer = post(
+        sim.url, "/v1/completions", {"prompt": "a b c", "max_tokens": 4, "logprobs": 1, **options}
+    )
     gold = gold_events("vllm-completions-continuous-usage.sse")
-    assert [shape(e) for e in without_logprobs(answer.events)] == [shape(e) for e in without_logprobs(gold)]
+    assert [shape(e) for e in without_logprobs(answer.events)] == [
+        shape(e) for e in without_logprobs(gold)
+    ]
     assert [event["usage"] for event in answer.events] == [event["usage"] for event in gold]
 
 
 def test_logprobs_name_each_token_with_its_offset(sim: SimProcess) -> None:
-    answer = post(sim.url, "/v1/completions", {"prompt": "a", "max_tokens": 3, "logprobs": 1, "stream": True})
+    answer = post(
+        sim.url, "/v1/completions", {"prompt": "a", "max_tokens": 3, "logprobs": 1, "stream": True}
+    )
     offset = 0
     for event in answer.events:
         choice = event["choices"][0]
@@ -67,7 +90,9 @@ def test_logprobs_name_each_token_with_its_offset(sim: SimProcess) -> None:
 
 
 def test_chat_stream_has_the_shape_of_vllm(sim: SimProcess) -> None:
-    answer = post(sim.url, "/v1/chat/completions", {"messages": MESSAGES, "max_completion_tokens": 6, **USAGE})
+    answer = post(
+        sim.url, "/v1/chat/completions", {"messages": MESSAGES, "max_completion_tokens": 6, **USAGE}
+    )
     gold = gold_events("vllm-chat.sse")
     assert [shape(event) for event in answer.events] == [shape(event) for event in gold]
     assert answer.events[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
@@ -77,7 +102,9 @@ def test_chat_stream_has_the_shape_of_vllm(sim: SimProcess) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
 def test_stream_without_usage_option_has_none(sim: SimProcess, path: str) -> None:
-    answer = post(sim.url, path, {"prompt": "x", "messages": MESSAGES, "max_tokens": 2, "stream": True})
+    answer = post(
+        sim.url, path, {"prompt": "x", "messages": MESSAGES, "max_tokens": 2, "stream": True}
+    )
     assert all("usage" not in event and event["choices"] for event in answer.events)
 
 
@@ -86,7 +113,9 @@ def test_whole_answer_is_the_stream_joined(sim: SimProcess) -> None:
     streamed = post(sim.url, "/v1/completions", {**body, "stream": True})
     whole = post(sim.url, "/v1/completions", body)
     assert whole.headers["content-type"] == "application/json"
-    assert whole.json["choices"][0]["text"] == "".join(event["choices"][0]["text"] for event in streamed.events)
+    assert whole.json["choices"][0]["text"] == "".join(
+        event["choices"][0]["text"] for event in streamed.events
+    )
     assert whole.json["usage"] == {"prompt_tokens": 3, "total_tokens": 12, "completion_tokens": 9}
     chat = {"messages": MESSAGES, "max_tokens": 9}
     streamed = post(sim.url, "/v1/chat/completions", {**chat, "stream": True})
@@ -110,9 +139,16 @@ def test_n_choices(sim: SimProcess, path: str) -> None:
     assert [choice["index"] for choice in post(sim.url, path, body).json["choices"]] == [0, 1]
 
 
-@pytest.mark.parametrize(("prompt", "expected"), [("a b c", 3), ([5, 6, 7, 8], 4), (["a b", "c"], 3), ([[1, 2], [3]], 3)])
+@pytest.mark.parametrize(
+    ("prompt", "expected"), [("a b c", 3), ([5, 6, 7, 8], 4), (["a b", "c"], 3), ([[1, 2], [3]], 3)]
+)
 def test_prompt_tokens(sim: SimProcess, prompt: Any, expected: int) -> None:
-    assert post(sim.url, "/v1/completions", {"prompt": prompt, "max_tokens": 1}).json["usage"]["prompt_tokens"] == expected
+    assert (
+        post(sim.url, "/v1/completions", {"prompt": prompt, "max_tokens": 1}).json["usage"][
+            "prompt_tokens"
+        ]
+        == expected
+    )
 
 
 def test_one_token(sim: SimProcess) -> None:
@@ -128,7 +164,11 @@ def test_reasoning_and_tool_calls_on_request(sim: SimProcess) -> None:
     deltas = [event["choices"][0]["delta"] for event in answer.events[1:-1]]
     assert [next(iter(delta)) for delta in deltas] == ["reasoning"] * 2 + ["tool_calls"] * 4
     first = deltas[2]["tool_calls"][0]
-    assert (first["type"], first["function"]["name"], first["index"]) == ("function", "get_weather", 0)
+    assert (first["type"], first["function"]["name"], first["index"]) == (
+        "function",
+        "get_weather",
+        0,
+    )
     assert [set(delta["tool_calls"][0]) for delta in deltas[3:]] == [{"index", "function"}] * 3
     arguments = "".join(delta["tool_calls"][0]["function"]["arguments"] for delta in deltas[2:])
     assert list(orjson.loads(arguments)) == ["city"]
@@ -149,7 +189,9 @@ def test_reasoning_and_tool_calls_on_request(sim: SimProcess) -> None:
         ("/v1/chat/completions", {"messages": []}, "messages"),
     ],
 )
-def test_bad_requests_get_the_error_json_of_vllm(sim: SimProcess, path: str, body: Any, word: str) -> None:
+def test_bad_requests_get_the_error_json_of_vllm(
+    sim: SimProcess, path: str, body: Any, word: str
+) -> None:
     answer = post(sim.url, path, body)
     gold = orjson.loads((GOLD / "vllm-error-400.json").read_bytes())
     assert answer.status == 400

@@ -1,4 +1,6 @@
-"""The server around the answers: control endpoints, statistics, log, keys, TLS, IPv6, names that would break JSON."""
+"""The server around the answers: control endpoints, statistics, log, keys, TLS, IPv6, names that
+would break JSON.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +51,13 @@ def test_tokenize_and_detokenize_are_inverse(sim: SimProcess) -> None:
 
 
 def test_metrics_are_prometheus_text_and_count_drafts() -> None:
-    with launch([*FAST, "--spec-tokens", "3", "--spec-acceptance", "0.5", "--model", 'a "quoted" \\ name']) as sim:
-        answers = [post(sim.url, "/v1/completions", {"prompt": f"p {i}", "max_tokens": 40, "stream": True}) for i in range(5)]
+    with launch(
+        [*FAST, "--spec-tokens", "3", "--spec-acceptance", "0.5", "--model", 'a "quoted" \\ name']
+    ) as sim:
+        answers = [
+            post(sim.url, "/v1/completions", {"prompt": f"p {i}", "max_tokens": 40, "stream": True})
+            for i in range(5)
+        ]
         text = get(sim.url, "/metrics").body.decode()
     samples = {
         (sample.name, sample.labels.get("position")): sample.value
@@ -60,7 +67,9 @@ def test_metrics_are_prometheus_text_and_count_drafts() -> None:
     chunks = sum(len(answer.events) for answer in answers)
     drafts = samples["vllm:spec_decode_num_drafts_total", None]
     accepted = samples["vllm:spec_decode_num_accepted_tokens_total", None]
-    per_position = [samples["vllm:spec_decode_num_accepted_tokens_per_pos_total", str(k)] for k in range(3)]
+    per_position = [
+        samples["vllm:spec_decode_num_accepted_tokens_per_pos_total", str(k)] for k in range(3)
+    ]
     assert samples["vllm:generation_tokens_total", None] == 200
     assert samples["vllm:prompt_tokens_total", None] == 10
     assert drafts == chunks
@@ -83,26 +92,47 @@ def test_log_has_each_request_once_with_its_arrival(tmp_path: Path) -> None:
         sent = []
         for index in range(20):
             headers = {"x-request-id": f"r-{index}"}
-            sent.append(connection.send("/v1/completions", {"prompt": f"é {index}", "max_tokens": 2, "stream": True}, headers))
+            sent.append(
+                connection.send(
+                    "/v1/completions",
+                    {"prompt": f"é {index}", "max_tokens": 2, "stream": True},
+                    headers,
+                )
+            )
             assert connection.receive() is not None
-        connection.send("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": "é 3"}]}]})
+        connection.send(
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "é 3"}]}]},
+        )
         assert connection.receive() is not None
         connection.close()
         stats = get(sim.url, "/sim/stats").json
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["id"] for line in lines[:20]] == [f"r-{index}" for index in range(20)]
-    assert [line["sha"] for line in lines] == [sha(f"é {index}") for index in range(20)] + [sha("é 3")]
+    assert [line["sha"] for line in lines] == [sha(f"é {index}") for index in range(20)] + [
+        sha("é 3")
+    ]
     assert all(0 <= line["t"] - at < 5 for line, at in zip(lines, sent, strict=False))
     assert [entry["sha"] for entry in stats["requests"]] == [line["sha"] for line in lines]
     assert (stats["received"], stats["outcomes"], stats["connections"]) == (21, {"complete": 21}, 2)
-    assert get_keys(stats["requests"][0]) >= {"t", "path", "headers", "status", "sent_tokens", "end"}
+    assert get_keys(stats["requests"][0]) >= {
+        "t",
+        "path",
+        "headers",
+        "status",
+        "sent_tokens",
+        "end",
+    }
 
 
 def test_the_hash_is_of_sorted_keys(sim: SimProcess) -> None:
     messages = [{"role": "system", "content": "be"}, {"role": "user", "content": "hi"}]
     post(sim.url, "/v1/chat/completions", {"messages": messages, "max_tokens": 1})
     known = '[{"content": "be", "role": "system"}, {"content": "hi", "role": "user"}]'
-    assert get(sim.url, "/sim/stats").json["requests"][-1]["sha"] == hashlib.sha256(known.encode()).hexdigest()[:16]
+    assert (
+        get(sim.url, "/sim/stats").json["requests"][-1]["sha"]
+        == hashlib.sha256(known.encode()).hexdigest()[:16]
+    )
 
 
 def get_keys(entry: dict[str, object]) -> set[str]:
@@ -115,15 +145,24 @@ def test_statistics_have_no_secrets_and_can_be_reset() -> None:
         assert get(sim.url, "/v1/models").status == 401
         assert get(sim.url, "/health").status == 200
         for headers in ({"Authorization": "Bearer s3cret"}, {"x-api-key": "s3cret"}):
-            assert post(sim.url, "/v1/completions", {"prompt": "x", "max_tokens": 1}, headers).status == 200
+            assert (
+                post(sim.url, "/v1/completions", {"prompt": "x", "max_tokens": 1}, headers).status
+                == 200
+            )
         answer = get(sim.url, "/sim/stats")
         assert b"s3cret" not in answer.body
-        assert [entry["headers"].get("authorization") for entry in answer.json["requests"]] == ["given", None]
+        assert [entry["headers"].get("authorization") for entry in answer.json["requests"]] == [
+            "given",
+            None,
+        ]
         assert answer.json["late"]["events"] >= 2
         assert 0 <= answer.json["late"]["mean_ms"] <= answer.json["late"]["max_ms"]
         post(sim.url, "/sim/reset", {})
         answer = get(sim.url, "/sim/stats")
-        assert (answer.json["received"], answer.json["late"]) == (0, {"events": 0, "mean_ms": None, "max_ms": None})
+        assert (answer.json["received"], answer.json["late"]) == (
+            0,
+            {"events": 0, "mean_ms": None, "max_ms": None},
+        )
 
 
 def test_peak_of_requests_in_flight() -> None:
@@ -156,7 +195,9 @@ def test_a_client_that_leaves_frees_its_place() -> None:
         leaver.send("/v1/completions", {"prompt": "x", "max_tokens": 100_000, "stream": True})
         leaver._until(b"data:")
         leaver.close()
-        assert post(sim.url, "/v1/completions", {"prompt": "x", "max_tokens": 2, "stream": True}).ended
+        assert post(
+            sim.url, "/v1/completions", {"prompt": "x", "max_tokens": 2, "stream": True}
+        ).ended
         assert get(sim.url, "/sim/stats").json["outcomes"] == {"gone": 1, "complete": 1}
 
 
@@ -177,10 +218,16 @@ def test_a_slow_reader_loses_nothing_and_delays_nobody(sim: SimProcess) -> None:
 def test_a_stream_without_pause_does_not_keep_the_loop(sim: SimProcess) -> None:
     greedy = Connection(sim.url)
     greedy.send(
-        "/v1/completions", {"prompt": "x", "max_tokens": 100_000, "stream": True}, {"x-request-id": "greedy", **NO_PAUSE}
+        "/v1/completions",
+        {"prompt": "x", "max_tokens": 100_000, "stream": True},
+        {"x-request-id": "greedy", **NO_PAUSE},
     )
     greedy._until(b"data:")
-    entry = next(entry for entry in get(sim.url, "/sim/stats").json["requests"] if entry["request_id"] == "greedy")
+    entry = next(
+        entry
+        for entry in get(sim.url, "/sim/stats").json["requests"]
+        if entry["request_id"] == "greedy"
+    )
     greedy.close()
     assert entry["outcome"] == "running"
 
@@ -199,7 +246,13 @@ def test_hostile_model_name() -> None:
     with launch([*FAST, "--model", name, "--strict-model"]) as sim:
         assert get(sim.url, "/v1/models").json["data"][0]["id"] == name
         for path in ("/v1/completions", "/v1/chat/completions"):
-            body = {"model": name, "prompt": "x", "messages": MESSAGES, "max_tokens": 2, "stream": True}
+            body = {
+                "model": name,
+                "prompt": "x",
+                "messages": MESSAGES,
+                "max_tokens": 2,
+                "stream": True,
+            }
             answer = post(sim.url, path, body)
             assert {event["model"] for event in answer.events} == {name}
             assert answer.data[-1] == "[DONE]"
@@ -215,8 +268,18 @@ def test_early_stops_unless_ignore_eos() -> None:
         stopped = post(sim.url, "/v1/completions", body).json
         assert stopped["choices"][0]["finish_reason"] == "stop"
         assert 1 <= stopped["usage"]["completion_tokens"] < 50
-        assert post(sim.url, "/v1/completions", {**body, "min_tokens": 49}).json["usage"]["completion_tokens"] == 49
-        assert post(sim.url, "/v1/completions", {**body, "ignore_eos": True}).json["usage"]["completion_tokens"] == 50
+        assert (
+            post(sim.url, "/v1/completions", {**body, "min_tokens": 49}).json["usage"][
+                "completion_tokens"
+            ]
+            == 49
+        )
+        assert (
+            post(sim.url, "/v1/completions", {**body, "ignore_eos": True}).json["usage"][
+                "completion_tokens"
+            ]
+            == 50
+        )
 
 
 def test_ipv6() -> None:
@@ -226,13 +289,18 @@ def test_ipv6() -> None:
         pytest.skip("no IPv6 on this machine")
     with launch([*FAST, "--host", "::1"]) as sim:
         assert sim.url.startswith("http://[::1]:")
-        assert post(sim.url, "/v1/completions", {"prompt": "x", "max_tokens": 2, "stream": True}).ended
+        assert post(
+            sim.url, "/v1/completions", {"prompt": "x", "max_tokens": 2, "stream": True}
+        ).ended
 
 
 @pytest.mark.skipif(which("openssl") is None, reason="needs the openssl command for a certificate")
 def test_tls(tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -keyout"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days "
+        "2 -subj /CN=localhost -keyout"
+    )
     subprocess.run([*command.split(), str(key), "-out", str(cert)], check=True, capture_output=True)
     with launch([*FAST, "--tls-cert", str(cert), "--tls-key", str(key)]) as sim:
         assert sim.url.startswith("https://")
@@ -254,13 +322,19 @@ def test_many_streams_at_once(sim: SimProcess) -> None:
 
     def run(mine: list[Connection]) -> None:
         for index, connection in enumerate(mine):
-            connection.send("/v1/chat/completions", {"messages": MESSAGES, "max_tokens": 5 + index, "stream": True})
+            connection.send(
+                "/v1/chat/completions",
+                {"messages": MESSAGES, "max_tokens": 5 + index, "stream": True},
+            )
         for index, connection in enumerate(mine):
             answer = connection.receive()
             complete.append(answer is not None and answer.ended and len(answer.events) == 6 + index)
             connection.close()
 
-    threads = [threading.Thread(target=run, args=(connections[start : start + 50],)) for start in range(0, 200, 50)]
+    threads = [
+        threading.Thread(target=run, args=(connections[start : start + 50],))
+        for start in range(0, 200, 50)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,4 +1,6 @@
-"""The wheel on real time, on both of its timers: in order, never early, and a failing callback stops nobody else."""
+"""The wheel on real time, on both of its timers: in order, never early, and a failing callback
+stops nobody else.
+"""
 
 from __future__ import annotations
 

@@ -35,7 +35,12 @@ class Answer:
     def data(self) -> list[str]:
         """The data of each SSE event; comments dropped."""
         text = self.body.decode().replace("\r\n", "\n")
-        lines = [line for block in text.split("\n\n") for line in block.split("\n") if line.startswith("data:")]
+        lines = [
+            line
+            for block in text.split("\n\n")
+            for line in block.split("\n")
+            if line.startswith("data:")
+        ]
         return [line[5:].removeprefix(" ") for line in lines]
 
     @property
@@ -66,10 +71,24 @@ class Connection:
         self.buffer = b""
         self.reads: list[bytes] = []
 
-    def send(self, path: str, body: Any = None, headers: dict[str, str] | None = None, method: str = "POST") -> float:
-        raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {self.host}", "Content-Type: application/json"]
-        lines += [f"{name}: {value}" for name, value in (headers or {}).items()] + [f"Content-Length: {len(raw)}"]
+    def send(
+        self,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        method: str = "POST",
+    ) -> float:
+        raw = (
+            b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        )
+        lines = [
+            f"{method} {path} HTTP/1.1",
+            f"Host: {self.host}",
+            "Content-Type: application/json",
+        ]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()] + [
+            f"Content-Length: {len(raw)}"
+        ]
         now = time.monotonic()
         self.sock.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + raw)
         return now
@@ -105,7 +124,11 @@ class Connection:
                 while len(self.buffer) < length + 2:
                     if not self._more():
                         return answer
-                chunk, end, self.buffer = self.buffer[:length], self.buffer[length : length + 2], self.buffer[length + 2 :]
+                chunk, end, self.buffer = (
+                    self.buffer[:length],
+                    self.buffer[length : length + 2],
+                    self.buffer[length + 2 :],
+                )
                 assert end == b"\r\n"
                 if not length:
                     answer.ended = True

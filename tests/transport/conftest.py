@@ -61,9 +61,17 @@ class Peer:
 
 
 class Server:
-    """Accepts connections and lets ``handler`` serve each in a thread of its own. ``seen``: all requests, in order."""
+    """Accepts connections and lets ``handler`` serve each in a thread of its own. ``seen``: all
+    requests, in order.
+    """
 
-    def __init__(self, handler: Handler, *, family: int = socket.AF_INET, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        family: int = socket.AF_INET,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.connections = 0
         self._handler = handler
         self._context = context
@@ -151,7 +159,10 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; "
+    b"charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 DONE = b"data: [DONE]\n\n"
 LAST = b"0\r\n\r\n"
 POST = Request("/v1/completions", {"Content-Type": "application/json"}, b'{"prompt":"x"}')

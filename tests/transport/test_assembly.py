@@ -1,4 +1,6 @@
-"""From (time, bytes) to token times: however the bytes are cut, the fast ways find what the full parse finds."""
+"""From (time, bytes) to token times: however the bytes are cut, the fast ways find what the full
+parse finds.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +39,27 @@ def outcome(stream: StreamAssembly) -> tuple[object, ...]:
     sink = stream.sink
     assert isinstance(sink, TextSink)
     counts = stream.token_counts()
-    seen = (sink.texts, sink.error, sink.finished, stream.times.tolist(), None if counts is None else counts.tolist())
-    return (*seen, stream.status, stream.done, stream.complete, stream.error, stream.error_kind, stream.reusable)
+    seen = (
+        sink.texts,
+        sink.error,
+        sink.finished,
+        stream.times.tolist(),
+        None if counts is None else counts.tolist(),
+    )
+    return (
+        *seen,
+        stream.status,
+        stream.done,
+        stream.complete,
+        stream.error,
+        stream.error_kind,
+        stream.reusable,
+    )
 
 
-TEXT = st.text(max_size=6).filter(lambda t: t < "\ud800" or all(not 0xD800 <= ord(c) < 0xE000 for c in t))
+TEXT = st.text(max_size=6).filter(
+    lambda t: t < "\ud800" or all(not 0xD800 <= ord(c) < 0xE000 for c in t)
+)
 EVENT = st.one_of(
     TEXT.map(lambda t: sse({"id": "x", "text": t, "n": None}).replace(b',"n":null', b"")),
     TEXT.map(lambda t: sse({"id": "x", "text": t})),
@@ -85,7 +103,10 @@ def test_the_fast_ways_equal_the_full_parse(events, grouping, places, cut_at_chu
 def test_every_cut_of_an_answer_gives_the_times_of_the_completing_reads():
     texts = [" a", "\\", "ü\u2028", " b"]
     raw = answer(*texts)
-    ends = [raw.index(b"}\n\n", at) + 3 for at in [raw.index(b'{"text":' + orjson.dumps(t)) for t in texts]]
+    ends = [
+        raw.index(b"}\n\n", at) + 3
+        for at in [raw.index(b'{"text":' + orjson.dumps(t)) for t in texts]
+    ]
     for place in range(1, len(raw)):
         stream = assemble([raw[:place], raw[place:]], TextSink())
         assert stream.sink.texts == texts
@@ -153,7 +174,14 @@ def test_trailers_are_read():
 
 
 def test_events_after_the_end_marker_are_ignored():
-    parts = [HEAD, chunk(sse({"text": "a"})), chunk(sse({"text": "b"})), chunk(DONE), chunk(sse({"text": "c"})), LAST]
+    parts = [
+        HEAD,
+        chunk(sse({"text": "a"})),
+        chunk(sse({"text": "b"})),
+        chunk(DONE),
+        chunk(sse({"text": "c"})),
+        LAST,
+    ]
     stream = assemble(parts, TextSink())
     assert stream.sink.texts == ["a", "b"]
     assert stream.end_time == 5.0
@@ -170,7 +198,9 @@ def test_a_stream_without_a_template_is_not_learnt_for_ever():
 def test_an_event_of_another_kind_ends_what_was_plain():
     plain, other = sse({"text": "a"}), sse({"text": "b", "n": 1})
     sink = TextSink()
-    stream = assemble([HEAD, *map(chunk, (plain, plain, other, plain, plain)), chunk(DONE) + LAST], sink)
+    stream = assemble(
+        [HEAD, *map(chunk, (plain, plain, other, plain, plain)), chunk(DONE) + LAST], sink
+    )
     assert sink.texts == ["a", "a", "b", "a", "a"]
     # Parsed: the first plain one, the other, and the first plain one after it.
     assert sink.parsed == 3
@@ -185,7 +215,11 @@ def test_an_event_that_ends_before_its_chunk_has_the_earlier_time():
     assert stream.times.tolist() == [1.0, 2.0]
 
 
-@given(st.lists(EVENT, min_size=1, max_size=5), st.lists(st.integers(0, 3), max_size=4), st.integers(-3, 3))
+@given(
+    st.lists(EVENT, min_size=1, max_size=5),
+    st.lists(st.integers(0, 3), max_size=4),
+    st.integers(-3, 3),
+)
 def test_whole_reads_of_plain_events_are_recognised_and_nothing_else(events, grouping, shorter):
     first = sse({"id": "x", "text": "first"})
     template = learn(first, (b'"text":"',), sse=True)
@@ -221,7 +255,12 @@ def test_several_plain_events_in_one_read_are_recognised():
 def test_valid_text_is_what_the_full_parse_takes(raw):
     try:
         value = orjson.loads(b'{"text":"' + raw + b'"}')
-        expected = list(value) == ["text"] and isinstance(value["text"], str) and raw != b"" and len(value) == 1
+        expected = (
+            list(value) == ["text"]
+            and isinstance(value["text"], str)
+            and raw != b""
+            and len(value) == 1
+        )
     except orjson.JSONDecodeError:
         expected = False
     # `","x":"` and the like are valid in a document, and still no string.

@@ -52,7 +52,12 @@ def test_a_stream_gives_text_times_and_status(serve, connect):
     assert len(exchange.token_times) == 50
     assert exchange.token_counts is None
     assert exchange.first_token_time == exchange.token_times[0]
-    assert exchange.start_time < exchange.first_token_time <= exchange.token_times[-1] <= exchange.end_time
+    assert (
+        exchange.start_time
+        < exchange.first_token_time
+        <= exchange.token_times[-1]
+        <= exchange.end_time
+    )
     assert transport.counters.token_events == 50
     assert transport.counters.bytes_in == len(answer(*texts))
 
@@ -232,13 +237,17 @@ def test_a_cut_stream_keeps_what_came(serve, connect, body):
 
 
 def test_a_body_that_ends_without_the_end_marker_is_cut_but_complete(serve, connect):
-    exchange = connect(serve(always(HEAD + chunk(sse({"text": "a"})) + LAST)).url).exchange(POST, TextSink())
+    exchange = connect(serve(always(HEAD + chunk(sse({"text": "a"})) + LAST)).url).exchange(
+        POST, TextSink()
+    )
     assert exchange.error_kind == "cut"
     assert exchange.complete
 
 
 def test_an_end_marker_before_the_cut_is_a_success(serve, connect):
-    exchange = connect(serve(once(HEAD + chunk(sse({"text": "a"})) + chunk(DONE))).url).exchange(POST, TextSink())
+    exchange = connect(serve(once(HEAD + chunk(sse({"text": "a"})) + chunk(DONE))).url).exchange(
+        POST, TextSink()
+    )
     assert exchange.error == ""
     assert not exchange.complete
 
@@ -315,7 +324,9 @@ def test_no_resend_once_a_byte_of_the_answer_came(serve, connect):
 
 def test_status_and_body_of_an_error_are_kept(serve, connect):
     body = b'{"error":{"message":"too long"}}' + b" " * 100_000
-    head = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: %d\r\n\r\n" % len(
+        body
+    )
     server = serve(always(head + body))
     transport = connect(server.url)
     for _ in range(2):
@@ -357,7 +368,9 @@ def test_what_is_no_http_is_a_protocol_error(serve, connect, data):
 def test_an_error_event_reaches_the_sink(serve, connect):
     event = sse({"error": {"message": "engine died"}})
     sink = TextSink()
-    exchange = connect(serve(once(HEAD + chunk(sse({"text": "a"})) + chunk(event))).url).exchange(POST, sink)
+    exchange = connect(serve(once(HEAD + chunk(sse({"text": "a"})) + chunk(event))).url).exchange(
+        POST, sink
+    )
     assert sink.error == "engine died"
     assert exchange.error_kind == ""
 
@@ -408,7 +421,10 @@ def test_listeners_hear_of_first_and_all_tokens(serve, connect):
     first: list[float] = []
     times: list[float] = []
     exchange = transport.exchange(
-        POST, TextSink(), on_first_token=first.append, on_tokens=lambda batch: times.extend(batch.tolist())
+        POST,
+        TextSink(),
+        on_first_token=first.append,
+        on_tokens=lambda batch: times.extend(batch.tolist()),
     )
     assert first == [exchange.first_token_time]
     assert times == exchange.token_times.tolist()
@@ -465,16 +481,22 @@ def test_an_answer_before_the_request_was_read_counts(serve, connect):
         peer.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
         time.sleep(0.3)
 
-    exchange = connect(serve(handler).url).exchange(Request("/x", {}, b"x" * (20 << 20)), TextSink())
+    exchange = connect(serve(handler).url).exchange(
+        Request("/x", {}, b"x" * (20 << 20)), TextSink()
+    )
     assert exchange.status == 413
     assert exchange.error_body == b"big"
 
 
 def test_get_and_plain_bodies(serve, connect):
     body = b'{"object":"list"}' * 5000
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
+        body
+    )
     sink = TextSink(framing="plain")
-    exchange = connect(serve(always(head + body)).url).exchange(Request("/v1/models", {}, b"", "GET"), sink)
+    exchange = connect(serve(always(head + body)).url).exchange(
+        Request("/v1/models", {}, b"", "GET"), sink
+    )
     assert exchange.error == ""
     assert sink.body == body
     assert len(exchange.token_times) == 0
@@ -491,9 +513,14 @@ def test_a_plain_body_that_is_cut_fails(serve, connect):
 @pytest.mark.parametrize("last_newline", [b"\n", b""])
 def test_ndjson_lines(serve, connect, last_newline):
     lines = b'{"text":"a"}\n{"text":"b"}\n' + b'{"done":true}' + last_newline
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: "
+        b"chunked\r\n\r\n"
+    )
     sink = TextSink(framing="ndjson")
-    exchange = connect(serve(always(head + chunk(lines[:20]) + chunk(lines[20:]) + LAST)).url).exchange(POST, sink)
+    exchange = connect(
+        serve(always(head + chunk(lines[:20]) + chunk(lines[20:]) + LAST)).url
+    ).exchange(POST, sink)
     assert exchange.error == ""
     assert sink.texts == ["a", "b"]
 
@@ -503,14 +530,18 @@ def test_a_body_until_close_and_one_of_known_length(serve, connect):
     for length in (b"", b"Content-Length: %d\r\n" % len(body)):
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n%b\r\n" % length
         sink = TextSink()
-        exchange = connect(serve(once(head, body[:20], body[20:], pause_s=0.02)).url).exchange(POST, sink)
+        exchange = connect(serve(once(head, body[:20], body[20:], pause_s=0.02)).url).exchange(
+            POST, sink
+        )
         assert exchange.error == ""
         assert exchange.complete
         assert sink.texts == ["a", "b"]
 
 
 def test_interim_answers_are_passed_over(serve, connect):
-    exchange = connect(serve(always(b"HTTP/1.1 100 Continue\r\n\r\n" + answer("a"))).url).exchange(POST, TextSink())
+    exchange = connect(serve(always(b"HTTP/1.1 100 Continue\r\n\r\n" + answer("a"))).url).exchange(
+        POST, TextSink()
+    )
     assert (exchange.status, exchange.error) == (200, "")
 
 
@@ -556,7 +587,9 @@ def test_kernel_timestamps(serve, connect):
     sink = TextSink()
     exchange = transport.exchange(POST, sink)
     assert sink.texts == list("abcdef")
-    assert exchange.start_time <= exchange.first_token_time <= exchange.end_time <= time.perf_counter()
+    assert (
+        exchange.start_time <= exchange.first_token_time <= exchange.end_time <= time.perf_counter()
+    )
 
 
 @pytest.mark.parametrize("kernel", [False, True])
@@ -605,11 +638,14 @@ sock.recv(1)
 @pytest.mark.parametrize("kernel", [False, True])
 def test_kernel_timestamps_do_not_see_a_late_reader(connect, kernel):
     parts = (HEAD, chunk(sse({"text": "a"})), chunk(sse({"text": "b"})), chunk(DONE) + LAST)
-    # A process of its own: it must go on while this one is busy. Both read the same monotonic clock.
+    # A process of its own: it must go on while this one is busy. Both read the same monotonic
+    # clock.
     command = [sys.executable, "-c", SLOW_SERVER, *(part.hex() for part in parts)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        transport = connect(f"http://127.0.0.1:{int(server.stdout.readline())}", kernel_timestamps=kernel)
+        transport = connect(
+            f"http://127.0.0.1:{int(server.stdout.readline())}", kernel_timestamps=kernel
+        )
         transport.prewarm(1)
         seen: list[float] = []
         greenlet = gevent.spawn(transport.exchange, POST, TextSink(), on_first_token=seen.append)

@@ -10,7 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench_locust.transport.decoders import EventTooLarge, NDJSONDecoder, PlainDecoder, SSEDecoder
+from llmbench_locust.transport.decoders import (
+    EventTooLarge,
+    NDJSONDecoder,
+    PlainDecoder,
+    SSEDecoder,
+)
 
 STREAMS = sorted((Path(__file__).parent / "data").glob("*.sse"))
 
@@ -75,9 +80,15 @@ LINES = st.binary(max_size=12).map(lambda b: b.replace(b"\n", b"").replace(b"\r"
 EVENTS = st.lists(LINES, min_size=1, max_size=3)
 
 
-@given(st.lists(EVENTS, max_size=6), st.sampled_from([b"\n", b"\r\n", b"\r"]), st.lists(st.integers(0, 10_000), max_size=8))
+@given(
+    st.lists(EVENTS, max_size=6),
+    st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    st.lists(st.integers(0, 10_000), max_size=8),
+)
 def test_any_cut_of_any_events_gives_the_events(events, newline, places):
-    raw = b"".join(b"".join(b"data: " + line + newline for line in event) + newline for event in events)
+    raw = b"".join(
+        b"".join(b"data: " + line + newline for line in event) + newline for event in events
+    )
     assert feed_all(SSEDecoder(), cut(raw, places)) == [b"\n".join(event) for event in events]
 
 
@@ -112,7 +123,8 @@ def test_an_endless_event_is_refused(decoder):
 
 
 @given(
-    st.lists(st.dictionaries(st.text(), st.integers() | st.text()), max_size=6), st.lists(st.integers(0, 10_000), max_size=8)
+    st.lists(st.dictionaries(st.text(), st.integers() | st.text()), max_size=6),
+    st.lists(st.integers(0, 10_000), max_size=8),
 )
 def test_lines_of_json_cut_anywhere(documents, places):
     documents = [d for d in documents if _encodable(d)]

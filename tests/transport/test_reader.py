@@ -8,10 +8,10 @@ import socket
 import time
 
 from llmbench_locust.transport.assembly import Lane, StreamAssembly
-from llmbench_locust.transport.clock import KernelClock, ask_for_stamps
 from llmbench_locust.transport.connection import Connection
 from llmbench_locust.transport.gaps import gaps
 from llmbench_locust.transport.reader import StreamReader
+from llmbench_locust.transport.timestamps import KernelClock, ask_for_stamps
 
 from .conftest import HEAD, TextSink, chunk, sse
 
@@ -35,8 +35,12 @@ class Holder:
 PLAIN = chunk(sse({"text": "a"}))
 
 
-def streaming(sock: _socket.socket, reader: StreamReader) -> tuple[Connection, TextSink, StreamAssembly, Holder]:
-    """A connection in the middle of its answer: one plain event was read, and the next is expected to be like it."""
+def streaming(
+    sock: _socket.socket, reader: StreamReader
+) -> tuple[Connection, TextSink, StreamAssembly, Holder]:
+    """A connection in the middle of its answer: one plain event was read, and the next is expected
+    to be like it.
+    """
     connection = Connection(sock, None, reader, lambda _: None)
     sink = TextSink()
     assembly = StreamAssembly(sink)

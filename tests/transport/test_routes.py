@@ -23,10 +23,15 @@ def certificate(tmp_path_factory) -> Path:
     """A self-made certificate for 127.0.0.1 and its key, in one PEM file."""
     folder = tmp_path_factory.mktemp("tls")
     key, pem = folder / "key.pem", folder / "cert.pem"
-    command = f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {pem} -days 2 -subj /CN=localhost"
+    command = (
+        f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {pem} -days 2 "
+        "-subj /CN=localhost"
+    )
     try:
         subprocess.run(
-            [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"], check=True, capture_output=True
+            [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"],
+            check=True,
+            capture_output=True,
         )
     except FileNotFoundError:
         pytest.skip("openssl is not installed")
@@ -88,19 +93,25 @@ def test_tls_without_trust_is_refused_with_the_reason(serve, connect, context):
 
 
 def test_insecure_takes_any_certificate(serve, connect, context):
-    exchange = connect(serve(always(answer("a")), context=context).url, insecure=True).exchange(POST, TextSink())
+    exchange = connect(serve(always(answer("a")), context=context).url, insecure=True).exchange(
+        POST, TextSink()
+    )
     assert exchange.error == ""
 
 
 def test_https_to_a_plain_server_is_a_connect_error(serve, connect):
     server = serve(lambda peer: peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
-    exchange = connect(server.url.replace("http:", "https:"), insecure=True).exchange(POST, TextSink())
+    exchange = connect(server.url.replace("http:", "https:"), insecure=True).exchange(
+        POST, TextSink()
+    )
     assert exchange.error_kind == "connect"
 
 
 def test_a_silent_tls_server_times_out(serve, connect):
     server = serve(lambda peer: threading.Event().wait(2))
-    exchange = connect(server.url.replace("http:", "https:")).exchange(POST, TextSink(), timeout_s=0.2)
+    exchange = connect(server.url.replace("http:", "https:")).exchange(
+        POST, TextSink(), timeout_s=0.2
+    )
     assert exchange.error_kind == "timeout"
 
 
@@ -113,7 +124,9 @@ def test_a_large_request_over_tls(serve, connect, context):
             peer.send(answer("a"))
 
     request = type(POST)("/x", {}, b"x" * (3 << 20))
-    exchange = connect(serve(handler, context=context).url, insecure=True).exchange(request, TextSink())
+    exchange = connect(serve(handler, context=context).url, insecure=True).exchange(
+        request, TextSink()
+    )
     assert exchange.error == ""
     assert sizes == [3 << 20]
 
@@ -205,7 +218,9 @@ def test_endpoints(url, tls, host, port, header, prefix):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://a", "http://", "http://a:99999", "unix:///x"])
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8000", "ftp://a", "http://", "http://a:99999", "unix:///x"]
+)
 def test_what_is_no_base_url_is_a_config_error(url):
     with pytest.raises(ConfigError, match="--base-url"):
         parse_endpoint(url)
@@ -223,6 +238,8 @@ def test_tls_close_in_the_middle_is_cut(serve, connect, context):
         peer.send(HEAD + chunk(sse({"text": "a"})))
         peer.sock.unwrap()
 
-    exchange = connect(serve(handler, context=context).url, insecure=True).exchange(POST, TextSink(), timeout_s=5)
+    exchange = connect(serve(handler, context=context).url, insecure=True).exchange(
+        POST, TextSink(), timeout_s=5
+    )
     assert exchange.error_kind == "cut"
     assert len(exchange.token_times) == 1

@@ -1,4 +1,6 @@
-"""Naps: when they begin, when they end, and that the times of what came meanwhile are right all the same."""
+"""Naps: when they begin, when they end, and that the times of what came meanwhile are right all the
+same.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,15 @@ import gevent
 import numpy as np
 import pytest
 
-from llmbench_locust.transport.clock import KernelClock, stamps_work
+from llmbench_locust.transport.timestamps import KernelClock, stamps_work
 from llmbench_locust.transport.wakeups import NAP_S, Wakeups
 
 from .conftest import DONE, HEAD, LAST, TextSink, chunk, sse
 from .test_client import POST
 
-kernel_only = pytest.mark.skipif(not stamps_work(), reason="this system's sockets tell no arrival times")
+kernel_only = pytest.mark.skipif(
+    not stamps_work(), reason="this system's sockets tell no arrival times"
+)
 
 
 @dataclass
@@ -32,7 +36,9 @@ class Totals:
 
 
 class Rig:
-    """A descriptor that is always readable. Each turn adds ``each`` to the totals: reads, token events, shared."""
+    """A descriptor that is always readable. Each turn adds ``each`` to the totals: reads, token
+    events, shared.
+    """
 
     def __init__(self, *each: int, stamped: bool = True) -> None:
         self.totals = Totals(stamped=stamped)
@@ -106,7 +112,9 @@ def test_naps_end_when_little_arrives(rig):
 
 
 @pytest.mark.parametrize(
-    ("each", "stamped"), [((20, 20, 0), False), ((20, 18, 0), True)], ids=["own times", "many ends among the reads"]
+    ("each", "stamped"),
+    [((20, 20, 0), False), ((20, 18, 0), True)],
+    ids=["own times", "many ends among the reads"],
 )
 def test_no_naps(rig, each, stamped):
     busy = rig(*each, stamped=stamped)
@@ -183,7 +191,14 @@ for sock in socks:
 def test_times_are_right_while_napping(connect):
     streams, rounds = 40, 120
     parts = (HEAD, chunk(sse({"text": "a"})), chunk(DONE) + LAST)
-    command = [sys.executable, "-c", SERVER, *(part.hex() for part in parts), str(streams), str(rounds)]
+    command = [
+        sys.executable,
+        "-c",
+        SERVER,
+        *(part.hex() for part in parts),
+        str(streams),
+        str(rounds),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         transport = connect(f"http://127.0.0.1:{int(server.stdout.readline())}")

@@ -43,18 +43,40 @@ def free_port() -> int:
 class Web:
     """A Locust process with a web UI at ``url``; ``workers`` more processes take part."""
 
-    def __init__(self, directory: Path, locustfile: Path, args: list[str], env: dict[str, str], workers: int) -> None:
+    def __init__(
+        self, directory: Path, locustfile: Path, args: list[str], env: dict[str, str], workers: int
+    ) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.log = directory / "locust.log"
         self._env = {**os.environ, "PYTHONPATH": str(ROOT), **env}
         self._directory = directory
         self._processes: list[subprocess.Popen[bytes]] = []
-        ui = ["-f", str(locustfile), "--web-host", "127.0.0.1", "--web-port", self.url.rpartition(":")[2], *args]
+        ui = [
+            "-f",
+            str(locustfile),
+            "--web-host",
+            "127.0.0.1",
+            "--web-port",
+            self.url.rpartition(":")[2],
+            *args,
+        ]
         if workers:
             bind = str(free_port())
-            self._spawn([*ui, "--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", bind])
+            self._spawn(
+                [*ui, "--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", bind]
+            )
             for _ in range(workers):
-                self._spawn(["-f", str(locustfile), "--worker", "--master-host", "127.0.0.1", "--master-port", bind])
+                self._spawn(
+                    [
+                        "-f",
+                        str(locustfile),
+                        "--worker",
+                        "--master-host",
+                        "127.0.0.1",
+                        "--master-port",
+                        bind,
+                    ]
+                )
         else:
             self._spawn(ui)
         self._wait(workers)
@@ -75,7 +97,11 @@ class Web:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
-                if not workers or requests.get(f"{self.url}/worker-count", timeout=5).json()["worker_count"] == workers:
+                if (
+                    not workers
+                    or requests.get(f"{self.url}/worker-count", timeout=5).json()["worker_count"]
+                    == workers
+                ):
                     requests.get(f"{self.url}/login", timeout=5)
                     return
             except requests.ConnectionError:
@@ -103,7 +129,9 @@ def web(tmp_path: Path) -> Iterator[Callable[..., Web]]:
     """``web(locustfile, *args, env={}, workers=0)`` starts Locust; it ends with the test."""
     started: list[Web] = []
 
-    def start(locustfile: Path, *args: str, env: dict[str, str] | None = None, workers: int = 0) -> Web:
+    def start(
+        locustfile: Path, *args: str, env: dict[str, str] | None = None, workers: int = 0
+    ) -> Web:
         started.append(Web(tmp_path, locustfile, list(args), env or {}, workers))
         return started[-1]
 
@@ -117,18 +145,26 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A headless Chromium for all tests, with an empty profile."""
     from playwright.sync_api import sync_playwright
 
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     assert path, "these tests need Chromium: apt-get install chromium"
     downloads = tmp_path_factory.mktemp("downloads")
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, headless=True, args=QUIET, downloads_path=downloads)
+        running = playwright.chromium.launch(
+            executable_path=path, headless=True, args=QUIET, downloads_path=downloads
+        )
         yield running
         running.close()
 
 
 @pytest.fixture
 def browser(chromium: Any) -> Iterator[Any]:
-    """A context of its own for each test: no cookies, nothing stored. See `problems` for the errors of its pages."""
+    """A context of its own for each test: no cookies, nothing stored. See `problems` for the errors
+    of its pages.
+    """
     context = chromium.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
     context.set_default_timeout(60_000)
     yield context
@@ -141,7 +177,9 @@ def shots(request: pytest.FixtureRequest) -> Callable[[Any, str], None]:
 
     def shoot(page: Any, name: str) -> None:
         if directory := os.environ.get("SCREENSHOTS"):
-            page.screenshot(path=Path(directory) / f"{request.node.name}-{name}.png", full_page=True)
+            page.screenshot(
+                path=Path(directory) / f"{request.node.name}-{name}.png", full_page=True
+            )
 
     return shoot
 
@@ -150,5 +188,7 @@ def problems(page: Any) -> list[str]:
     """Collects the page's errors from now on: exceptions, and what the console calls an error."""
     found: list[str] = []
     page.on("pageerror", lambda error: found.append(str(error)))
-    page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console", lambda message: found.append(message.text) if message.type == "error" else None
+    )
     return found

@@ -1,4 +1,6 @@
-"""An OpenAI-like server with markup wherever a server has a say: the model's id, tokens, finish reasons, error messages."""
+"""An OpenAI-like server with markup wherever a server has a say: the model's id, tokens, finish
+reasons, error messages.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +20,33 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/v1/models":
-            self._answer(200, {"object": "list", "data": [{"id": f"evil/{MARKUP}", "object": "model"}]})
+            self._answer(
+                200, {"object": "list", "data": [{"id": f"evil/{MARKUP}", "object": "model"}]}
+            )
         else:
             self._answer(404, {"error": {"message": MARKUP}})
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         if next(self.numbers) % 3 == 2:
-            self._answer(400, {"error": {"message": f"refused: {MARKUP}", "type": MARKUP, "code": MARKUP}})
+            self._answer(
+                400, {"error": {"message": f"refused: {MARKUP}", "type": MARKUP, "code": MARKUP}}
+            )
             return
-        chunks = [{"choices": [{"index": 0, "text": MARKUP, "finish_reason": None}]} for _ in range(5)]
+        chunks = [
+            {"choices": [{"index": 0, "text": MARKUP, "finish_reason": None}]} for _ in range(5)
+        ]
         chunks.append({"choices": [{"index": 0, "text": "", "finish_reason": MARKUP}]})
-        chunks.append({"choices": [], "usage": {"prompt_tokens": 16, "completion_tokens": 5, "total_tokens": 21}})
-        body = b"".join(b"data: " + json.dumps(c).encode() + b"\n\n" for c in chunks) + b"data: [DONE]\n\n"
+        chunks.append(
+            {
+                "choices": [],
+                "usage": {"prompt_tokens": 16, "completion_tokens": 5, "total_tokens": 21},
+            }
+        )
+        body = (
+            b"".join(b"data: " + json.dumps(c).encode() + b"\n\n" for c in chunks)
+            + b"data: [DONE]\n\n"
+        )
         self._send(200, "text/event-stream", body)
 
     def _answer(self, status: int, body: object) -> None:

@@ -1,6 +1,8 @@
-"""A locustfile for the tests of the web part alone: Locust's real web UI, and live statistics that are fed with a made-up run.
+"""A locustfile for the tests of the web part alone: Locust's real web UI, and live statistics that
+are fed with a made-up run.
 
-HOSTILE=1 puts markup into every text that would come from a server. LOGIN=1 sets up Locust's login (user "u", password "p").
+HOSTILE=1 puts markup into every text that would come from a server. LOGIN=1 sets up Locust's login
+(user "u", password "p").
 """
 
 from __future__ import annotations
@@ -20,7 +22,11 @@ from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.web.plugin import install_web
 
-MARK = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>' if os.environ.get("HOSTILE") else ""
+MARK = (
+    '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+    if os.environ.get("HOSTILE")
+    else ""
+)
 live = LiveStats({"ttft": 150.0, "e2el": 1500.0}, (50.0, 90.0, 99.0))
 
 
@@ -52,7 +58,9 @@ class Nobody(User):
 
 @events.init_command_line_parser.add_listener
 def flags(parser: LocustArgumentParser) -> None:
-    parser.add_argument("--num-prompts", type=int, default=1000, include_in_web_ui=True, help="Number of prompts")
+    parser.add_argument(
+        "--num-prompts", type=int, default=1000, include_in_web_ui=True, help="Number of prompts"
+    )
 
 
 def check(form: dict[str, Any]) -> str | None:
@@ -91,11 +99,20 @@ def start(environment: Any, **_: Any) -> None:
 
 @events.test_stop.add_listener
 def stop(environment: Any, **_: Any) -> None:
-    live.finish(Done.document, {"client_limited": True, "reasons": [f"the event loop ran 12 ms late{MARK}"]})
+    live.finish(
+        Done.document, {"client_limited": True, "reasons": [f"the event loop ran 12 ms late{MARK}"]}
+    )
 
 
 def feed(environment: Any) -> None:
-    live.reset({"model": f"org/m{MARK}", "backend": "openai", "dataset": "random", "request_rate": float("inf")})
+    live.reset(
+        {
+            "model": f"org/m{MARK}",
+            "backend": "openai",
+            "dataset": "random",
+            "request_rate": float("inf"),
+        }
+    )
     begin = perf_counter()
     random = np.random.default_rng(0)
     sent = 0
@@ -115,7 +132,15 @@ def feed(environment: Any) -> None:
                 )
             )  # fmt: skip
         if sent % 9 == 0:
-            records.append(RequestRecord(sent, error_kind="http_500", error=f"broken{MARK}", start_time=now - 1, end_time=now))
+            records.append(
+                RequestRecord(
+                    sent,
+                    error_kind="http_500",
+                    error=f"broken{MARK}",
+                    start_time=now - 1,
+                    end_time=now,
+                )
+            )
         live.add(RecordColumns.from_records(records))
         live.counters(
             {

@@ -1,4 +1,6 @@
-"""The whole way in a real browser: start form, LLM tab, live charts, stop, downloads; with workers; with a hostile server."""
+"""The whole way in a real browser: start form, LLM tab, live charts, stop, downloads; with workers;
+with a hostile server.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def start(page: Any, **fields: str) -> None:
 
 
 def until(page: Any, expression: str, argument: Any = None) -> None:
-    """Wait for a JavaScript function to be true. Playwright's own way evaluates in the page, which its policy forbids."""
+    """Wait for a JavaScript function to be true. Playwright's own way evaluates in the page, which
+    its policy forbids.
+    """
     deadline = time.monotonic() + 60
     while not page.evaluate(expression, argument):
         assert time.monotonic() < deadline, f"never: {expression}"
@@ -43,7 +47,9 @@ def until(page: Any, expression: str, argument: Any = None) -> None:
 
 def cell(page: Any, figure: str, column: int = 1) -> str:
     """A cell of the LLM tab by its row's first cell."""
-    row = page.locator("tr", has=page.locator("td:first-child", has_text=re.compile(rf"^{re.escape(figure)}$")))
+    row = page.locator(
+        "tr", has=page.locator("td:first-child", has_text=re.compile(rf"^{re.escape(figure)}$"))
+    )
     text: str = row.locator("td").nth(column).inner_text()
     return text
 
@@ -73,7 +79,11 @@ def watch(browser: Any, web: Web) -> tuple[Any, list[str]]:
     page = browser.new_page()
     errors = problems(page)
     page.goto(f"{web.url}/llm")
-    until(page, "() => document.getElementById('plot-e2el')?.data?.[0]?.y?.filter(v => v !== null).length >= 2")
+    until(
+        page,
+        "() => document.getElementById('plot-e2el')?.data?.[0]?.y?.filter(v => v !== "
+        "null).length >= 2",
+    )
     return page, errors
 
 
@@ -116,7 +126,9 @@ def run_and_look(browser: Any, web: Web, shots: Callable[[Any, str], None]) -> d
     charts, errors = watch(browser, web)
     for chart in ("rates", "concurrency", "tokens", "ttft", "tpot", "itl", "e2el", "heat", "lag"):
         assert drawn(charts, chart) > 0, chart
-    assert charts.evaluate("document.getElementById('plot-ttft').layout.shapes.map(s => s.y0)") == [10000]
+    assert charts.evaluate("document.getElementById('plot-ttft').layout.shapes.map(s => s.y0)") == [
+        10000
+    ]
     shots(charts, "charts")
     page.bring_to_front()
     page.get_by_role("button", name="Stop").click()
@@ -128,7 +140,11 @@ def run_and_look(browser: Any, web: Web, shots: Callable[[Any, str], None]) -> d
     shots(charts, "finished")
     assert cell(page, "Successful requests").replace(",", "") == str(document["completed"])
     assert document["completed"] >= 20
-    verdict = "CLIENT LIMITED" if document["llmbench"]["audit"]["client_limited"] else "OK: the client kept up"
+    verdict = (
+        "CLIENT LIMITED"
+        if document["llmbench"]["audit"]["client_limited"]
+        else "OK: the client kept up"
+    )
     assert verdict in cell(page, "Client audit")
     assert document["num_prompts"] == 900
     assert page_errors == []
@@ -175,7 +191,9 @@ def dawdle(environment, **_):
 
 @pytest.mark.cluster
 def test_a_slow_stop_leaves_no_page_behind(web: Any, browser: Any, tmp_path: Path) -> None:
-    """Locust's page asks no more once it was told of a state like "stopping", in which a slow worker holds the master."""
+    """Locust's page asks no more once it was told of a state like "stopping", in which a slow
+    worker holds the master.
+    """
     slow = tmp_path / "slow.py"
     slow.write_text(SLOW_STOP)
     with launch([]) as sim:
@@ -195,9 +213,13 @@ def test_a_slow_stop_leaves_no_page_behind(web: Any, browser: Any, tmp_path: Pat
             one.get_by_role("button", name="New").wait_for()
 
 
-def test_a_hostile_server_puts_text_on_the_pages_and_no_markup(web: Any, browser: Any, shots: Any) -> None:
+def test_a_hostile_server_puts_text_on_the_pages_and_no_markup(
+    web: Any, browser: Any, shots: Any
+) -> None:
     with hostile_server() as url:
-        started = web(SERVE, "--base-url", url, "--ready-check-timeout-sec", "0", "--save-detailed", *SHORT)
+        started = web(
+            SERVE, "--base-url", url, "--ready-check-timeout-sec", "0", "--save-detailed", *SHORT
+        )
         page = open_form(browser, started)
         start(page, numPrompts="60", requestRate="20")
         page.get_by_role("tab", name="LLM").click()
@@ -215,7 +237,9 @@ def test_a_hostile_server_puts_text_on_the_pages_and_no_markup(web: Any, browser
         shots(charts, "charts")
         shots(report, "report")
         for one in (page, charts, report):
-            assert one.evaluate("[window.hacked === undefined, document.querySelectorAll('img[src=x]').length]") == [True, 0]
+            assert one.evaluate(
+                "[window.hacked === undefined, document.querySelectorAll('img[src=x]').length]"
+            ) == [True, 0]
         assert errors == []
         served = started.get("/llm/stats").json()
         assert MARKUP in served["info"]["model"]
@@ -223,7 +247,9 @@ def test_a_hostile_server_puts_text_on_the_pages_and_no_markup(web: Any, browser
 
 
 def test_every_text_of_a_hostile_run_is_text(web: Any, browser: Any) -> None:
-    """As above, with markup also where this package's own simulator has none: error messages, audit reasons, kinds."""
+    """As above, with markup also where this package's own simulator has none: error messages, audit
+    reasons, kinds.
+    """
     started = web(SYNTHETIC, env={"HOSTILE": "1"})
     page = open_form(browser, started)
     start(page, numPrompts="5")
@@ -236,7 +262,9 @@ def test_every_text_of_a_hostile_run_is_text(web: Any, browser: Any) -> None:
     charts.wait_for_selector("#verdict[data-kind=bad]")
     for one in (page, charts):
         assert "<script>window.hacked=1</script>" in one.locator("body").inner_text()
-        assert one.evaluate("[window.hacked === undefined, document.querySelectorAll('img[src=x]').length]") == [True, 0]
+        assert one.evaluate(
+            "[window.hacked === undefined, document.querySelectorAll('img[src=x]').length]"
+        ) == [True, 0]
     assert errors == []
 
 
@@ -257,10 +285,15 @@ def test_pause_theme_and_phone(web: Any, browser: Any, shots: Any) -> None:
     charts.set_viewport_size({"width": 360, "height": 740})
     until(charts, "() => document.getElementById('plot-e2el')?.data?.[0]?.y?.length >= 2")
     shots(charts, "phone")
-    until(charts, "() => document.documentElement.scrollWidth <= 360")  # nothing hangs over the side
+    until(
+        charts, "() => document.documentElement.scrollWidth <= 360"
+    )  # nothing hangs over the side
     chosen = charts.get_by_label("Latency shown as distribution")
     chosen.select_option("ttft")
-    assert charts.evaluate("document.getElementById('plot-heat').layout.annotations[0].text") == "objective 150 ms"
+    assert (
+        charts.evaluate("document.getElementById('plot-heat').layout.annotations[0].text")
+        == "objective 150 ms"
+    )
     assert errors == []
 
 

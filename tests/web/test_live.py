@@ -10,14 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbench_locust.metrics.live import LiveStats
-from llmbench_locust.metrics.live_histogram import BINS, MIDDLES_MS, Samples, bins_of, bounds_ms, percentiles
+from llmbench_locust.metrics.live_histogram import (
+    BINS,
+    MIDDLES_MS,
+    Samples,
+    bins_of,
+    bounds_ms,
+    percentiles,
+)
 from llmbench_locust.metrics.live_series import Series
 from llmbench_locust.records import RecordColumns, RequestRecord
 
 latency = st.floats(min_value=0.002, max_value=9e6)
 
 
-def record(index: int, start: float, ttft: float = 0.1, gap: float = 0.02, tokens: int = 5, **more: object) -> RequestRecord:
+def record(
+    index: int, start: float, ttft: float = 0.1, gap: float = 0.02, tokens: int = 5, **more: object
+) -> RequestRecord:
     """A success whose token events are ``gap`` s apart. Times are absolute."""
     times = start + ttft + gap * np.arange(tokens)
     values: dict[str, object] = {
@@ -34,9 +43,17 @@ def record(index: int, start: float, ttft: float = 0.1, gap: float = 0.02, token
     return RequestRecord(index, **{**values, **more})  # type: ignore[arg-type]
 
 
-def failure(index: int, start: float, kind: str = "http_429", error: str = "too many") -> RequestRecord:
+def failure(
+    index: int, start: float, kind: str = "http_429", error: str = "too many"
+) -> RequestRecord:
     return RequestRecord(
-        index, error=error, error_kind=kind, due_time=start, start_time=start, end_time=start + 0.01, prompt_len=10
+        index,
+        error=error,
+        error_kind=kind,
+        due_time=start,
+        start_time=start,
+        end_time=start + 0.01,
+        prompt_len=10,
     )
 
 
@@ -51,7 +68,8 @@ def running(goodput: dict[str, float] | None = None, start_s: float = 100.0) -> 
     return live
 
 
-# --- the histogram -----------------------------------------------------------------------------------------------------
+# --- the histogram
+# -----------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(latency, min_size=1, max_size=60), st.floats(0, 100))
@@ -92,15 +110,20 @@ def test_bins_are_centred_on_their_values() -> None:
     assert np.array_equal(bins_of(MIDDLES_MS), np.arange(BINS))
 
 
-# --- the series --------------------------------------------------------------------------------------------------------
+# --- the series
+# --------------------------------------------------------------------------------------------------------
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 5000), st.floats(0, 30), st.integers(0, 50)), min_size=1, max_size=30),
+    st.lists(
+        st.tuples(st.floats(0, 5000), st.floats(0, 30), st.integers(0, 50)), min_size=1, max_size=30
+    ),
     st.sampled_from([4, 8, 600]),
 )
 @settings(deadline=None)
-def test_nothing_is_lost_when_buckets_are_merged(reports: list[tuple[float, float, int]], buckets: int) -> None:
+def test_nothing_is_lost_when_buckets_are_merged(
+    reports: list[tuple[float, float, int]], buckets: int
+) -> None:
     series = Series(buckets)
     for at, length, amount in reports:
         series.spread("sent", amount, at, at + length)
@@ -112,7 +135,9 @@ def test_nothing_is_lost_when_buckets_are_merged(reports: list[tuple[float, floa
     known = [(r, s) for r, s in zip(rows["sent"], spans, strict=True) if r is not None]
     total = sum(amount for *_, amount in reports)
     if len(known) == len(spans):
-        assert sum(r * s for r, s in known) == pytest.approx(total, abs=1e-4 * series.width_s * len(known))
+        assert sum(r * s for r, s in known) == pytest.approx(
+            total, abs=1e-4 * series.width_s * len(known)
+        )
     heat = rows["latency"].get("e2el", {"heat": []})["heat"]
     assert sum(sum(row[1::2]) for row in heat) == total
 
@@ -163,12 +188,18 @@ def test_percentiles_of_merged_buckets_are_of_all_their_samples() -> None:
     assert series.rows()[0]["latency"]["e2el"]["p50"][0] == pytest.approx(505, rel=0.01)
 
 
-# --- the whole ---------------------------------------------------------------------------------------------------------
+# --- the whole
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_latencies_by_hand() -> None:
     live = running()
-    live.add(columns(record(0, 100.0, ttft=0.1, gap=0.02, tokens=5), record(1, 100.5, ttft=0.3, gap=0.04, tokens=3)))
+    live.add(
+        columns(
+            record(0, 100.0, ttft=0.1, gap=0.02, tokens=5),
+            record(1, 100.5, ttft=0.3, gap=0.04, tokens=3),
+        )
+    )
     live.counters({"sent": 2, "completed": 2}, now_s=102.0)
     rows = {r["key"]: r for r in live.snapshot()["latency"]}
     assert rows["ttft"]["mean"] == pytest.approx(200.0)
@@ -177,7 +208,11 @@ def test_latencies_by_hand() -> None:
     assert rows["e2el"]["mean"] == pytest.approx((180 + 380) / 2)
     assert rows["e2el"]["std"] == pytest.approx(100.0)
     totals = live.totals()
-    assert (totals["completed"], totals["total_output_tokens"], totals["total_input_tokens"]) == (2, 8, 20)
+    assert (totals["completed"], totals["total_output_tokens"], totals["total_input_tokens"]) == (
+        2,
+        8,
+        20,
+    )
     assert totals["request_throughput"] == pytest.approx(1.0)
     assert totals["output_throughput"] == pytest.approx(4.0)
 
@@ -201,7 +236,11 @@ def test_goodput_and_attainment_by_objective() -> None:
 
 def test_errors_are_counted_by_kind_with_one_example() -> None:
     live = running()
-    live.add(columns(failure(0, 100.0), failure(1, 100.0), failure(2, 100.0, "connect", "<b>refused</b>")))
+    live.add(
+        columns(
+            failure(0, 100.0), failure(1, 100.0), failure(2, 100.0, "connect", "<b>refused</b>")
+        )
+    )
     assert live.snapshot()["errors"] == [
         {"kind": "http_429", "count": 2, "example": "too many"},
         {"kind": "connect", "count": 1, "example": "<b>refused</b>"},
@@ -217,7 +256,9 @@ def test_a_failed_request_is_in_no_latency() -> None:
     live.add(columns(cut, record(0, 100.0), failure(1, 100.0)))
     assert all(s.max_ms < 1000 for s in live.samples.values())
     rows = live.snapshot()["series"]
-    assert [sum(h[1::2]) for h in rows["latency"]["itl"]["heat"]] == [4] + [0] * (len(rows["t"]) - 1)
+    assert [sum(h[1::2]) for h in rows["latency"]["itl"]["heat"]] == [4] + [0] * (
+        len(rows["t"]) - 1
+    )
     assert all(s.count <= 4 for s in live.samples.values())
     assert live.samples["e2el"].count == 1
 
@@ -276,7 +317,14 @@ def test_the_first_tokens_are_shown_before_the_first_request_ends() -> None:
 
 def test_lags_come_as_samples_or_as_figures() -> None:
     live = running()
-    live.counters({"sent": 1, "send_lag_ms": [0.1, 0.2, 5.0], "loop_lag_ms": {"p50": 0.1, "p99": 2.0, "max": 9.0}}, now_s=101.0)
+    live.counters(
+        {
+            "sent": 1,
+            "send_lag_ms": [0.1, 0.2, 5.0],
+            "loop_lag_ms": {"p50": 0.1, "p99": 2.0, "max": 9.0},
+        },
+        now_s=101.0,
+    )
     audit = live.audit_now()
     assert (audit["send_lag_ms"]["max"], audit["loop_lag_ms"]["max"]) == (5.0, 9.0)
     assert audit["client_limited"] is None
@@ -287,7 +335,12 @@ def test_a_new_run_starts_from_nothing() -> None:
     live.add(columns(record(0, 100.0), failure(1, 100.0)))
     live.reset({"model": "other", "goodput_ms": {"e2el": 5.0}, "request_rate": float("inf")})
     shot = live.snapshot()
-    assert (shot["run"], shot["errors"], shot["latency"], shot["objectives_ms"]) == (2, [], [], {"e2el": 5.0})
+    assert (shot["run"], shot["errors"], shot["latency"], shot["objectives_ms"]) == (
+        2,
+        [],
+        [],
+        {"e2el": 5.0},
+    )
     assert shot["info"]["request_rate"] == "inf"
     assert shot["totals"]["completed"] == 0
 
@@ -295,12 +348,22 @@ def test_a_new_run_starts_from_nothing() -> None:
 def test_a_closed_loop_tells_its_rates_by_its_records() -> None:
     live = LiveStats({}, (50.0,))
     live.reset({"closed_loop": True})
-    live.add(columns(record(0, 100.0, tokens=5, output_len=10), record(1, 101.0, tokens=5), failure(2, 101.5)))
+    live.add(
+        columns(
+            record(0, 100.0, tokens=5, output_len=10), record(1, 101.0, tokens=5), failure(2, 101.5)
+        )
+    )
     rows = live.snapshot()["series"]
     spans = [1.0, live.series.end_s - 1.0]
-    assert [r * s for r, s in zip(rows["sent"], spans, strict=True)] == pytest.approx([1, 2], abs=1e-3)
-    assert [r * s for r, s in zip(rows["completed"], spans, strict=True)] == pytest.approx([1, 2], abs=1e-3)
-    assert [r * s for r, s in zip(rows["tokens"], spans, strict=True)] == pytest.approx([10, 5], abs=1e-3)
+    assert [r * s for r, s in zip(rows["sent"], spans, strict=True)] == pytest.approx(
+        [1, 2], abs=1e-3
+    )
+    assert [r * s for r, s in zip(rows["completed"], spans, strict=True)] == pytest.approx(
+        [1, 2], abs=1e-3
+    )
+    assert [r * s for r, s in zip(rows["tokens"], spans, strict=True)] == pytest.approx(
+        [10, 5], abs=1e-3
+    )
     totals = live.totals()
     assert (totals["sent"], totals["token_events"]) == (3, 10)
     assert (totals["in_flight"], totals["max_concurrent_requests"]) == (None, None), "nobody knows"
@@ -317,13 +380,17 @@ any_record = st.one_of(
     ),
     st.builds(lambda t: failure(0, 100 + t), times),
     st.builds(lambda: RequestRecord(0, error_kind="worker_lost")),  # nothing of it is known
-    st.builds(lambda t: record(0, 100 + t, tokens=1, token_times=np.empty(0), output_len=-1), times),  # pooling
+    st.builds(
+        lambda t: record(0, 100 + t, tokens=1, token_times=np.empty(0), output_len=-1), times
+    ),  # pooling
 )
 
 
 @given(st.lists(any_record, max_size=12), st.integers(0, 12))
 @settings(deadline=None)
-def test_batches_do_not_matter_and_every_snapshot_is_json(records: list[RequestRecord], cut: int) -> None:
+def test_batches_do_not_matter_and_every_snapshot_is_json(
+    records: list[RequestRecord], cut: int
+) -> None:
     whole, parts = running({"ttft": 500.0}), running({"ttft": 500.0})
     whole.add(columns(*records))
     for part in (records[:cut], records[cut:]):
@@ -331,7 +398,11 @@ def test_batches_do_not_matter_and_every_snapshot_is_json(records: list[RequestR
     a, b = whole.snapshot(), parts.snapshot()
     json.dumps(a, allow_nan=False)
     for key in ("slo", "errors", "totals"):
-        assert a[key] == b[key] if key != "errors" else sorted(map(str, a[key])) == sorted(map(str, b[key]))
+        assert (
+            a[key] == b[key]
+            if key != "errors"
+            else sorted(map(str, a[key])) == sorted(map(str, b[key]))
+        )
     assert whole.totals()["completed"] + whole.totals()["failed"] == len(records)
     for name in whole.samples:
         assert np.array_equal(whole.samples[name].counts, parts.samples[name].counts)

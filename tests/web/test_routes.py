@@ -1,4 +1,6 @@
-"""Routes over real HTTP: the login, types, escapes, Prometheus, the check of the form, names of downloads."""
+"""Routes over real HTTP: the login, types, escapes, Prometheus, the check of the form, names of
+downloads.
+"""
 
 from __future__ import annotations
 
@@ -49,10 +51,17 @@ def test_a_run_over_http(web: Any) -> None:
     started = web(SYNTHETIC)
     for name in DOWNLOADS:
         assert started.get(f"/llm/{name}").status_code == 404, "nothing to download yet"
-    answer = requests.post(started.url + "/swarm", {"user_count": 1, "spawn_rate": 1, "num_prompts": "abc"}, timeout=30)
+    answer = requests.post(
+        started.url + "/swarm", {"user_count": 1, "spawn_rate": 1, "num_prompts": "abc"}, timeout=30
+    )
     assert answer.json()["success"] is False
     assert answer.json()["message"] == "--num-prompts: 'abc' is no whole number; allowed: 1 or more"
-    assert requests.post(started.url + "/swarm", {"user_count": 1, "spawn_rate": 1}, timeout=30).json()["success"] is True
+    assert (
+        requests.post(
+            started.url + "/swarm", {"user_count": 1, "spawn_rate": 1}, timeout=30
+        ).json()["success"]
+        is True
+    )
     shot = until(started, 10)
     assert started.get("/llm/stats").headers["Content-Type"] == "application/json"
     later = started.get(f"/llm/stats?since={shot['version']}").json()
@@ -79,25 +88,38 @@ def metrics(answer: requests.Response) -> None:
     assert set(outcomes) <= {"success", "http_500"}
     tokens = families["llmbench_generation_tokens"].samples[0].value
     assert tokens == 30 * outcomes["success"], "each made-up answer has 30 tokens"
-    for name, count in (("e2e_request_latency", outcomes["success"]), ("inter_token_latency", 29 * outcomes["success"])):
+    for name, count in (
+        ("e2e_request_latency", outcomes["success"]),
+        ("inter_token_latency", 29 * outcomes["success"]),
+    ):
         samples = families[f"llmbench_{name}_seconds"].samples
         buckets = [s.value for s in samples if s.name.endswith("_bucket")]
         assert buckets == sorted(buckets), "cumulative"
         assert buckets[-1] == count == next(s.value for s in samples if s.name.endswith("_count"))
-    assert {s.labels["process"] for s in families["llmbench_process_cpu_ratio"].samples} == {"worker 1", "master"}
+    assert {s.labels["process"] for s in families["llmbench_process_cpu_ratio"].samples} == {
+        "worker 1",
+        "master",
+    }
 
 
 def test_locusts_login_stands_before_every_route(web: Any) -> None:
     started = web(SYNTHETIC, "--web-login", env={"LOGIN": "1"})
     for route in ROUTES:
         answer = started.get(route, allow_redirects=False)
-        assert (answer.status_code, "/login" in answer.headers.get("Location", "")) == (302, True), route
-    refused = requests.post(started.url + "/swarm", {"num_prompts": "abc"}, timeout=30, allow_redirects=False)
+        assert (answer.status_code, "/login" in answer.headers.get("Location", "")) == (
+            302,
+            True,
+        ), route
+    refused = requests.post(
+        started.url + "/swarm", {"num_prompts": "abc"}, timeout=30, allow_redirects=False
+    )
     assert refused.status_code == 302, "the form's check tells a stranger nothing"
     with requests.Session() as session:
         session.post(started.url + "/enter", {"username": "u", "password": "p"}, timeout=30)
         for route in ROUTES:
-            assert session.get(started.url + route, timeout=30).status_code == (404 if route[5:] in DOWNLOADS else 200), route
+            assert session.get(started.url + route, timeout=30).status_code == (
+                404 if route[5:] in DOWNLOADS else 200
+            ), route
         answer = session.post(started.url + "/swarm", {"num_prompts": "abc"}, timeout=30)
         assert answer.json()["message"].startswith("--num-prompts: 'abc'")
 
@@ -106,7 +128,10 @@ def test_our_routes_only_read(web: Any) -> None:
     started = web(SYNTHETIC)
     for route in ROUTES:
         for method in ("post", "put", "delete", "patch"):
-            assert requests.request(method, started.url + route, timeout=30).status_code == 405, (method, route)
+            assert requests.request(method, started.url + route, timeout=30).status_code == 405, (
+                method,
+                route,
+            )
 
 
 def test_under_a_base_path(web: Any) -> None:
@@ -118,8 +143,15 @@ def test_under_a_base_path(web: Any) -> None:
 
 def test_bad_values_of_the_real_form_get_the_console_line(web: Any) -> None:
     started = web(SERVE, "--sim")
-    for field, value in (("request_rate", "fast"), ("num_prompts", "0"), ("goodput", "ttft"), ("max_concurrency", "-1")):
-        answer = requests.post(started.url + "/swarm", {"user_count": "1", "spawn_rate": "1", field: value}, timeout=30)
+    for field, value in (
+        ("request_rate", "fast"),
+        ("num_prompts", "0"),
+        ("goodput", "ttft"),
+        ("max_concurrency", "-1"),
+    ):
+        answer = requests.post(
+            started.url + "/swarm", {"user_count": "1", "spawn_rate": "1", field: value}, timeout=30
+        )
         assert answer.status_code == 200
         assert answer.json()["success"] is False
         line = answer.json()["message"]
@@ -129,7 +161,16 @@ def test_bad_values_of_the_real_form_get_the_console_line(web: Any) -> None:
 
 
 def test_a_run_that_cannot_begin_says_why(web: Any) -> None:
-    started = web(SERVE, "--base-url", "http://127.0.0.1:9", "--ready-check-timeout-sec", "1", "--model", "m", *SHORT)
+    started = web(
+        SERVE,
+        "--base-url",
+        "http://127.0.0.1:9",
+        "--ready-check-timeout-sec",
+        "1",
+        "--model",
+        "m",
+        *SHORT,
+    )
     form = {"user_count": "1", "spawn_rate": "1", "num_prompts": "5"}
     assert requests.post(started.url + "/swarm", form, timeout=30).json()["success"] is True
     for _ in range(300):
@@ -153,11 +194,16 @@ def test_a_run_can_be_called_off_while_it_is_prepared(web: Any, workers: int) ->
 
         swarm(num_prompts="200000")
         assert started.get("/llm/stats").json()["state"] == "preparing"
-        assert started.get("/stats/requests").json()["state"] == "spawning", "else Locust's page goes back to its form"
+        assert started.get("/stats/requests").json()["state"] == "spawning", (
+            "else Locust's page goes back to its form"
+        )
         assert '"state": "spawning"' in started.get("/").text
         requests.post(started.url + "/stop", timeout=30)
         shot = started.get("/llm/stats").json()
-        assert (shot["state"], shot["message"]) == ("failed", "interrupted before the first request was sent")
+        assert (shot["state"], shot["message"]) == (
+            "failed",
+            "interrupted before the first request was sent",
+        )
         swarm(num_prompts="20")
         for _ in range(300):
             shot = started.get("/llm/stats").json()
@@ -184,7 +230,13 @@ def test_a_run_that_waits_for_its_server_can_be_stopped(web: Any) -> None:
 
 def test_a_closed_loop_is_live_too(web: Any) -> None:
     with launch([]) as sim:
-        started = web(ROOT / "locustfiles" / "chat_closed_loop.py", "--base-url", sim.url, "--tokenizer", str(TOKENIZER))
+        started = web(
+            ROOT / "locustfiles" / "chat_closed_loop.py",
+            "--base-url",
+            sim.url,
+            "--tokenizer",
+            str(TOKENIZER),
+        )
         form = {"user_count": "2", "spawn_rate": "2"}
         assert requests.post(started.url + "/swarm", form, timeout=30).json()["success"] is True
         shot = until(started, 3)
@@ -200,11 +252,22 @@ def test_plotly_is_the_installed_packages() -> None:
     assert plotly_path().stat().st_size > 1_000_000
     for page in STATIC.iterdir():
         text = page.read_text()
-        for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "//cdn", "https://"):
+        for way in (
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "//cdn",
+            "https://",
+        ):
             assert way not in text, (page.name, way)
 
 
-@given(st.dictionaries(st.sampled_from(["backend", "model_id", "date"]), st.text()), st.sampled_from(list(DOWNLOADS)))
+@given(
+    st.dictionaries(st.sampled_from(["backend", "model_id", "date"]), st.text()),
+    st.sampled_from(list(DOWNLOADS)),
+)
 @settings(deadline=None)
 def test_a_downloads_name_is_plain(document: dict[str, str], name: str) -> None:
     made = file_name(document, name)
@@ -214,7 +277,10 @@ def test_a_downloads_name_is_plain(document: dict[str, str], name: str) -> None:
     assert len(made) < 200
 
 
-@pytest.mark.parametrize(("value", "text"), [(None, ""), (0, "0"), (1234, "1,234"), (0.125, "0.12"), (1234.5, "1,234.50")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, ""), (0, "0"), (1234, "1,234"), (0.125, "0.12"), (1234.5, "1,234.50")],
+)
 def test_figures_of_the_table(value: float | None, text: str) -> None:
     assert shown(value) == text
 
@@ -225,7 +291,13 @@ def test_the_table_keeps_its_order() -> None:
         "summary": [{"name": "B", "unit": "s", "value": 2.0}, {"name": "A", "unit": "", "value": 1}],
         "totals": {"in_flight": 0, "waiting": 0}, "audit": {"client_limited": False, "reasons": []},
     }  # fmt: skip
-    assert [r["figure"] for r in table_rows(shot)] == ["Client audit", "Model", "B (s)", "A", "In flight / waiting"]
+    assert [r["figure"] for r in table_rows(shot)] == [
+        "Client audit",
+        "Model",
+        "B (s)",
+        "A",
+        "In flight / waiting",
+    ]
     assert all("name" not in r for r in table_rows(shot)), "Locust's table would sort by it"
 
 
@@ -233,14 +305,28 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
     live = LiveStats({"ttft": 1.0}, (50.0,))
     live.reset({})
     record = RequestRecord(
-        0, success=True, start_time=1.0, first_token_time=1.1, end_time=1.2, token_times=np.array([1.1, 1.2])
+        0,
+        success=True,
+        start_time=1.0,
+        first_token_time=1.1,
+        end_time=1.2,
+        token_times=np.array([1.1, 1.2]),
     )
     live.add(RecordColumns.from_records([record]))
-    live.counters({"sent": 1, "send_lag_ms": [1.0], "loop_lag_ms": [1.0], "cpu": {"master": 0.1}}, now_s=1.0)
+    live.counters(
+        {"sent": 1, "send_lag_ms": [1.0], "loop_lag_ms": [1.0], "cpu": {"master": 0.1}}, now_s=1.0
+    )
     text = generate_latest(registry_of(live)).decode()
-    known = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
+    known = {
+        sample.name for family in text_string_to_metric_families(text) for sample in family.samples
+    }
     dashboard = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())
-    asked = {m for p in dashboard["panels"] for t in p["targets"] for m in re.findall(r"llmbench_\w+", t["expr"])}
+    asked = {
+        m
+        for p in dashboard["panels"]
+        for t in p["targets"]
+        for m in re.findall(r"llmbench_\w+", t["expr"])
+    }
     assert len(asked) > 10
     assert asked <= known
     documented = set(re.findall(r"`(llmbench_\w+)", (ROOT / "docs" / "web.md").read_text()))

@@ -21,7 +21,9 @@ NAMES = {
     "batchsize": "random_batch_size",
     "prefix_len": "random_prefix_len",
 }
-REPETITION = {k: f"prefix_repetition_{k}" for k in ("prefix_len", "suffix_len", "num_prefixes", "output_len")}
+REPETITION = {
+    k: f"prefix_repetition_{k}" for k in ("prefix_len", "suffix_len", "num_prefixes", "output_len")
+}
 
 
 def config(dataset, **values):
@@ -53,7 +55,9 @@ def config_of(dataset, args, seed):
             values[NAMES.get(key, key)] = value
     if "random_range_ratio" in values and not isinstance(values["random_range_ratio"], tuple):
         ratio = values["random_range_ratio"]
-        values["random_range_ratio"] = (ratio["input"], ratio["output"]) if isinstance(ratio, dict) else (ratio, ratio)
+        values["random_range_ratio"] = (
+            (ratio["input"], ratio["output"]) if isinstance(ratio, dict) else (ratio, ratio)
+        )
     return config(dataset, **values)
 
 
@@ -67,8 +71,12 @@ def test_equal_to_vllm(case):
     for run in gold["runs"]:
         made = config_of(gold["dataset"], gold["args"], run["seed"])
         requests = load_requests(made, load_tokenizer(made))
-        assert [r.prompt for r in requests[: len(run.get("first_prompts", []))]] == run.get("first_prompts", [])
-        ours = [(sha(r.prompt), r.prompt_len, r.expected_output_len, r.request_id) for r in requests]
+        assert [r.prompt for r in requests[: len(run.get("first_prompts", []))]] == run.get(
+            "first_prompts", []
+        )
+        ours = [
+            (sha(r.prompt), r.prompt_len, r.expected_output_len, r.request_id) for r in requests
+        ]
         theirs = [
             (q["prompt_sha"], q["prompt_len"], q["output_len"], q["request_id"] or f"g-{i}")
             for i, q in enumerate(run["requests"])

@@ -5,7 +5,15 @@ import random
 import shutil
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from llmbench_locust.workload.tokenizers import HFTokenizer, load_tokenizer
 
@@ -13,7 +21,14 @@ from .test_gold import DATA, config
 
 transformers = pytest.importorskip("transformers")
 
-TEXTS = ["hello world", "  leading  spaces \n\n x", " it 's , ok . n't", "naïve 漢字 🙂", "", "12345 a1"]
+TEXTS = [
+    "hello world",
+    "  leading  spaces \n\n x",
+    " it 's , ok . n't",
+    "naïve 漢字 🙂",
+    "",
+    "12345 a1",
+]
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 LINES = (DATA / "inputs/sonnet.txt").read_text().splitlines()
 
@@ -21,23 +36,39 @@ LINES = (DATA / "inputs/sonnet.txt").read_text().splitlines()
 def metaspace():
     """As Llama 2 has it."""
     made = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    made.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    steps = [
+        decoders.Replace("▁", " "),
+        decoders.ByteFallback(),
+        decoders.Fuse(),
+        decoders.Strip(" ", 1, 0),
+    ]
     made.decoder = decoders.Sequence(steps)
-    made.train_from_iterator(LINES, trainers.BpeTrainer(vocab_size=500, special_tokens=list(SPECIAL.values())))
+    made.train_from_iterator(
+        LINES, trainers.BpeTrainer(vocab_size=500, special_tokens=list(SPECIAL.values()))
+    )
     return with_bos(made)
 
 
 def word_pieces():
     made = Tokenizer(models.WordPiece(unk_token="<unk>"))
-    made.pre_tokenizer, made.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece(cleanup=False)
-    made.train_from_iterator(LINES, trainers.WordPieceTrainer(vocab_size=500, special_tokens=list(SPECIAL.values())))
+    made.pre_tokenizer, made.decoder = (
+        pre_tokenizers.BertPreTokenizer(),
+        decoders.WordPiece(cleanup=False),
+    )
+    made.train_from_iterator(
+        LINES, trainers.WordPieceTrainer(vocab_size=500, special_tokens=list(SPECIAL.values()))
+    )
     return with_bos(made)
 
 
 def with_bos(made):
     special = [("<s>", made.token_to_id("<s>"))]
-    made.post_processor = processors.TemplateProcessing("<s> $A", pair="<s> $A <s> $B", special_tokens=special)
+    made.post_processor = processors.TemplateProcessing(
+        "<s> $A", pair="<s> $A <s> $B", special_tokens=special
+    )
     return made
 
 
@@ -52,12 +83,36 @@ OWN = json.loads((DATA / "tokenizer/tokenizer_config.json").read_text())
     ("make", "settings", "through_transformers"),
     [
         (byte_level, OWN, False),
-        (byte_level, {**OWN, "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": True}, False),
+        (
+            byte_level,
+            {
+                **OWN,
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "clean_up_tokenization_spaces": True,
+            },
+            False,
+        ),
         (byte_level, {**OWN, "tokenizer_class": "LlamaTokenizerFast"}, False),
         (byte_level, {**OWN, "tokenizer_class": "GPT2Tokenizer"}, False),
         (metaspace, {**SPECIAL, "tokenizer_class": "LlamaTokenizerFast"}, True),
-        (metaspace, {**SPECIAL, "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": True}, False),
-        (word_pieces, {**SPECIAL, "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": True}, False),
+        (
+            metaspace,
+            {
+                **SPECIAL,
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "clean_up_tokenization_spaces": True,
+            },
+            False,
+        ),
+        (
+            word_pieces,
+            {
+                **SPECIAL,
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "clean_up_tokenization_spaces": True,
+            },
+            False,
+        ),
         (word_pieces, {**SPECIAL, "tokenizer_class": "PreTrainedTokenizerFast"}, False),
     ],
 )
@@ -85,14 +140,18 @@ def test_equal_to_transformers(make, settings, through_transformers, tmp_path):
 
 
 def test_the_class_may_stand_in_the_models_own_config(tmp_path):
-    """Without a class in tokenizer_config.json, the model's type decides, as it does for transformers."""
+    """Without a class in tokenizer_config.json, the model's type decides, as it does for
+    transformers.
+    """
     metaspace().save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(SPECIAL))
     shutil.copy(DATA / "tokenizer/chat_template.jinja", tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     ours = load_tokenizer(config("random", tokenizer=str(tmp_path)))
     theirs = transformers.AutoTokenizer.from_pretrained(str(tmp_path))
-    assert ours.encode_batch(TEXTS) == [theirs.encode(text, add_special_tokens=False) for text in TEXTS]
+    assert ours.encode_batch(TEXTS) == [
+        theirs.encode(text, add_special_tokens=False) for text in TEXTS
+    ]
     messages = [{"role": "user", "content": "hi"}]
     text = theirs.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     assert ours.apply_chat_template(messages) == text

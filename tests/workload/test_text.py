@@ -1,4 +1,6 @@
-"""The text datasets beyond the gold vectors: laws that hold for any seed, and one clear line for bad input."""
+"""The text datasets beyond the gold vectors: laws that hold for any seed, and one clear line for
+bad input.
+"""
 
 import json
 import random
@@ -43,11 +45,17 @@ def test_rounds_for_all_give_what_one_after_the_other_gives(seed, targets):
         own = np.random.default_rng(seed + 1)
         return lambda k: own.integers(0, TOKENIZER.vocab_size, size=k).tolist()
 
-    assert exact_prompts(TOKENIZER, sequences, targets, drawer()) == one_by_one(TOKENIZER, sequences, targets, drawer())
+    assert exact_prompts(TOKENIZER, sequences, targets, drawer()) == one_by_one(
+        TOKENIZER, sequences, targets, drawer()
+    )
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**31), ratio=st.sampled_from([0.0, 0.3, 0.9]), prefix=st.sampled_from([0, 7]))
+@given(
+    seed=st.integers(0, 2**31),
+    ratio=st.sampled_from([0.0, 0.3, 0.9]),
+    prefix=st.sampled_from([0, 7]),
+)
 def test_random_prompts_have_the_length_they_say(seed, ratio, prefix):
     made = config(
         "random",
@@ -87,7 +95,11 @@ def test_a_local_tokenizer_means_what_transformers_means():
         text = TOKENIZER.decode(ids)
         assert text == theirs.decode(ids)
         assert TOKENIZER.encode(text) == theirs.encode(text)
-    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}, {"role": "user", "content": "more"}]
+    messages = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "yes"},
+        {"role": "user", "content": "more"},
+    ]
     assert TOKENIZER.apply_chat_template(messages) == theirs.apply_chat_template(
         messages, add_generation_prompt=True, tokenize=False
     )
@@ -101,14 +113,29 @@ def write(path, text):
 BAD = [
     ("sharegpt", "x.json", "{", "is no JSON"),
     ("sharegpt", "x.json", {}, "holds no list of conversations"),
-    ("sharegpt", "x.json", [{"conversations": [{"value": "a"}]}], "holds no conversation of two turns"),
-    ("sharegpt", "x.json", [{"conversations": [{"value": "a"}, {"value": "b"}]}], "holds no conversation of a usable length"),
+    (
+        "sharegpt",
+        "x.json",
+        [{"conversations": [{"value": "a"}]}],
+        "holds no conversation of two turns",
+    ),
+    (
+        "sharegpt",
+        "x.json",
+        [{"conversations": [{"value": "a"}, {"value": "b"}]}],
+        "holds no conversation of a usable length",
+    ),
     ("custom", "x.txt", "a", "is no .jsonl file"),
     ("custom", "x.jsonl", '{"prompt": "a"}\n{"text": "b"}\n', "line 2 has no text 'prompt'"),
     ("custom", "x.jsonl", '{"prompt": "a"}\nnope\n', "line 2"),
     ("spec_bench", "x.jsonl", '{"prompt": "a"}\n', "line 1 has no list of texts 'turns'"),
     ("burstgpt", "x.csv", "Model,Request tokens\nGPT-4,3\n", "has no column 'Response tokens'"),
-    ("burstgpt", "x.csv", "Model,Request tokens,Response tokens\nChatGPT,3,4\n", "has no row of GPT-4"),
+    (
+        "burstgpt",
+        "x.csv",
+        "Model,Request tokens,Response tokens\nChatGPT,3,4\n",
+        "has no row of GPT-4",
+    ),
 ]
 
 
@@ -124,11 +151,21 @@ def test_a_bad_file_is_one_line(dataset, name, content, line, tmp_path):
 def test_bad_lengths_are_one_line():
     for values, line in [
         ({"dataset_name": "sonnet", "sonnet_input_len": 5}, "--sonnet-input-len: 5 is too small"),
-        ({"dataset_name": "sonnet", "sonnet_input_len": 300, "sonnet_prefix_len": 400}, "--sonnet-prefix-len: 400 is more"),
-        ({"dataset_name": "random", "random_input_len": 0}, "--random-input-len: 0 leaves prompts of no token"),
+        (
+            {"dataset_name": "sonnet", "sonnet_input_len": 300, "sonnet_prefix_len": 400},
+            "--sonnet-prefix-len: 400 is more",
+        ),
+        (
+            {"dataset_name": "random", "random_input_len": 0},
+            "--random-input-len: 0 leaves prompts of no token",
+        ),
         ({"dataset_name": "prefix_repetition", "num_prompts": 3}, "--num-prompts: 3 is less than"),
         (
-            {"dataset_name": "spec_bench", "dataset_path": str(DATA / "inputs/spec_bench.jsonl"), "spec_bench_category": "x"},
+            {
+                "dataset_name": "spec_bench",
+                "dataset_path": str(DATA / "inputs/spec_bench.jsonl"),
+                "spec_bench_category": "x",
+            },
             "x",
         ),
     ]:
@@ -142,29 +179,52 @@ def test_sonnet_needs_no_file_of_ones_own():
     assert len(requests) == 5
     shared = requests[0].prompt[:200]
     assert all(r.prompt.startswith(shared) and r.prompt_len <= 550 for r in requests)
-    chat = load_requests(config("sonnet", num_prompts=2, backend_info=SimpleNamespace(chat=True, name="x")), TOKENIZER)
+    chat = load_requests(
+        config("sonnet", num_prompts=2, backend_info=SimpleNamespace(chat=True, name="x")),
+        TOKENIZER,
+    )
     assert chat[0].prompt.startswith("Pick as many lines")
 
 
 def test_too_few_are_repeated_unless_told_not_to(tmp_path):
-    path = write(tmp_path / "x.jsonl", "".join(json.dumps({"prompt": f"prompt number {i}"}) + "\n" for i in range(3)))
-    more = load_requests(config("custom", dataset_path=path, num_prompts=8, skip_chat_template=True), TOKENIZER)
+    path = write(
+        tmp_path / "x.jsonl",
+        "".join(json.dumps({"prompt": f"prompt number {i}"}) + "\n" for i in range(3)),
+    )
+    more = load_requests(
+        config("custom", dataset_path=path, num_prompts=8, skip_chat_template=True), TOKENIZER
+    )
     assert len(more) == 8
     assert len({r.request_id for r in more}) == 8
     assert len({r.prompt for r in more}) == 3
     few = load_requests(
-        config("custom", dataset_path=path, num_prompts=8, skip_chat_template=True, no_oversample=True), TOKENIZER
+        config(
+            "custom", dataset_path=path, num_prompts=8, skip_chat_template=True, no_oversample=True
+        ),
+        TOKENIZER,
     )
     assert len(few) == 3
     kept = load_requests(
-        config("custom", dataset_path=path, num_prompts=3, skip_chat_template=True, disable_shuffle=True), TOKENIZER
+        config(
+            "custom",
+            dataset_path=path,
+            num_prompts=3,
+            skip_chat_template=True,
+            disable_shuffle=True,
+        ),
+        TOKENIZER,
     )
     assert [r.prompt for r in kept] == [f"prompt number {i}" for i in range(3)]
 
 
 def test_custom_takes_the_output_length_of_each_line(tmp_path):
-    path = write(tmp_path / "x.jsonl", '{"prompt": "a", "output_tokens": 7}\n{"prompt": "b", "output_tokens": 9}\n')
-    made = config("custom", dataset_path=path, num_prompts=2, custom_output_len=-1, disable_shuffle=True)
+    path = write(
+        tmp_path / "x.jsonl",
+        '{"prompt": "a", "output_tokens": 7}\n{"prompt": "b", "output_tokens": 9}\n',
+    )
+    made = config(
+        "custom", dataset_path=path, num_prompts=2, custom_output_len=-1, disable_shuffle=True
+    )
     assert [r.expected_output_len for r in load_requests(made, TOKENIZER)] == [7, 9]
     lacking = write(tmp_path / "y.jsonl", '{"prompt": "a"}\n')
     with pytest.raises(ConfigError, match="line 1 has no whole number"):
@@ -174,7 +234,9 @@ def test_custom_takes_the_output_length_of_each_line(tmp_path):
 @pytest.mark.parametrize("value", ["12", 12.0, 12])
 def test_an_output_length_may_be_written_in_any_way_that_vllm_reads(value, tmp_path):
     path = write(tmp_path / "x.jsonl", json.dumps({"prompt": "a", "output_tokens": value}) + "\n")
-    [request] = load_requests(config("custom", dataset_path=path, num_prompts=1, custom_output_len=-1), TOKENIZER)
+    [request] = load_requests(
+        config("custom", dataset_path=path, num_prompts=1, custom_output_len=-1), TOKENIZER
+    )
     assert request.expected_output_len == 12
 
 
@@ -182,13 +244,17 @@ def test_an_output_length_may_be_written_in_any_way_that_vllm_reads(value, tmp_p
 def test_an_output_length_that_is_none_is_one_line(value, tmp_path):
     path = write(tmp_path / "x.jsonl", json.dumps({"prompt": "a", "output_tokens": value}) + "\n")
     with pytest.raises(ConfigError, match="line 1 has no whole number"):
-        load_requests(config("custom", dataset_path=path, num_prompts=1, custom_output_len=-1), TOKENIZER)
+        load_requests(
+            config("custom", dataset_path=path, num_prompts=1, custom_output_len=-1), TOKENIZER
+        )
 
 
 def test_spec_bench_is_always_in_the_template():
     """As in vLLM, whose command does not pass --skip-chat-template on to it."""
     path = str(DATA / "inputs/spec_bench.jsonl")
-    [request] = load_requests(config("spec_bench", dataset_path=path, num_prompts=1, skip_chat_template=True), TOKENIZER)
+    [request] = load_requests(
+        config("spec_bench", dataset_path=path, num_prompts=1, skip_chat_template=True), TOKENIZER
+    )
     assert request.prompt.startswith("<|im_start|>user\n")
 
 
@@ -196,7 +262,9 @@ def test_sharegpt_builds_the_chat_message_when_told_to():
     values = {"dataset_path": str(DATA / "inputs/sharegpt.json"), "num_prompts": 2}
     plain = load_requests(config("sharegpt", **values), TOKENIZER)
     chat = load_requests(config("sharegpt", enable_multimodal_chat=True, **values), TOKENIZER)
-    assert [r.prompt for r in chat] == [[{"role": "user", "content": [{"text": r.prompt, "type": "text"}]}] for r in plain]
+    assert [r.prompt for r in chat] == [
+        [{"role": "user", "content": [{"text": r.prompt, "type": "text"}]}] for r in plain
+    ]
     assert [(r.prompt_len, r.chat_messages) for r in chat] == [
         (p.prompt_len, c.prompt) for p, c in zip(plain, chat, strict=True)
     ]
@@ -205,7 +273,12 @@ def test_sharegpt_builds_the_chat_message_when_told_to():
 def test_lines_of_a_poem_end_at_newlines_alone(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("one\u2028two\x0cthree\r\n", newline="")
-    values = {"sonnet_input_len": 60, "sonnet_prefix_len": 30, "disable_shuffle": True, "num_prompts": 1}
+    values = {
+        "sonnet_input_len": 60,
+        "sonnet_prefix_len": 30,
+        "disable_shuffle": True,
+        "num_prompts": 1,
+    }
     [request] = load_requests(config("sonnet", dataset_path=str(path), **values), TOKENIZER)
     lines = request.prompt.split("lines:\n")[1].split("<|im_end|>")[0]
     assert set(lines.split("\n")) <= {"one\u2028two\x0cthree", ""}

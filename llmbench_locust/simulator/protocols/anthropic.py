@@ -38,14 +38,22 @@ class Messages(Script):
 
     @classmethod
     def refusal_body(cls, refusal: Refusal) -> Any:
-        kinds = {429: "rate_limit_error", 404: "not_found_error", 401: "authentication_error", 529: "overloaded_error"}
-        kind = kinds.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error")
+        kinds = {
+            429: "rate_limit_error",
+            404: "not_found_error",
+            401: "authentication_error",
+            529: "overloaded_error",
+        }
+        kind = kinds.get(
+            refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error"
+        )
         return {"type": "error", "error": {"type": kind, "message": refusal.message}}
 
     def prepare(self) -> None:
         self.block = 0
         self.text_start = (
-            b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"'
+            b"event: content_block_delta\ndata: "
+            b'{"type":"content_block_delta","delta":{"type":"text_delta","text":"'
         )
 
     def _usage(self, output: int) -> dict[str, int]:
@@ -70,10 +78,15 @@ class Messages(Script):
         if self.block == 0 and self.plan.reasoning:
             content = b'{"type":"thinking","thinking":"","signature":""}'
         elif self.plan.tool:
-            content = b'{"type":"tool_use","id":"toolu_%b","name":"%b","input":{}}' % (escaped(self.ident), TOOL.encode())
+            content = b'{"type":"tool_use","id":"toolu_%b","name":"%b","input":{}}' % (
+                escaped(self.ident),
+                TOOL.encode(),
+            )
         else:
             content = b'{"type":"text","text":""}'
-        return _named(b"content_block_start", b',"content_block":%b,"index":%d' % (content, self.block))
+        return _named(
+            b"content_block_start", b',"content_block":%b,"index":%d' % (content, self.block)
+        )
 
     def _block_stop(self) -> bytes:
         return _named(b"content_block_stop", b',"index":%d' % self.block)
@@ -103,7 +116,11 @@ class Messages(Script):
     def closing(self) -> Frames:
         delta = {"stop_reason": _STOP[self.plan.finish], "stop_sequence": None}
         usage = self._usage(self.plan.tokens)
-        ending = b',"delta":' + orjson.dumps(delta) + (b',"usage":' + orjson.dumps(usage) if usage else b"")
+        ending = (
+            b',"delta":'
+            + orjson.dumps(delta)
+            + (b',"usage":' + orjson.dumps(usage) if usage else b"")
+        )
         return (self._block_stop(), _named(b"message_delta", ending))
 
     @property
@@ -111,7 +128,9 @@ class Messages(Script):
         return (_named(b"message_stop", b""),)
 
     def failure(self, message: str) -> Frames:
-        return (_named(b"error", b',"error":{"type":"api_error","message":"%b"}' % escaped(message)),)
+        return (
+            _named(b"error", b',"error":{"type":"api_error","message":"%b"}' % escaped(message)),
+        )
 
     def whole(self) -> bytes:
         plan = self.plan
@@ -121,7 +140,14 @@ class Messages(Script):
             thought = self.string(plan.text(0, plan.reasoning))
             content.append({"type": "thinking", "thinking": thought, "signature": ""})
         if plan.tool:
-            content.append({"type": "tool_use", "id": f"toolu_{self.ident}", "name": TOOL, "input": orjson.loads(answer)})
+            content.append(
+                {
+                    "type": "tool_use",
+                    "id": f"toolu_{self.ident}",
+                    "name": TOOL,
+                    "input": orjson.loads(answer),
+                }
+            )
         else:
             content.append({"type": "text", "text": answer})
         return orjson.dumps(

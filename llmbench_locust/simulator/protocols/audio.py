@@ -42,7 +42,11 @@ class Transcription(Script):
             raise Refusal(400, "file must be an uploaded audio file.", param="file")
         wanted = body.get("max_completion_tokens")
         if wanted is not None and not (str(wanted).isdecimal() and int(wanted)):
-            raise Refusal(400, f"max_completion_tokens must be at least 1, got {wanted!r}.", param="max_completion_tokens")
+            raise Refusal(
+                400,
+                f"max_completion_tokens must be at least 1, got {wanted!r}.",
+                param="max_completion_tokens",
+            )
         every = truth(body.get("stream_continuous_usage_stats"))
         return Ask(
             prompt=hashlib.sha256(audio).hexdigest(),
@@ -57,10 +61,13 @@ class Transcription(Script):
         return truth(body.get("stream"))
 
     def prepare(self) -> None:
-        self.head = b'{"id":"%b","object":"transcription.chunk","created":%d,"model":"%b","choices":[' % (
-            escaped("trsc-" + self.ident),
-            self.created,
-            escaped(self.ask.model),
+        self.head = (
+            b'{"id":"%b","object":"transcription.chunk","created":%d,"model":"%b","choices":['
+            % (
+                escaped("trsc-" + self.ident),
+                self.created,
+                escaped(self.ask.model),
+            )
         )
         self.start = b"data: " + self.head + b'{"delta":{"content":"'
         self.every = self.ask.continuous_usage
@@ -84,4 +91,9 @@ class Transcription(Script):
 
     def whole(self) -> bytes:
         seconds = math.ceil(self.ask.prompt_tokens / _TOKENS_PER_SECOND)
-        return orjson.dumps({"text": self.string(self.plan.text()), "usage": {"type": "duration", "seconds": seconds}})
+        return orjson.dumps(
+            {
+                "text": self.string(self.plan.text()),
+                "usage": {"type": "duration", "seconds": seconds},
+            }
+        )

@@ -1,4 +1,6 @@
-"""What the protocols share: a script says which bytes an answer consists of; when they leave is the clock's business."""
+"""What the protocols share: a script says which bytes an answer consists of; when they leave is the
+clock's business.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ Frames = tuple[bytes, ...]
 
 
 class Script:
-    """The bytes of one answer. Each `bytes` is one event with its blank line; the HTTP framing is the job's."""
+    """The bytes of one answer. Each `bytes` is one event with its blank line; the HTTP framing is
+    the job's.
+    """
 
     media: ClassVar[bytes] = b"text/event-stream; charset=utf-8"
     generates: ClassVar[bool] = True  # False: pooling, one body and no tokens
@@ -71,9 +75,13 @@ class Script:
         return ()
 
     def failure(self, message: str) -> Frames:
-        """The error event of a stream that has begun with status 200, with what the server sends after it."""
+        """The error event of a stream that has begun with status 200, with what the server sends
+        after it.
+        """
         return (
-            b'data: {"error":{"message":"%b","type":"InternalServerError","param":null,"code":500}}\n\n' % escaped(message),
+            b"data: "
+            b'{"error":{"message":"%b","type":"InternalServerError","param":null,"code":500}}\n\n'
+            % escaped(message),
             *self.done,
         )
 

@@ -1,4 +1,6 @@
-"""OpenAI's chat completions, as vLLM writes them: a role chunk, content deltas, reasoning and tool calls on request."""
+"""OpenAI's chat completions, as vLLM writes them: a role chunk, content deltas, reasoning and tool
+calls on request.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,18 @@ class Chat(Script):
         )
 
     def prepare(self) -> None:
-        self.head = b'{"id":"%b","object":"chat.completion.chunk","created":%d,"model":"%b","choices":[' % (
-            escaped("chatcmpl-" + self.ident),
-            self.created,
-            escaped(self.ask.model),
+        self.head = (
+            b'{"id":"%b","object":"chat.completion.chunk","created":%d,"model":"%b","choices":['
+            % (
+                escaped("chatcmpl-" + self.ident),
+                self.created,
+                escaped(self.ask.model),
+            )
         )
-        self.starts = [b'data: %b{"index":%d,"delta":{' % (self.head, index) for index in range(self.ask.choices)]
+        self.starts = [
+            b'data: %b{"index":%d,"delta":{' % (self.head, index)
+            for index in range(self.ask.choices)
+        ]
         self.middle = b'},"logprobs":null,"finish_reason":null,"token_ids":null}]'
         self.simple = self.ask.choices == 1 and not self.ask.continuous_usage
         self.reasoning = self.plan.reasoning
@@ -51,7 +59,10 @@ class Chat(Script):
 
     def lead(self) -> Frames:
         usage = b"," + self.usage(0) if self.ask.continuous_usage else b""
-        end = b'"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"prompt_token_ids":null%b}\n\n' % usage
+        end = (
+            b'"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"prompt_token_ids":null%b}\n\n'
+            % usage
+        )
         return tuple(start + end for start in self.starts)
 
     def event(self, index: int) -> bytes:
@@ -61,8 +72,14 @@ class Chat(Script):
 
     def last(self, index: int, finished: bool) -> bytes:
         finish = self.plan.finish.encode()
-        end = self.middle.replace(b'"finish_reason":null', b'"finish_reason":"%b","stop_reason":null' % finish)
-        return self._event(index, end if finished else self.middle, self.ask.continuous_usage or self.usage_with_choices)
+        end = self.middle.replace(
+            b'"finish_reason":null', b'"finish_reason":"%b","stop_reason":null' % finish
+        )
+        return self._event(
+            index,
+            end if finished else self.middle,
+            self.ask.continuous_usage or self.usage_with_choices,
+        )
 
     def _event(self, index: int, end: bytes, usage: bool) -> bytes:
         delta = self._delta(index)
@@ -76,10 +93,13 @@ class Chat(Script):
         if not self.plan.tool:
             return b'"content":"%b"' % piece
         if index == self.reasoning:
-            return b'"tool_calls":[{"id":"call_%b","type":"function","index":0,"function":{"name":"%b","arguments":"%b"}}]' % (
-                escaped(self.ident),
-                TOOL.encode(),
-                piece,
+            return (
+                b'"tool_calls":[{"id":"call_%b","type":"function","index":0,"function":{"name":"%b","arguments":"%b"}}]'
+                % (
+                    escaped(self.ident),
+                    TOOL.encode(),
+                    piece,
+                )
             )
         return b'"tool_calls":[{"index":0,"function":{"arguments":"%b"}}]' % piece
 
@@ -92,7 +112,11 @@ class Chat(Script):
         plan = self.plan
         answer = self.string(plan.text(plan.reasoning))
         thought = self.string(plan.text(0, plan.reasoning)) if plan.reasoning else None
-        call = {"id": f"call_{self.ident}", "type": "function", "function": {"name": TOOL, "arguments": answer}}
+        call = {
+            "id": f"call_{self.ident}",
+            "type": "function",
+            "function": {"name": TOOL, "arguments": answer},
+        }
         message = {
             "role": "assistant",
             "content": None if plan.tool else answer,
@@ -101,8 +125,17 @@ class Chat(Script):
             self.ask.reasoning_field: thought,
         }
         choices = [
-            {"index": index, "message": message, "logprobs": None, "finish_reason": plan.finish, "stop_reason": None}
+            {
+                "index": index,
+                "message": message,
+                "logprobs": None,
+                "finish_reason": plan.finish,
+                "stop_reason": None,
+            }
             for index in range(self.ask.choices)
         ]
-        head = self.head.replace(b'"chat.completion.chunk"', b'"chat.completion"', 1) + orjson.dumps(choices)[1:]
+        head = (
+            self.head.replace(b'"chat.completion.chunk"', b'"chat.completion"', 1)
+            + orjson.dumps(choices)[1:]
+        )
         return head + (b"," + self.usage(plan.tokens) if self.ask.include_usage else b"") + b"}"

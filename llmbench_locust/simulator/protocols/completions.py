@@ -48,14 +48,22 @@ class Completions(Script):
         )
 
     def prepare(self) -> None:
-        self.head = b'{"id":"%b","object":"text_completion","created":%d,"model":"%b","choices":[' % (
-            escaped("cmpl-" + self.ident),
-            self.created,
-            escaped(self.ask.model),
+        self.head = (
+            b'{"id":"%b","object":"text_completion","created":%d,"model":"%b","choices":['
+            % (
+                escaped("cmpl-" + self.ident),
+                self.created,
+                escaped(self.ask.model),
+            )
         )
-        self.starts = [b'data: %b{"index":%d,"text":"' % (self.head, index) for index in range(self.ask.choices)]
+        self.starts = [
+            b'data: %b{"index":%d,"text":"' % (self.head, index)
+            for index in range(self.ask.choices)
+        ]
         self.middle = b'","logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,"token_ids":null}]'
-        self.simple = self.ask.choices == 1 and not self.ask.continuous_usage and not self.ask.logprobs
+        self.simple = (
+            self.ask.choices == 1 and not self.ask.continuous_usage and not self.ask.logprobs
+        )
         self.start = self.starts[0]
         self.end = self.middle + b"}\n\n"
         self.offset = 0
@@ -78,10 +86,13 @@ class Completions(Script):
         return b"".join(start + piece + end + tail + b"}\n\n" for start in self.starts)
 
     def _logprobs(self, piece: bytes) -> bytes:
-        answer = b'{"text_offset":[%d],"token_logprobs":[-7.5],"tokens":["%b"],"top_logprobs":[{"%b":-7.5}]}' % (
-            self.offset,
-            piece,
-            piece,
+        answer = (
+            b'{"text_offset":[%d],"token_logprobs":[-7.5],"tokens":["%b"],"top_logprobs":[{"%b":-7.5}]}'
+            % (
+                self.offset,
+                piece,
+                piece,
+            )
         )
         self.offset += len(self.string(piece))
         return answer
@@ -107,4 +118,6 @@ class Completions(Script):
             for index in range(self.ask.choices)
         ]
         head = self.head + orjson.dumps(choices)[1:]
-        return head + (b"," + self.usage(self.plan.tokens) if self.ask.include_usage else b"") + b"}"
+        return (
+            head + (b"," + self.usage(self.plan.tokens) if self.ask.include_usage else b"") + b"}"
+        )

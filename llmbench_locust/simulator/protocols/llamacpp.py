@@ -61,7 +61,10 @@ class LlamaCpp(Script):
         return (b"data: %b\n\n" % self._final(b""),)
 
     def failure(self, message: str) -> Frames:
-        return (b'data: {"error":{"code":500,"message":"%b","type":"server_error"}}\n\n' % escaped(message),)
+        return (
+            b'data: {"error":{"code":500,"message":"%b","type":"server_error"}}\n\n'
+            % escaped(message),
+        )
 
     def whole(self) -> bytes:
         return self._final(self.plan.text())

@@ -1,4 +1,6 @@
-"""Ollama's /api/generate and /api/chat: a JSON object on each line, streamed unless `stream` is false."""
+"""Ollama's /api/generate and /api/chat: a JSON object on each line, streamed unless `stream` is
+false.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,11 @@ class OllamaGenerate(Script):
         options = body.get("options") or {}
         wanted = options.get("num_predict")
         unlimited = wanted in (-1, -2)
-        return Ask(prompt=prompt, prompt_tokens=tokens, max_tokens=None if unlimited else whole(options, "num_predict"))
+        return Ask(
+            prompt=prompt,
+            prompt_tokens=tokens,
+            max_tokens=None if unlimited else whole(options, "num_predict"),
+        )
 
     @classmethod
     def streams(cls, body: dict[str, Any], path: str) -> bool:
@@ -41,16 +47,23 @@ class OllamaGenerate(Script):
 
     def prepare(self) -> None:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self.created))
-        self.start = b'{"model":"%b","created_at":"%b.000000Z",' % (escaped(self.ask.model), moment.encode())
+        self.start = b'{"model":"%b","created_at":"%b.000000Z",' % (
+            escaped(self.ask.model),
+            moment.encode(),
+        )
         self.begun = time.monotonic()
 
     def _content(self, text: bytes, thought: bytes | None) -> bytes:
         """The field with the text; `thought` is None where the line is none of reasoning."""
-        return b'"response":"%b"' % text + (b"" if thought is None else b',"thinking":"%b"' % thought)
+        return b'"response":"%b"' % text + (
+            b"" if thought is None else b',"thinking":"%b"' % thought
+        )
 
     def event(self, index: int) -> bytes:
         piece = self.plan.pieces[index]
-        content = self._content(b"", piece) if index < self.plan.reasoning else self._content(piece, None)
+        content = (
+            self._content(b"", piece) if index < self.plan.reasoning else self._content(piece, None)
+        )
         return b'%b%b,"done":false}\n' % (self.start, content)
 
     @property
@@ -62,14 +75,20 @@ class OllamaGenerate(Script):
         reason = b"length" if self.plan.finish == "length" else b"stop"
         counts = b""
         if self.ask.give_counts:
-            counts = b',"prompt_eval_count":%d,"eval_count":%d' % (self.ask.prompt_tokens, self.plan.tokens)
-        return b'%b%b,"done":true,"done_reason":"%b","total_duration":%d,"load_duration":0%b,"eval_duration":%d}' % (
-            self.start,
-            self._content(text, thought),
-            reason,
-            spent,
-            counts,
-            spent,
+            counts = b',"prompt_eval_count":%d,"eval_count":%d' % (
+                self.ask.prompt_tokens,
+                self.plan.tokens,
+            )
+        return (
+            b'%b%b,"done":true,"done_reason":"%b","total_duration":%d,"load_duration":0%b,"eval_duration":%d}'
+            % (
+                self.start,
+                self._content(text, thought),
+                reason,
+                spent,
+                counts,
+                spent,
+            )
         )
 
     def failure(self, message: str) -> Frames:
@@ -77,7 +96,9 @@ class OllamaGenerate(Script):
 
     def whole(self) -> bytes:
         plan = self.plan
-        return self._final(plan.text(plan.reasoning), plan.text(0, plan.reasoning) if plan.reasoning else None)
+        return self._final(
+            plan.text(plan.reasoning), plan.text(0, plan.reasoning) if plan.reasoning else None
+        )
 
 
 class OllamaChat(OllamaGenerate):

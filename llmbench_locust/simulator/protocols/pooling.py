@@ -1,4 +1,6 @@
-"""Embeddings, pooling and rerank: one body, no tokens. The vectors are of the right length and say nothing."""
+"""Embeddings, pooling and rerank: one body, no tokens. The vectors are of the right length and say
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def vector(dimensions: int, as_base64: bool) -> bytes:
     values = [math.cos(index) for index in range(1, dimensions + 1)]
     norm = math.hypot(*values)
     if as_base64:
-        return b'"%b"' % base64.b64encode(struct.pack(f"<{dimensions}f", *(value / norm for value in values)))
+        return b'"%b"' % base64.b64encode(
+            struct.pack(f"<{dimensions}f", *(value / norm for value in values))
+        )
     return orjson.dumps([round(value / norm, 8) for value in values])
 
 
@@ -32,7 +36,9 @@ def _items(given: Any) -> int:
 
 
 class Embeddings(Script):
-    """/v1/embeddings: `input` of text, token ids or a list of either, or chat `messages` with content of any kind."""
+    """/v1/embeddings: `input` of text, token ids or a list of either, or chat `messages` with
+    content of any kind.
+    """
 
     generates = False
     prefix = "embd"
@@ -64,7 +70,8 @@ class Embeddings(Script):
         ask = self.ask
         values = vector(ask.dimensions, ask.base64)
         data = b",".join(
-            b'{"index":%d,"object":"%b","%b":%b}' % (index, self.kind.encode(), self.field.encode(), values)
+            b'{"index":%d,"object":"%b","%b":%b}'
+            % (index, self.kind.encode(), self.field.encode(), values)
             for index in range(ask.items)
         )
         return b'{"id":%b,"object":"list","created":%d,"model":%b,"data":[%b],%b}' % (
@@ -87,7 +94,9 @@ class _ByLength(Counter):
 
 
 class Infinity(Embeddings):
-    """Infinity's /embeddings: as OpenAI's; an image's `input` is its URL, which counts as one token each 768 bytes."""
+    """Infinity's /embeddings: as OpenAI's; an image's `input` is its URL, which counts as one token
+    each 768 bytes.
+    """
 
     prefix = "infinity"
 
@@ -108,7 +117,8 @@ class Rerank(Script):
             raise Refusal(400, "query and documents must be given.", param="documents")
         return Ask(
             prompt=[query, *documents],
-            prompt_tokens=len(documents) * prompt_tokens(query, count) + prompt_tokens(documents, count),
+            prompt_tokens=len(documents) * prompt_tokens(query, count)
+            + prompt_tokens(documents, count),
             items=len(documents),
         )
 
@@ -120,8 +130,21 @@ class Rerank(Script):
         tokens = self.ask.prompt_tokens
         documents = self.ask.prompt[1:]
         results = [
-            {"index": index, "document": {"text": document}, "relevance_score": round(1 / (1 + index), 6)}
+            {
+                "index": index,
+                "document": {"text": document},
+                "relevance_score": round(1 / (1 + index), 6),
+            }
             for index, document in enumerate(documents)
         ]
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens} if self.ask.include_usage else None
-        return orjson.dumps({"id": f"rerank-{self.ident}", "model": self.ask.model, "usage": usage, "results": results})
+        usage = (
+            {"prompt_tokens": tokens, "total_tokens": tokens} if self.ask.include_usage else None
+        )
+        return orjson.dumps(
+            {
+                "id": f"rerank-{self.ident}",
+                "model": self.ask.model,
+                "usage": usage,
+                "results": results,
+            }
+        )

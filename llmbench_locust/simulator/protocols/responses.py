@@ -1,4 +1,6 @@
-"""OpenAI's Responses, as vLLM writes them: named events with sequence numbers; the end is `response.completed`."""
+"""OpenAI's Responses, as vLLM writes them: named events with sequence numbers; the end is
+`response.completed`.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class Responses(Script):
         data = orjson.dumps({**fields, "sequence_number": self.number, "type": kind})
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
-    def _response(self, status: str, output: list[Any], usage: dict[str, Any] | None) -> dict[str, Any]:
+    def _response(
+        self, status: str, output: list[Any], usage: dict[str, Any] | None
+    ) -> dict[str, Any]:
         cut = status == "incomplete"
         return {
             "id": f"resp_{self.ident}",
@@ -82,11 +86,21 @@ class Responses(Script):
         )
 
     def _message_start(self) -> bytes:
-        item = {"id": self.item, "content": [], "role": "assistant", "status": "in_progress", "type": "message"}
+        item = {
+            "id": self.item,
+            "content": [],
+            "role": "assistant",
+            "status": "in_progress",
+            "type": "message",
+        }
         part = {"annotations": [], "text": "", "type": "output_text", "logprobs": []}
         added = self._named("response.output_item.added", item=item, output_index=self.place)
         return added + self._named(
-            "response.content_part.added", content_index=0, item_id=self.item, output_index=self.place, part=part
+            "response.content_part.added",
+            content_index=0,
+            item_id=self.item,
+            output_index=self.place,
+            part=part,
         )
 
     def lead(self) -> Frames:
@@ -105,7 +119,11 @@ class Responses(Script):
         if index < self.plan.reasoning:
             delta = self.string(self.plan.pieces[index])
             return self._named(
-                "response.reasoning_text.delta", content_index=0, delta=delta, item_id=self.thought, output_index=0
+                "response.reasoning_text.delta",
+                content_index=0,
+                delta=delta,
+                item_id=self.thought,
+                output_index=0,
             )
         before = self._turn() if index == self.plan.reasoning and index else b""
         self.number += 1
@@ -120,17 +138,44 @@ class Responses(Script):
     def _turn(self) -> bytes:
         """From reasoning to the answer."""
         text = self.string(self.plan.text(0, self.plan.reasoning))
-        done = self._named("response.reasoning_text.done", content_index=0, item_id=self.thought, output_index=0, text=text)
-        return done + self._named("response.output_item.done", item=self._thought(text), output_index=0) + self._message_start()
+        done = self._named(
+            "response.reasoning_text.done",
+            content_index=0,
+            item_id=self.thought,
+            output_index=0,
+            text=text,
+        )
+        return (
+            done
+            + self._named("response.output_item.done", item=self._thought(text), output_index=0)
+            + self._message_start()
+        )
 
     def _thought(self, text: str) -> dict[str, Any]:
         content = [{"text": text, "type": "reasoning_text"}]
-        return {"id": self.thought, "summary": [], "type": "reasoning", "content": content, "status": "completed"}
+        return {
+            "id": self.thought,
+            "summary": [],
+            "type": "reasoning",
+            "content": content,
+            "status": "completed",
+        }
 
     def _message(self) -> dict[str, Any]:
         text = self.string(self.plan.text(self.plan.reasoning))
-        part: dict[str, Any] = {"annotations": [], "text": text, "type": "output_text", "logprobs": None}
-        return {"id": self.item, "content": [part], "role": "assistant", "status": "completed", "type": "message"}
+        part: dict[str, Any] = {
+            "annotations": [],
+            "text": text,
+            "type": "output_text",
+            "logprobs": None,
+        }
+        return {
+            "id": self.item,
+            "content": [part],
+            "role": "assistant",
+            "status": "completed",
+            "type": "message",
+        }
 
     def closing(self) -> Frames:
         if self.plan.reasoning >= len(self.plan.pieces):
@@ -151,13 +196,18 @@ class Responses(Script):
 
     def _final(self) -> dict[str, Any]:
         plan = self.plan
-        output: list[Any] = [self._thought(self.string(plan.text(0, plan.reasoning)))] if plan.reasoning else []
+        output: list[Any] = (
+            [self._thought(self.string(plan.text(0, plan.reasoning)))] if plan.reasoning else []
+        )
         output.append(self._message())
         usage = {
             "input_tokens": self.ask.prompt_tokens,
             "input_tokens_details": {"cached_tokens": 0},
             "output_tokens": plan.tokens,
-            "output_tokens_details": {"reasoning_tokens": plan.reasoning_tokens, "tool_output_tokens": 0},
+            "output_tokens_details": {
+                "reasoning_tokens": plan.reasoning_tokens,
+                "tool_output_tokens": 0,
+            },
             "total_tokens": self.ask.prompt_tokens + plan.tokens,
         }
         status = "incomplete" if plan.finish == "length" else "completed"

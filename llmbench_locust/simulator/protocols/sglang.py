@@ -43,7 +43,9 @@ class Sglang(Script):
         return b"data: %b\n\n" % self._answer(self._text(index), index, b"null")
 
     def last(self, index: int, finished: bool) -> bytes:
-        return b"data: %b\n\n" % self._answer(self._text(index), index, self._finish() if finished else b"null")
+        return b"data: %b\n\n" % self._answer(
+            self._text(index), index, self._finish() if finished else b"null"
+        )
 
     def _finish(self) -> bytes:
         if self.plan.finish == "length":
@@ -57,7 +59,12 @@ class Sglang(Script):
                 self.ask.prompt_tokens,
                 self.plan.tokens_after(index),
             )
-        return b'{"text":"%b",%b%b%b,"weight_version":"default"}}' % (text, self.meta, finish, counts)
+        return b'{"text":"%b",%b%b%b,"weight_version":"default"}}' % (
+            text,
+            self.meta,
+            finish,
+            counts,
+        )
 
     def whole(self) -> bytes:
         return self._answer(self.plan.text(), len(self.plan.pieces) - 1, self._finish())

@@ -11,7 +11,9 @@ from llmbench_locust.simulator.text import escaped
 
 
 class TensorRt(Script):
-    """Nothing marks the end but the end of the body; no counts. With `accumulate_tokens` each event repeats the text so far."""
+    """Nothing marks the end but the end of the body; no counts. With `accumulate_tokens` each event
+    repeats the text so far.
+    """
 
     done = ()
 

@@ -1,4 +1,6 @@
-"""text-generation-inference: /generate_stream and /generate. Its events have no blank after `data:`."""
+"""text-generation-inference: /generate_stream and /generate. Its events have no blank after
+`data:`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,11 @@ class Tgi(Script):
         prompt, parameters = body.get("inputs"), body.get("parameters") or {}
         if not isinstance(prompt, str):
             raise Refusal(422, "inputs must be a text", "validation")
-        return Ask(prompt=prompt, prompt_tokens=count(prompt), max_tokens=whole(parameters, "max_new_tokens"))
+        return Ask(
+            prompt=prompt,
+            prompt_tokens=count(prompt),
+            max_tokens=whole(parameters, "max_new_tokens"),
+        )
 
     @classmethod
     def streams(cls, body: dict[str, Any], path: str) -> bool:
@@ -30,20 +36,27 @@ class Tgi(Script):
 
     @classmethod
     def refusal_body(cls, refusal: Refusal) -> Any:
-        return {"error": refusal.message, "error_type": "validation" if refusal.status < 500 else "generation"}
+        return {
+            "error": refusal.message,
+            "error_type": "validation" if refusal.status < 500 else "generation",
+        }
 
     def event(self, index: int) -> bytes:
         return self._event(index, b'"generated_text":null,"details":null')
 
     def _event(self, index: int, rest: bytes) -> bytes:
-        token = b'data:{"index":%d,"token":{"id":%d,"text":"%b","logprob":-7.5,"special":false},%b}\n\n'
+        token = (
+            b'data:{"index":%d,"token":{"id":%d,"text":"%b","logprob":-7.5,"special":false},%b}\n\n'
+        )
         return token % (index + 1, index + 100, self.plan.pieces[index], rest)
 
     def last(self, index: int, finished: bool) -> bytes:
         if not finished:
             return self.event(index)
         details = self._details() if self.ask.give_counts else b"null"
-        return self._event(index, b'"generated_text":"%b","details":%b' % (self.plan.text(), details))
+        return self._event(
+            index, b'"generated_text":"%b","details":%b' % (self.plan.text(), details)
+        )
 
     def _details(self) -> bytes:
         reason = "length" if self.plan.finish == "length" else "eos_token"

@@ -1,4 +1,6 @@
-"""Anthropic's /v1/messages: named events, content blocks, input counted at the start and output at the end."""
+"""Anthropic's /v1/messages: named events, content blocks, input counted at the start and output at
+the end.
+"""
 
 from __future__ import annotations
 
@@ -82,8 +84,12 @@ class Anthropic(Protocol):
         system = [message_text(m) for m in messages if m.get("role") in ("system", "developer")]
         return {
             "model": model,
-            "max_tokens": _MOST_TOKENS if sample.expected_output_len is None else sample.expected_output_len,
+            "max_tokens": _MOST_TOKENS
+            if sample.expected_output_len is None
+            else sample.expected_output_len,
             "system": "\n\n".join(system) or None,
-            "messages": [m for m in messages if m.get("role") not in ("system", "developer")] if system else messages,
+            "messages": [m for m in messages if m.get("role") not in ("system", "developer")]
+            if system
+            else messages,
             "stream": True,
         }

@@ -1,4 +1,6 @@
-"""OpenAI-compatible transcriptions and translations: a multipart form goes out, chunks of text come back."""
+"""OpenAI-compatible transcriptions and translations: a multipart form goes out, chunks of text come
+back.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 class Transcriptions(Protocol):
-    """The sample's ``multi_modal`` is ``{"audio": bytes of a sound file, or (samples, rate)}`` or ``{"audio_path": path}``."""
+    """The sample's ``multi_modal`` is ``{"audio": bytes of a sound file, or (samples, rate)}`` or
+    ``{"audio_path": path}``.
+    """
 
     info = BACKENDS["openai-audio"]
     sink_class = ChatSink
@@ -46,7 +50,9 @@ class Transcriptions(Protocol):
         headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
         return form(body, name, audio, boundary)
 
-    def record(self, index: int, sample: SampleRequest, exchange: Exchange, sink: TextSink) -> RequestRecord:
+    def record(
+        self, index: int, sample: SampleRequest, exchange: Exchange, sink: TextSink
+    ) -> RequestRecord:
         record = super().record(index, sample, exchange, sink)
         record.audio_s = duration_s(sample)
         return record
@@ -57,10 +63,16 @@ def form(fields: dict[str, Any], filename: str, audio: bytes, boundary: str) -> 
     quoted = filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
     kind = "audio/wav" if filename.lower().endswith(".wav") else "application/octet-stream"
     line = b"--" + boundary.encode() + b"\r\n"
-    head = f'Content-Disposition: form-data; name="file"; filename="{quoted}"\r\nContent-Type: {kind}\r\n\r\n'
+    head = (
+        f'Content-Disposition: form-data; name="file"; filename="{quoted}"\r\nContent-Type: '
+        f"{kind}\r\n\r\n"
+    )
     parts = [line, head.encode(), audio, b"\r\n"]
     for name, value in fields.items():
-        parts += [line, f'Content-Disposition: form-data; name="{name}"\r\n\r\n{_field(value)}\r\n'.encode()]
+        parts += [
+            line,
+            f'Content-Disposition: form-data; name="{name}"\r\n\r\n{_field(value)}\r\n'.encode(),
+        ]
     return b"".join([*parts, b"--", boundary.encode(), b"--\r\n"])
 
 
@@ -80,11 +92,15 @@ def sound_of(sample: SampleRequest) -> tuple[str, bytes]:
     if isinstance(media, dict) and "audio_path" in media:
         with open(media["audio_path"], "rb") as file:
             return os.path.basename(media["audio_path"]), file.read()
-    raise ConfigError("--dataset-name: a sample holds no audio, which is all that --backend openai-audio takes")
+    raise ConfigError(
+        "--dataset-name: a sample holds no audio, which is all that --backend openai-audio takes"
+    )
 
 
 def wav_of(samples: Any, rate: int) -> bytes:
-    """A WAV file, 16 bits, of samples: floats in [-1, 1] or 16-bit integers, shape (n,) or (n, channels)."""
+    """A WAV file, 16 bits, of samples: floats in [-1, 1] or 16-bit integers, shape (n,) or (n,
+    channels).
+    """
     if samples.dtype.kind == "f":
         samples = np.rint(np.clip(samples, -1.0, 1.0) * 32767)
     buffer = io.BytesIO()
@@ -97,7 +113,9 @@ def wav_of(samples: Any, rate: int) -> bytes:
 
 
 def duration_s(sample: SampleRequest) -> float:
-    """Seconds of sound: as the sample says, else of its samples or its file; 0.0 where nothing tells."""
+    """Seconds of sound: as the sample says, else of its samples or its file; 0.0 where nothing
+    tells.
+    """
     media = sample.multi_modal
     if not isinstance(media, dict):
         return 0.0

@@ -1,6 +1,8 @@
-"""What every backend shares: a request is built, its answer is read by a sink, both become one record.
+"""What every backend shares: a request is built, its answer is read by a sink, both become one
+record.
 
-A backend overrides `Protocol.body` and names its sink class; the rest is here once. Pure: no socket, no Locust, no clock.
+A backend overrides `Protocol.body` and names its sink class; the rest is here once. Pure: no
+socket, no Locust, no clock.
 """
 
 from __future__ import annotations
@@ -14,7 +16,12 @@ import orjson
 from llmbench_locust.backends import BackendInfo
 from llmbench_locust.records import RequestRecord
 from llmbench_locust.transport.exchange import Exchange, Request
-from llmbench_locust.users.protocols.faults import clean, message_of, secrets_of, status_words
+from llmbench_locust.users.protocols.server_errors import (
+    clean,
+    message_of,
+    secrets_of,
+    status_words,
+)
 from llmbench_locust.users.protocols.sinks import TextSink, count
 from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.sample import SampleRequest
@@ -24,11 +31,12 @@ NO_TOKENS = "the answer holds no token"
 
 
 class Protocol:
-    """One backend's protocol, for one run. Immutable after `__init__`; `request` and `sink` are called for each sample.
+    """One backend's protocol, for one run. Immutable after `__init__`; `request` and `sink` are
+    called for each sample.
 
-    ``nested``: the field of the body that holds the sampling parameters, "" where they stand in the body itself. Only that
-    field is merged with one of the same name in ``--extra-body``; of others the later wins as a whole.
-    ``renamed``: sampling parameters whose name differs from OpenAI's.
+    ``nested``: the field of the body that holds the sampling parameters, "" where they stand in the
+    body itself. Only that field is merged with one of the same name in ``--extra-body``; of others
+    the later wins as a whole. ``renamed``: sampling parameters whose name differs from OpenAI's.
     """
 
     info: ClassVar[BackendInfo]
@@ -40,17 +48,23 @@ class Protocol:
         self.wire = wire
         self._secrets = secrets_of(wire.api_key, wire.headers)
 
-    # --- the request -----------------------------------------------------------------------------------------------
+    # --- the request
+    # -----------------------------------------------------------------------------------------------
 
     def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
-        """The backend's own fields, before ignore_eos, sampling, --extra-body and the sample's overrides are merged.
-        A field of None is not sent."""
+        """The backend's own fields, before ignore_eos, sampling, --extra-body and the sample's
+        overrides are merged. A field of None is not sent.
+        """
         raise NotImplementedError
 
     def sampling(self) -> dict[str, Any]:
         """The sampling parameters that this protocol carries, under its own names."""
         known = self.info.sampling
-        return {self.renamed.get(name, name): value for name, value in self.wire.sampling.items() if name in known}
+        return {
+            self.renamed.get(name, name): value
+            for name, value in self.wire.sampling.items()
+            if name in known
+        }
 
     def headers(self) -> dict[str, str]:
         """The backend's own headers."""
@@ -64,12 +78,19 @@ class Protocol:
         try:
             return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
         except TypeError:
-            # What orjson refuses and JSON can hold: lone surrogates of a dataset's texts, integers of more than 64 bits.
+            # What orjson refuses and JSON can hold: lone surrogates of a dataset's texts, integers
+            # of more than 64 bits.
             return json.dumps(body).encode()
 
     def merged(self, sample: SampleRequest, model: str) -> dict[str, Any]:
-        """The whole body: own fields, ignore_eos, sampling, --extra-body, the sample's overrides; later wins."""
-        body = {name: value for name, value in self.body(sample, model or self.wire.model).items() if value is not None}
+        """The whole body: own fields, ignore_eos, sampling, --extra-body, the sample's overrides;
+        later wins.
+        """
+        body = {
+            name: value
+            for name, value in self.body(sample, model or self.wire.model).items()
+            if value is not None
+        }
         place = body.setdefault(self.nested, {}) if self.nested else body
         if self.wire.ignore_eos and self.info.ignore_eos:
             place["ignore_eos"] = True
@@ -93,21 +114,28 @@ class Protocol:
         encoded = self.encode(self.merged(sample, model), sample, headers)
         return Request(self.wire.endpoint, headers, encoded)
 
-    # --- the answer ------------------------------------------------------------------------------------------------
+    # --- the answer
+    # ------------------------------------------------------------------------------------------------
 
     def sink(self, sample: SampleRequest) -> TextSink:
         """A new reader for this sample's answer."""
         return self.sink_class()
 
-    def record(self, index: int, sample: SampleRequest, exchange: Exchange, sink: TextSink) -> RequestRecord:
-        """The outcome: success or the error and its kind, lengths, text when needed, finish reason, times."""
+    def record(
+        self, index: int, sample: SampleRequest, exchange: Exchange, sink: TextSink
+    ) -> RequestRecord:
+        """The outcome: success or the error and its kind, lengths, text when needed, finish reason,
+        times.
+        """
         record = RequestRecord(
             index,
             sample.request_id,
             status=exchange.status,
             prompt_len=sample.prompt_len,
             input_tokens=sink.input_tokens,
-            expected_output_len=-1 if sample.expected_output_len is None else sample.expected_output_len,
+            expected_output_len=-1
+            if sample.expected_output_len is None
+            else sample.expected_output_len,
             output_len=sink.output_tokens,
             start_time=exchange.start_time,
             first_token_time=exchange.first_token_time,
@@ -137,11 +165,14 @@ class Protocol:
         kind, error = exchange.error_kind, exchange.error
         answered = 200 <= exchange.status < 300
         if exchange.status >= 0 and not answered and kind in ("", "cut"):
-            return f"http_{exchange.status}", message_of(exchange.error_body) or status_words(exchange.status)
+            return f"http_{exchange.status}", message_of(exchange.error_body) or status_words(
+                exchange.status
+            )
         if sink.error:
             return sink.error_kind, sink.error
         if kind == "protocol" and answered and exchange.error_body:
-            # A document in place of the stream: if it is an error, its message tells more than its type.
+            # A document in place of the stream: if it is an error, its message tells more than its
+            # type.
             document = _json_object(exchange.error_body)
             if document.get("error") or document.get("object") == "error":
                 return "server", message_of(document)
@@ -154,7 +185,9 @@ class Protocol:
 
 
 def _lay_over(body: dict[str, Any], more: dict[str, Any]) -> None:
-    """Later wins; a null takes away what is there (some servers refuse fields that they do not know)."""
+    """Later wins; a null takes away what is there (some servers refuse fields that they do not
+    know).
+    """
     for name, value in more.items():
         if value is None and name in body:
             del body[name]
@@ -170,7 +203,9 @@ def _set_header(headers: dict[str, str], name: str, value: str) -> None:
 
 
 def _reasoning_tokens(exchange: Exchange, sink: TextSink) -> int:
-    """The server's count, else what its events of reasoning carried; -1 when there was no reasoning."""
+    """The server's count, else what its events of reasoning carried; -1 when there was no
+    reasoning.
+    """
     if sink.reasoning_tokens >= 0 or not sink.thoughts:
         return sink.reasoning_tokens
     if exchange.token_counts is None:

@@ -21,7 +21,9 @@ def message_text(message: dict[str, Any]) -> str:
     """The text of one message, or of one content part."""
     content = message.get("content", message.get("text"))
     if isinstance(content, list):
-        return "\n".join(str(part["text"]) for part in content if isinstance(part, dict) and part.get("text"))
+        return "\n".join(
+            str(part["text"]) for part in content if isinstance(part, dict) and part.get("text")
+        )
     return content if isinstance(content, str) else ""
 
 
@@ -34,7 +36,9 @@ def media_of(sample: SampleRequest) -> list[dict[str, Any]]:
 
 
 def media_within(sample: SampleRequest) -> list[dict[str, Any]]:
-    """The multi-modal parts wherever they are: beside the prompt, in a prompt of parts, or in messages."""
+    """The multi-modal parts wherever they are: beside the prompt, in a prompt of parts, or in
+    messages.
+    """
     found: Any = media_of(sample)
     if found:
         return list(found)
@@ -48,17 +52,27 @@ def media_within(sample: SampleRequest) -> list[dict[str, Any]]:
 
 
 def own_messages(sample: SampleRequest) -> list[dict[str, Any]] | None:
-    """The chat messages that the sample brings, to be sent as they are; None when it brings a prompt."""
+    """The chat messages that the sample brings, to be sent as they are; None when it brings a
+    prompt.
+    """
     if sample.chat_messages is not None:
         return sample.chat_messages
     prompt: Any = sample.prompt
-    if isinstance(prompt, list) and prompt and all(isinstance(m, dict) and "role" in m for m in prompt):
+    if (
+        isinstance(prompt, list)
+        and prompt
+        and all(isinstance(m, dict) and "role" in m for m in prompt)
+    ):
         return prompt
     return None
 
 
-def chat_messages(sample: SampleRequest, text: str | None = None, *, media_first: bool = False) -> list[dict[str, Any]]:
-    """The sample's own messages, or one of the user with a text part and the media. ``text`` replaces the prompt."""
+def chat_messages(
+    sample: SampleRequest, text: str | None = None, *, media_first: bool = False
+) -> list[dict[str, Any]]:
+    """The sample's own messages, or one of the user with a text part and the media. ``text``
+    replaces the prompt.
+    """
     own = own_messages(sample)
     if own is not None:
         return own
@@ -72,6 +86,8 @@ def chat_messages(sample: SampleRequest, text: str | None = None, *, media_first
 
 
 def plain_messages(sample: SampleRequest) -> list[dict[str, Any]]:
-    """The sample's own messages, or one of the user whose content is the text: for protocols without content parts."""
+    """The sample's own messages, or one of the user whose content is the text: for protocols
+    without content parts.
+    """
     own = own_messages(sample)
     return own if own is not None else [{"role": "user", "content": text_of(sample)}]

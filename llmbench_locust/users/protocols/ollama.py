@@ -12,7 +12,9 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 class OllamaSink(TextSink):
-    """The last line has ``done`` true and the counts. Lines carry a time each, so that few equal the one before."""
+    """The last line has ``done`` true and the counts. Lines carry a time each, so that few equal
+    the one before.
+    """
 
     framing = "ndjson"
     markers = (b'"response":"', b'"content":"')
@@ -46,8 +48,12 @@ class OllamaSink(TextSink):
 
 
 def _calls(calls: Any) -> str:
-    found = [c.get("function") for c in calls if isinstance(c, dict)] if isinstance(calls, list) else []
-    return "".join(f"{f.get('name') or ''}{f.get('arguments') or ''}" for f in found if isinstance(f, dict))
+    found = (
+        [c.get("function") for c in calls if isinstance(c, dict)] if isinstance(calls, list) else []
+    )
+    return "".join(
+        f"{f.get('name') or ''}{f.get('arguments') or ''}" for f in found if isinstance(f, dict)
+    )
 
 
 class Ollama(Protocol):
@@ -60,7 +66,11 @@ class Ollama(Protocol):
 
     def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
         chat = self.wire.endpoint.partition("?")[0].rstrip("/").endswith("chat")
-        wanted = {} if sample.expected_output_len is None else {"num_predict": sample.expected_output_len}
+        wanted = (
+            {}
+            if sample.expected_output_len is None
+            else {"num_predict": sample.expected_output_len}
+        )
         return {
             "model": model,
             **({"messages": plain_messages(sample)} if chat else {"prompt": text_of(sample)}),

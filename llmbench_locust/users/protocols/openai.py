@@ -1,4 +1,6 @@
-"""OpenAI-compatible completions and chat completions: vLLM, SGLang, llama.cpp's server, TGI, hosted APIs."""
+"""OpenAI-compatible completions and chat completions: vLLM, SGLang, llama.cpp's server, TGI, hosted
+APIs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ class OpenAISink(TextSink):
 
     def __init__(self) -> None:
         super().__init__()
-        # Whether every token event so far had usage: then the difference to the one before is what it carried.
+        # Whether every token event so far had usage: then the difference to the one before is what
+        # it carried.
         self._usage_on_each = True
 
     def on_event(self, data: bytes) -> int:
@@ -31,7 +34,11 @@ class OpenAISink(TextSink):
         if isinstance(usage, dict):
             self._usage(usage)
         choices = event.get("choices")
-        if not isinstance(choices, list) or not choices or not isinstance(choice := choices[0], dict):
+        if (
+            not isinstance(choices, list)
+            or not choices
+            or not isinstance(choice := choices[0], dict)
+        ):
             return 0
         plain = self._token(choice)
         reason = choice.get("finish_reason")
@@ -41,7 +48,9 @@ class OpenAISink(TextSink):
         if isinstance(usage, dict):
             return max(1, self.output_tokens - before) if self._usage_on_each else 1
         self._usage_on_each = False
-        return -1 if plain and not reason and len(choices) == 1 and not choice.get("logprobs") else 1
+        return (
+            -1 if plain and not reason and len(choices) == 1 and not choice.get("logprobs") else 1
+        )
 
     def _usage(self, usage: dict[str, Any]) -> None:
         if (n := count(usage.get("completion_tokens"))) >= 0:
@@ -58,7 +67,9 @@ class OpenAISink(TextSink):
 
 
 class CompletionSink(OpenAISink):
-    """A chunk with choices is a token event; its text may be empty (a special token, a character in parts)."""
+    """A chunk with choices is a token event; its text may be empty (a special token, a character in
+    parts).
+    """
 
     markers = (b'"text":"',)
 
@@ -69,7 +80,9 @@ class CompletionSink(OpenAISink):
 
 
 class ChatSink(OpenAISink):
-    """A delta with content, reasoning or a call is a token event; one with a role and no content is none."""
+    """A delta with content, reasoning or a call is a token event; one with a role and no content is
+    none.
+    """
 
     markers = (b'"content":"', b'"reasoning_content":"', b'"reasoning":"')
 

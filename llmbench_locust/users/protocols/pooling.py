@@ -1,4 +1,6 @@
-"""Pooling backends: embeddings, infinity, vLLM's pooling and rerank. One body comes back; no token events."""
+"""Pooling backends: embeddings, infinity, vLLM's pooling and rerank. One body comes back; no token
+events.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,17 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.records import RequestRecord
 from llmbench_locust.transport.exchange import Exchange
 from llmbench_locust.users.protocols.base import Protocol
-from llmbench_locust.users.protocols.content import chat_messages, media_within, own_messages, text_of
+from llmbench_locust.users.protocols.content import (
+    chat_messages,
+    media_within,
+    own_messages,
+    text_of,
+)
 from llmbench_locust.users.protocols.sinks import BodySink, BytesSink, TextSink
 from llmbench_locust.workload.sample import SampleRequest
 
-# Many models have a short context: cut the text rather than lose the request, as vLLM's client asks for.
+# Many models have a short context: cut the text rather than lose the request, as vLLM's client asks
+# for.
 _TRUNCATE = {"truncate_prompt_tokens": -1}
 
 
@@ -27,9 +35,13 @@ class PoolingProtocol(Protocol):
 
     def sink(self, sample: SampleRequest) -> TextSink:
         fields = self.wire.extra_body | (sample.body_overrides or {})
-        return BytesSink() if fields.get("encoding_format") in ("bytes", "bytes_only") else BodySink()
+        return (
+            BytesSink() if fields.get("encoding_format") in ("bytes", "bytes_only") else BodySink()
+        )
 
-    def record(self, index: int, sample: SampleRequest, exchange: Exchange, sink: TextSink) -> RequestRecord:
+    def record(
+        self, index: int, sample: SampleRequest, exchange: Exchange, sink: TextSink
+    ) -> RequestRecord:
         if isinstance(sink, BytesSink):
             sink.usage(_usage_of_header(exchange.headers.get("metadata")))
         record = super().record(index, sample, exchange, sink)
@@ -88,7 +100,9 @@ class ClipEmbeddings(ChatEmbeddings):
 
 
 class VLM2VecEmbeddings(ChatEmbeddings):
-    """VLM2Vec wants the image first and one of two instructions; half of the requests get each, by their number."""
+    """VLM2Vec wants the image first and one of two instructions; half of the requests get each, by
+    their number.
+    """
 
     info = BACKENDS["openai-embeddings-vlm2vec"]
 
@@ -114,10 +128,17 @@ class InfinityEmbeddings(PoolingProtocol):
             return {"model": model, "input": text_of(sample) if messages else sample.prompt}
         kinds = {str(part["type"]) for part in media}
         if len(kinds) > 1:
-            raise ConfigError(f"--backend: {self.info.name} takes one kind of content in a request, not {', '.join(kinds)}")
+            raise ConfigError(
+                f"--backend: {self.info.name} takes one kind of content in a request, not "
+                f"{', '.join(kinds)}"
+            )
         kind = kinds.pop()
         urls = [part[kind]["url"] for part in media]
-        return {"model": model, "input": urls[0] if len(urls) == 1 else urls, "modality": kind.partition("_")[0]}
+        return {
+            "model": model,
+            "input": urls[0] if len(urls) == 1 else urls,
+            "modality": kind.partition("_")[0],
+        }
 
     def sequences(self, sample: SampleRequest) -> int:
         return len(media_within(sample)) or super().sequences(sample)
@@ -135,7 +156,10 @@ class Rerank(PoolingProtocol):
     def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
         prompt = sample.prompt
         if not isinstance(prompt, list) or len(prompt) < 2:
-            raise ConfigError("--backend: vllm-rerank wants a query and documents; --dataset-name random-rerank makes them")
+            raise ConfigError(
+                "--backend: vllm-rerank wants a query and documents; --dataset-name "
+                "random-rerank makes them"
+            )
         return {"model": model, "query": prompt[0], "documents": prompt[1:], **_TRUNCATE}
 
     def sequences(self, sample: SampleRequest) -> int:

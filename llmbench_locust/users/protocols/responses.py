@@ -7,13 +7,15 @@ from typing import Any
 from llmbench_locust.backends import BACKENDS
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import own_messages, text_of
-from llmbench_locust.users.protocols.faults import message_of
+from llmbench_locust.users.protocols.server_errors import message_of
 from llmbench_locust.users.protocols.sinks import TextSink, count
 from llmbench_locust.workload.sample import SampleRequest
 
 
 class ResponsesSink(TextSink):
-    """Events number themselves (``sequence_number``), so that none equals the one before: each is parsed."""
+    """Events number themselves (``sequence_number``), so that none equals the one before: each is
+    parsed.
+    """
 
     def on_event(self, data: bytes) -> int:
         if data.strip() == b"[DONE]":

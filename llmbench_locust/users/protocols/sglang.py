@@ -56,7 +56,11 @@ class SGLang(Protocol):
 
     def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
         wanted = {"max_new_tokens": sample.expected_output_len}
-        ids = isinstance(sample.prompt, list) and bool(sample.prompt) and isinstance(sample.prompt[0], int)
+        ids = (
+            isinstance(sample.prompt, list)
+            and bool(sample.prompt)
+            and isinstance(sample.prompt[0], int)
+        )
         return {
             **({"input_ids": sample.prompt} if ids else {"text": text_of(sample)}),
             "sampling_params": {k: v for k, v in wanted.items() if v is not None},

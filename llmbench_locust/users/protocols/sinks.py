@@ -1,7 +1,8 @@
-"""Readers of answers. A backend's sink says which events carry tokens; gathering text and counts is here once.
+"""Readers of answers. A backend's sink says which events carry tokens; gathering text and counts is
+here once.
 
-The rule that makes them light: a token event costs one append. Text stays as the bytes that came (still escaped) and is
-decoded only when somebody asks for it.
+The rule that makes them light: a token event costs one append. Text stays as the bytes that came
+(still escaped) and is decoded only when somebody asks for it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from llmbench_locust.users.protocols.faults import message_of
+from llmbench_locust.users.protocols.server_errors import message_of
 
 #: The servers' own words for why an answer ended, in OpenAI's terms.
 FINISH_REASONS = {
@@ -29,10 +30,12 @@ FINISH_REASONS = {
 class TextSink:
     """Reads one answer. A backend overrides `on_event`; most of an answer comes by `on_text`.
 
-    ``output_tokens``, ``input_tokens``, ``reasoning_tokens``: the server's counts, -1 when it gave none. ``finish_reason``: in
-    OpenAI's terms. ``error_kind``: of ``error``; "server" for what the server reported, "protocol" for what nobody can read.
+    ``output_tokens``, ``input_tokens``, ``reasoning_tokens``: the server's counts, -1 when it gave
+    none. ``finish_reason``: in OpenAI's terms. ``error_kind``: of ``error``; "server" for what the
+    server reported, "protocol" for what nobody can read.
 
-    Each token event adds exactly one piece, by `answer`, `reasoning` or `nothing`: so it is known which event began the answer.
+    Each token event adds exactly one piece, by `answer`, `reasoning` or `nothing`: so it is known
+    which event began the answer.
     """
 
     framing = "sse"
@@ -50,11 +53,12 @@ class TextSink:
         self.pieces: list[str | bytes] = []
         self.thoughts: list[str | bytes] = []
         self.reasoning_events = 0
-        # The fast path of a token event is this one append. Until the answer begins, what is like the event before is
-        # reasoning; see `answer`.
+        # The fast path of a token event is this one append. Until the answer begins, what is like
+        # the event before is reasoning; see `answer`.
         self.on_text = self.thoughts.append
 
-    # --- what the transport calls ----------------------------------------------------------------------------------
+    # --- what the transport calls
+    # ----------------------------------------------------------------------------------
 
     def on_event(self, data: bytes) -> int:
         raise NotImplementedError
@@ -64,7 +68,8 @@ class TextSink:
         said = message_of(body)
         self.fail(said or "one body in place of a stream", "server" if said else "protocol")
 
-    # --- what backends use -----------------------------------------------------------------------------------------
+    # --- what backends use
+    # -----------------------------------------------------------------------------------------
 
     def parse(self, data: bytes) -> dict[str, Any] | None:
         """The event as an object. None, with ``error`` set, when it is none or reports an error."""
@@ -74,7 +79,9 @@ class TextSink:
             self.fail(f"an event is not JSON: {data[:80].decode('utf-8', 'replace')!r}", "protocol")
             return None
         if not isinstance(event, dict):
-            self.fail(f"an event is no JSON object: {data[:80].decode('utf-8', 'replace')!r}", "protocol")
+            self.fail(
+                f"an event is no JSON object: {data[:80].decode('utf-8', 'replace')!r}", "protocol"
+            )
             return None
         if event.get("error") or event.get("object") == "error":
             self.fail(message_of(event) or "an error without a message")
@@ -101,7 +108,9 @@ class TextSink:
         self.pieces.append("")
 
     def reasoning(self, piece: str) -> bool:
-        """The piece of a token event of reasoning. Whether the next one like it may come by `on_text`."""
+        """The piece of a token event of reasoning. Whether the next one like it may come by
+        `on_text`.
+        """
         self.thoughts.append(piece)
         return not self.answered
 
@@ -110,12 +119,14 @@ class TextSink:
         if reason:
             self.finish_reason = FINISH_REASONS.get(str(reason), str(reason))
 
-    # --- what came out ---------------------------------------------------------------------------------------------
+    # --- what came out
+    # ---------------------------------------------------------------------------------------------
 
     @property
     def ended(self) -> bool:
-        """Whether the answer says that it is whole: by its end marker, or by a finish reason. A body that then ended
-        cleanly is complete."""
+        """Whether the answer says that it is whole: by its end marker, or by a finish reason. A
+        body that then ended cleanly is complete.
+        """
         return self.finished or bool(self.finish_reason)
 
     def text(self, *, reasoning: bool = False) -> str:

@@ -53,7 +53,10 @@ class TGI(Protocol):
             "details": True,
             "adapter_id": model if model != self.wire.model else None,
         }
-        return {"inputs": text_of(sample), "parameters": {k: v for k, v in parameters.items() if v is not None}}
+        return {
+            "inputs": text_of(sample),
+            "parameters": {k: v for k, v in parameters.items() if v is not None},
+        }
 
     def sampling(self) -> dict[str, Any]:
         found = super().sampling()

@@ -49,7 +49,8 @@ class TensorRTLLM(Protocol):
             "max_tokens": sample.expected_output_len,
             "temperature": 0.0,
             "top_p": 1.0,
-            # The text of each event alone: repeating what went before costs the square of the length.
+            # The text of each event alone: repeating what went before costs the square of the
+            # length.
             "accumulate_tokens": False,
             "stream": True,
         }

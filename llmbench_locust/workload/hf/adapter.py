@@ -14,7 +14,9 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class Context:
-    """What an adapter needs besides the row. ``name``: the dataset's id on the hub; ``folder``: of a local copy, or None."""
+    """What an adapter needs besides the row. ``name``: the dataset's id on the hub; ``folder``: of
+    a local copy, or None.
+    """
 
     config: Any
     tokenizer: Any
@@ -25,14 +27,20 @@ class Context:
         return len(self.tokenizer.encode(text, add_special_tokens=special))
 
     def templated(self, messages: list[dict[str, Any]], **kwargs: Any) -> str:
-        """The messages as the tokenizer's chat template renders them for an answer. Raises ConfigError without one."""
+        """The messages as the tokenizer's chat template renders them for an answer. Raises
+        ConfigError without one.
+        """
         if getattr(self.tokenizer, "chat_template", None) is None:
             raise ConfigError(
                 "--tokenizer: it has no chat template, which this dataset is sent with; "
                 "give --skip-chat-template or another --tokenizer"
             )
         more = {**self.config.chat_template_kwargs, **kwargs}
-        return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **more))
+        return str(
+            self.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False, **more
+            )
+        )
 
     def question(self, text: str, output_len: int) -> SampleRequest:
         """A request of one user message, in the chat template unless ``--skip-chat-template``."""
@@ -45,7 +53,9 @@ class Context:
         sample = SampleRequest(text, self.tokens(text), output_len, multi_modal=media)
         if self.config.enable_multimodal_chat:
             parts = [] if media is None else [media]
-            sample.chat_messages = [{"role": "user", "content": [{"text": text, "type": "text"}, *parts]}]
+            sample.chat_messages = [
+                {"role": "user", "content": [{"text": text, "type": "text"}, *parts]}
+            ]
             sample.prompt, sample.multi_modal = sample.chat_messages, None
         return sample
 
@@ -54,16 +64,19 @@ class Context:
         return default if given is None else given
 
 
-#: One row → its request (without an id), or None where the row is left out. KeyError and the like mean another layout.
+#: One row → its request (without an id), or None where the row is left out. KeyError and the like
+#: mean another layout.
 Make = Callable[[Row, Context], SampleRequest | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """``split``, ``subset``: of the hub, unless flags say otherwise; ``no_subset``: the dataset has none, a flag is ignored.
+    """``split``, ``subset``: of the hub, unless flags say otherwise; ``no_subset``: the dataset has
+    none, a flag is ignored.
 
-    ``modality``: what the backend must carry, "" for text; ``backend``: the only one that works, "" for any.
-    ``id_by_row``: request ids count rows, also those left out. ``rows``: in place of what ``datasets`` would open.
+    ``modality``: what the backend must carry, "" for text; ``backend``: the only one that works, ""
+    for any. ``id_by_row``: request ids count rows, also those left out. ``rows``: in place of what
+    ``datasets`` would open.
     """
 
     name: str

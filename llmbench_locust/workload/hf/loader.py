@@ -13,15 +13,21 @@ from llmbench_locust.workload.hf.table import ANY, BY_ID
 from llmbench_locust.workload.sample import SampleRequest
 
 
-def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None) -> list[SampleRequest]:
-    """``--num-prompts`` requests of a dataset that is known by ``--hf-name`` or ``--dataset-path``, or of any by its column.
+def load(
+    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
+) -> list[SampleRequest]:
+    """``--num-prompts`` requests of a dataset that is known by ``--hf-name`` or ``--dataset-path``,
+    or of any by its column.
 
-    Raises ConfigError: unknown dataset, backend that cannot carry it, another layout (with the row), nothing left.
+    Raises ConfigError: unknown dataset, backend that cannot carry it, another layout (with the
+    row), nothing left.
     """
     adapter = choose(config)
     check_backend(adapter, config)
     if tokenizer is None:
-        raise ConfigError("--skip-tokenizer-init: --dataset-name hf needs a tokenizer for its lengths")
+        raise ConfigError(
+            "--skip-tokenizer-init: --dataset-name hf needs a tokenizer for its lengths"
+        )
     name = config.hf_name or config.dataset_path
     context = Context(config, tokenizer, name, local_folder(config.dataset_path))
     with ended_threads():
@@ -30,15 +36,22 @@ def load(config: Any, tokenizer: Any, progress: Callable[[int, int], None] | Non
             samples = _samples(adapter, rows, context, progress)
         finally:
             if isinstance(rows, Generator):
-                rows.close()  # now, not when the collector comes by: the library stops its threads then
+                # now, not when the collector comes by: the library stops its threads then
+                rows.close()
             del rows
     if not samples:
-        raise ConfigError(f"--dataset-path: no row of {config.dataset_path!r} is left after filtering ({adapter.name})")
+        raise ConfigError(
+            f"--dataset-path: no row of {config.dataset_path!r} is left after filtering "
+            f"({adapter.name})"
+        )
     return oversample(samples, config)
 
 
 def _samples(
-    adapter: Adapter, rows: Iterable[Any], context: Context, progress: Callable[[int, int], None] | None
+    adapter: Adapter,
+    rows: Iterable[Any],
+    context: Context,
+    progress: Callable[[int, int], None] | None,
 ) -> list[SampleRequest]:
     wanted, prefix = context.config.num_prompts, context.config.request_id_prefix
     samples: list[SampleRequest] = []
@@ -66,7 +79,8 @@ def choose(config: Any) -> Adapter:
             return BY_ID[name]
     shown = config.hf_name or config.dataset_path
     raise ConfigError(
-        f"--dataset-path: {shown!r} is not known by name; give --hf-prompt-column, or --hf-name where it is a copy of one of "
+        f"--dataset-path: {shown!r} is not known by name; give --hf-prompt-column, or "
+        "--hf-name where it is a copy of one of "
         f"{', '.join(BY_ID)}"
     )
 
@@ -74,9 +88,13 @@ def choose(config: Any) -> Adapter:
 def check_backend(adapter: Adapter, config: Any) -> None:
     info = config.backend_info
     if adapter.backend and info.name != adapter.backend:
-        raise ConfigError(f"--backend: {adapter.name} works with {adapter.backend} only, not with {info.name}")
+        raise ConfigError(
+            f"--backend: {adapter.name} works with {adapter.backend} only, not with {info.name}"
+        )
     if adapter.modality and adapter.modality not in info.modalities:
-        raise ConfigError(f"--backend: {info.name} cannot carry {adapter.modality}s, which {adapter.name} holds")
+        raise ConfigError(
+            f"--backend: {info.name} cannot carry {adapter.modality}s, which {adapter.name} holds"
+        )
     if not info.plain_text and not adapter.modality:
         raise ConfigError(f"--backend: {info.name} takes audio only, {adapter.name} holds none")
 
@@ -90,4 +108,6 @@ def _made(adapter: Adapter, row: Any, i: int, context: Context) -> SampleRequest
         else:
             wanted, flag = adapter.columns, "--dataset-path"
         there = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
-        raise ConfigError(f"{flag}: row {i} does not have the layout of {adapter.name} ({wanted}); it has {there}") from None
+        raise ConfigError(
+            f"{flag}: row {i} does not have the layout of {adapter.name} ({wanted}); it has {there}"
+        ) from None

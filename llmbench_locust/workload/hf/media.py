@@ -11,7 +11,9 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 def conversation(row: Row, context: Context) -> SampleRequest | None:
-    """The first question of ``conversations``, with its image where there is one; the answer gives the length."""
+    """The first question of ``conversations``, with its image where there is one; the answer gives
+    the length.
+    """
     said = row["conversations"]
     if len(said) < 2:
         return None
@@ -19,7 +21,9 @@ def conversation(row: Row, context: Context) -> SampleRequest | None:
     answer_len = context.tokens(answer)
     if context.config.hf_output_len is None and not fits(context.tokens(question), answer_len):
         return None
-    media = image_part(row["image"], folder=context.folder) if row.get("image") is not None else None
+    media = (
+        image_part(row["image"], folder=context.folder) if row.get("image") is not None else None
+    )
     return context.with_media(question, media, context.output_len(answer_len))
 
 
@@ -32,15 +36,21 @@ def vision_arena_bench(row: Row, context: Context) -> SampleRequest:
 
 
 def _first_image(text: str, row: Row, context: Context) -> SampleRequest:
-    return context.with_media(text, image_part(row["images"][0], folder=context.folder), context.output_len(128))
+    return context.with_media(
+        text, image_part(row["images"][0], folder=context.folder), context.output_len(128)
+    )
 
 
 def mmvu(row: Row, context: Context) -> SampleRequest:
-    """A question about a video. Its URL on the hub passes as it is, or becomes the path in a local copy."""
+    """A question about a video. Its URL on the hub passes as it is, or becomes the path in a local
+    copy.
+    """
     choices = " ".join(f"{letter}.{text}" for letter, text in row["choices"].items())
     video: Any = row["video"]
     if context.folder is not None and isinstance(video, str):
-        video = video.replace(f"https://huggingface.co/datasets/{context.name}/resolve/main", context.folder)
+        video = video.replace(
+            f"https://huggingface.co/datasets/{context.name}/resolve/main", context.folder
+        )
     media = video_part(video, folder=context.folder)
     return context.with_media(f"{row['question']} {choices}", media, context.output_len(128))
 
@@ -48,4 +58,6 @@ def mmvu(row: Row, context: Context) -> SampleRequest:
 def mm_star(row: Row, context: Context) -> SampleRequest:
     """The question before its options, with the image."""
     text = row["question"].split("Options:", 1)[0].strip()
-    return context.with_media(text, image_part(row["image"], folder=context.folder), context.output_len(128))
+    return context.with_media(
+        text, image_part(row["image"], folder=context.folder), context.output_len(128)
+    )

@@ -13,15 +13,22 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.workload.hf.adapter import Adapter, Context, Row
 from llmbench_locust.workload.media import need
 
-_BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".arrow": "arrow", ".txt": "text"}
+_BUILDERS = {
+    ".parquet": "parquet",
+    ".jsonl": "json",
+    ".json": "json",
+    ".csv": "csv",
+    ".arrow": "arrow",
+    ".txt": "text",
+}
 
 
 @contextmanager
 def ended_threads() -> Iterator[None]:
     """Wait for the threads that the library starts in here.
 
-    Under gevent they are greenlets of the native thread that loads the workload. Once that is done nobody runs them any more,
-    and the interpreter would wait for them at its exit for ever.
+    Under gevent they are greenlets of the native thread that loads the workload. Once that is done
+    nobody runs them any more, and the interpreter would wait for them at its exit for ever.
     """
     before = set(threading.enumerate())
     try:
@@ -34,7 +41,9 @@ def ended_threads() -> Iterator[None]:
 
 
 def local_folder(path: str) -> str | None:
-    """The absolute folder of a local copy (of a file, the one that it lies in), or None for an id of the hub."""
+    """The absolute folder of a local copy (of a file, the one that it lies in), or None for an id
+    of the hub.
+    """
     there = Path(path)
     if there.is_dir():
         return str(there.absolute())
@@ -46,7 +55,9 @@ def local_folder(path: str) -> str | None:
 
 
 def open_rows(adapter: Adapter, context: Context) -> Iterable[Row]:
-    """The rows, shuffled by seed unless ``--disable-shuffle``; images and sounds as bytes or paths. Raises ConfigError."""
+    """The rows, shuffled by seed unless ``--disable-shuffle``; images and sounds as bytes or paths.
+    Raises ConfigError.
+    """
     config = context.config
     data = _load(adapter, context)
     if not config.disable_shuffle:
@@ -69,7 +80,9 @@ def _load(adapter: Adapter, context: Context) -> Any:
     if Path(config.dataset_path).is_file():
         builder = _BUILDERS.get(Path(config.dataset_path).suffix)
         if builder is None:
-            raise ConfigError(f"--dataset-path: {config.dataset_path!r} ends in none of {', '.join(_BUILDERS)}")
+            raise ConfigError(
+                f"--dataset-path: {config.dataset_path!r} ends in none of {', '.join(_BUILDERS)}"
+            )
         where = {"path": builder, "data_files": config.dataset_path}
     # A local copy need not have the hub's subsets and splits: their defaults are for the hub.
     subset = None if adapter.no_subset else config.hf_subset or (None if local else adapter.subset)
@@ -81,7 +94,9 @@ def _load(adapter: Adapter, context: Context) -> Any:
     except ConfigError:
         raise
     except Exception as e:  # the library and the hub raise without a common base
-        raise ConfigError(f"--dataset-path: {config.dataset_path!r} cannot be loaded: {_first_line(e)}") from None
+        raise ConfigError(
+            f"--dataset-path: {config.dataset_path!r} cannot be loaded: {_first_line(e)}"
+        ) from None
 
 
 def _opened(where: dict[str, Any], subset: str | None, split: str | None, config: Any) -> Any:
@@ -89,10 +104,13 @@ def _opened(where: dict[str, Any], subset: str | None, split: str | None, config
 
     datasets.disable_progress_bars()
     if hasattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN"):
-        # Five seconds in which the library lets its threads end, for programs that exit next. This one goes on.
+        # Five seconds in which the library lets its threads end, for programs that exit next. This
+        # one goes on.
         datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0.2
     if "trust_remote_code" in where and int(datasets.__version__.split(".")[0]) >= 4:
-        where = {k: v for k, v in where.items() if k != "trust_remote_code"}  # gone with dataset scripts
+        where = {
+            k: v for k, v in where.items() if k != "trust_remote_code"
+        }  # gone with dataset scripts
     return datasets.load_dataset(name=subset, split=split, streaming=not config.no_stream, **where)
 
 
@@ -105,11 +123,15 @@ def _one_split(data: Any, adapter: Adapter, config: Any) -> Any:
             return data[name]
     if len(data) == 1:
         return next(iter(data.values()))
-    raise ConfigError(f"--hf-split: {config.dataset_path!r} has {', '.join(map(str, data))}; name one of them")
+    raise ConfigError(
+        f"--hf-split: {config.dataset_path!r} has {', '.join(map(str, data))}; name one of them"
+    )
 
 
 def _undecoded(data: Any, adapter: Adapter) -> Any:
-    """Sounds as bytes or paths: decoding is ours, lazily and without torch. Images too, where only a text column is read."""
+    """Sounds as bytes or paths: decoding is ours, lazily and without torch. Images too, where only
+    a text column is read.
+    """
     from datasets import Audio, Image
 
     for name, feature in (data.features or {}).items():

@@ -1,4 +1,6 @@
-"""Layout of speech datasets for transcription: LibriSpeech, VoxPopuli, TED-LIUM, AMI, GigaSpeech, SPGISpeech, Earnings22."""
+"""Layout of speech datasets for transcription: LibriSpeech, VoxPopuli, TED-LIUM, AMI, GigaSpeech,
+SPGISpeech, Earnings22.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _COHERE = "<|startofcontext|><|startoftranscript|><|emo:undefined|><|en|><|en|><
 
 
 def transcription(row: Row, context: Context) -> SampleRequest | None:
-    """A sound of ``--asr-min-audio-len-sec`` to ``--asr-max-audio-len-sec``; bytes and samples are sent as WAV, files as is."""
+    """A sound of ``--asr-min-audio-len-sec`` to ``--asr-max-audio-len-sec``; bytes and samples are
+    sent as WAV, files as is.
+    """
     config = context.config
     audio: Any = row["url"] if "audio" not in row else row["audio"]
     if isinstance(audio, dict) and audio.get("bytes") is not None:
@@ -28,12 +32,19 @@ def transcription(row: Row, context: Context) -> SampleRequest | None:
         return None
     prompt = decoder_prompt(context)
     media = audio_part(audio, folder=context.folder) if config.backend_info.chat else found
-    return SampleRequest(prompt, context.tokens(prompt), context.output_len(1024), multi_modal=media)
+    return SampleRequest(
+        prompt, context.tokens(prompt), context.output_len(1024), multi_modal=media
+    )
 
 
 def decoder_prompt(context: Context) -> str:
     """The control tokens that a model's decoder starts with, by the tokenizer's name."""
-    name = str(getattr(context.tokenizer, "name_or_path", None) or context.config.tokenizer or context.config.model or "")
+    name = str(
+        getattr(context.tokenizer, "name_or_path", None)
+        or context.config.tokenizer
+        or context.config.model
+        or ""
+    )
     if "openai" in name:
         return _WHISPER
     return _COHERE if "cohere" in name.lower() else ""

@@ -31,10 +31,19 @@ ADAPTERS: tuple[Adapter, ...] = (
         modality="video",
         columns="question, choices, video",
     ),
-    Adapter("InstructCoder", ("likaixin/InstructCoder",), text.instruct_coder, columns="input, instruction"),
+    Adapter(
+        "InstructCoder",
+        ("likaixin/InstructCoder",),
+        text.instruct_coder,
+        columns="input, instruction",
+    ),
     Adapter("MT-Bench", ("philschmid/mt-bench",), text.mt_bench, columns="turns"),
-    Adapter("HumanEval", ("openai/openai_humaneval",), text.human_eval, split="test", columns="prompt"),
-    Adapter("GSM8K", ("openai/gsm8k",), text.gsm8k, split="test", subset="main", columns="question"),
+    Adapter(
+        "HumanEval", ("openai/openai_humaneval",), text.human_eval, split="test", columns="prompt"
+    ),
+    Adapter(
+        "GSM8K", ("openai/gsm8k",), text.gsm8k, split="test", subset="main", columns="question"
+    ),
     Adapter(
         "multi-modal conversation",
         ("lmms-lab/LLaVA-OneVision-Data",),
@@ -42,14 +51,25 @@ ADAPTERS: tuple[Adapter, ...] = (
         modality="image",
         columns="conversations, image",
     ),
-    Adapter("conversation", ("Aeala/ShareGPT_Vicuna_unfiltered",), media.conversation, columns="conversations"),
+    Adapter(
+        "conversation",
+        ("Aeala/ShareGPT_Vicuna_unfiltered",),
+        media.conversation,
+        columns="conversations",
+    ),
     Adapter(
         "AIMO",
         ("AI-MO/aimo-validation-aime", "AI-MO/NuminaMath-1.5", "AI-MO/NuminaMath-CoT"),
         text.aimo,
         columns="problem, solution",
     ),
-    Adapter("next-edit prediction", ("zed-industries/zeta",), text.next_edit, id_by_row=True, columns="events, input, output"),
+    Adapter(
+        "next-edit prediction",
+        ("zed-industries/zeta",),
+        text.next_edit,
+        id_by_row=True,
+        columns="events, input, output",
+    ),
     Adapter(
         "ASR",
         (
@@ -80,7 +100,13 @@ ADAPTERS: tuple[Adapter, ...] = (
         columns="system_prompt, question, output",
     ),
     Adapter(
-        "MMStar", ("Lin-Chen/MMStar",), media.mm_star, split="val", no_subset=True, modality="image", columns="question, image"
+        "MMStar",
+        ("Lin-Chen/MMStar",),
+        media.mm_star,
+        split="val",
+        no_subset=True,
+        modality="image",
+        columns="question, image",
     ),
     Adapter(
         "BFCL",

@@ -1,5 +1,6 @@
-"""Layouts of text datasets. What a prompt says around the row's columns is fixed by the datasets' authors: it must be equal
-wherever figures are to be compared."""
+"""Layouts of text datasets. What a prompt says around the row's columns is fixed by the datasets'
+authors: it must be equal wherever figures are to be compared.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +10,10 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 def instruct_coder(row: Row, context: Context) -> SampleRequest:
-    asked = f"{row['input']}\n\n{row['instruction']} Just output the code, do not include any explanation."
+    asked = (
+        f"{row['input']}\n\n{row['instruction']} Just output the code, do not include any "
+        "explanation."
+    )
     return context.question(asked, context.output_len(200))
 
 
@@ -41,17 +45,24 @@ def blazedit(row: Row, context: Context) -> SampleRequest | None:
 def aimo(row: Row, context: Context) -> SampleRequest | None:
     problem, solution = row["problem"], row["solution"]
     prompt_len, solution_len = context.tokens(problem), context.tokens(solution)
-    if context.config.hf_output_len is None and not fits(prompt_len, solution_len, most_prompt=2048, most_total=32000):
+    if context.config.hf_output_len is None and not fits(
+        prompt_len, solution_len, most_prompt=2048, most_total=32000
+    ):
         return None
     return SampleRequest(problem, prompt_len, context.output_len(solution_len))
 
 
 def next_edit(row: Row, context: Context) -> SampleRequest:
-    """Zed's zeta. The length asked for is that of the editable region, with which the reference begins."""
+    """Zed's zeta. The length asked for is that of the editable region, with which the reference
+    begins.
+    """
     prompt = (
-        "### Instruction:\nYou are a code completion assistant and your task is to analyze user edits and then rewrite an "
-        "excerpt that the user provides, suggesting the appropriate edits within the excerpt, taking into account the cursor "
-        f"location.\n\n### User Edits:\n\n{row['events']}\n\n### User Excerpt:\n\n{row['input']}\n\n### Response:\n\n"
+        "### Instruction:\nYou are a code completion assistant and your task is to analyze "
+        "user edits and then rewrite an "
+        "excerpt that the user provides, suggesting the appropriate edits within the excerpt, "
+        "taking into account the cursor "
+        f"location.\n\n### User Edits:\n\n{row['events']}\n\n### User "
+        f"Excerpt:\n\n{row['input']}\n\n### Response:\n\n"
     )
     reference = row["output"]
     region = reference[max(reference.find("<|editable_region_start|>"), 0) :]
@@ -59,7 +70,10 @@ def next_edit(row: Row, context: Context) -> SampleRequest:
 
 
 def mlperf(row: Row, context: Context) -> SampleRequest | None:
-    messages = [{"role": "system", "content": row["system_prompt"]}, {"role": "user", "content": row["question"]}]
+    messages = [
+        {"role": "system", "content": row["system_prompt"]},
+        {"role": "user", "content": row["question"]},
+    ]
     prompt = context.templated(messages)
     prompt_len = context.tokens(prompt)
     output_len = context.output_len(context.tokens(row["output"], special=False))
@@ -67,23 +81,31 @@ def mlperf(row: Row, context: Context) -> SampleRequest | None:
 
 
 def by_column(row: Row, context: Context) -> SampleRequest | None:
-    """Any dataset: ``--hf-prompt-column`` and, for the length asked for, ``--hf-output-column`` (a text or a number).
+    """Any dataset: ``--hf-prompt-column`` and, for the length asked for, ``--hf-output-column`` (a
+    text or a number).
 
-    A prompt may also be a list of chat messages, of which everything up to the last user message is sent.
+    A prompt may also be a list of chat messages, of which everything up to the last user message is
+    sent.
     """
     config = context.config
     asked = row[config.hf_prompt_column]
     output_len = 256
     if config.hf_output_column is not None:
         answer = row[config.hf_output_column]
-        output_len = answer if isinstance(answer, int) else context.tokens(str(answer or ""), special=False)
+        output_len = (
+            answer if isinstance(answer, int) else context.tokens(str(answer or ""), special=False)
+        )
     output_len = context.output_len(output_len)
     if not asked or output_len < 1:
         return None
     if isinstance(asked, list):
         return _messages(asked, context, output_len)
     text = str(asked)
-    if config.backend_info.chat or config.skip_chat_template or getattr(context.tokenizer, "chat_template", None) is None:
+    if (
+        config.backend_info.chat
+        or config.skip_chat_template
+        or getattr(context.tokenizer, "chat_template", None) is None
+    ):
         return SampleRequest(text, context.tokens(text), output_len)
     return context.question(text, output_len)
 
@@ -96,6 +118,8 @@ def _messages(asked: list[Row], context: Context, output_len: int) -> SampleRequ
         return None
     if context.config.backend_info.chat:
         text = "\n".join(str(m["content"]) for m in messages)
-        return SampleRequest(str(messages[-1]["content"]), context.tokens(text), output_len, chat_messages=messages)
+        return SampleRequest(
+            str(messages[-1]["content"]), context.tokens(text), output_len, chat_messages=messages
+        )
     prompt = context.templated(messages)
     return SampleRequest(prompt, context.tokens(prompt), output_len)

@@ -1,4 +1,6 @@
-"""BFCL, the Berkeley function calling leaderboard: questions with tool schemas, one JSONL file for each category."""
+"""BFCL, the Berkeley function calling leaderboard: questions with tool schemas, one JSONL file for
+each category.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,13 @@ _TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": "string"
 def rows(context: Context) -> list[Row]:
     """The rows of all categories in turn, then shuffled by seed."""
     config = context.config
-    names = [c.strip() for c in (config.bfcl_categories or "").split(",") if c.strip()] or DEFAULT_CATEGORIES.split(",")
-    categories = [[row for _, row in read_jsonl(str(_file(name, context)), "--bfcl-categories")] for name in names]
+    names = [
+        c.strip() for c in (config.bfcl_categories or "").split(",") if c.strip()
+    ] or DEFAULT_CATEGORIES.split(",")
+    categories = [
+        [row for _, row in read_jsonl(str(_file(name, context)), "--bfcl-categories")]
+        for name in names
+    ]
     found = [row for group in zip_longest(*categories) for row in group if row is not None]
     if not config.disable_shuffle:
         random.Random(config.seed).shuffle(found)
@@ -42,8 +49,13 @@ def _file(category: str, context: Context) -> Path:
             return Path(hf_hub_download(context.config.dataset_path, name, repo_type="dataset"))
         except Exception as e:  # the hub's errors have no common base
             if "EntryNotFound" not in type(e).__name__ or "Local" in type(e).__name__:
-                raise ConfigError(f"--dataset-path: {name} of {context.name!r} cannot be had ({type(e).__name__})") from None
-    raise ConfigError(f"--bfcl-categories: there is no {category!r} ({name}); the usual ones are {DEFAULT_CATEGORIES}")
+                raise ConfigError(
+                    f"--dataset-path: {name} of {context.name!r} cannot be had ({type(e).__name__})"
+                ) from None
+    raise ConfigError(
+        f"--bfcl-categories: there is no {category!r} ({name}); the usual ones are "
+        f"{DEFAULT_CATEGORIES}"
+    )
 
 
 def function_call(row: Row, context: Context) -> SampleRequest | None:
@@ -55,7 +67,9 @@ def function_call(row: Row, context: Context) -> SampleRequest | None:
     if not isinstance(messages, list) or not messages:
         return None
     tools = [{"type": "function", "function": json_schema(f)} for f in _as_list(functions)]
-    sample = SampleRequest(messages[-1].get("content", ""), _length(messages, tools, context), context.output_len(512))
+    sample = SampleRequest(
+        messages[-1].get("content", ""), _length(messages, tools, context), context.output_len(512)
+    )
     sample.chat_messages = messages
     sample.body_overrides = {"tools": tools, "tool_choice": "auto"}
     return sample
@@ -79,7 +93,9 @@ def _as_list(functions: Any) -> list[Any]:
 
 
 def _length(messages: list[Row], tools: list[Row], context: Context) -> int:
-    """Tokens of messages and tools by the chat template; of the plain text where it cannot render them."""
+    """Tokens of messages and tools by the chat template; of the plain text where it cannot render
+    them.
+    """
     for kwargs in _renderings(tools):
         try:
             return context.tokens(context.templated(messages, **kwargs))

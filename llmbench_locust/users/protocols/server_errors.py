@@ -1,4 +1,6 @@
-"""What went wrong, in the server's own words: the message out of an error body of any form, short and without secrets."""
+"""What went wrong, in the server's own words: the message out of an error body of any form, short
+and without secrets.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _MESSAGE_KEYS = ("message", "error", "detail", "msg", "errors", "error_message",
 
 
 def message_of(error: Any) -> str:
-    """The message of an error: JSON of any form (parsed, or as bytes), a page of HTML (its title), or text. "" for none."""
+    """The message of an error: JSON of any form (parsed, or as bytes), a page of HTML (its title),
+    or text. "" for none.
+    """
     if isinstance(error, bytes):
         return _of_bytes(error)
     if isinstance(error, str):
@@ -76,14 +80,19 @@ def status_words(status: int) -> str:
 
 
 def secrets_of(api_key: str, headers: Mapping[str, str]) -> tuple[str, ...]:
-    """What no message may show, longest first: the key, the user's header values, and the parts of those that are named
-    like secrets (the token after ``Bearer``)."""
+    """What no message may show, longest first: the key, the user's header values, and the parts of
+    those that are named like secrets (the token after ``Bearer``).
+    """
     found = {api_key, *headers.values()}
     for name, value in headers.items():
         if _SECRET_NAMES.search(name):
             found.update(re.split(r"[\s;,=]+", value))
     return tuple(
-        sorted((s for s in found if len(s) >= _SHORTEST_SECRET and s.lower() not in ("bearer",)), key=len, reverse=True)
+        sorted(
+            (s for s in found if len(s) >= _SHORTEST_SECRET and s.lower() not in ("bearer",)),
+            key=len,
+            reverse=True,
+        )
     )
 
 

@@ -1,8 +1,10 @@
-"""One clock for many processes: how far a worker's `perf_counter` is from the master's, and how well that is known.
+"""One clock for many processes: how far a worker's `perf_counter` is from the master's, and how
+well that is known.
 
-On one machine both read CLOCK_MONOTONIC since the same boot: the offset is 0, exactly. Across machines it is measured by round
-trips, as NTP does (RFC 5905, section 8): offset = worker's time − middle of the round trip, wrong by at most half of it. The
-shortest round trip of several is the best known.
+On one machine both read CLOCK_MONOTONIC since the same boot: the offset is 0, exactly. Across
+machines it is measured by round trips, as NTP does (RFC 5905, section 8): offset = worker's time −
+middle of the round trip, wrong by at most half of it. The shortest round trip of several is the
+best known.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from dataclasses import dataclass
 
 @functools.cache
 def clock_identity() -> str:
-    """The same text in two processes whose perf_counter reads the same clock; "" where that cannot be known."""
+    """The same text in two processes whose perf_counter reads the same clock; "" where that cannot
+    be known.
+    """
     if sys.platform != "linux":
         return ""
     try:
@@ -39,7 +43,9 @@ class ClockOffset:
         self.offset_s, self.error_s = 0.0, 0.0
 
     def measured(self, sent_s: float, worker_s: float, received_s: float) -> None:
-        """One round trip: sent and received by the master's clock, answered at ``worker_s`` by the worker's."""
+        """One round trip: sent and received by the master's clock, answered at ``worker_s`` by the
+        worker's.
+        """
         error = (received_s - sent_s) / 2
         if error < self.error_s:
             self.error_s = error

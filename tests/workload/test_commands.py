@@ -1,4 +1,6 @@
-"""Each kind of workload from the command to the result file, against a real simulator that all runs share."""
+"""Each kind of workload from the command to the result file, against a real simulator that all runs
+share.
+"""
 
 import json
 
@@ -10,9 +12,13 @@ from PIL import Image
 
 from llmbench_locust.simulator.launch import launch
 from tests.commands import locust, result
-from tests.workload2.common import write_jsonl
+from tests.workload.common import write_jsonl
 
-SAID = [{"from": who, "value": f"{who} says a rather long line of words"} for _ in range(3) for who in ("human", "gpt")]
+SAID = [
+    {"from": who, "value": f"{who} says a rather long line of words"}
+    for _ in range(3)
+    for who in ("human", "gpt")
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +32,15 @@ def sim():
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("datasets")
     (folder / "talk.json").write_text(json.dumps([{"conversations": SAID}] * 4))
-    rows = [{"timestamp": 100 * i, "input_length": 40, "output_length": 5, "hash_ids": [1, 2, i]} for i in range(11)]
+    rows = [
+        {"timestamp": 100 * i, "input_length": 40, "output_length": 5, "hash_ids": [1, 2, i]}
+        for i in range(11)
+    ]
     write_jsonl(folder / "trace.jsonl", rows)
     lines = [f"2023-11-16 18:17:0{i // 10}.{i % 10}799600,{20 + i},5" for i in range(11)]
-    (folder / "azure.csv").write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *lines, ""]))
+    (folder / "azure.csv").write_text(
+        "\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *lines, ""])
+    )
     datasets.Dataset.from_dict({"q": [f"question {i}" for i in range(9)], "n": [3] * 9}).to_parquet(
         str(folder / "rows.parquet")
     )
@@ -50,7 +61,17 @@ def files(tmp_path_factory):
 
 
 def run(sim, out, *argv):
-    flags = ("--base-url", sim, "--model", "m", "--tokenizer", "llmbench", "--disable-tqdm", "--ready-check-timeout-sec", 0)
+    flags = (
+        "--base-url",
+        sim,
+        "--model",
+        "m",
+        "--tokenizer",
+        "llmbench",
+        "--disable-tqdm",
+        "--ready-check-timeout-sec",
+        0,
+    )
     done = locust(*flags, "--save-result", "--save-detailed", "--result-dir", out, *argv)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -59,9 +80,24 @@ def run(sim, out, *argv):
 
 CHAT = ("--backend", "openai-chat")
 COMMANDS = {
-    "random-mm": (*CHAT, "--random-input-len", 9, "--random-output-len", 4, "--random-mm-bucket-config", '{"(16, 16, 1)": 1}'),
+    "random-mm": (
+        *CHAT,
+        "--random-input-len",
+        9,
+        "--random-output-len",
+        4,
+        "--random-mm-bucket-config",
+        '{"(16, 16, 1)": 1}',
+    ),
     "custom_image": (*CHAT, "--dataset-path", "images.jsonl", "--custom-output-len", 4),
-    "custom_audio": ("--backend", "openai-audio", "--dataset-path", "sounds.jsonl", "--custom-output-len", 4),
+    "custom_audio": (
+        "--backend",
+        "openai-audio",
+        "--dataset-path",
+        "sounds.jsonl",
+        "--custom-output-len",
+        4,
+    ),
     "hf": ("--dataset-path", "rows.parquet", "--hf-prompt-column", "q", "--hf-output-column", "n"),
 }
 
@@ -77,7 +113,12 @@ def test_a_dataset_by_its_command(name, sim, files, tmp_path):
 @pytest.mark.parametrize(
     ("name", "file", "more", "span_s"),
     [
-        ("timed_trace", "trace.jsonl", ("--timed-trace-sec-multiplier", 0.001, "--trace-speedup", 2), 0.5),
+        (
+            "timed_trace",
+            "trace.jsonl",
+            ("--timed-trace-sec-multiplier", 0.001, "--trace-speedup", 2),
+            0.5,
+        ),
         ("azure", "azure.csv", ("--self-timed",), 1.0),
     ],
 )
@@ -88,8 +129,25 @@ def test_a_trace_is_sent_at_its_times(name, file, more, span_s, sim, files, tmp_
 
 
 def test_conversations_are_played_with_their_answers(sim, files, tmp_path):
-    talk = ("--dataset-name", "sharegpt", "--dataset-path", files / "talk.json", "--multi-turn", *CHAT)
-    found = run(sim, tmp_path, *talk, "--num-prompts", 12, "--think-time", "0.05:0.1", "--max-concurrency", 3)
+    talk = (
+        "--dataset-name",
+        "sharegpt",
+        "--dataset-path",
+        files / "talk.json",
+        "--multi-turn",
+        *CHAT,
+    )
+    found = run(
+        sim,
+        tmp_path,
+        *talk,
+        "--num-prompts",
+        12,
+        "--think-time",
+        "0.05:0.1",
+        "--max-concurrency",
+        3,
+    )
     assert found["completed"] == 12
     assert sorted(found["llmbench"]["by_turn"]) == ["0", "1", "2"]
     # The server's own count of each turn's input: the history and the answers in it make it longer.

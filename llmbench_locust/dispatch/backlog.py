@@ -1,4 +1,5 @@
-"""The plan of a run as the master holds it: every ticket, which of them are still to be handed out, and to whom next.
+"""The plan of a run as the master holds it: every ticket, which of them are still to be handed out,
+and to whom next.
 
 No messages and no clock: the coordinator says what the time is and carries what comes out of here.
 """
@@ -24,8 +25,10 @@ BATCH = 512
 
 @dataclass(slots=True)
 class RunPlan:
-    """All that a run is. ``tickets`` in the order of their due times, a conversation's later turns inside its first ticket;
-    ``wire``: `WireConfig` as a message; ``cap``: requests in flight over all workers."""
+    """All that a run is. ``tickets`` in the order of their due times, a conversation's later turns
+    inside its first ticket; ``wire``: `WireConfig` as a message; ``cap``: requests in flight over
+    all workers.
+    """
 
     tickets: Sequence[Ticket]
     wire: dict[str, Any]
@@ -42,8 +45,10 @@ class RunPlan:
 
 
 class PlannedTickets:
-    """``weights``: bytes of each request (int64, shape (total,)). ``due_s``: when the first request of each one's conversation
-    is due (float64, shape (total,)): before, none of it can have been sent."""
+    """``weights``: bytes of each request (int64, shape (total,)). ``due_s``: when the first request
+    of each one's conversation is due (float64, shape (total,)): before, none of it can have been
+    sent.
+    """
 
     def __init__(self, plan: RunPlan) -> None:
         total = plan.total
@@ -61,11 +66,17 @@ class PlannedTickets:
                 self.due_s[turn.index] = ticket.due_s
 
     def batches(
-        self, until_s: float, takers: Sequence[int], room: Callable[[int], bool], deliver: Callable[[int, Indexes], None]
+        self,
+        until_s: float,
+        takers: Sequence[int],
+        room: Callable[[int], bool],
+        deliver: Callable[[int, Indexes], None],
     ) -> Iterator[tuple[int, list[Ticket]]]:
-        """(worker's number, tickets) of what is due by ``until_s``, worker by worker in turn while ``room(number)`` says so.
+        """(worker's number, tickets) of what is due by ``until_s``, worker by worker in turn while
+        ``room(number)`` says so.
 
-        ``deliver(number, indexes)`` is called for each ticket before anyone is asked for room again.
+        ``deliver(number, indexes)`` is called for each ticket before anyone is asked for room
+        again.
         """
         batches: dict[int, list[Ticket]] = {number: [] for number in takers}
         full: set[int] = set()
@@ -94,14 +105,22 @@ class PlannedTickets:
         self._queue.clear()
         return np.concatenate(left) if left else np.empty(0, np.int64)
 
-    def failed(self, indexes: Indexes, worker: str, start_s: float, error: str, kind: str) -> list[RequestRecord]:
-        """Outcomes for requests of which no worker will report one. ``start_s``: of the arrivals, master's clock."""
+    def failed(
+        self, indexes: Indexes, worker: str, start_s: float, error: str, kind: str
+    ) -> list[RequestRecord]:
+        """Outcomes for requests of which no worker will report one. ``start_s``: of the arrivals,
+        master's clock.
+        """
         records = []
         for index in indexes.tolist():
             ticket = self._by_index[index]
             sample = ticket.sample
-            record = RequestRecord(index, sample.request_id, error=error, error_kind=kind, prompt_len=sample.prompt_len)
-            record.expected_output_len = -1 if sample.expected_output_len is None else sample.expected_output_len
+            record = RequestRecord(
+                index, sample.request_id, error=error, error_kind=kind, prompt_len=sample.prompt_len
+            )
+            record.expected_output_len = (
+                -1 if sample.expected_output_len is None else sample.expected_output_len
+            )
             record.due_time = start_s + ticket.due_s
             record.worker = worker
             record.label = sample.label or ""

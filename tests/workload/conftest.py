@@ -1,7 +1,7 @@
 import pytest
 
 from llmbench_locust.workload.tokenizers import load_tokenizer
-from tests.workload2.common import DATA, config
+from tests.workload.common import DATA, config
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,6 @@
-"""Control requests to the server around the run: what it serves, its profiler, its metrics, its tokenizer. Not timed."""
+"""Control requests to the server around the run: what it serves, its profiler, its metrics, its
+tokenizer. Not timed.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,13 @@ TIMEOUT_S = 30.0
 
 
 class Server:
-    """``base_url``: scheme, host, port. ``headers``: the user's; ``api_key`` goes as a bearer token. Neither is printed."""
+    """``base_url``: scheme, host, port. ``headers``: the user's; ``api_key`` goes as a bearer
+    token. Neither is printed.
+    """
 
-    def __init__(self, base_url: str, headers: dict[str, str], api_key: str = "", *, insecure: bool = False) -> None:
+    def __init__(
+        self, base_url: str, headers: dict[str, str], api_key: str = "", *, insecure: bool = False
+    ) -> None:
         self.base_url = base_url
         self._session = requests.Session()
         self._session.verify = not insecure
@@ -32,7 +38,9 @@ class Server:
             answer.raise_for_status()
             return str(answer.json()["data"][0]["id"])
         except (requests.RequestException, ValueError, LookupError, TypeError) as e:
-            raise SetupError(f"--model was not given and {url} does not tell one ({_brief(e)}); give --model") from e
+            raise SetupError(
+                f"--model was not given and {url} does not tell one ({_brief(e)}); give --model"
+            ) from e
 
     def profile(self, action: str) -> str:
         """POST /start_profile or /stop_profile; returns "" or what went wrong."""
@@ -81,7 +89,9 @@ def _brief(error: Exception) -> str:
 
 @dataclass(slots=True)
 class SpecDecode:
-    """Counters of speculative decoding, summed over engines. ``per_position``: accepted tokens by place in the draft."""
+    """Counters of speculative decoding, summed over engines. ``per_position``: accepted tokens by
+    place in the draft.
+    """
 
     drafts: float = 0.0
     draft_tokens: float = 0.0
@@ -89,7 +99,9 @@ class SpecDecode:
     per_position: dict[int, float] = field(default_factory=dict)
 
 
-_LINE = re.compile(r"^vllm:spec_decode_(num_\w+?)(?:_total)?(?:\{(.*)\})?\s+([0-9.eE+-]+|NaN)\s*$", re.M)
+_LINE = re.compile(
+    r"^vllm:spec_decode_(num_\w+?)(?:_total)?(?:\{(.*)\})?\s+([0-9.eE+-]+|NaN)\s*$", re.M
+)
 _POSITION = re.compile(r'position="(\d+)"')
 
 
@@ -115,8 +127,11 @@ def parse_spec_decode(text: str | None) -> SpecDecode | None:
     return result
 
 
-def spec_decode_between(before: SpecDecode | None, after: SpecDecode | None) -> dict[str, Any] | None:
-    """vLLM's figures for the run between two readings, by its JSON keys; None when nothing was drafted.
+def spec_decode_between(
+    before: SpecDecode | None, after: SpecDecode | None
+) -> dict[str, Any] | None:
+    """vLLM's figures for the run between two readings, by its JSON keys; None when nothing was
+    drafted.
 
     acceptance rate % = accepted ÷ draft tokens · 100; acceptance length = 1 + accepted ÷ drafts.
     """

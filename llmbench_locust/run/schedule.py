@@ -22,7 +22,9 @@ def ramp_of(config: Any) -> Ramp | None:
 
 
 def offsets_for(config: Any, samples: Sequence[SampleRequest]) -> NDArray[np.float64]:
-    """Offsets in seconds (float64, shape (len(samples),)): the trace's own when every sample has one, else the process's."""
+    """Offsets in seconds (float64, shape (len(samples),)): the trace's own when every sample has
+    one, else the process's.
+    """
     own = [s.due_s for s in samples if s.due_s is not None]
     if samples and len(own) == len(samples):
         return trace_offsets(np.array(own, np.float64), config.trace_speedup)
@@ -38,8 +40,8 @@ def offsets_for(config: Any, samples: Sequence[SampleRequest]) -> NDArray[np.flo
 def make_tickets(config: Any, samples: Sequence[SampleRequest]) -> list[Ticket]:
     """The tickets of a run in the order of their due times.
 
-    ``index`` is the sample's place in the workload. The later turns of a conversation stand inside its first ticket: due when
-    the answer before them has come and the think time has passed.
+    ``index`` is the sample's place in the workload. The later turns of a conversation stand inside
+    its first ticket: due when the answer before them has come and the think time has passed.
     """
     heads = [(i, s) for i, s in enumerate(samples) if not s.turn]
     due = offsets_for(config, [s for _, s in heads])
@@ -48,9 +50,12 @@ def make_tickets(config: Any, samples: Sequence[SampleRequest]) -> list[Ticket]:
     later: dict[int, list[Ticket]] = {}
     for i, sample in enumerate(samples):
         if sample.turn and sample.conversation is not None:
-            later.setdefault(sample.conversation, []).append(Ticket(i, float("nan"), sample, models[i], float(thinks[i])))
+            later.setdefault(sample.conversation, []).append(
+                Ticket(i, float("nan"), sample, models[i], float(thinks[i]))
+            )
     tickets = [
-        Ticket(i, float(due[k]), sample, models[i], 0.0, _following(later, sample)) for k, (i, sample) in enumerate(heads)
+        Ticket(i, float(due[k]), sample, models[i], 0.0, _following(later, sample))
+        for k, (i, sample) in enumerate(heads)
     ]
     tickets.sort(key=lambda t: t.due_s)  # stable: the workload's order among equals
     return tickets
@@ -63,7 +68,9 @@ def _following(later: dict[int, list[Ticket]], sample: SampleRequest) -> list[Ti
 
 
 def lora_models(config: Any, n: int) -> list[str]:
-    """The model of each request: "" without ``--lora-modules``, else one of them at random (by seed) or in turn."""
+    """The model of each request: "" without ``--lora-modules``, else one of them at random (by
+    seed) or in turn.
+    """
     modules = config.lora_modules
     if not modules:
         return [""] * n
@@ -74,7 +81,9 @@ def lora_models(config: Any, n: int) -> list[str]:
 
 
 def expected_concurrency(config: Any, total: int, *, at_most: int = 2048) -> int:
-    """How many connections to open before the clock starts: the cap, or what the schedule may need in its first seconds."""
+    """How many connections to open before the clock starts: the cap, or what the schedule may need
+    in its first seconds.
+    """
     most = min(total, at_most)
     if config.max_concurrency is not None:
         return int(min(most, config.max_concurrency))

@@ -1,7 +1,9 @@
-"""When tokens leave: two models of a server's time. Both drive jobs through the wheel and know nothing of protocols.
+"""When tokens leave: two models of a server's time. Both drive jobs through the wheel and know
+nothing of protocols.
 
-`FixedClock` keeps the schedule that it was told, whatever the load: the truth that a client's figures are held against.
-`EngineClock` is an engine with continuous batching: what it does under load looks like a real server's saturation.
+`FixedClock` keeps the schedule that it was told, whatever the load: the truth that a client's
+figures are held against. `EngineClock` is an engine with continuous batching: what it does under
+load looks like a real server's saturation.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ class Clock(Protocol):
 
 
 class FixedClock:
-    """First token `ttft_s` after the arrival, then one each `itl_s`; each gap times 1 ± `jitter`, uniform, by seed."""
+    """First token `ttft_s` after the arrival, then one each `itl_s`; each gap times 1 ± `jitter`,
+    uniform, by seed.
+    """
 
     def __init__(self, wheel: Timer, ttft_s: float, itl_s: float, jitter: float) -> None:
         self._wheel = wheel
@@ -105,9 +109,10 @@ class FixedClock:
 class EngineClock:
     """Continuous batching with chunked prefill.
 
-    A step takes `step_s` + `step_per_seq_s` for each sequence that decodes + its prefill tokens ÷ `prefill_rate` (tokens/s). At
-    most `max_num_seqs` sequences hold a place, at most `max_batched_tokens` tokens enter a step; decodes go first, the rest of
-    the budget prefills in order of arrival. At the end of a step each decoding sequence has a token, and so has each
+    A step takes `step_s` + `step_per_seq_s` for each sequence that decodes + its prefill tokens ÷
+    `prefill_rate` (tokens/s). At most `max_num_seqs` sequences hold a place, at most
+    `max_batched_tokens` tokens enter a step; decodes go first, the rest of the budget prefills in
+    order of arrival. At the end of a step each decoding sequence has a token, and so has each
     sequence whose prompt became complete in it.
     """
 
@@ -168,7 +173,9 @@ class EngineClock:
             else:
                 left.append((job, todo - share))
         self._prefilling = left
-        duration = self._step_s + self._step_per_seq_s * len(decoding) + prefilled / self._prefill_rate
+        duration = (
+            self._step_s + self._step_per_seq_s * len(decoding) + prefilled / self._prefill_rate
+        )
         decoding.extend(ready)
         self._busy = True
         self._wheel.at(now + duration, self._end_step)
@@ -176,7 +183,7 @@ class EngineClock:
     def _end_step(self, due: float) -> None:
         self._decoding = [job for job in self._decoding if job.emit()]
         self._prefilling = [entry for entry in self._prefilling if not entry[0].gone]
-        # A step begins when the last one ended, not when this callback got its turn: the schedule stays the model's own,
-        # unless this process fell far behind it.
+        # A step begins when the last one ended, not when this callback got its turn: the schedule
+        # stays the model's own, unless this process fell far behind it.
         now = self._wheel.now()
         self._begin_step(due if now - due < 0.25 else now)

@@ -17,7 +17,9 @@ def config(*argv):
     parser = LocustArgumentParser()
     parser.add_argument("--host")
     add_flags(parser)
-    return build_config(parser.parse_args(expand_dotted(["--request-id-prefix", "g-", *map(str, argv)])))
+    return build_config(
+        parser.parse_args(expand_dotted(["--request-id-prefix", "g-", *map(str, argv)]))
+    )
 
 
 def write_jsonl(path, rows):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.workload.random_mm import ItemPlan, draw_items, item_plan, load, modality, mp4
-from tests.workload2.common import DATA, config
+from tests.workload.common import DATA, config
 
 GOLD = json.loads((DATA / "vllm/random-mm.json").read_text())["runs"]
 FLAGS = {
@@ -41,7 +41,11 @@ def image_of(part):
 
 @pytest.mark.parametrize("run", GOLD, ids=[str(r["seed"]) for r in GOLD])
 def test_the_same_seed_gives_vllm_s_requests(run, tokenizer):
-    given_flags = [x for k, v in run["args"].items() for x in (FLAGS[k], json.dumps(v) if isinstance(v, dict) else v)]
+    given_flags = [
+        x
+        for k, v in run["args"].items()
+        for x in (FLAGS[k], json.dumps(v) if isinstance(v, dict) else v)
+    ]
     got = load(flags("--seed", run["seed"], *given_flags), tokenizer)
     for sample, wanted in zip(got, run["requests"], strict=True):
         sha = hashlib.sha256(json.dumps(sample.prompt, sort_keys=True).encode()).hexdigest()[:16]
@@ -60,7 +64,9 @@ def test_messages_hold_the_images_when_asked(tokenizer):
     plain = load(flags(*small), tokenizer)
     chat = load(flags(*small, "--enable-multimodal-chat"), tokenizer)
     for a, b in zip(plain, chat, strict=True):
-        assert b.chat_messages == [{"role": "user", "content": [{"text": a.prompt, "type": "text"}, *a.multi_modal]}]
+        assert b.chat_messages == [
+            {"role": "user", "content": [{"text": a.prompt, "type": "text"}, *a.multi_modal]}
+        ]
         assert b.multi_modal is None
 
 
@@ -74,7 +80,12 @@ def test_messages_hold_the_images_when_asked(tokenizer):
 def test_items_keep_their_number_and_their_limits(least, more, images, videos, seed):
     most = min(least + more, images + videos)
     least = min(least, most)
-    plan = ItemPlan(least, most, {(8, 8, 1): 0.25, (4, 4, 1): 0.25, (8, 8, 5): 0.5}, {"image": images, "video": videos})
+    plan = ItemPlan(
+        least,
+        most,
+        {(8, 8, 1): 0.25, (4, 4, 1): 0.25, (8, 8, 5): 0.5},
+        {"image": images, "video": videos},
+    )
     rng = np.random.default_rng(seed)
     for _ in range(5):
         kinds = Counter(map(modality, draw_items(plan, rng)))
@@ -84,7 +95,9 @@ def test_items_keep_their_number_and_their_limits(least, more, images, videos, s
 
 
 def test_buckets_come_as_often_as_their_weights_say():
-    plan = item_plan(flags("--random-mm-bucket-config", '{"(8, 8, 1)": 3, "(4, 4, 1)": 1, "(2, 2, 1)": 0}'))
+    plan = item_plan(
+        flags("--random-mm-bucket-config", '{"(8, 8, 1)": 3, "(4, 4, 1)": 1, "(2, 2, 1)": 0}')
+    )
     rng = np.random.default_rng(1)
     counts = Counter(b for _ in range(2000) for b in draw_items(plan, rng))
     assert counts.total() == 2000
@@ -101,13 +114,19 @@ def test_a_video_has_its_frames(tokenizer, tmp_path):
     assert (part["type"], head) == ("video_url", "data:video/mp4;base64")
     (tmp_path / "v.mp4").write_bytes(base64.b64decode(data))
     read = cv2.VideoCapture(str(tmp_path / "v.mp4"))
-    sizes = [read.get(p) for p in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)]
+    sizes = [
+        read.get(p)
+        for p in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
+    ]
     assert sizes == [6, 32, 48]
 
 
 def test_without_the_extras_the_line_says_what_to_install(monkeypatch, tokenizer):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(ConfigError, match=r"Pillow, which is not installed; pip install 'llmbench-locust\[vision\]'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"Pillow, which is not installed; pip install 'llmbench-locust\[vision\]'",
+    ):
         load(flags(), tokenizer)
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ConfigError, match=r"llmbench-locust\[video\]"):
@@ -117,20 +136,36 @@ def test_without_the_extras_the_line_says_what_to_install(monkeypatch, tokenizer
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        (("--random-mm-bucket-config", '{"(8, 8)": 1}'), r"--random-mm-bucket-config: '\(8, 8\)' is no bucket"),
+        (
+            ("--random-mm-bucket-config", '{"(8, 8)": 1}'),
+            r"--random-mm-bucket-config: '\(8, 8\)' is no bucket",
+        ),
         (("--random-mm-bucket-config", '{"(8, 0, 1)": 1}'), r"is no bucket"),
         (("--random-mm-bucket-config", '{"x": 1}'), r"'x' is no bucket"),
         (("--random-mm-bucket-config", '{"(8, 8, 1)": -1}'), r"the probability of .* is -1"),
         (("--random-mm-bucket-config", '{"(8, 8, 1)": 0}'), r"all probabilities are 0"),
-        (("--random-mm-limit-mm-per-prompt", '{"image": 1}'), r"--random-mm-limit-mm-per-prompt: no limit for video"),
+        (
+            ("--random-mm-limit-mm-per-prompt", '{"image": 1}'),
+            r"--random-mm-limit-mm-per-prompt: no limit for video",
+        ),
         (("--random-mm-limit-mm-per-prompt", '{"image": -1, "video": 1}'), r"image is -1"),
         (
-            ("--random-mm-base-items-per-request", 3, "--random-mm-limit-mm-per-prompt", '{"image": 2, "video": 1}'),
+            (
+                "--random-mm-base-items-per-request",
+                3,
+                "--random-mm-limit-mm-per-prompt",
+                '{"image": 2, "video": 1}',
+            ),
             r"--random-mm-base-items-per-request: 3 items or more, and --random-mm-limit-mm-per-prompt allows 2",
         ),
         (("--random-input-len", 0), r"--random-input-len: 0 leaves"),
         (
-            ("--backend", "openai-embeddings-clip", "--random-mm-bucket-config", '{"(8, 8, 4)": 1}'),
+            (
+                "--backend",
+                "openai-embeddings-clip",
+                "--random-mm-bucket-config",
+                '{"(8, 8, 4)": 1}',
+            ),
             r"--backend openai-embeddings-clip cannot carry videos",
         ),
         (

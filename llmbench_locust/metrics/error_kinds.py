@@ -13,7 +13,8 @@ from llmbench_locust.records import RecordColumns
 MOST_KINDS = 50
 MOST_CHARS = 500
 
-# What servers echo: keys by their usual forms, authorization headers, users in URLs, name-value pairs that say secret.
+# What servers echo: keys by their usual forms, authorization headers, users in URLs, name-value
+# pairs that say secret.
 _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), r"\1 ***"),
     (re.compile(r"\b(sk|hf|pk|gsk|xai|AKIA)[-_][A-Za-z0-9_-]{8,}"), r"\1-***"),
@@ -40,7 +41,9 @@ def redacted(text: str) -> str:
 
 
 def errors_by_kind(columns: RecordColumns) -> dict[str, dict[str, Any]]:
-    """``{kind: {"count", "first"}}``, the most frequent first; what lies past 50 kinds is counted as "other"."""
+    """``{kind: {"count", "first"}}``, the most frequent first; what lies past 50 kinds is counted
+    as "other".
+    """
     found: dict[str, dict[str, Any]] = {}
     for row in np.flatnonzero(~columns.success).tolist():
         kind = columns.texts["error_kind"][row] or "unknown"

@@ -1,9 +1,10 @@
 """Kernel receive timestamps (SO_TIMESTAMPNS) on the clock of `time.perf_counter`.
 
-The kernel stamps a packet when it arrives, however late this process reads it: the client's own scheduling delay leaves TTFT
-and ITL. One read that holds several packets has the time of the last. The stamps are wall-clock; the distance between the two
-clocks is taken anew before each round of reads, so that a step of the wall clock spoils no time: the round that finds it
-takes the times of its reads instead.
+The kernel stamps a packet when it arrives, however late this process reads it: the client's own
+scheduling delay leaves TTFT and ITL. One read that holds several packets has the time of the last.
+The stamps are wall-clock; the distance between the two clocks is taken anew before each round of
+reads, so that a step of the wall clock spoils no time: the round that finds it takes the times of
+its reads instead.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ _STEP_S = 0.5e-3
 
 
 def ask_for_stamps(sock: _socket.socket) -> None:
-    """From now on `recvmsg` tells when the kernel received. Raises OSError where it does not do that."""
+    """From now on `recvmsg` tells when the kernel received. Raises OSError where it does not do
+    that.
+    """
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
 
@@ -43,7 +46,9 @@ def stamps_work() -> bool:
 
 
 class KernelClock:
-    """``offset_s``: perf_counter less CLOCK_REALTIME, both in seconds. ``trusted``: no step was seen at the last look."""
+    """``offset_s``: perf_counter less CLOCK_REALTIME, both in seconds. ``trusted``: no step was
+    seen at the last look.
+    """
 
     def __init__(self) -> None:
         self.offset_s = distance_s()
@@ -56,7 +61,9 @@ class KernelClock:
         self.offset_s = offset_s
 
     def time_of(self, ancillary: Any) -> float:
-        """When what was read arrived, in seconds of `time.perf_counter`; now, if it has no stamp to be trusted."""
+        """When what was read arrived, in seconds of `time.perf_counter`; now, if it has no stamp to
+        be trusted.
+        """
         if not ancillary or not self.trusted:
             return time.perf_counter()
         seconds, nanoseconds = unpack_stamp(ancillary[0][2])
@@ -64,7 +71,9 @@ class KernelClock:
 
 
 def distance_s() -> float:
-    """perf_counter minus CLOCK_REALTIME: of the first undisturbed pair of readings, or the tightest of four."""
+    """perf_counter minus CLOCK_REALTIME: of the first undisturbed pair of readings, or the tightest
+    of four.
+    """
     best = (float("inf"), 0.0)
     for _ in range(4):
         before = time.perf_counter()

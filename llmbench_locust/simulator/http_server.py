@@ -1,7 +1,8 @@
 """The HTTP server: gevent's pywsgi parses requests, a job answers on the socket itself.
 
-A generation request is accepted in its connection's greenlet, which then sleeps until the answer is out; the answer is written
-from the hub (job.py). So a stream costs no greenlet switch for each token.
+A generation request is accepted in its connection's greenlet, which then sleeps until the answer is
+out; the answer is written from the hub (job.py). So a stream costs no greenlet switch for each
+token.
 """
 
 from __future__ import annotations
@@ -98,9 +99,13 @@ class Handler(WSGIHandler):
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A listening socket. Raises ConfigError for an address that does not exist, SetupError for one that is taken."""
+    """A listening socket. Raises ConfigError for an address that does not exist, SetupError for one
+    that is taken.
+    """
     try:
-        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
     except OSError as error:
         raise ConfigError(f"--host: {settings.host}: {error.strerror or error}") from None
     family, _, _, _, address = found[0]
@@ -110,13 +115,17 @@ def listen(settings: Settings) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise SetupError(f"--port: {settings.host} port {settings.port}: {error.strerror or error}") from None
+        raise SetupError(
+            f"--port: {settings.host} port {settings.port}: {error.strerror or error}"
+        ) from None
     listener.listen(8192)
     return listener  # type: ignore[no-any-return]
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT, or until the parent goes. Prints the URL on a line when ready. Returns the exit status."""
+    """Serve until SIGTERM or SIGINT, or until the parent goes. Prints the URL on a line when ready.
+    Returns the exit status.
+    """
     _die_with_parent(settings.parent)
     _many_descriptors()
     listener = listen(settings)

@@ -1,4 +1,6 @@
-"""custom_image and custom_audio: references pass, what is asked for is embedded, bad lines are named."""
+"""custom_image and custom_audio: references pass, what is asked for is embedded, bad lines are
+named.
+"""
 
 import base64
 import io
@@ -12,18 +14,34 @@ from PIL import Image
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.workload import custom_audio, custom_image
 from llmbench_locust.workload.media import audio_file, image_part, video_part
-from tests.workload2.common import config, write_jsonl
+from tests.workload.common import config, write_jsonl
 
-PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 
 def image_flags(path, *more):
-    base = ("--dataset-name", "custom_image", "--backend", "openai-chat", "--no-oversample", "--disable-shuffle")
+    base = (
+        "--dataset-name",
+        "custom_image",
+        "--backend",
+        "openai-chat",
+        "--no-oversample",
+        "--disable-shuffle",
+    )
     return config(*base, "--dataset-path", path, *more)
 
 
 def audio_flags(path, backend, *more):
-    base = ("--dataset-name", "custom_audio", "--no-oversample", "--disable-shuffle", "--backend", backend)
+    base = (
+        "--dataset-name",
+        "custom_audio",
+        "--no-oversample",
+        "--disable-shuffle",
+        "--backend",
+        backend,
+    )
     return config(*base, "--dataset-path", path, *more)
 
 
@@ -34,11 +52,16 @@ def url(text):
 def test_image_references_pass_as_they_are(tmp_path, tokenizer):
     (tmp_path / "a.png").write_bytes(PNG)
     rows = [
-        {"prompt": "How many?", "image_files": ["https://x.test/a.jpg", "data:image/png;base64,AA=="]},
+        {
+            "prompt": "How many?",
+            "image_files": ["https://x.test/a.jpg", "data:image/png;base64,AA=="],
+        },
         {"prompt": "Which?", "image_files": ["a.png"]},
         {"prompt": "On the server", "image_files": ["/srv/none.png"]},
     ]
-    got = custom_image.load(image_flags(write_jsonl(tmp_path / "x.jsonl", rows), "--custom-output-len", 7), tokenizer)
+    got = custom_image.load(
+        image_flags(write_jsonl(tmp_path / "x.jsonl", rows), "--custom-output-len", 7), tokenizer
+    )
     assert [s.prompt for s in got] == [r["prompt"] for r in rows]
     assert got[0].multi_modal == [url("https://x.test/a.jpg"), url("data:image/png;base64,AA==")]
     assert got[1].multi_modal == url(f"file://{tmp_path}/a.png")
@@ -68,7 +91,9 @@ def test_interleaved_content_keeps_its_order(tmp_path, tokenizer):
 
 
 def test_messages_hold_the_images_when_asked(tmp_path, tokenizer):
-    path = write_jsonl(tmp_path / "x.jsonl", [{"prompt": "Hi", "image_files": ["https://x.test/a.jpg"]}])
+    path = write_jsonl(
+        tmp_path / "x.jsonl", [{"prompt": "Hi", "image_files": ["https://x.test/a.jpg"]}]
+    )
     (sample,) = custom_image.load(image_flags(path, "--enable-multimodal-chat"), tokenizer)
     content = [{"text": "Hi", "type": "text"}, url("https://x.test/a.jpg")]
     assert sample.prompt == sample.chat_messages == [{"role": "user", "content": content}]
@@ -78,7 +103,16 @@ def test_messages_hold_the_images_when_asked(tmp_path, tokenizer):
 def test_the_order_is_the_seed_s_and_samples_repeat(tmp_path, tokenizer):
     rows = [{"prompt": f"p{i}", "image_files": ["https://x.test/a.jpg"]} for i in range(8)]
     path = write_jsonl(tmp_path / "x.jsonl", rows)
-    argv = ("--dataset-name", "custom_image", "--backend", "openai-chat", "--dataset-path", path, "--seed", 4)
+    argv = (
+        "--dataset-name",
+        "custom_image",
+        "--backend",
+        "openai-chat",
+        "--dataset-path",
+        path,
+        "--seed",
+        4,
+    )
     order = list(range(8))
     random.Random(4).shuffle(order)
     again = random.Random(4)
@@ -99,17 +133,24 @@ def test_the_order_is_the_seed_s_and_samples_repeat(tmp_path, tokenizer):
         ({"content": []}, r"line 2 has a 'content'"),
         ({"content": [{"type": "text"}]}, r"line 2 has a text part without"),
         ({"content": [{"type": "sound"}]}, r"line 2 has a part whose type is none of"),
-        ({"content": [{"type": "image_url", "image_url": {}}]}, r"line 2 has an image_url part without"),
+        (
+            {"content": [{"type": "image_url", "image_url": {}}]},
+            r"line 2 has an image_url part without",
+        ),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, tokenizer, row, line):
-    path = write_jsonl(tmp_path / "x.jsonl", [{"prompt": "x", "image_files": ["https://x.test/a"]}, row])
+    path = write_jsonl(
+        tmp_path / "x.jsonl", [{"prompt": "x", "image_files": ["https://x.test/a"]}, row]
+    )
     with pytest.raises(ConfigError, match=line):
         custom_image.load(image_flags(path), tokenizer)
 
 
 def test_files_that_are_no_jsonl(tmp_path, tokenizer):
-    (tmp_path / "x.jsonl").write_text('{"prompt": "x", "image_files": ["https://a"]}\n\n{"prompt"\n')
+    (tmp_path / "x.jsonl").write_text(
+        '{"prompt": "x", "image_files": ["https://a"]}\n\n{"prompt"\n'
+    )
     with pytest.raises(ConfigError, match=r"--dataset-path: .*x\.jsonl' line 3 is no JSON"):
         custom_image.load(image_flags(tmp_path / "x.jsonl"), tokenizer)
     (tmp_path / "x.jsonl").write_text("\n")
@@ -133,7 +174,9 @@ def test_embedding_sends_the_file_itself(tmp_path):
     (tmp_path / "a.png").write_bytes(PNG)
     wanted = "data:image/png;base64," + base64.b64encode(PNG).decode()
     assert image_part("a.png", embed=True, folder=str(tmp_path)) == url(wanted)
-    with pytest.raises(ConfigError, match=r"--custom-ensure-client-side-data: 'file:///none/b\.png' cannot be read"):
+    with pytest.raises(
+        ConfigError, match=r"--custom-ensure-client-side-data: 'file:///none/b\.png' cannot be read"
+    ):
         image_part("/none/b.png", embed=True)
 
 
@@ -153,7 +196,9 @@ def sound(path, seconds=0.25):
 def test_audio_is_a_file_for_transcription(tmp_path, tokenizer):
     sound(tmp_path / "a.wav")
     path = write_jsonl(tmp_path / "x.jsonl", [{"prompt": "Write it down.", "audio": "a.wav"}])
-    (sample,) = custom_audio.load(audio_flags(path, "openai-audio", "--skip-chat-template"), tokenizer)
+    (sample,) = custom_audio.load(
+        audio_flags(path, "openai-audio", "--skip-chat-template"), tokenizer
+    )
     data = (tmp_path / "a.wav").read_bytes()
     assert sample.multi_modal == {"audio": data, "filename": "a.wav", "duration_s": 0.25}
     assert (sample.prompt, sample.expected_output_len) == ("Write it down.", 256)
@@ -164,7 +209,10 @@ def test_audio_is_a_file_for_transcription(tmp_path, tokenizer):
 
 def test_audio_is_a_part_for_chat(tmp_path, tokenizer):
     sound(tmp_path / "a.flac")
-    rows = [{"prompt": "Hm?", "audio": str(tmp_path / "a.flac")}, {"audio": "https://x.test/a.mp3", "output_tokens": 3}]
+    rows = [
+        {"prompt": "Hm?", "audio": str(tmp_path / "a.flac")},
+        {"audio": "https://x.test/a.mp3", "output_tokens": 3},
+    ]
     path = write_jsonl(tmp_path / "x.jsonl", rows)
     first, second = custom_audio.load(audio_flags(path, "openai-chat"), tokenizer)
     part = first.multi_modal["input_audio"]
@@ -191,7 +239,10 @@ def test_samples_become_wav():
     ("row", "line"),
     [
         ({"prompt": "x"}, r"line 1 has no 'audio'"),
-        ({"audio": "none.wav"}, r"'none\.wav' cannot be read \(No such file or directory\) \(line 1\)"),
+        (
+            {"audio": "none.wav"},
+            r"'none\.wav' cannot be read \(No such file or directory\) \(line 1\)",
+        ),
         ({"audio": "x.jsonl"}, r"'x\.jsonl' is no sound file that soundfile can read"),
     ],
 )
@@ -204,5 +255,7 @@ def test_bad_audio_is_one_line(tmp_path, tokenizer, row, line):
 def test_a_length_of_its_own_must_be_there(tmp_path, tokenizer):
     sound(tmp_path / "a.wav")
     path = write_jsonl(tmp_path / "x.jsonl", [{"audio": "a.wav", "output_tokens": "many"}])
-    with pytest.raises(ConfigError, match=r"line 1 has no whole number of 1 or more as 'output_tokens'"):
+    with pytest.raises(
+        ConfigError, match=r"line 1 has no whole number of 1 or more as 'output_tokens'"
+    ):
         custom_audio.load(audio_flags(path, "openai-audio", "--custom-output-len", -1), tokenizer)

@@ -1,4 +1,6 @@
-"""What the client knows of itself, gathered while a run goes on: lags, CPU, overflow. `metrics.audit` judges it."""
+"""What the client knows of itself, gathered while a run goes on: lags, CPU, overflow.
+`metrics.audit` judges it.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,16 @@ class AuditLog:
         cpu_start: tuple[float, float] | None,
         cpu_last: tuple[float, float] | None,
     ) -> None:
-        """``cpu_*``: (CPU seconds used, clock in seconds) of the worker at its first and its latest report."""
+        """``cpu_*``: (CPU seconds used, clock in seconds) of the worker at its first and its latest
+        report.
+        """
         if len(send_lag_s):
             self._send_lag.append(send_lag_s)
         if len(loop_lag_s):
             self._loop_lag.append(loop_lag_s)
-        self._latest[worker] = {name: figures[name] for name in ("overflow", "resent", "kernel_times")}
+        self._latest[worker] = {
+            name: figures[name] for name in ("overflow", "resent", "kernel_times")
+        }
         if cpu_start is not None and cpu_last is not None and cpu_last[1] > cpu_start[1]:
             self._cpu[worker] = (cpu_last[0] - cpu_start[0]) / (cpu_last[1] - cpu_start[1])
 

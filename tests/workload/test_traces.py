@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.workload import csv_trace, timed_trace
-from tests.workload2.common import config, write_jsonl
+from tests.workload.common import config, write_jsonl
 
 
 def flags(path, *more):
@@ -34,7 +34,9 @@ TRACE = [
 
 def test_lengths_times_and_ids(tmp_path, tokenizer):
     path = write_jsonl(tmp_path / "t.jsonl", TRACE)
-    got = timed_trace.load(flags(path, "--timed-trace-sec-multiplier", 0.001, "--trace-speedup", 2), tokenizer)
+    got = timed_trace.load(
+        flags(path, "--timed-trace-sec-multiplier", 0.001, "--trace-speedup", 2), tokenizer
+    )
     assert [s.due_s for s in got] == [1.0, 1.5, 4.0, 4.25, 4.25]  # the speedup is for the arrivals
     assert [(len(s.prompt), s.prompt_len, s.expected_output_len) for s in got] == [
         (r["input_length"], r["input_length"], r["output_length"]) for r in TRACE
@@ -54,13 +56,19 @@ def test_prefixes_are_shared_as_the_hash_ids_say(tmp_path, tokenizer):
 
 
 @given(
-    st.lists(st.tuples(st.lists(st.integers(0, 5), max_size=4), st.integers(1, 16)), min_size=2, max_size=6),
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 5), max_size=4), st.integers(1, 16)),
+        min_size=2,
+        max_size=6,
+    ),
     st.sampled_from([1, 3, 4]),
 )
 @settings(deadline=None, max_examples=40)
 def test_common_tokens_are_the_common_blocks(tokenizer, rows, size):
     blocks = timed_trace.Blocks(tokenizer, size, 0, as_text=False)
-    prompts = [blocks.prompt(list(hashes), length, own=f"r{i}") for i, (hashes, length) in enumerate(rows)]
+    prompts = [
+        blocks.prompt(list(hashes), length, own=f"r{i}") for i, (hashes, length) in enumerate(rows)
+    ]
     for i, (one, one_len) in enumerate(rows):
         assert len(prompts[i]) == one_len
         for j in range(i):
@@ -88,7 +96,9 @@ def test_chat_gets_text_that_shares_as_much(tmp_path, tokenizer):
     a, b, c, d, _ = (s.prompt for s in got)
     assert a.startswith(c)
     assert common(a, b) >= len(c)
-    assert all(isinstance(s.prompt, str) and s.prompt_len == len(tokenizer.encode(s.prompt)) for s in got)
+    assert all(
+        isinstance(s.prompt, str) and s.prompt_len == len(tokenizer.encode(s.prompt)) for s in got
+    )
     assert d != a
 
 
@@ -111,11 +121,23 @@ def test_labels_chunks_and_no_times(tmp_path, tokenizer):
             {"input_length": 1, "output_length": 1},
             r"line 2: 'timestamp' is missing \(there are 'input_length', 'output_length'\)",
         ),
-        ({"timestamp": "x", "input_length": 1, "output_length": 1}, r"line 2: 'timestamp' is 'x'; a number"),
-        ({"timestamp": 1, "output_length": 1}, r"'input_length' is missing .*--timed-trace-label-input-length"),
-        ({"timestamp": 1, "input_length": 1, "output_length": 0}, r"'output_length' is 0; a whole number of 1 or more"),
+        (
+            {"timestamp": "x", "input_length": 1, "output_length": 1},
+            r"line 2: 'timestamp' is 'x'; a number",
+        ),
+        (
+            {"timestamp": 1, "output_length": 1},
+            r"'input_length' is missing .*--timed-trace-label-input-length",
+        ),
+        (
+            {"timestamp": 1, "input_length": 1, "output_length": 0},
+            r"'output_length' is 0; a whole number of 1 or more",
+        ),
         ({"timestamp": 1, "input_length": 1.5, "output_length": 1}, r"'input_length' is 1.5"),
-        ({"timestamp": 1, "input_length": 1, "output_length": 1, "hash_ids": 3}, r"'hash_ids' is no list of ids"),
+        (
+            {"timestamp": 1, "input_length": 1, "output_length": 1, "hash_ids": 3},
+            r"'hash_ids' is no list of ids",
+        ),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, tokenizer, row, line):
@@ -141,18 +163,26 @@ def test_burstgpt_by_its_times(tmp_path, tokenizer):
     (tmp_path / "b.csv").write_text(BURST)
     argv = ("--dataset-name", "burstgpt", "--dataset-path", tmp_path / "b.csv")
     got = csv_trace.load(config(*argv, "--self-timed"), tokenizer)
-    assert [(s.due_s, s.prompt_len, s.expected_output_len) for s in got] == [(8.25, 10, 4), (31.5, 20, 5)]
+    assert [(s.due_s, s.prompt_len, s.expected_output_len) for s in got] == [
+        (8.25, 10, 4),
+        (31.5, 20, 5),
+    ]
     assert got[1].prompt == tokenizer.decode(list(range(1, 21)))
 
 
 def test_azure_s_times_are_dates(tmp_path, tokenizer, monkeypatch):
-    monkeypatch.setenv("TZ", "America/New_York")  # dates without a zone are UTC, wherever the client stands
+    monkeypatch.setenv(
+        "TZ", "America/New_York"
+    )  # dates without a zone are UTC, wherever the client stands
     time.tzset()
     (tmp_path / "a.csv").write_text(AZURE)
     argv = ("--dataset-name", "azure", "--dataset-path", tmp_path / "a.csv", "--num-prompts", 2)
     got = csv_trace.load(config(*argv, "--self-timed"), tokenizer)
     start = datetime(2023, 11, 16, 18, 17, 3, 979960, tzinfo=UTC)
-    assert [s.due_s for s in got] == [start.timestamp(), (start + timedelta(microseconds=52000)).timestamp()]
+    assert [s.due_s for s in got] == [
+        start.timestamp(),
+        (start + timedelta(microseconds=52000)).timestamp(),
+    ]
     assert [(s.prompt_len, s.expected_output_len) for s in got] == [(4808, 10), (110, 27)]
     rows = csv_trace.read_rows(str(tmp_path / "a.csv"))
     assert rows[2].time_s == datetime(2024, 5, 10, 0, 0, 0, 9930, tzinfo=UTC).timestamp()
@@ -174,13 +204,24 @@ def test_a_trace_without_times_is_repeated_one_with_times_is_not(tmp_path, token
     [
         ("", r"is empty"),
         ("a,b\n1,2\n", r"has no column 'TIMESTAMP' or .*; it has 'a', 'b'"),
-        ("TIMESTAMP,ContextTokens,GeneratedTokens\n1,2,x\n", r"line 2: 'GeneratedTokens' is 'x'; a whole number"),
-        ("TIMESTAMP,ContextTokens,GeneratedTokens\n1,2,3\nsoon,2,3\n", r"line 3: 'TIMESTAMP' is 'soon'"),
+        (
+            "TIMESTAMP,ContextTokens,GeneratedTokens\n1,2,x\n",
+            r"line 2: 'GeneratedTokens' is 'x'; a whole number",
+        ),
+        (
+            "TIMESTAMP,ContextTokens,GeneratedTokens\n1,2,3\nsoon,2,3\n",
+            r"line 3: 'TIMESTAMP' is 'soon'",
+        ),
         ("TIMESTAMP,ContextTokens,GeneratedTokens\n1,2\n", r"line 2: 'GeneratedTokens' is ''"),
-        ("TIMESTAMP,ContextTokens,GeneratedTokens\n1,2,0\n", r"has no row with input and output tokens"),
+        (
+            "TIMESTAMP,ContextTokens,GeneratedTokens\n1,2,0\n",
+            r"has no row with input and output tokens",
+        ),
     ],
 )
 def test_a_bad_csv_is_one_line(tmp_path, tokenizer, text, line):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ConfigError, match=line):
-        csv_trace.load(config("--dataset-name", "azure", "--dataset-path", tmp_path / "a.csv"), tokenizer)
+        csv_trace.load(
+            config("--dataset-name", "azure", "--dataset-path", tmp_path / "a.csv"), tokenizer
+        )
