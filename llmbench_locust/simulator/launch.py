@@ -70,7 +70,7 @@ def launch(args: list[str], timeout_s: float = 30.0) -> SimProcess:
     command = [
         sys.executable,
         "-m",
-        "llmbench_locust.cli",
+        "llmbench_locust",
         "sim",
         "--port",
         "0",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, field
-from typing import NoReturn
 
+from llmbench_locust.command_parser import CommandParser
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.simulator.faults import HELP, NONE, Faults, parse_faults
 
@@ -49,11 +49,6 @@ class Settings:
     parent: int = 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message.removeprefix("argument "))
-
-
 def _number(low: float, high: float = float("inf")) -> type:
     def convert(text: str) -> float:
         value = float(text)
@@ -82,14 +77,12 @@ def _whole(low: int, high: int = 2**31) -> type:
 
 def parser() -> argparse.ArgumentParser:
     d = Settings()
-    p = _Parser(
-        prog="llmbench sim",
-        description="An LLM server without a model: real HTTP, the protocols of real servers, "
-        "token times that are known.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
+    p = CommandParser(
+        "llmbench sim",
+        "An LLM server without a model: real HTTP, the protocols of real servers, token times "
+        "that are known.",
         epilog="Headers for one request: x-sim-fault (like --fault), x-sim-ttft-ms, "
         "x-sim-itl-ms, x-sim-reasoning, x-sim-tool-calls",
-        allow_abbrev=False,
     )
     g = p.add_argument_group("server")
     g.add_argument(

@@ -38,7 +38,7 @@ def spawn(service, values, ports):
         "master": "127.0.0.1",
     }
     words = [here.get(w, str(ports["sim"]) if w == "8000" else w) for w in words]
-    program = ["-m", "llmbench_locust.cli"] if words[0] == "llmbench" else ["-m", "locust"]
+    program = ["-m", "llmbench_locust"] if words[0] == "llmbench" else ["-m", "locust"]
     more = {
         "master": ["--web-port", str(ports["web"]), "--master-bind-port", str(ports["master"])],
         "worker": ["--master-port", str(ports["master"])],

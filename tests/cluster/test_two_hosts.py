@@ -102,7 +102,7 @@ def test_a_worker_on_another_host_with_another_clock(hosts, tmp_path):
     sim = spawn(
         here,
         "-m",
-        "llmbench_locust.cli",
+        "llmbench_locust",
         "sim",
         "--host",
         "10.77.0.1",

@@ -21,7 +21,7 @@ from tests.simulator.wire import Connection, get
 
 
 def llmbench(*args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "llmbench_locust.cli", *args]
+    command = [sys.executable, "-m", "llmbench_locust", *args]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
     )
@@ -122,7 +122,7 @@ def test_either_way_of_dying_is_enough(flags: list[str]) -> None:
     code = f"""
 import os, subprocess, sys, time
 flags = [str(os.getpid()) if flag == "PPID" else flag for flag in {flags}]
-command = [sys.executable, "-m", "llmbench_locust.cli", "sim", "--port", "0", *flags]
+command = [sys.executable, "-m", "llmbench_locust", "sim", "--port", "0", *flags]
 sim = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 assert sim.stdout.readline().startswith("http")
 print(sim.pid, flush=True)

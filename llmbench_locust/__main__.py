@@ -1,0 +1,7 @@
+"""`python -m llmbench_locust` is `llmbench`."""
+
+import sys
+
+from llmbench_locust.cli import main
+
+sys.exit(main())

@@ -1,0 +1,54 @@
+"""The console script `llmbench`: finds the command in a table, imports its module and runs it.
+
+Each module of this package is one command with `main(argv) -> int`, which returns the exit status.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+
+from llmbench_locust._version import __version__
+from llmbench_locust.errors import BenchError, ConfigError
+
+# Command → what it is, as `llmbench --help` shows it. Its module in this package has its name.
+COMMANDS = {
+    "sim": "run an LLM server without a model",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit status (2 for bad input, with one line on stderr)."""
+    command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        if command in ("-h", "--help"):
+            print(_usage(), end="")
+            return 0
+        if command == "--version":
+            print(f"llmbench {__version__}")
+            return 0
+        if command not in COMMANDS:
+            raise ConfigError(_unknown(command))
+        module = importlib.import_module(f"llmbench_locust.cli.{command}")
+        status: int = module.main(rest)
+        return status
+    except BenchError as error:
+        print(f"llmbench: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _usage() -> str:
+    rows = "".join(f"  {name:<12}{text}\n" for name, text in COMMANDS.items())
+    return (
+        "usage: llmbench COMMAND [options]     llmbench COMMAND --help describes its options\n"
+        f"       llmbench --version\n\n{rows}\n"
+        "The benchmark itself is Locust's command: locust -f locustfiles/serve.py --help\n"
+    )
+
+
+def _unknown(command: str) -> str:
+    allowed = [*COMMANDS, "--help", "--version"]
+    near = difflib.get_close_matches(command, allowed, 1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"{command}: no such command{hint}; allowed: {', '.join(allowed)}"

@@ -1,0 +1,13 @@
+"""`llmbench sim`: an LLM server without a model."""
+
+from __future__ import annotations
+
+from llmbench_locust.simulator.settings import parse
+
+
+def main(argv: list[str]) -> int:
+    """Serve until a signal ends it."""
+    settings = parse(argv)
+    from llmbench_locust.simulator.http_server import serve  # late: bad input ends before it
+
+    return serve(settings)
