@@ -14,7 +14,11 @@ from llmbench_locust.errors import BenchError, ConfigError
 
 # Command → what it is, as `llmbench --help` shows it. Its module in this package has its name.
 COMMANDS = {
+    "serve": "benchmark a server: one run with the flags of `vllm bench serve`",
+    "ui": "the same in a browser: start form, live figures, results",
+    "bench": "`llmbench bench serve …` is `llmbench serve …`",
     "sim": "run an LLM server without a model",
+    "locustfile": "print a commented locustfile to start your own from",
 }
 
 
@@ -43,7 +47,6 @@ def _usage() -> str:
     return (
         "usage: llmbench COMMAND [options]     llmbench COMMAND --help describes its options\n"
         f"       llmbench --version\n\n{rows}\n"
-        "The benchmark itself is Locust's command: locust -f locustfiles/serve.py --help\n"
     )
 
 

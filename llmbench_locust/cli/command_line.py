@@ -1,0 +1,170 @@
+"""The command line of `llmbench serve` becomes one of Locust's.
+
+vLLM's rules: underscores stand for dashes, an unambiguous beginning stands for a flag,
+``--config FILE.yaml`` holds flags, and the command line wins over the file. Names are resolved
+here; values are read and checked where every run reads them, in `options.config`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.table import FLAGS
+
+#: How many values an option takes: none, one, or as many as follow.
+NONE, ONE, MANY = "none", "one", "many"
+
+#: Where `llmbench serve` has vLLM's meaning (or a shorter name) and Locust another one.
+RENAMED = {"profile": "vllm-profile", "html": "llm-html"}
+
+#: Locust options with a fixed meaning here.
+_FIXED = ("locustfile", "headless", "headful", "config")
+
+
+def locust_argv(argv: Sequence[str], locust_options: Mapping[str, str]) -> list[str]:
+    """Locust's arguments for the arguments of `llmbench serve`.
+
+    ``locust_options``: number of values of each of Locust's options (`NONE`, `ONE`, `MANY`), by its
+    name with the dashes. Raises ConfigError for an unknown or ambiguous name, a stray word, and a
+    bad configuration file.
+    """
+    return list(_translated(_with_config_files(argv), locust_options))
+
+
+def _translated(words: Sequence[str], locust_options: Mapping[str, str]) -> Iterator[str]:
+    open_values = NONE
+    for word in words:
+        if not word.startswith("-") or _is_number(word):
+            if open_values == NONE:
+                raise ConfigError(f"unexpected argument {word!r}: every value follows its flag")
+            if open_values == ONE:
+                open_values = NONE
+            yield word
+            continue
+        name, equals, value = word.partition("=")
+        flag, dot, path = name.partition(".")
+        flag = _resolved(flag, locust_options)
+        yield flag + dot + path + equals + value
+        open_values = NONE if equals else _values_of(flag, locust_options)
+
+
+def _resolved(given: str, locust_options: Mapping[str, str]) -> str:
+    """The full name, with its dashes. Raises ConfigError."""
+    if given in locust_options and not given.startswith("--"):
+        return given
+    if not given.startswith("--") and given[:2] in locust_options:
+        return given  # a short option with its value behind it: -t60s
+    name = given.lstrip("-").replace("_", "-")
+    if given.startswith("--"):
+        if name in RENAMED:
+            return f"--{RENAMED[name]}"
+        if name in _names() or f"--{name}" in locust_options:
+            return _allowed(name)
+        ours = [flag for flag in (*_names(), *RENAMED) if flag.startswith(name)]
+        for found in (ours, [o[2:] for o in locust_options if o.startswith(f"--{name}")]):
+            if len(found) == 1:
+                return _allowed(RENAMED.get(found[0], found[0]))
+            if found:
+                options = ", ".join(f"--{flag}" for flag in sorted(found))
+                raise ConfigError(f"{given}: ambiguous; it could be {options}")
+    near = difflib.get_close_matches(
+        f"--{name}", [*(f"--{flag}" for flag in (*_names(), *RENAMED)), *locust_options], 1
+    )
+    hint = f"; did you mean {near[0]}?" if near else "; see llmbench serve --help=all"
+    raise ConfigError(f"{given}: unknown flag{hint}")
+
+
+def _names() -> list[str]:
+    """Every flag of ours, and --no-x of those that are true, false or not given."""
+    negated = [f"no-{flag.name}" for flag in FLAGS.values() if flag.kind == "truth"]
+    return [flag.name for flag in FLAGS.values()] + negated
+
+
+def _allowed(name: str) -> str:
+    if name in _FIXED:
+        raise ConfigError(f"--{name}: not an option of llmbench serve; run locust itself for it")
+    return f"--{name}"
+
+
+def _values_of(flag: str, locust_options: Mapping[str, str]) -> str:
+    if flag in locust_options:
+        return locust_options[flag]
+    row = FLAGS.get(flag.removeprefix("--").partition(".")[0].replace("-", "_"))
+    if row is None:
+        return NONE  # --no-x of a switch
+    kinds = {"bool": NONE, "truth": NONE, "pairs": MANY, "words": MANY}
+    return kinds.get(row.kind, ONE)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return word == "-"
+    return True
+
+
+# --- --config FILE.yaml ---------------------------------------------------------------------------
+
+
+def _with_config_files(argv: Sequence[str]) -> list[str]:
+    """The files' flags first, so that the command line wins."""
+    from_files: list[str] = []
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name != "--config":
+            rest.append(word)
+            continue
+        path = value if equals else next(words, "")
+        if not path:
+            raise ConfigError("--config: the file is missing; use --config FILE.yaml")
+        from_files += flags_of_file(Path(path))
+    return from_files + rest
+
+
+def flags_of_file(path: Path) -> list[str]:
+    """The arguments that a YAML file of flags stands for. Raises ConfigError with file and line."""
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text)
+        values = yaml.safe_load(text)
+    except OSError as e:
+        raise ConfigError(f"--config: {path} cannot be read: {e.strerror}") from e
+    except (UnicodeDecodeError, yaml.YAMLError) as e:
+        raise ConfigError(f"--config: {path} is not YAML: {' '.join(str(e).split())}") from e
+    if values is None:
+        return []
+    if not isinstance(values, dict) or not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"--config: {path} must hold flags as `name: value` lines")
+    lines = {key.value: key.start_mark.line + 1 for key, _ in root.value}
+    words: list[str] = []
+    for key, value in values.items():
+        name = str(key).replace("_", "-")
+        row = FLAGS.get(name.replace("-", "_"))
+        if row is None and name not in RENAMED:
+            near = difflib.get_close_matches(name, [*_names(), *RENAMED], 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{path}, line {lines[key]}: unknown flag {name}{hint}")
+        words += _words(name, value, row is not None and row.kind == "truth")
+    return words
+
+
+def _words(name: str, value: object, has_no: bool) -> list[str]:
+    """One flag of a file as on the command line: a list is several words, a mapping is JSON."""
+    if value is True:
+        return [f"--{name}"]
+    if value is False:
+        return [f"--no-{name}"] if has_no else []
+    if value is None or value == []:
+        return []
+    if isinstance(value, list):
+        return [f"--{name}", *map(str, value)]
+    return [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]

@@ -1,0 +1,1 @@
+"""Locustfiles that come with the package: `llmbench serve` runs `serve.py`."""
