@@ -1,6 +1,7 @@
 """`llmbench serve` takes what `vllm bench serve` takes, and hands it to Locust."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -63,7 +64,11 @@ NOT_YET = "speed_bench", "--num-prompts -1"
 
 
 @pytest.mark.parametrize("line", [x for x in COMMAND_LINES if not any(n in x for n in NOT_YET)])
-def test_command_lines_as_people_write_them_are_understood(line):
+def test_command_lines_as_people_write_them_are_understood(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in re.findall(r"--dataset-path[ =]\"?([^ \"]+\.jsonl?)", line):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("{}")
     refused = [name for part, name in REFUSED.items() if part in line]
     if refused:
         with pytest.raises(ConfigError, match=refused[0]):
