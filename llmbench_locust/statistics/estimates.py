@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmbench_locust.statistics.blocks import (
+    BLOCKS,
     Floats,
     Interval,
     Ints,
     StandardError,
+    block_means,
     effective_size,
     standard_error,
 )
@@ -66,18 +68,37 @@ def rate_influence(amounts: Floats, ends: Floats) -> Floats:
 
 
 def mean_interval(sample: Sample, level: float = 0.95) -> Interval | None:
-    """From logarithms, as latencies are skewed. None with too few requests, or a mean of 0."""
-    if not len(sample.values) or sample.values.mean() <= 0:
+    """None with too few requests, or a mean of 0.
+
+    From logarithms. Its upper end is at least that of Johnson's t for skewed data (JASA 73, 1978,
+    inverted by Hall, 1992), because short runs miss slow episodes more often than fast ones.
+    """
+    mean = float(sample.values.mean()) if len(sample.values) else 0.0
+    if mean <= 0:
         return None
-    return around(float(sample.values.mean()), standard_error(mean_influence(sample)), level)
-
-
-def around(value: float, error: StandardError, level: float = 0.95) -> Interval | None:
-    """``error``: of the logarithm of ``value``."""
+    influence = mean_influence(sample)
+    error = standard_error(influence)
     if math.isinf(error.se):
         return None
-    factor = math.exp(min(error.margin(level), 700.0))
-    return Interval(value / factor, value * factor)
+    margin = min(error.margin(level), 700.0)
+    high = math.exp(margin)
+    if error.se > 0:
+        skew = max(0.0, skewness(block_means(influence))) / (6 * math.sqrt(BLOCKS))
+        high = max(high, 1 + error.se * _inverse_johnson(margin / error.se, skew))
+    return Interval(mean * math.exp(-margin), mean * high)
+
+
+def _inverse_johnson(t: float, skew: float) -> float:
+    if skew < 1e-6:
+        return t
+    return float(1 - np.cbrt(1 - 6 * skew * (t + skew))) / (2 * skew)
+
+
+def skewness(values: Floats) -> float:
+    """Without the bias of small samples; 0 for values that are all equal."""
+    n, away = len(values), values - values.mean()
+    spread = float(np.sqrt(away @ away / (n - 1)))
+    return n / ((n - 1) * (n - 2)) * float((away**3).sum()) / spread**3 if spread else 0.0
 
 
 def quantile_error(sample: Sample, p: float) -> StandardError:
