@@ -1,0 +1,74 @@
+"""Where the time went: the client's mean TTFT split by what the server tells. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llmbench_locust.server_metrics.figures import ServerFigures
+from llmbench_locust.server_metrics.reading import Reading
+
+#: A KV cache that is fuller than this makes the server preempt or queue.
+FULL_SHARE = 0.95
+
+
+def ttft_parts(client_mean_s: float, server: ServerFigures) -> dict[str, float] | None:
+    """The client's mean TTFT in seconds as queue + prefill + the rest; None where it is unknown.
+
+    The rest is the network and the server's front end (parsing, tokenizing, sending). A rest below
+    zero means that the two sides did not see the same requests: nothing is said then.
+    """
+    latencies = server["latencies"]
+    if "queue_time" not in latencies or "prefill_time" not in latencies:
+        return None
+    queue, prefill = latencies["queue_time"]["mean"], latencies["prefill_time"]["mean"]
+    rest = client_mean_s - queue - prefill
+    if not rest >= 0:
+        return None
+    return {"queue": queue, "prefill": prefill, "network_and_front_end": rest}
+
+
+def sentences(
+    client_mean_ttft_s: float | None, server: ServerFigures, readings: Sequence[Reading]
+) -> list[str]:
+    """What the server's figures explain, one fact a line; only what they support."""
+    return [
+        line
+        for line in (
+            _ttft(client_mean_ttft_s, server),
+            _kv_cache(server, readings),
+            _prefix_cache(server),
+        )
+        if line
+    ]
+
+
+def _ttft(client_mean_s: float | None, server: ServerFigures) -> str:
+    parts = ttft_parts(client_mean_s, server) if client_mean_s is not None else None
+    if parts is None or client_mean_s is None:
+        return ""
+    return (
+        f"TTFT {client_mean_s * 1e3:.0f} ms = {parts['queue'] * 1e3:.0f} queue"
+        f" + {parts['prefill'] * 1e3:.0f} prefill"
+        f" + {parts['network_and_front_end'] * 1e3:.0f} network and front end"
+    )
+
+
+def _kv_cache(server: ServerFigures, readings: Sequence[Reading]) -> str:
+    preempted = server["counters"].get("preemptions", 0)
+    full = [r.time_s for r in readings if r.values.get("kv_cache_usage", 0) > FULL_SHARE]
+    facts = []
+    if full:
+        facts.append(
+            f"KV cache above {FULL_SHARE:.0%} from {full[0] - readings[0].time_s:.0f} s on"
+        )
+    if preempted:
+        facts.append(f"{preempted:.0f} preemption{'s' if preempted != 1 else ''}")
+    return ", ".join(facts)
+
+
+def _prefix_cache(server: ServerFigures) -> str:
+    counters = server["counters"]
+    queries, hits = counters.get("prefix_cache_queries", 0), counters.get("prefix_cache_hits", 0)
+    if queries <= 0 or hits <= 0:
+        return ""
+    return f"Prefix cache served {hits / queries:.0%} of prompt tokens"

@@ -1,0 +1,174 @@
+"""The readings of a run become figures: what changed, how full, where the time went. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TypedDict
+
+from llmbench_locust.server_metrics.reading import Histogram, Reading
+from llmbench_locust.server_metrics.vocabulary import BY_NAME, SERVER_METRICS
+
+
+class Gauge(TypedDict):
+    """Of the readings inside the run, each counted once."""
+
+    mean: float
+    max: float
+
+
+class Percentile(TypedDict):
+    """A percentile interpolated inside its bucket, and the bucket: it can lie anywhere in it."""
+
+    value: float
+    at_least: float
+    at_most: float | None
+
+
+class Latency(TypedDict):
+    """Of the observations between the first and the last reading, in seconds."""
+
+    count: int
+    mean: float
+    percentiles: dict[str, Percentile]
+
+
+class ServerFigures(TypedDict):
+    """``restarted``: a counter fell, so that the differences are unknown and left out."""
+
+    seconds: float
+    readings: int
+    restarted: bool
+    counters: dict[str, float]
+    gauges: dict[str, Gauge]
+    latencies: dict[str, Latency]
+
+
+def figures_of(readings: Sequence[Reading], percentiles: Sequence[float]) -> ServerFigures | None:
+    """One server's figures over its readings in order of time; None for fewer than two.
+
+    A histogram's mean is exact (Δsum ÷ Δcount); its percentiles are as fine as its buckets.
+    """
+    if len(readings) < 2:
+        return None
+    first, last = readings[0], readings[-1]
+    restarted = any(_fell(a, b) for a, b in pairwise(readings))
+    deltas = {} if restarted else _deltas(first, last)
+    return {
+        "seconds": last.time_s - first.time_s,
+        "readings": len(readings),
+        "restarted": restarted,
+        "counters": deltas,
+        "gauges": _gauges(readings),
+        "latencies": {} if restarted else _latencies(first, last, percentiles),
+    }
+
+
+def _fell(before: Reading, after: Reading) -> bool:
+    counters = (row.name for row in SERVER_METRICS if row.kind == "counter")
+    return any(after.values.get(n, math.inf) < before.values.get(n, -math.inf) for n in counters)
+
+
+def _deltas(first: Reading, last: Reading) -> dict[str, float]:
+    """A counter that appears only later (nothing was counted before) began at zero."""
+    return {
+        name: value - first.values.get(name, 0.0)
+        for name, value in last.values.items()
+        if BY_NAME[name].kind == "counter"
+    }
+
+
+def _gauges(readings: Sequence[Reading]) -> dict[str, Gauge]:
+    found: dict[str, Gauge] = {}
+    for row in SERVER_METRICS:
+        values = [r.values[row.name] for r in readings if row.name in r.values]
+        if row.kind == "gauge" and values:
+            found[row.name] = {"mean": sum(values) / len(values), "max": max(values)}
+    return found
+
+
+def _latencies(first: Reading, last: Reading, asked: Sequence[float]) -> dict[str, Latency]:
+    found: dict[str, Latency] = {}
+    for name, after in last.histograms.items():
+        window = between(first.histograms.get(name), after)
+        if window.count > 0:
+            found[name] = {
+                "count": int(window.count),
+                "mean": window.total_s / window.count,
+                "percentiles": {
+                    f"{p:g}": value
+                    for p in asked
+                    if (value := percentile_of(window, p)) is not None
+                },
+            }
+    return found
+
+
+def between(before: Histogram | None, after: Histogram) -> Histogram:
+    """The histogram of what was observed between two readings."""
+    if before is None:
+        return after
+    earlier = dict(zip(before.bounds, before.counts, strict=True))
+    return Histogram(
+        after.total_s - before.total_s,
+        after.count - before.count,
+        after.bounds,
+        tuple(
+            n - earlier.get(bound, 0.0) for bound, n in zip(after.bounds, after.counts, strict=True)
+        ),
+    )
+
+
+def percentile_of(histogram: Histogram, p: float) -> Percentile | None:
+    """The ``p``-th percentile, linear inside its bucket; None without observations or buckets.
+
+    In the last, unbounded bucket the value is the bucket's lower bound and ``at_most`` is None.
+    """
+    if histogram.count <= 0 or not histogram.counts:
+        return None
+    rank, low, below = histogram.count * p / 100, 0.0, 0.0
+    for bound, cumulated in zip(histogram.bounds, histogram.counts, strict=True):
+        if cumulated >= rank and cumulated > below:
+            if math.isinf(bound):
+                return {"value": low, "at_least": low, "at_most": None}
+            inside = (rank - below) / (cumulated - below)
+            return {"value": low + inside * (bound - low), "at_least": low, "at_most": bound}
+        low, below = (low if math.isinf(bound) else bound), cumulated
+    return {"value": low, "at_least": low, "at_most": None}
+
+
+def summed(replicas: Sequence[ServerFigures]) -> ServerFigures | None:
+    """Several replicas as one server: counts add up, means are weighted by their counts.
+
+    Percentiles of several histograms are left to the replicas. The share ``kv_cache_usage`` is
+    averaged; its maximum is the fullest replica's.
+    """
+    if not replicas:
+        return None
+    gauges: dict[str, Gauge] = {}
+    for name in {name for r in replicas for name in r["gauges"]}:
+        rows = [r["gauges"][name] for r in replicas if name in r["gauges"]]
+        share = BY_NAME[name].unit == "share"
+        gauges[name] = {
+            "mean": sum(g["mean"] for g in rows) / (len(rows) if share else 1),
+            "max": max(g["max"] for g in rows) if share else sum(g["max"] for g in rows),
+        }
+    latencies: dict[str, Latency] = {}
+    for name in {name for r in replicas for name in r["latencies"]}:
+        parts = [r["latencies"][name] for r in replicas if name in r["latencies"]]
+        count = sum(part["count"] for part in parts)
+        mean = sum(part["mean"] * part["count"] for part in parts) / count
+        single = parts[0]["percentiles"] if len(parts) == 1 else {}
+        latencies[name] = {"count": count, "mean": mean, "percentiles": single}
+    return {
+        "seconds": max(r["seconds"] for r in replicas),
+        "readings": sum(r["readings"] for r in replicas),
+        "restarted": any(r["restarted"] for r in replicas),
+        "counters": {
+            name: sum(r["counters"].get(name, 0.0) for r in replicas)
+            for name in {name for r in replicas for name in r["counters"]}
+        },
+        "gauges": gauges,
+        "latencies": latencies,
+    }

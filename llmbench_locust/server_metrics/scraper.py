@@ -1,0 +1,89 @@
+"""The process that reads the servers' metrics once a second, away from the process that sends.
+
+Its order comes as one JSON line on standard input: ``{"urls": […], "headers": {…}, "insecure":
+false, "period_s": 1.0}``. For each reading it writes one JSON line to standard output, for a server
+that cannot be read one line with ``error`` at each change of the reason. It ends with its input.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import select
+import sys
+import time
+from typing import Any
+
+import requests
+
+from llmbench_locust.server_metrics.reading import NotMetricsError, Reading, parse
+
+TIMEOUT_S = 5.0
+#: More than this is no metrics page that one would read once a second.
+MOST_BYTES = 8 << 20
+
+
+def read(session: requests.Session, url: str) -> Reading:
+    """One reading, timed between request and response. Raises NotMetricsError with the reason."""
+    began = time.perf_counter()
+    try:
+        with session.get(url, timeout=TIMEOUT_S, stream=True, allow_redirects=False) as response:
+            if response.status_code != 200:
+                raise NotMetricsError(f"status {response.status_code}")
+            body = _body(response, began)
+    except requests.RequestException as e:
+        reason = "timed out" if isinstance(e, requests.Timeout) else "no connection"
+        raise NotMetricsError(reason) from e
+    return parse(body.decode("utf-8", "replace"), (began + time.perf_counter()) / 2)
+
+
+def _body(response: requests.Response, began: float) -> bytes:
+    parts, size = [], 0
+    for part in response.iter_content(1 << 16):
+        size += len(part)
+        if size > MOST_BYTES:
+            raise NotMetricsError(f"more than {MOST_BYTES >> 20} MB")
+        if time.perf_counter() - began > TIMEOUT_S:
+            raise NotMetricsError("timed out")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def line_of(url: str, reading: Reading) -> str:
+    """A reading as a line of JSON."""
+    return json.dumps({"url": url, **dataclasses.asdict(reading)})
+
+
+def main() -> int:
+    """Read until standard input closes."""
+    order: dict[str, Any] = json.loads(sys.stdin.readline())
+    session = requests.Session()
+    session.verify = not order["insecure"]
+    session.headers.update(order["headers"])
+    said: dict[str, str] = {}
+    due = time.perf_counter()
+    while True:
+        for url in order["urls"]:
+            _report(session, url, said)
+        due = max(due + order["period_s"], time.perf_counter())
+        ready, _, _ = select.select([sys.stdin], [], [], max(0.0, due - time.perf_counter()))
+        if ready:  # closed, or "stop": one last reading, so that the run's end is in it
+            for url in order["urls"]:
+                _report(session, url, said)
+            return 0
+
+
+def _report(session: requests.Session, url: str, said: dict[str, str]) -> None:
+    try:
+        line, reason = line_of(url, read(session, url)), ""
+    except NotMetricsError as e:
+        reason = str(e)
+        line = json.dumps({"url": url, "error": reason})
+        if said.get(url) == reason:
+            return
+    said[url] = reason
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""One row for each figure that a server may tell, with the name that each server gives it.
+
+A source is one or several sample names joined by `` + ``, each with an optional label filter
+``{label=regex}``; the first source of which the server has a sample counts. A counter is found with
+and without ``_total``. Names are from vLLM 0.33, SGLang 0.5.23, TensorRT-LLM, TGI 3.3.7, llama.cpp
+and the DCGM exporter; see docs/server-metrics.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["gauge", "counter", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerMetric:
+    """One figure. ``unit``: of its value (histograms: seconds). ``scale``: source value × scale."""
+
+    name: str
+    title: str
+    kind: Kind
+    unit: str
+    sources: tuple[str, ...]
+    scale: float = 1.0
+
+
+def _row(name: str, title: str, kind: Kind, unit: str, *sources: str) -> ServerMetric:
+    return ServerMetric(name, title, kind, unit, sources)
+
+
+SERVER_METRICS = (
+    _row(
+        *("running", "Requests running", "gauge", "requests"),
+        *("vllm:num_requests_running", "sglang:num_running_reqs", "trtllm_num_requests_running"),
+        *("nv_trt_llm_request_metrics{request_type=active}", "tgi_batch_current_size"),
+        "llamacpp:requests_processing",
+    ),
+    _row(
+        *("waiting", "Requests waiting", "gauge", "requests"),
+        *("vllm:num_requests_waiting", "sglang:num_queue_reqs", "trtllm_num_requests_waiting"),
+        *("nv_trt_llm_request_metrics{request_type=waiting}", "tgi_queue_size"),
+        "llamacpp:requests_deferred",
+    ),
+    _row(
+        *("kv_cache_usage", "KV cache in use", "gauge", "share"),
+        *("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage"),
+        *("trtllm_kv_cache_utilization", "llamacpp:kv_cache_usage_ratio"),
+        "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=fraction}",
+    ),
+    _row(
+        *("preemptions", "Preemptions", "counter", "events"),
+        *("vllm:num_preemptions", "sglang:num_retracted_requests"),
+    ),
+    _row(
+        *("prefix_cache_queries", "Prefix cache queries", "counter", "tokens"),
+        *("vllm:prefix_cache_queries", "vllm:gpu_prefix_cache_queries"),
+        "sglang:prefill_effective_tokens",
+        "llamacpp:prompt_tokens + llamacpp:prompt_tokens_cached",
+    ),
+    _row(
+        *("prefix_cache_hits", "Prefix cache hits", "counter", "tokens"),
+        *("vllm:prefix_cache_hits", "vllm:gpu_prefix_cache_hits"),
+        "sglang:prefill_effective_tokens{mode=.*_hit}",
+        "llamacpp:prompt_tokens_cached",
+    ),
+    _row(
+        *("cached_prompt_tokens", "Cached prompt tokens", "counter", "tokens"),
+        *("vllm:prompt_tokens_cached", "sglang:cached_tokens", "trtllm_prompt_cached_tokens"),
+        "llamacpp:prompt_tokens_cached",
+    ),
+    _row(
+        *("prompt_tokens", "Prompt tokens", "counter", "tokens"),
+        *("vllm:prompt_tokens", "sglang:prompt_tokens", "trtllm_prompt_tokens"),
+        *("tgi_request_input_length_sum", "llamacpp:prompt_tokens + llamacpp:prompt_tokens_cached"),
+    ),
+    _row(
+        *("generation_tokens", "Generated tokens", "counter", "tokens"),
+        *("vllm:generation_tokens", "sglang:generation_tokens", "trtllm_generation_tokens"),
+        *("tgi_request_generated_tokens_sum", "llamacpp:tokens_predicted"),
+    ),
+    _row(
+        *("requests_finished", "Requests finished", "counter", "requests"),
+        *("vllm:request_success", "trtllm_request_success"),
+        "sglang:num_requests + sglang:num_aborted_requests",
+        "tgi_request_success + tgi_request_failure",
+    ),
+    _row(
+        *("queue_time", "Queue time", "histogram", "s"),
+        *("vllm:request_queue_time_seconds", "sglang:queue_time_seconds"),
+        *("trtllm_request_queue_time_seconds", "tgi_request_queue_duration"),
+    ),
+    _row(
+        *("prefill_time", "Prefill time", "histogram", "s"),
+        *("vllm:request_prefill_time_seconds", "trtllm_request_prefill_time_seconds"),
+    ),
+    _row(
+        *("decode_time", "Decode time", "histogram", "s"),
+        *("vllm:request_decode_time_seconds", "trtllm_request_decode_time_seconds"),
+    ),
+    _row(
+        *("server_ttft", "TTFT on the server", "histogram", "s"),
+        *("vllm:time_to_first_token_seconds", "sglang:time_to_first_token_seconds"),
+        "trtllm_time_to_first_token_seconds",
+    ),
+    _row(
+        *("server_itl", "ITL on the server", "histogram", "s"),
+        *("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds"),
+        "sglang:inter_token_latency_seconds",
+    ),
+    _row(
+        *("server_e2el", "E2EL on the server", "histogram", "s"),
+        *("vllm:e2e_request_latency_seconds", "sglang:e2e_request_latency_seconds"),
+        *("trtllm_e2e_request_latency_seconds", "tgi_request_duration"),
+    ),
+    _row(
+        *("spec_drafts", "Speculative drafts", "counter", "steps"),
+        *("vllm:spec_decode_num_drafts", "sglang:spec_verify_calls"),
+        "llamacpp:spec_decode_num_drafts",
+    ),
+    _row(
+        *("spec_draft_tokens", "Draft tokens", "counter", "tokens"),
+        *("vllm:spec_decode_num_draft_tokens", "trtllm_spec_decode_num_draft_tokens"),
+        "llamacpp:spec_decode_num_draft_tokens",
+    ),
+    _row(
+        *("spec_accepted_tokens", "Accepted draft tokens", "counter", "tokens"),
+        *("vllm:spec_decode_num_accepted_tokens", "trtllm_spec_decode_num_accepted_tokens"),
+        *("tgi_request_skipped_tokens_sum", "llamacpp:spec_decode_num_accepted_tokens"),
+    ),
+    _row(
+        *("gpu_power", "GPU power", "gauge", "W"),
+        *("DCGM_FI_DEV_POWER_USAGE", "nv_gpu_power_usage"),
+    ),
+    ServerMetric("gpu_energy", "GPU energy", "counter", "J", ("nv_energy_consumption",)),
+    ServerMetric(
+        *("gpu_energy_mj", "GPU energy", "counter", "J"),
+        ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION",),
+        scale=1e-3,
+    ),
+)
+
+BY_NAME = {row.name: row for row in SERVER_METRICS}

@@ -1,0 +1,122 @@
+"""Starts the scraper beside a run and gathers its readings."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+from llmbench_locust.server_metrics.figures import ServerFigures, figures_of, summed
+from llmbench_locust.server_metrics.reading import Histogram, Reading
+
+#: How long the last reading may take at the end of a run.
+LAST_READING_S = 6.0
+
+
+class ServerWatch:
+    """Readings of each URL while a run goes on. Costs the sending process one short line a second.
+
+    ``urls``: metrics pages. ``headers``: sent with each reading; they reach the scraper by a pipe,
+    never by its command line.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        headers: Mapping[str, str],
+        *,
+        insecure: bool = False,
+        period_s: float = 1.0,
+    ) -> None:
+        self.readings: dict[str, list[Reading]] = {url: [] for url in urls}
+        self.errors: dict[str, str] = {}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "llmbench_locust.server_metrics.scraper"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the run; the scraper ends after it
+        )
+        order = {
+            "urls": list(urls),
+            "headers": dict(headers),
+            "insecure": insecure,
+            "period_s": period_s,
+        }
+        self._write(json.dumps(order).encode() + b"\n")
+        self._reader = threading.Thread(target=self._gather, daemon=True)
+        self._reader.start()
+
+    def wait_for_first(self, timeout_s: float) -> bool:
+        """Wait until every URL was read once or failed. Returns whether any was read."""
+        ends = perf_counter() + timeout_s
+        while perf_counter() < ends and self._reader.is_alive():
+            if all(self.readings[url] or url in self.errors for url in self.readings):
+                break
+            self._reader.join(0.02)
+        return any(self.readings.values())
+
+    def stop(self) -> None:
+        """Read once more, then end the scraper. May be called again."""
+        with contextlib.suppress(OSError, ValueError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        self._reader.join(LAST_READING_S)
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+
+    def window(self, start_s: float, end_s: float) -> dict[str, list[Reading]]:
+        """Each server's readings of a run: the last before its start to the first after its end."""
+        return {url: _within(found, start_s, end_s) for url, found in self.readings.items()}
+
+    def _write(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.write(data)
+                self._process.stdin.flush()
+
+    def _gather(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            found = json.loads(line)
+            url = found.pop("url")
+            if "error" in found:
+                self.errors[url] = found["error"]
+            else:
+                self.readings[url].append(reading_from(found))
+
+
+def reading_from(found: dict[str, Any]) -> Reading:
+    """A reading from its JSON line."""
+    return Reading(
+        found["time_s"],
+        found["values"],
+        {
+            name: Histogram(h["total_s"], h["count"], tuple(h["bounds"]), tuple(h["counts"]))
+            for name, h in found["histograms"].items()
+        },
+    )
+
+
+def _within(readings: list[Reading], start_s: float, end_s: float) -> list[Reading]:
+    first = max((i for i, r in enumerate(readings) if r.time_s <= start_s), default=0)
+    last = next((i for i, r in enumerate(readings) if r.time_s >= end_s), len(readings) - 1)
+    return readings[first : last + 1]
+
+
+def server_block(
+    by_url: Mapping[str, Sequence[Reading]], percentiles: Sequence[float]
+) -> tuple[ServerFigures | None, dict[str, ServerFigures]]:
+    """All replicas together, and each by its URL."""
+    each = {
+        url: figures
+        for url, readings in by_url.items()
+        if (figures := figures_of(readings, percentiles)) is not None
+    }
+    return summed(list(each.values())), each

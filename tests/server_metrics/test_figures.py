@@ -1,0 +1,177 @@
+"""Prometheus text becomes figures: expected values are worked out by hand in each test."""
+
+import contextlib
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbench_locust.server_metrics.attribution import sentences, ttft_parts
+from llmbench_locust.server_metrics.figures import between, figures_of, percentile_of, summed
+from llmbench_locust.server_metrics.reading import Histogram, NotMetricsError, Reading, parse
+
+REAL = (Path(__file__).parent.parent / "data" / "vllm-metrics.txt").read_text()
+
+
+def histogram_text(name, buckets, total):
+    lines, count = [f"# TYPE {name} histogram"], 0
+    for bound, n in buckets.items():
+        count += n
+        lines.append(f'{name}_bucket{{le="{bound}"}} {count}')
+    return "\n".join([*lines, f"{name}_sum {total}", f"{name}_count {count}"]) + "\n"
+
+
+def test_label_sets_are_summed_and_totals_found_under_both_names():
+    text = (
+        "# TYPE vllm:num_requests_running gauge\n"
+        'vllm:num_requests_running{engine="0"} 3\nvllm:num_requests_running{engine="1"} 4\n'
+        "# TYPE vllm:prompt_tokens counter\nvllm:prompt_tokens_total 10\n"
+        "# TYPE sglang:prefill_effective_tokens_total counter\n"
+        'sglang:prefill_effective_tokens_total{mode="input"} 6\n'
+        'sglang:prefill_effective_tokens_total{mode="device_hit"} 2\n'
+    )
+    assert parse(text, 0).values == {
+        "running": 7,
+        "prompt_tokens": 10,
+        "prefix_cache_queries": 8,
+        "prefix_cache_hits": 2,
+    }
+
+
+def test_llamacpp_counts_cached_prompt_tokens_apart():
+    text = "llamacpp:prompt_tokens_total 5\nllamacpp:prompt_tokens_cached_total 3\n"
+    values = parse(text, 0).values
+    assert (values["prompt_tokens"], values["cached_prompt_tokens"]) == (8, 3)
+
+
+def test_the_text_of_a_real_vllm_is_understood():
+    values = parse(REAL, 0).values
+    assert {"running", "waiting"} <= set(values)
+
+
+@pytest.mark.parametrize("text", ["<html><body>hi</body></html>", "{not metrics", 'x{a="b 1\n'])
+def test_what_is_no_metrics_text_is_refused(text):
+    with pytest.raises(NotMetricsError):
+        parse(text, 0)
+
+
+@given(st.text(max_size=200))
+def test_any_text_gives_a_reading_or_the_one_error(text):
+    with contextlib.suppress(NotMetricsError):
+        parse(text, 0)
+
+
+def test_differences_means_and_maxima_over_a_run():
+    before = parse(
+        "vllm:num_requests_running 1\nvllm:num_preemptions_total 2\n"
+        + histogram_text("vllm:request_queue_time_seconds", {"0.3": 1, "0.5": 0, "+Inf": 0}, 0.1),
+        10,
+    )
+    after = parse(
+        "vllm:num_requests_running 5\nvllm:num_preemptions_total 7\n"
+        + histogram_text("vllm:request_queue_time_seconds", {"0.3": 3, "0.5": 2, "+Inf": 0}, 1.1),
+        14,
+    )
+    figures = figures_of([before, after], [50, 100])
+    assert figures["seconds"] == 4
+    assert figures["counters"] == {"preemptions": 5}
+    assert figures["gauges"]["running"] == {"mean": 3, "max": 5}
+    queue = figures["latencies"]["queue_time"]  # four observations that sum up to 1.0 s
+    assert (queue["count"], queue["mean"]) == (4, 0.25)
+    # two of them below 0.3 s, so the median is at the end of that bucket
+    assert queue["percentiles"]["50"] == {"value": 0.3, "at_least": 0.0, "at_most": 0.3}
+    assert queue["percentiles"]["100"] == {"value": 0.5, "at_least": 0.3, "at_most": 0.5}
+
+
+def test_a_counter_that_fell_means_a_restart_and_no_differences():
+    figures = figures_of([Reading(0, {"preemptions": 5}), Reading(1, {"preemptions": 1})], [50])
+    assert figures["restarted"]
+    assert figures["counters"] == {}
+
+
+def test_one_reading_is_no_run():
+    assert figures_of([Reading(0)], [50]) is None
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.001, 10), st.integers(0, 50)), min_size=1, max_size=8),
+    st.floats(0, 100),
+)
+def test_a_percentile_lies_in_its_bucket_and_never_falls(buckets, p):
+    buckets = dict(buckets)
+    bounds, counts, total = sorted(buckets), [], 0
+    for bound in bounds:
+        total += buckets[bound]
+        counts.append(total)
+    histogram = Histogram(1.0, total, (*bounds, math.inf), (*counts, total))
+    found = percentile_of(histogram, p)
+    if total == 0:
+        assert found is None
+        return
+    assert found["at_least"] <= found["value"] * (1 + 1e-12)
+    assert found["value"] <= found["at_most"] * (1 + 1e-12)
+    assert found["value"] <= percentile_of(histogram, 100)["value"] * (1 + 1e-12)
+
+
+def test_nothing_before_means_that_all_was_observed_in_the_run():
+    after = Histogram(1.0, 2, (1.0, math.inf), (2, 2))
+    assert between(None, after) is after
+
+
+def test_replicas_add_up_and_their_means_are_weighted():
+    def replica(n, mean, running):
+        return {
+            "seconds": 5.0,
+            "readings": 6,
+            "restarted": False,
+            "counters": {"prompt_tokens": 10.0 * n},
+            "gauges": {
+                "running": {"mean": running, "max": running},
+                "kv_cache_usage": {"mean": 0.1 * n, "max": 0.2 * n},
+            },
+            "latencies": {"queue_time": {"count": n, "mean": mean, "percentiles": {}}},
+        }
+
+    both = summed([replica(1, 0.4, 2), replica(3, 0.8, 5)])
+    assert both["counters"] == {"prompt_tokens": 40}
+    assert both["gauges"]["running"] == {"mean": 7, "max": 7}
+    assert both["gauges"]["kv_cache_usage"] == pytest.approx({"mean": 0.2, "max": 0.6})
+    assert both["latencies"]["queue_time"]["mean"] == pytest.approx(0.7)
+
+
+def figures(**changes):
+    return {
+        "seconds": 5.0,
+        "readings": 6,
+        "restarted": False,
+        "counters": {},
+        "gauges": {},
+        "latencies": {},
+    } | changes
+
+
+def latency(mean):
+    return {"count": 10, "mean": mean, "percentiles": {}}
+
+
+def test_the_ttft_is_split_into_queue_prefill_and_the_rest():
+    server = figures(latencies={"queue_time": latency(0.640), "prefill_time": latency(0.118)})
+    readings = [Reading(0, {"kv_cache_usage": 0.5}), Reading(40, {"kv_cache_usage": 0.97})]
+    server["counters"] = {
+        "preemptions": 31,
+        "prefix_cache_queries": 100.0,
+        "prefix_cache_hits": 62.0,
+    }
+    assert sentences(0.812, server, readings) == [
+        "TTFT 812 ms = 640 queue + 118 prefill + 54 network and front end",
+        "KV cache above 95% from 40 s on, 31 preemptions",
+        "Prefix cache served 62% of prompt tokens",
+    ]
+
+
+def test_nothing_is_said_that_the_figures_do_not_support():
+    assert sentences(0.8, figures(), [Reading(0), Reading(1)]) == []
+    other = figures(latencies={"queue_time": latency(2.0), "prefill_time": latency(0.1)})
+    assert ttft_parts(0.8, other) is None  # the server queued others, not ours

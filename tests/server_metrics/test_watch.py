@@ -1,0 +1,106 @@
+"""The scraper is a real process that reads a real server, whatever that server answers."""
+
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from llmbench_locust.server_metrics.watch import ServerWatch, server_block
+
+
+@pytest.fixture
+def pages():
+    """path → function of the request handler."""
+    routes = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            routes[self.path](self)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    routes["url"] = f"http://127.0.0.1:{server.server_port}"
+    yield routes
+    server.shutdown()
+    server.server_close()
+
+
+def answer(text, status=200):
+    def send(handler):
+        body = text() if callable(text) else text
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return send
+
+
+def wait_until(condition):
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError("nothing came")
+
+
+def test_counters_are_read_until_the_end_with_the_headers_given(pages):
+    count, keys = iter(range(1, 10**6)), []
+
+    def text(handler):
+        keys.append(handler.headers["X-Key"])
+        answer(f"vllm:prompt_tokens_total {next(count)}\n".encode())(handler)
+
+    pages["/metrics"] = text
+    url = pages["url"] + "/metrics"
+    watch = ServerWatch([url], {"X-Key": "k"}, period_s=0.05)
+    assert watch.wait_for_first(30)
+    wait_until(lambda: len(watch.readings[url]) >= 5)
+    before = len(watch.readings[url])
+    watch.stop()
+    watch.stop()
+    assert len(watch.readings[url]) > before  # one more at the end
+    together, each = server_block(watch.readings, [99])
+    assert together["counters"]["prompt_tokens"] == len(watch.readings[url]) - 1
+    assert set(each) == {url}
+    assert set(keys) == {"k"}
+
+
+@pytest.mark.parametrize(
+    ("page", "reason"),
+    [
+        (answer(b"no", 404), "status 404"),
+        (answer(b"<html>hello</html>"), "not Prometheus text"),
+        (answer(lambda: b"# x\n" * (5 << 20)), "more than 8 MB"),
+    ],
+)
+def test_a_page_that_cannot_be_read_costs_one_line(pages, page, reason):
+    pages["/metrics"] = page
+    url = pages["url"] + "/metrics"
+    watch = ServerWatch([url], {}, period_s=0.05)
+    assert not watch.wait_for_first(30)
+    watch.stop()
+    assert reason in watch.errors[url]
+    assert watch.readings[url] == []
+
+
+def test_a_server_that_is_not_there_is_said():
+    watch = ServerWatch(["http://127.0.0.1:9/metrics"], {}, period_s=0.05)
+    assert not watch.wait_for_first(30)
+    watch.stop()
+    assert list(watch.errors.values()) == ["no connection"]
+
+
+def test_the_window_of_a_run_reaches_just_beyond_it(pages):
+    pages["/metrics"] = answer(b"vllm:num_requests_running 1\n")
+    url = pages["url"] + "/metrics"
+    watch = ServerWatch([url], {}, period_s=0.02)
+    wait_until(lambda: len(watch.readings[url]) >= 8)
+    watch.stop()
+    times = [r.time_s for r in watch.readings[url]]
+    inside = [r.time_s for r in watch.window(times[2] + 1e-6, times[4] + 1e-6)[url]]
+    assert inside == times[2:6]
