@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench_locust.simulator.latency_models import Clock, EngineClock, FixedClock
+from llmbench_locust.simulator.engine.latency_models import Clock, EngineClock, FixedClock
 from llmbench_locust.simulator.launch import SimProcess
 from tests.simulator.wire import post
 

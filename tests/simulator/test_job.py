@@ -6,10 +6,11 @@ import gevent.socket
 import pytest
 
 from llmbench_locust.simulator.ask import Ask
-from llmbench_locust.simulator.job import Job, Outlet
+from llmbench_locust.simulator.engine.job import Job
+from llmbench_locust.simulator.engine.outlet import Outlet
+from llmbench_locust.simulator.engine.text import Plan
 from llmbench_locust.simulator.protocols.completions import Completions
 from llmbench_locust.simulator.stats import Seen, Stats
-from llmbench_locust.simulator.text import Plan
 
 
 class Broken(Completions):

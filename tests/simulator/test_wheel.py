@@ -9,7 +9,7 @@ import time
 import gevent
 import pytest
 
-from llmbench_locust.simulator.wheel import Wheel
+from llmbench_locust.simulator.engine.wheel import Wheel
 
 
 @pytest.mark.parametrize("kernel_timer", [True, False])

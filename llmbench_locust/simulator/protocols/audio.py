@@ -12,8 +12,8 @@ import orjson
 
 from llmbench_locust.simulator.ask import Ask, Refusal
 from llmbench_locust.simulator.counting import Counter
+from llmbench_locust.simulator.engine.text import escaped
 from llmbench_locust.simulator.protocols.base import Frames, Script
-from llmbench_locust.simulator.text import escaped
 
 #: An encoder's positions for a second of sound, which stand for prompt tokens here.
 _TOKENS_PER_SECOND = 50

@@ -11,7 +11,7 @@ import orjson
 
 from llmbench_locust.simulator.ask import Ask, Refusal
 from llmbench_locust.simulator.counting import Counter
-from llmbench_locust.simulator.text import Plan, escaped
+from llmbench_locust.simulator.engine.text import Plan, escaped
 
 Frames = tuple[bytes, ...]
 

@@ -10,9 +10,9 @@ import orjson
 
 from llmbench_locust.simulator.ask import Ask, message_turns, whole
 from llmbench_locust.simulator.counting import Counter
+from llmbench_locust.simulator.engine.text import escaped
 from llmbench_locust.simulator.protocols.base import Frames, Script
 from llmbench_locust.simulator.protocols.completions import stream_options
-from llmbench_locust.simulator.text import escaped
 
 TOOL = "get_weather"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from llmbench_locust.simulator.ask import Ask, Refusal, message_turns, whole
 from llmbench_locust.simulator.counting import Counter
+from llmbench_locust.simulator.engine.text import escaped
 from llmbench_locust.simulator.protocols.base import Frames, Script
-from llmbench_locust.simulator.text import escaped
 
 
 class OllamaGenerate(Script):

@@ -8,9 +8,9 @@ import orjson
 
 from llmbench_locust.simulator.ask import Ask, whole
 from llmbench_locust.simulator.counting import Counter
+from llmbench_locust.simulator.engine.text import escaped
 from llmbench_locust.simulator.protocols.base import Script
 from llmbench_locust.simulator.protocols.completions import prompt_tokens
-from llmbench_locust.simulator.text import escaped
 
 
 class Sglang(Script):

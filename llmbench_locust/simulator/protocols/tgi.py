@@ -10,8 +10,8 @@ import orjson
 
 from llmbench_locust.simulator.ask import Ask, Refusal, whole
 from llmbench_locust.simulator.counting import Counter
+from llmbench_locust.simulator.engine.text import escaped
 from llmbench_locust.simulator.protocols.base import Frames, Script
-from llmbench_locust.simulator.text import escaped
 
 
 class Tgi(Script):

@@ -8,9 +8,9 @@ import random
 from dataclasses import replace
 
 from llmbench_locust.simulator.ask import Ask, Refusal
+from llmbench_locust.simulator.engine.text import PLAIN, UNICODE, Plan, Vocabulary, escaped, grouped
 from llmbench_locust.simulator.faults import Faults
 from llmbench_locust.simulator.settings import Settings
-from llmbench_locust.simulator.text import PLAIN, UNICODE, Plan, Vocabulary, escaped, grouped
 
 _PLAIN = Vocabulary(PLAIN)
 _UNICODE = Vocabulary(UNICODE)

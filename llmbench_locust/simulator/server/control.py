@@ -11,10 +11,10 @@ import orjson
 from flask import Flask, Response, request
 
 from llmbench_locust.simulator.ask import Refusal, message_turns
-from llmbench_locust.simulator.latency_models import Clock
+from llmbench_locust.simulator.engine.latency_models import Clock
+from llmbench_locust.simulator.engine.wheel import Wheel
 from llmbench_locust.simulator.settings import Settings
 from llmbench_locust.simulator.stats import Stats
-from llmbench_locust.simulator.wheel import Wheel
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -22,8 +22,8 @@ import gevent
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
 from llmbench_locust.errors import ConfigError, SetupError
-from llmbench_locust.simulator.app import Simulator
-from llmbench_locust.simulator.job import Job
+from llmbench_locust.simulator.engine.job import Job
+from llmbench_locust.simulator.server.app import Simulator
 from llmbench_locust.simulator.settings import Settings
 
 

@@ -14,19 +14,21 @@ import orjson
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.simulator.ask import Ask, Refusal
-from llmbench_locust.simulator.control import make_control
 from llmbench_locust.simulator.counting import load_tokenizer, make_counter
+from llmbench_locust.simulator.engine.fault_filter import FaultFilter
+from llmbench_locust.simulator.engine.job import Job
+from llmbench_locust.simulator.engine.latency_models import Clock, EngineClock, FixedClock
+from llmbench_locust.simulator.engine.outlet import Outlet
+from llmbench_locust.simulator.engine.planning import job_seed, make_plan
+from llmbench_locust.simulator.engine.text import prompt_sha
+from llmbench_locust.simulator.engine.wheel import Wheel
 from llmbench_locust.simulator.faults import NONE, Faults, header_faults
-from llmbench_locust.simulator.forms import read_form
-from llmbench_locust.simulator.job import FaultyJob, Job, Outlet
-from llmbench_locust.simulator.latency_models import Clock, EngineClock, FixedClock
-from llmbench_locust.simulator.planning import job_seed, make_plan
 from llmbench_locust.simulator.protocols import ROUTES
 from llmbench_locust.simulator.protocols.base import Script
+from llmbench_locust.simulator.server.control import make_control
+from llmbench_locust.simulator.server.forms import read_form
 from llmbench_locust.simulator.settings import Settings
 from llmbench_locust.simulator.stats import Seen, Stats, header_subset
-from llmbench_locust.simulator.text import prompt_sha
-from llmbench_locust.simulator.wheel import Wheel
 
 _REASONS = {
     400: "Bad Request",
@@ -139,11 +141,9 @@ class Simulator:
         if faults.answers_with_error:
             return self._fault_answer(environ, start_response, seen, faults)
         script = protocol(ask, plan, seen.request_id[:64], faults.usage_with_choices)
-        outlet = Outlet(handler.socket)
-        if faults is NONE:
-            job = Job(outlet, script, seen, self.stats, seed)
-        else:
-            job = FaultyJob(outlet, script, seen, self.stats, seed, faults, self.wheel)
+        job = Job(Outlet(handler.socket), script, seen, self.stats, seed)
+        if faults is not NONE:
+            job.filter = FaultFilter(faults, self.wheel)
         job.ttft_s = _milliseconds(environ, "HTTP_X_SIM_TTFT_MS")
         job.itl_s = _milliseconds(environ, "HTTP_X_SIM_ITL_MS")
         handler.job = job

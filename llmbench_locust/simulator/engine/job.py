@@ -1,0 +1,173 @@
+"""One response on its way: a script's events become HTTP and go straight to the socket.
+
+All of it runs in the hub. A healthy stream costs a bytes join and one `send` for each event. A
+socket that does not take all of it gets a buffer and a write watcher, so the clock never waits for
+a slow reader. Faults stand between the job and the socket (`fault_filter`).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Protocol
+
+import gevent
+from gevent.event import Event
+
+from llmbench_locust.simulator.engine.outlet import END, Outlet, chunk
+from llmbench_locust.simulator.protocols.base import Script
+from llmbench_locust.simulator.stats import Seen, Stats
+
+_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+    b"X-Request-Id: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+_BODY_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: "
+    b"%b\r\nContent-Length: %d\r\n\r\n"
+)
+
+
+class Filter(Protocol):
+    """What may stand between a job and its socket."""
+
+    def begin(self, job: Job) -> None:
+        """In place of `Job.send_head`."""
+
+    def emit(self, job: Job) -> bool:
+        """In place of the job's own step. False: no more will follow."""
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether bytes wait here although the job is over; the filter then frees the connection."""
+
+
+class Job:
+    """One response. The clock calls `emit` for each step.
+
+    ``index``: events written so far. ``finished`` is set when the connection is free again.
+    """
+
+    def __init__(self, outlet: Outlet, script: Script, seen: Seen, stats: Stats, seed: int) -> None:
+        self.outlet = outlet
+        self.script = script
+        self.seen = seen
+        self.stats = stats
+        self.seed = seed
+        self.arrival_s = seen.t
+        self.prompt_tokens = script.ask.prompt_tokens
+        self.silent = not script.ask.stream
+        self.steps = max(1, len(script.plan.pieces)) if script.generates else 1
+        self.ttft_s: float | None = None
+        self.itl_s: float | None = None
+        self.finished = Event()
+        self.close_connection = False
+        self.filter: Filter | None = None
+        self.index = 0
+        self.over = False
+
+    @property
+    def gone(self) -> bool:
+        return self.over or self.outlet.lost
+
+    @property
+    def at_last(self) -> bool:
+        """Whether the next event is the last one."""
+        return self.index == self.steps - 1
+
+    def begin(self) -> None:
+        """Before the clock starts: the head of a stream and what precedes its first token."""
+        if self.filter is not None:
+            self.filter.begin(self)
+        else:
+            self.send_head()
+
+    def send_head(self) -> None:
+        """The response head and the protocol's opening events, for a stream."""
+        if not self.silent:
+            head = _HEAD % (self.script.media, self._request_id())
+            self.outlet.write(head + b"".join(chunk(event) for event in self.script.opening()))
+
+    def body_with_head(self, body: bytes) -> bytes:
+        """A response that is no stream, with its head."""
+        return _BODY_HEAD % (self._request_id(), len(body)) + body
+
+    def _request_id(self) -> bytes:
+        return self.seen.request_id.encode("latin-1", "replace")
+
+    def emit(self) -> bool:
+        """Write the next event. False: no more will follow.
+
+        An error of ours ends this response alone.
+        """
+        try:
+            if self.gone:
+                self.finish("gone")
+                return False
+            return self._step() if self.filter is None else self.filter.emit(self)
+        except Exception:
+            gevent.get_hub().handle_error(self, *sys.exc_info())
+            self.finish("failed", close=True)
+            return False
+
+    def _step(self) -> bool:
+        index = self.index
+        if index == self.steps - 1:
+            self._complete(index)
+            return False
+        self.index = index + 1
+        if self.silent:
+            return True
+        if index:
+            data = self.script.event(index)
+            self.outlet.write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            first = (*self.script.lead(), self.script.event(0))
+            self.outlet.write(b"".join(chunk(event) for event in first))
+        return True
+
+    def _complete(self, index: int) -> None:
+        script = self.script
+        if self.silent:
+            self.outlet.write(self.body_with_head(script.whole()))
+        else:
+            events = (
+                *(() if index else script.lead()),
+                script.last(index, True),
+                *script.closing(),
+                *script.done,
+            )
+            self.outlet.write(b"".join(chunk(event) for event in events) + END)
+        self.index = index + 1
+        self.finish("complete")
+
+    def abandon(self) -> None:
+        """The client closed its side."""
+        self.finish("gone")
+
+    def finish(self, outcome: str, close: bool = False) -> None:
+        """Account for the response and free its connection, once."""
+        if self.over:
+            return
+        self.over = True
+        self.close_connection = close or outcome == "gone" or self.outlet.lost
+        self.seen.sent_tokens = self._sent_tokens()
+        self.stats.generation_tokens += self.seen.sent_tokens
+        self._count_drafts()
+        self.stats.end(self.seen, "gone" if self.outlet.lost else outcome)
+        if self.filter is None or not self.filter.holds_back:
+            self.outlet.when_flushed(self.finished.set)
+        elif outcome == "gone":
+            self.finished.set()
+
+    def _sent_tokens(self) -> int:
+        if not self.script.generates or not self.index:
+            return 0
+        return self.script.plan.tokens_after(self.index - 1) * self.script.ask.choices
+
+    def _count_drafts(self) -> None:
+        plan = self.script.plan
+        if plan.draft_tokens and plan.cumulative is not None:
+            before = 0
+            for after in plan.cumulative[: self.index]:
+                self.stats.drafted(min(after - before - 1, plan.draft_tokens), plan.draft_tokens)
+                before = after
