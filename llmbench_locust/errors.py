@@ -1,8 +1,9 @@
 """The exceptions of the package: whose fault it is decides the class.
 
     BenchError
-    ├── ConfigError     the user's: a flag, a file, a combination; one line, exit status 2, before a request is sent
-    └── SetupError      the surroundings': the server never became ready, no model was listed; one line, exit status 1
+    ├── ConfigError     bad input: a flag, a file, a combination; one line, exit status 2
+    └── SetupError      the server never became ready, no model was listed; one line, exit status 1
+        └── Interrupted     the user stopped the test before the run sent its first request
 
 A fault of the server during the run is no exception: it is data in that request's record.
 """
@@ -22,3 +23,10 @@ class ConfigError(BenchError):
 
 class SetupError(BenchError):
     """The run could not begin: the server is not ready, or does not say what it serves."""
+
+
+class Interrupted(SetupError):
+    """The user stopped the test before this run sent its first request."""
+
+    def __init__(self) -> None:
+        super().__init__("interrupted before the first request was sent")

@@ -14,19 +14,22 @@ from typing import Any
 
 import gevent
 import locust
+from gevent.event import Event
 from locust.event import EventHook
-from locust.runners import LocalRunner, MasterRunner, WorkerRunner
+from locust.runners import LocalRunner, WorkerRunner
 
 from llmbench_locust.dispatch import messages
 from llmbench_locust.dispatch.agent import Agent
-from llmbench_locust.errors import BenchError, ConfigError, SetupError
+from llmbench_locust.errors import BenchError, ConfigError
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.config import RunConfig, build_config
 from llmbench_locust.options.dotted import expand_sys_argv
 from llmbench_locust.options.flags import add_flags
-from llmbench_locust.run.benchmark import Benchmark
 from llmbench_locust.run.closed import ClosedLoop
-from llmbench_locust.run.report import Report, make_report
+from llmbench_locust.run.crew import Crew
+from llmbench_locust.run.lifecycle import Experiment, Runs
+from llmbench_locust.run.report import Report
+from llmbench_locust.shape import ArrivalShape
 from llmbench_locust.simulator.launch import SimProcess, launch
 
 logger = logging.getLogger(__name__)
@@ -82,14 +85,14 @@ class Plugin:
         self.is_worker = isinstance(runner, WorkerRunner)
         self.local = isinstance(runner, LocalRunner)
         self.config: RunConfig | None = None
-        self.benchmark: Benchmark | None = None
-        self.report: Report | None = None
+        self.crew = None if self.is_worker else Crew(environment, runner)
+        self.runs: Runs | None = None
+        self._conductor: gevent.Greenlet | None = None
+        self._stopping = self._cancelled = False
         self.sim: SimProcess | None = None
         self.live = LiveStats({}, (50.0, 90.0, 99.0))
         self.agent = Agent(
-            environment,
-            runner.send_message,
-            getattr(runner, "client_id", "local") if self.is_worker else "local",
+            environment, runner.send_message, runner.client_id if self.is_worker else "local"
         )
         self.closed_loop = ClosedLoop(self)
 
@@ -104,8 +107,6 @@ class Plugin:
     @property
     def open_loop(self) -> bool:
         """Whether the locustfile has an `ArrivalShape`."""
-        from llmbench_locust.shape import ArrivalShape
-
         return isinstance(self.environment.shape_class, ArrivalShape)
 
     # --- start-up
@@ -145,7 +146,7 @@ class Plugin:
             from llmbench_locust.web.plugin import install_web
 
             install_web(
-                self.environment, self.live, lambda: self.report, self.check_form, self.cancel
+                self.environment, self.live, lambda: self.report, self.check_form, self.stop
             )
 
     def configure(self) -> RunConfig:
@@ -197,59 +198,41 @@ class Plugin:
         self.agent.handle(msg.type, msg.data)
 
     def _for_coordinator(self, environment: Any, msg: Any, **_: Any) -> None:
-        if self.benchmark is not None and self.benchmark.coordinator is not None:
-            self.benchmark.coordinator.handle(msg.type, msg.node_id, msg.data)
+        if self.runs is not None:
+            self.runs.handle(msg.type, msg.node_id, msg.data)
 
-    def _workers(self) -> list[str]:
-        if self.local:
-            return ["local"]
-        states = ("ready", "spawning", "running")
-        return [c.id for c in self.runner.clients.all if c.state in states]
+    # --- the runs
 
-    # --- the run
-    # -------------------------------------------------------------------------------------------------
+    def conduct(self, experiment: Experiment) -> None:
+        """The whole of a Locust test with a plan: returns when Locust is to end it."""
+        self._cancelled = False
+        self._conductor = gevent.spawn(self._carry_out, experiment)
+        self._conductor.get()
+        if self._stopping:
+            Event().wait()  # Locust is stopping already, and ends this greenlet itself
 
-    def tick(self) -> tuple[int, float] | None:
-        """The shape's tick: prepare at the first, then hold the users until the run is done."""
-        if self.benchmark is None:
-            try:
-                users = self._prepare()
-            except BenchError as e:
-                self._give_up(e)
-                return None
-            self._users = users
-            return users, users
-        return None if self.benchmark.done else (self._users, self._users)
+    def _carry_out(self, experiment: Experiment) -> None:
+        assert self.crew is not None
+        self.runs = None
+        try:
+            config = self.config if self.headless and self.config is not None else self.configure()
+            self.runs = Runs(self.crew, config, self.live)
+            self.runs.stopping = self._cancelled
+            experiment(self.runs)
+        except BenchError as e:
+            self._give_up(e)
+        else:
+            if self.runs.exit_status is not None:
+                self.environment.process_exit_code = self.runs.exit_status
 
-    def _prepare(self) -> int:
-        config = self.config if self.headless and self.config is not None else self.configure()
-        self.report = None
-        self.live.finish(None, None)
-        self.benchmark = benchmark = Benchmark(
-            self.environment,
-            config,
-            send=lambda kind, data, worker: self.runner.send_message(kind, data, worker),
-            workers=self._workers,
-            local=self.local,
-            live=self.live,
-            max_workers=max(self.options.expect_workers or 1, len(self._workers())),
-        )
-        users = benchmark.prepare()
-        self.environment.events.spawning_complete.add_listener(self._on_spawned)
-        benchmark.start()
-        return users
-
-    def _on_spawned(self, **_: Any) -> None:
-        if self.benchmark is not None and self.benchmark.coordinator is not None:
-            self.benchmark.coordinator.users_ready.set()
+    @property
+    def report(self) -> Report | None:
+        """Of the latest run that has finished."""
+        return self.runs.report if self.runs is not None else self.closed_loop.report
 
     def _give_up(self, error: BenchError) -> None:
         print(f"error: {error}", file=sys.stderr, flush=True)
         self.environment.process_exit_code = error.exit_code
-        if self.benchmark is not None:
-            self.benchmark.interrupt()
-            self.benchmark.close()
-            self.benchmark = None
         self.live.failed(str(error))
 
     def fail(self, error: BenchError) -> None:
@@ -258,42 +241,29 @@ class Plugin:
         if self.headless:
             self.runner.quit()
 
-    def cancel(self) -> None:
-        """Stopped on the web page while the run was being prepared: Locust's runner has not
-        started, so it stops nothing.
+    def stop(self) -> None:
+        """End the runs, and wait until the experiment has reported.
+
+        The web page calls it, too: Locust's master tells nobody of a stop while a run is prepared.
         """
-        shape_greenlet, self.runner.shape_greenlet = self.runner.shape_greenlet, None
-        if shape_greenlet is not None:
-            shape_greenlet.kill(block=True)
-        self.runner.shape_last_tick = None
-        self._give_up(SetupError("interrupted before the first request was sent"))
+        self._cancelled = True
+        if self._conductor is not None:
+            if self.runs is not None:
+                self.runs.stop()
+            self._conductor.join()
 
     def _on_test_stopping(self, **_: Any) -> None:
-        benchmark = self.benchmark
-        if benchmark is None or benchmark.done:
-            return
-        if benchmark.coordinator is None:
-            self._give_up(SetupError("interrupted before the first request was sent"))
-        else:
-            benchmark.interrupt()
+        self._stopping = self._conductor is not None and not self._conductor.ready()
+        self.stop()
+        self.agent.release()
 
     def _on_test_stop(self, **_: Any) -> None:
-        benchmark, self.benchmark = self.benchmark, None
-        if benchmark is None or benchmark.coordinator is None:
-            return
-        self.environment.events.spawning_complete.remove_listener(self._on_spawned)
-        columns = benchmark.close()
-        self.report = make_report(benchmark, columns)
-        self.live.finish(self.report.document, self.report.audit)
-        self.report.publish()
-        if benchmark.interrupted:
-            self.environment.process_exit_code = 1
+        self._conductor, self._stopping = None, False
+        self.agent.leave()
 
     def _on_quitting(self, **_: Any) -> None:
-        self._on_test_stopping()
-        self._on_test_stop()
-        if self.local or self.is_worker:
-            self.agent.leave()
+        self.stop()
+        self.agent.leave()
         self._stop_sim()
 
     def _stop_sim(self) -> None:
@@ -337,4 +307,4 @@ def _hush(options: Any) -> None:
         options.only_summary = False
 
 
-__all__ = ["MasterRunner", "Plugin", "install", "plugin_of"]
+__all__ = ["Plugin", "install", "plugin_of"]

@@ -1,9 +1,7 @@
-"""`ArrivalShape`: Locust's load shape of an open-loop benchmark. It sizes the pool of users and
-ends the run.
+"""`ArrivalShape`: Locust's load shape of runs with a plan. It conducts them in its first tick.
 
-Who sends when is the dispatcher's; the shape prepares the run in its first tick (in its own
-greenlet, so that the web page stays alive) and returns None only when every request has its
-outcome.
+Who sends when is the dispatcher's business. `tick` blocks its greenlet until the experiment is
+over, so the Locust test ends with the last run and not up to a second later.
 """
 
 from __future__ import annotations
@@ -12,17 +10,22 @@ from typing import Any
 
 from locust import LoadTestShape
 
-from llmbench_locust.plugin import plugin_of
+from llmbench_locust.experiments.choose import experiment_for
+from llmbench_locust.run.lifecycle import Runs
 
 
 class ArrivalShape(LoadTestShape):
     """Poisson, gamma, constant and ramp-up arrivals, and the cap, as the flags say."""
 
-    use_common_options = (
-        True  # -u is the cap when --max-concurrency is absent, -t bounds the time of sending
-    )
+    abstract = True  # Locust takes the subclass that a locustfile defines
+    #: -u is the cap when --max-concurrency is absent, -t bounds the time of sending.
+    use_common_options = True
+
+    def experiment(self, runs: Runs) -> None:
+        """What the Locust test does: by default what the flags say. Override it to do other runs."""
+        experiment_for(runs.config)(runs)
 
     def tick(self) -> tuple[int, float] | None:
         runner: Any = self.runner
-        assert runner is not None
-        return plugin_of(runner.environment).tick()
+        runner.environment.llmbench.conduct(self.experiment)
+        return None

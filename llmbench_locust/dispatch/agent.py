@@ -12,6 +12,7 @@ import socket
 import time
 from array import array
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -26,8 +27,9 @@ from llmbench_locust.dispatch.lag import LagSampler
 from llmbench_locust.dispatch.preparer import Preparer
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.records import RecordColumns, RequestRecord
+from llmbench_locust.transport.client import Transport
 from llmbench_locust.transport.gaps import gaps
-from llmbench_locust.users.session import Session
+from llmbench_locust.users.session import Session, transport_for
 from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.multi_turn import next_request
 
@@ -48,6 +50,10 @@ class Agent:
         self.name = name
         self._send = send
         self.run: _Run | None = None
+        self._open = Event()  # a run is on, or the users may go
+        self._released = False
+        self._transport: Transport | None = None
+        self._server: tuple[Any, ...] = ()
 
     def handle(self, kind: str, data: dict[str, Any]) -> None:
         """One message from the master. A message of another run than the current one is dropped."""
@@ -55,6 +61,8 @@ class Agent:
             if self.run is not None:
                 self.run.close()
             self.run = _Run(self, data)
+            self._released = False
+            self._open.set()
             return
         run = self.run
         if run is None or data.get("run") != run.id:
@@ -62,16 +70,37 @@ class Agent:
         run.handle(kind, data)
 
     def attend(self, user: Any) -> None:
-        """A user stands ready for tickets, until the run is over."""
-        if self.run is None or self.run.closed:
-            gevent.sleep(0.1)
-        else:
-            self.run.dispatcher.attend(user)
+        """A user stands ready for tickets, from one run to the next, until the test stops."""
+        while not self._released:
+            if self.run is not None and not self.run.closed:
+                self.run.dispatcher.attend(user)
+            else:
+                self._open.clear()
+                self._open.wait()
 
-    def leave(self) -> None:
-        """This process is about to end: report what is in flight as interrupted."""
+    def release(self) -> None:
+        """The test stops: in-flight requests end as interrupted, the users' tasks return."""
         if self.run is not None:
             self.run.close()
+        self._released = True
+        self._open.set()
+
+    def leave(self) -> None:
+        """The test is over, or this process ends: close the connections."""
+        self.release()
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    def transport(self, wire: WireConfig) -> Transport:
+        """Connections to the server of ``wire``: those of the run before, where it had the same."""
+        server = (wire.base_url, wire.insecure, wire.kernel_timestamps, wire.request_timeout_s)
+        if self._transport is not None and server != self._server:
+            self._transport.close()
+            self._transport = None
+        if self._transport is None:
+            self._transport, self._server = transport_for(wire), server
+        return self._transport
 
     def send(self, kind: str, **data: Any) -> None:
         self._send(kind, data)
@@ -84,7 +113,10 @@ class _Run:
         self.id: str = plan["run"]
         self.agent = agent
         self.closed = False
-        self.session = Session(agent.environment, WireConfig.from_message(plan["wire"]), agent.name)
+        wire = WireConfig.from_message(plan["wire"])
+        transport = agent.transport(wire)
+        self.session = Session(agent.environment, wire, agent.name, transport)
+        self._before = replace(transport.counters)
         self.dispatcher = Dispatcher(self._perform, permits=plan["permits"], wanted=self._wake)
         self._conversations = plan["chat"]
         self._outbox: list[RequestRecord] = []
@@ -217,9 +249,9 @@ class _Run:
             "free": dispatcher.free_permits,
             "offered": dispatcher.offered,
             "overflow": dispatcher.overflow,
-            "resent": counters.resent,
+            "resent": counters.resent - self._before.resent,
             "kernel_times": counters.kernel_times,
-            "token_events": counters.token_events,
+            "token_events": counters.token_events - self._before.token_events,
             "ttft_s": ttft.tobytes(),
             "send_lag_s": late.tobytes(),
             "loop_lag_s": self._lag.take().tobytes() if self._lag is not None else b"",
@@ -256,4 +288,3 @@ class _Run:
             self._report()
         self.closed = True
         self._reporter.kill(block=False)
-        self.session.close()

@@ -84,6 +84,7 @@ class Coordinator:
         local: bool,
         on_columns: Callable[[RecordColumns], None],
         on_figures: Callable[[WorkerState], None] = lambda worker: None,
+        done: Event | None = None,
     ) -> None:
         self.id = uuid.uuid4().hex[:12]
         self.plan = plan
@@ -97,8 +98,7 @@ class Coordinator:
         self.ledger = Ledger(self._tickets.weights)
         self._permits = Permits(plan.cap) if plan.cap is not None else None
         self._invited = 0
-        self.users_ready = Event()
-        self.done = Event()
+        self.done = done or Event()
         self.start_s = float("nan")
         self.halted = False
         self._interrupting = False
@@ -136,13 +136,10 @@ class Coordinator:
         self._feed(0.0)
 
     def start(self) -> None:
-        """Once the users are there (`users_ready`), start the clock and see the run through; `done`
-        is set at its end.
-        """
+        """Start the clock and see the run through; `done` is set at its end."""
         self._conductor = gevent.spawn(self._conduct)
 
     def _conduct(self) -> None:
-        self.users_ready.wait(30.0)
         slack = (
             0.02
             if self.local

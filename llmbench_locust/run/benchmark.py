@@ -5,13 +5,14 @@ in the only process).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
+from time import perf_counter
 from typing import Any
 
 import gevent
 import numpy as np
+from gevent.event import Event
 from tqdm import tqdm
 
 from llmbench_locust.dispatch.backlog import RunPlan
@@ -23,7 +24,13 @@ from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.run.align import aligned
 from llmbench_locust.run.audit_log import AuditLog
-from llmbench_locust.run.control_api import Server, parse_spec_decode, spec_decode_between
+from llmbench_locust.run.control_api import (
+    Server,
+    SpecDecode,
+    parse_spec_decode,
+    spec_decode_between,
+)
+from llmbench_locust.run.crew import Crew
 from llmbench_locust.run.live_feed import LiveFeed
 from llmbench_locust.run.probe import Prober
 from llmbench_locust.run.ready import wait_until_ready, warm_up
@@ -36,43 +43,49 @@ from llmbench_locust.workload.sample import SampleRequest
 MOST_USERS = 10_000
 
 
-class Benchmark:
-    """``send``, ``workers``, ``local``: as `Coordinator` takes them. ``say``: a line for the
-    console.
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A run that is going on, as the workers last reported it. ``elapsed_s``: since the start of
+    the arrivals. ``completed``: with an outcome, ``failed`` of them without success. ``waiting``:
+    due and not sent, for want of a permit.
     """
 
-    def __init__(
-        self,
-        environment: Any,
-        config: RunConfig,
-        *,
-        send: Callable[[str, dict[str, Any], str], None],
-        workers: Callable[[], list[str]],
-        local: bool,
-        live: LiveStats,
-        max_workers: int = 1,
-        say: Callable[[str], None] = lambda line: print(line, flush=True),
-    ) -> None:
-        self.environment = environment
+    elapsed_s: float
+    offered: int
+    sent: int
+    completed: int
+    failed: int
+    waiting: int
+
+    @property
+    def in_flight(self) -> int:
+        return self.sent - self.completed
+
+
+class Benchmark:
+    """One run with a plan: `prepare`, `start`, wait for `finished`, `close`."""
+
+    def __init__(self, crew: Crew, config: RunConfig, live: LiveStats) -> None:
+        self.environment = crew.environment
         self.config = config
         self.live = live
-        self._send = send
-        self._workers = workers
-        self._local = local
-        self._max_workers = max_workers
-        self._say = say
+        self._crew = crew
+        self._key = api_key_for(config.backend)
+        self.finished = Event()
         self.tokenizer: Any = None
         self.samples: list[SampleRequest] = []
         self.store = RecordStore(max_exact_tokens=config.max_exact_tokens)
         self.audit = AuditLog()
         self.coordinator: Coordinator | None = None
         self.interrupted = False
+        self._failed = 0
         self.started_at = datetime.now()
         self.spec_decode: dict[str, Any] | None = None
-        self._spec_before: Any = None
+        self._spec_before: SpecDecode | None = None
+        self._profiling = False
         self._bar: tqdm[Any] | None = None
         self._feed = LiveFeed(live, self._totals)
-        self.server: Server | None = None
+        self.server = server_of(config)
         self.prober: Prober | None = None
 
     # --- before
@@ -82,9 +95,7 @@ class Benchmark:
         """All that is to be done before the clock starts. Returns the users to spawn. Raises
         ConfigError, SetupError.
         """
-        config = self.config
-        key = api_key_for(config.backend)
-        self.server = Server(config.base_url, config.header, key, insecure=config.insecure)
+        config, key = self.config, self._key
         if config.model is None:
             self.config = config = replace(config, model=self.server.first_model())
         self.samples = self._load()
@@ -100,17 +111,18 @@ class Benchmark:
             prewarm=expected_concurrency(config, len(self.samples)),
             run_time_s=config.run_time_s,
             stop_timeout_s=config.stop_timeout_s or None,
-            max_workers=self._max_workers,
+            max_workers=self._crew.expected,
             chat=config.backend_info.chat,
         )
         self._rehearse()
         self.coordinator = Coordinator(
             plan,
-            send=self._send,
-            workers=self._workers,
-            local=self._local,
+            send=self._crew.send,
+            workers=self._crew.workers,
+            local=self._crew.local,
             on_columns=self._on_columns,
             on_figures=self._on_figures,
+            done=self.finished,
         )
         self.coordinator.prepare()
         if not config.disable_tqdm:
@@ -138,18 +150,17 @@ class Benchmark:
             raise result
         samples: list[SampleRequest]
         self.tokenizer, samples = result
-        assert self.server is not None
-        return aligned(samples, self.config, self.server, self._say)
+        return aligned(samples, self.config, self.server, _say)
 
     def _rehearse(self) -> None:
         """Ready check, warm-ups, profiler, the server's counters: with a session that is closed
         before the clock starts.
         """
         config = self.config
-        session = Session(self.environment, wire_config(config, api_key_for(config.backend)))
+        session = Session(self.environment, wire_config(config, self._key))
         try:
             if config.ready_check_timeout_sec > 0:
-                self._say("Starting initial single prompt test run...")
+                _say("Starting initial single prompt test run...")
             wait_until_ready(
                 session,
                 self.samples[0],
@@ -157,7 +168,7 @@ class Benchmark:
                 bar=not config.disable_tqdm,
             )
             if config.num_warmups:
-                self._say(f"Warming up with {config.num_warmups} requests...")
+                _say(f"Warming up with {config.num_warmups} requests...")
                 warm_up(
                     session,
                     self.samples[0],
@@ -167,31 +178,31 @@ class Benchmark:
                 )
         finally:
             session.close()
-        assert self.server is not None
         self._spec_before = (
             parse_spec_decode(self.server.metrics_text())
             if config.backend_info.kind == "generation"
             else None
         )
         if config.vllm_profile:
-            self._say("Starting profiler...")
+            _say("Starting profiler...")
             if error := self.server.profile("start"):
                 raise SetupError(f"--vllm-profile: the server did not start its profiler ({error})")
-        self._say("Starting main benchmark run...")
+            self._profiling = True
+        _say("Starting main benchmark run...")
 
     def _greet(self) -> None:
         config = self.config
         if config.ramp_up_strategy is not None:
-            self._say(f"Traffic ramp-up strategy: {config.ramp_up_strategy}.")
-            self._say(
+            _say(f"Traffic ramp-up strategy: {config.ramp_up_strategy}.")
+            _say(
                 f"Will increase RPS from {config.ramp_up_start_rps} to "
                 f"{config.ramp_up_end_rps} RPS over the benchmark."
             )
         else:
-            self._say(f"Traffic request rate: {config.request_rate}")
+            _say(f"Traffic request rate: {config.request_rate}")
         kind = "Poisson process" if config.burstiness == 1.0 else "Gamma distribution"
-        self._say(f"Burstiness factor: {config.burstiness} ({kind})")
-        self._say(f"Maximum request concurrency: {config.max_concurrency}")
+        _say(f"Burstiness factor: {config.burstiness} ({kind})")
+        _say(f"Maximum request concurrency: {config.max_concurrency}")
 
     def _run_info(self) -> dict[str, Any]:
         config = self.config
@@ -218,18 +229,25 @@ class Benchmark:
         self.audit.begin()
         self._feed.start()
         if self.config.probe_request_rate > 0:
-            session = Session(
-                self.environment, wire_config(self.config, api_key_for(self.config.backend))
-            )
+            session = Session(self.environment, wire_config(self.config, self._key))
             self.prober = Prober(session, self.config.probe_request_rate)
         self.coordinator.start()
 
-    @property
-    def done(self) -> bool:
-        return self.coordinator is not None and self.coordinator.done.is_set()
+    def progress(self) -> Progress:
+        """How far the run is."""
+        totals = self._totals()
+        return Progress(
+            perf_counter() - totals["start_s"],
+            totals["offered"],
+            totals["sent"],
+            totals["completed"],
+            self._failed,
+            totals["waiting"],
+        )
 
     def _on_columns(self, columns: RecordColumns) -> None:
         self.store.add(columns)
+        self._failed += len(columns) - int(np.count_nonzero(columns.success))
         self._feed.columns(columns)
         if self._bar is not None:
             self._bar.update(len(columns))
@@ -262,7 +280,7 @@ class Benchmark:
 
     def interrupt(self) -> None:
         """Stopped before its end: gather what there is."""
-        if self.coordinator is not None and not self.coordinator.done.is_set():
+        if self.coordinator is not None and not self.finished.is_set():
             self.interrupted = True
             self.coordinator.interrupt()
 
@@ -270,6 +288,8 @@ class Benchmark:
         """The run is over: stop the profiler, read the server's counters; returns all outcomes, in
         the order of the plan.
         """
+        if self.coordinator is not None:
+            self.coordinator.finish()
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -277,15 +297,14 @@ class Benchmark:
         self.audit.end()
         if self.prober is not None:
             self.prober.stop()
-        if self.server is not None:
-            if self.config.vllm_profile:
-                self._say("Stopping profiler...")
-                if error := self.server.profile("stop"):
-                    self._say(f"--vllm-profile: the server did not stop its profiler ({error})")
-            if self._spec_before is not None:
-                self.spec_decode = spec_decode_between(
-                    self._spec_before, parse_spec_decode(self.server.metrics_text())
-                )
+        if self._profiling:
+            _say("Stopping profiler...")
+            if error := self.server.profile("stop"):
+                _say(f"--vllm-profile: the server did not stop its profiler ({error})")
+        if self._spec_before is not None:
+            self.spec_decode = spec_decode_between(
+                self._spec_before, parse_spec_decode(self.server.metrics_text())
+            )
         return self.store.columns()
 
     def probe_figures(self) -> dict[str, Any] | None:
@@ -296,3 +315,13 @@ class Benchmark:
     def start_s(self) -> float:
         """Start of the arrivals, seconds of perf_counter; NaN before."""
         return self.coordinator.start_s if self.coordinator is not None else float("nan")
+
+
+def server_of(config: RunConfig) -> Server:
+    """Control requests to the server of ``config``."""
+    key = api_key_for(config.backend)
+    return Server(config.base_url, config.header, key, insecure=config.insecure)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -22,7 +22,7 @@ from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.options.config import RunConfig, build_config
 from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.run.control_api import Server
-from llmbench_locust.run.report import make_closed_report
+from llmbench_locust.run.report import Report, make_closed_report
 from llmbench_locust.run.wiring import api_key_for, wire_config
 from llmbench_locust.users.session import Session
 from llmbench_locust.workload.sample import SampleRequest
@@ -52,6 +52,7 @@ class ClosedLoop:
         self._started_at = datetime.now()
         self._flushed: set[str] = set()
         self._begun: dict[str, int] = {}
+        self.report: Report | None = None
 
     def register(self) -> None:
         plugin, events = self.plugin, self.plugin.environment.events
@@ -218,7 +219,7 @@ class ClosedLoop:
             report = make_closed_report(
                 config, columns, self._started_s, self._started_at, store.folded
             )
-            self.plugin.report = report
+            self.report = report
             self.plugin.live.finish(report.document, report.audit)
             report.publish()
         else:

@@ -13,6 +13,13 @@ import requests
 from llmbench_locust.errors import SetupError
 
 TIMEOUT_S = 30.0
+#: Gauges of running and queued requests: vLLM, SGLang, TGI, llama.cpp.
+_LEFT = re.compile(
+    r"^(?:vllm:num_requests_(?:running|waiting)|sglang:num_(?:running|queue)_reqs"
+    r"|tgi_(?:queue_size|batch_current_size)|llamacpp:requests_(?:processing|deferred))"
+    r"(?:\{[^}]*\})?\s+([0-9.eE+]+)\s*$",
+    re.MULTILINE,
+)
 
 
 class Server:
@@ -57,6 +64,11 @@ class Server:
         except requests.RequestException:
             return None
         return answer.text if answer.ok else None
+
+    def requests_left(self) -> int | None:
+        """Requests that the server is running or has queued, None when its metrics do not tell."""
+        found = _LEFT.findall(self.metrics_text() or "")
+        return int(sum(map(float, found))) if found else None
 
     def tokenize(self, model: str, text: str) -> list[int] | None:
         """The server's own token ids of a text without special tokens, None when it cannot tell."""

@@ -22,22 +22,35 @@ from llmbench_locust.workload.sample import SampleRequest
 logger = logging.getLogger(__name__)
 
 
+def transport_for(wire: WireConfig) -> Transport:
+    """The connections to the server of ``wire``."""
+    return Transport(
+        wire.base_url,
+        insecure=wire.insecure,
+        kernel_timestamps=wire.kernel_timestamps,
+        request_timeout_s=wire.request_timeout_s,
+    )
+
+
 class Session:
-    """``ttft_s``: time to first token of each answer as it begins, seconds, for live figures (its
+    """``transport``: connections that exist already; None opens its own.
+
+    ``ttft_s``: time to first token of each answer as it begins, seconds, for live figures (its
     reader replaces it).
     """
 
-    def __init__(self, environment: Any, wire: WireConfig, worker: str = "") -> None:
+    def __init__(
+        self,
+        environment: Any,
+        wire: WireConfig,
+        worker: str = "",
+        transport: Transport | None = None,
+    ) -> None:
         self.environment = environment
         self.wire = wire
         self.worker = worker
         self.protocol = protocol_for(wire.backend)(wire)
-        self.transport = Transport(
-            wire.base_url,
-            insecure=wire.insecure,
-            kernel_timestamps=wire.kernel_timestamps,
-            request_timeout_s=wire.request_timeout_s,
-        )
+        self.transport = transport or transport_for(wire)
         self.ttft_s = array("d")
 
     def perform(
@@ -56,8 +69,8 @@ class Session:
         the server.
 
         ``due_time``: seconds of perf_counter. ``quiet``: fires no event (ready check, warm-up). A
-        greenlet that is killed meanwhile gives a record of the kind "interrupted"; with ``give_up``
-        it just ends.
+        greenlet that is killed meanwhile gives a record of the kind "interrupted"; with ``quiet``
+        or ``give_up`` it just ends.
         """
         began = perf_counter()
         events = self.environment.events
@@ -74,7 +87,7 @@ class Session:
             )
             record = self.protocol.record(index, sample, exchange, sink)
         except gevent.GreenletExit:
-            if give_up:
+            if quiet or give_up:
                 raise
             record = self._unfinished(
                 sample, index, began, "interrupted", "interrupted before its end"

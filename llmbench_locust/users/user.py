@@ -24,17 +24,14 @@ class BackendUser(User):
 
     def serve(self) -> None:
         """Stand ready for the requests of the plan until the run is over."""
-        from llmbench_locust.plugin import plugin_of
-
-        plugin_of(self.environment).agent.attend(self)
+        self.environment.llmbench.agent.attend(self)
 
     def send(self, sample: SampleRequest) -> RequestRecord:
         """Send one request now and wait for its outcome. Never raises for a fault of the server:
         look at ``.success``.
         """
-        from llmbench_locust.plugin import plugin_of
-
-        return plugin_of(self.environment).closed_loop.send(sample, self)
+        record: RequestRecord = self.environment.llmbench.closed_loop.send(sample, self)
+        return record
 
     def complete(
         self,

@@ -30,7 +30,6 @@ def coordinator_of_a_silent_worker(outcomes):
         on_columns=lambda c: outcomes.append(len(c)),
     )
     coordinator.prepare()
-    coordinator.users_ready.set()
     coordinator.start()
     gevent.sleep(0.2)
     return coordinator

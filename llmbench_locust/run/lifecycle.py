@@ -1,0 +1,115 @@
+"""Several runs, one after another, in one Locust test: the same workers, users and connections.
+
+An experiment is a function of `Runs`: it calls `Runs.run` as often as it likes, each time with a
+configuration of its own, and gets a report each time. The Locust test ends when it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+import gevent
+
+from llmbench_locust.errors import Interrupted
+from llmbench_locust.metrics.live import LiveStats
+from llmbench_locust.options.config import RunConfig
+from llmbench_locust.run.benchmark import Benchmark, Progress, server_of
+from llmbench_locust.run.crew import Crew
+from llmbench_locust.run.report import Report, make_report
+
+#: Seconds between two calls of a run's ``watch``, and between two looks at a server's queue.
+WATCH_S = 0.5
+#: Seconds to wait for all users; a run then begins with those that are there.
+SPAWN_S = 30.0
+
+Experiment = Callable[["Runs"], None]
+#: Looks at a run that is going on; True ends it.
+Watch = Callable[[Progress], bool]
+
+
+class Runs:
+    """``config``: what the flags or the web form say. ``report``: of the latest run.
+
+    ``exit_status``: what the process ends with, None to leave it to Locust.
+    """
+
+    def __init__(self, crew: Crew, config: RunConfig, live: LiveStats) -> None:
+        self.config = config
+        self.report: Report | None = None
+        self.exit_status: int | None = None
+        self.stopping = False
+        self._crew = crew
+        self._live = live
+        self._latest: Benchmark | None = None
+        self._going: Benchmark | None = None
+        self._killable: gevent.Greenlet | None = None
+
+    def run(self, config: RunConfig, watch: Watch | None = None) -> Report:
+        """One run from preparation to report. Blocks the calling greenlet until it is over.
+
+        ``watch`` is called twice a second and ends the run when it returns True: requests in
+        flight are broken off, and the report says ``interrupted``. A run that the user stops
+        returns its report, too. Raises `Interrupted` when the user has stopped the test before the
+        run sends its first request, ConfigError and SetupError when the run cannot begin.
+        """
+        self._live.preparing()
+        self._latest = benchmark = Benchmark(self._crew, config, self._live)
+        try:
+            with self._interruptible():
+                self._crew.need_users(benchmark.prepare())
+                self._crew.spawned.wait(SPAWN_S)
+            self._going = benchmark
+            benchmark.start()
+            while not benchmark.finished.wait(None if watch is None else WATCH_S):
+                if watch is not None and watch(benchmark.progress()):
+                    benchmark.interrupt()
+        finally:
+            self._going = None
+            columns = benchmark.close()
+        self.report = make_report(benchmark, columns)
+        self._live.finish(self.report.document, self.report.audit)
+        if self.stopping:
+            self.exit_status = 1
+        return self.report
+
+    def wait_until_idle(self, timeout_s: float = 60.0) -> bool | None:
+        """Wait until the server has no request left, running or queued, by its own metrics.
+
+        Returns True once it is idle, False after ``timeout_s``, None when it does not tell. Raises
+        `Interrupted` when the user stops the test meanwhile.
+        """
+        server = server_of(self.config)
+        deadline = perf_counter() + timeout_s
+        with self._interruptible():
+            while (left := server.requests_left()) and perf_counter() < deadline:
+                gevent.sleep(WATCH_S)
+        return None if left is None else left == 0
+
+    def handle(self, kind: str, worker: str, data: dict[str, Any]) -> None:
+        """A message from a worker."""
+        if self._latest is not None and self._latest.coordinator is not None:
+            self._latest.coordinator.handle(kind, worker, data)
+
+    def stop(self) -> None:
+        """The user stops the test. Ends what is going on; returns once that is accounted for."""
+        self.stopping = True
+        if self._going is not None:
+            self._going.interrupt()
+        elif self._killable is not None:
+            self._killable.kill(block=False)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """`stop` turns what happens in here into `Interrupted`."""
+        if self.stopping:
+            raise Interrupted
+        self._killable = gevent.getcurrent()
+        try:
+            yield
+        except gevent.GreenletExit:
+            raise Interrupted from None
+        finally:
+            self._killable = None

@@ -1,0 +1,125 @@
+"""Several runs in one Locust test: each with its own configuration and report, on the same workers."""
+
+import json
+import signal
+import time
+
+import pytest
+import requests
+
+from llmbench_locust.simulator.launch import launch
+from tests.commands import SMALL, finish, locust, start, wait_for
+
+LOCUSTFILE = """
+from dataclasses import replace
+
+from locust import constant, task
+
+from llmbench_locust import ArrivalShape, BackendUser
+from llmbench_locust.errors import Interrupted
+
+
+class Sender(BackendUser):
+    wait_time = constant(0)
+
+    @task
+    def requests(self):
+        self.serve()
+
+
+class Runs(ArrivalShape):
+    def experiment(self, runs):
+        """
+
+THREE_RATES = """
+        for rate in (50.0, 100.0, 200.0):
+            runs.run(replace(runs.config, request_rate=rate)).publish()
+            print("idle:", runs.wait_until_idle())
+"""
+
+ENDS_EARLY = """
+        slow = replace(runs.config, request_rate=20.0)
+        runs.run(slow, watch=lambda run: run.completed >= 10).publish()
+        print("idle:", runs.wait_until_idle())
+        runs.run(replace(runs.config, request_rate=200.0)).publish()
+        runs.exit_status = 0
+"""
+
+UNTIL_STOPPED = """
+        try:
+            for rate in (100.0, 50.0, 25.0):
+                runs.run(replace(runs.config, request_rate=rate)).publish()
+        except Interrupted:
+            print("answered with what there is")
+"""
+
+
+@pytest.fixture
+def sim():
+    with launch(["--clock", "fixed", "--ttft-ms", "50", "--itl-ms", "10"]) as process:
+        yield process.url
+
+
+def locustfile(directory, experiment):
+    path = directory / "runs.py"
+    path.write_text(LOCUSTFILE + experiment.strip() + "\n")
+    return path
+
+
+def saving(sim, directory, n):
+    flags = ("--base-url", sim, "--num-prompts", n, *SMALL, "--disable-tqdm", "--save-result")
+    return (*flags, "--result-dir", directory / "out")
+
+
+def results(directory):
+    """All result files by their request rate."""
+    found = [json.loads(path.read_text()) for path in (directory / "out").glob("*.json")]
+    return {result["request_rate"]: result for result in found}
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", 2)], ids=["local", "two workers"])
+def test_three_rates_one_after_another(processes, sim, tmp_path):
+    path = locustfile(tmp_path, THREE_RATES)
+    done = locust(*saving(sim, tmp_path, 40), *processes, locustfile=path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("idle: True") == 3
+    found = results(tmp_path)
+    assert sorted(found) == [50.0, 100.0, 200.0]
+    for rate, result in found.items():
+        assert (result["completed"], result["failed"]) == (40, 0)
+        assert result["duration"] > 39 / rate * 0.5
+        assert len(result["llmbench"]["workers"]) == (2 if processes else 1)
+    ids = [{worker["id"] for worker in r["llmbench"]["workers"]} for r in found.values()]
+    assert ids[0] == ids[1] == ids[2]
+    # One ready check a run, and nothing sent twice.
+    stats = requests.get(f"{sim}/sim/stats", timeout=5).json()
+    assert stats["received"] == 3 * (40 + 1)
+
+
+def test_a_run_that_is_ended_early_leaves_the_next_one_alone(sim, tmp_path):
+    path = locustfile(tmp_path, ENDS_EARLY)
+    done = locust(*saving(sim, tmp_path, 100), locustfile=path)
+    assert done.returncode == 0, done.stderr
+    assert "idle: True" in done.stdout
+    early, whole = results(tmp_path)[20.0], results(tmp_path)[200.0]
+    assert early["llmbench"]["interrupted"] is True
+    assert 10 <= early["completed"] < 100
+    unsent = early["llmbench"]["unsent_requests"]
+    assert early["completed"] + early["failed"] + unsent == 100
+    assert whole["llmbench"]["interrupted"] is False
+    assert (whole["completed"], whole["failed"]) == (100, 0)
+
+
+def test_an_interrupted_experiment_keeps_its_runs_and_has_the_last_word(sim, tmp_path):
+    path = locustfile(tmp_path, UNTIL_STOPPED)
+    process = start(*saving(sim, tmp_path, 60), locustfile=path)
+    wait_for(lambda: len(list((tmp_path / "out").glob("*.json"))) == 1, 30)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    output = finish(process, 30)
+    assert process.returncode == 1, output
+    assert "answered with what there is" in output
+    found = results(tmp_path)
+    assert sorted(found) == [50.0, 100.0]
+    assert found[100.0]["llmbench"]["interrupted"] is False
+    assert found[50.0]["llmbench"]["interrupted"] is True
