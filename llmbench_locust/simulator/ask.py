@@ -33,6 +33,8 @@ class Ask:
     items: int = 1
     dimensions: int = 0
     base64: bool = False
+    cached_tokens: int | None = None  # of the prompt; None where the server does not tell
+    tell_times: bool = False  # vLLM's per-request metrics beside the usage
 
 
 class Refusal(Exception):

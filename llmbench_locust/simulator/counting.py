@@ -4,6 +4,8 @@ else by words.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Hashable, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -32,6 +34,18 @@ class Counter:
     def __call__(self, text: str) -> int:
         return len(text.split())
 
+    def units(self, prompt: Any) -> list[Hashable]:
+        """A prompt as what a prefix cache compares: token ids, or words."""
+        if isinstance(prompt, str):
+            return list(self._split(prompt))
+        if isinstance(prompt, list) and all(isinstance(token, int) for token in prompt):
+            return list(prompt)
+        turns = prompt if isinstance(prompt, list) else [prompt]
+        return [unit for turn in turns for unit in self._split(json.dumps(turn))]
+
+    def _split(self, text: str) -> Sequence[Hashable]:
+        return text.split()
+
     def chat(self, turns: Turns) -> int:
         return sum(self(text) + _PER_MESSAGE for _, text in turns) + _PER_PROMPT
 
@@ -52,7 +66,11 @@ class TokenCounter(Counter):
             ).from_string(template)
 
     def __call__(self, text: str) -> int:
-        return len(self._encode(text, add_special_tokens=False).ids)
+        return len(self._split(text))
+
+    def _split(self, text: str) -> Sequence[Hashable]:
+        ids: list[int] = self._encode(text, add_special_tokens=False).ids
+        return ids
 
     def chat(self, turns: Turns) -> int:
         if self._template is None:

@@ -26,6 +26,12 @@ class Settings:
     step_per_seq_s: float = 0.00003
     max_num_seqs: int = 256
     max_batched_tokens: int = 8192
+    kv_tokens: int | None = None
+    prefix_cache: int = 0
+    block_size: int = 16
+    request_metrics: bool = False
+    gpu_idle_w: float = 100.0
+    gpu_request_w: float = 5.0
     max_model_len: int = 131_072
     default_output: int = 128
     reasoning: int = 0
@@ -203,6 +209,34 @@ def _time_arguments(p: argparse.ArgumentParser, d: Settings) -> None:
         help="engine: a step (default 8192)",
     )
     g.add_argument(
+        "--kv-tokens",
+        type=_whole(1),
+        help="engine: size of the KV cache; the youngest sequence is preempted when it is full "
+        "(default no limit)",
+    )
+    g.add_argument(
+        "--prefix-cache",
+        type=_whole(0),
+        default=0,
+        metavar="BLOCKS",
+        help="keep this many blocks of prompts; cached tokens need no prefill (default 0: off)",
+    )
+    g.add_argument(
+        "--block-size", type=_whole(1), default=d.block_size, help="tokens a block (default 16)"
+    )
+    g.add_argument(
+        "--gpu-idle-w",
+        type=_number(0),
+        default=d.gpu_idle_w,
+        help="/dcgm/metrics: watts of the idle GPU (default 100)",
+    )
+    g.add_argument(
+        "--gpu-request-w",
+        type=_number(0),
+        default=d.gpu_request_w,
+        help="/dcgm/metrics: watts more for each request in flight (default 5)",
+    )
+    g.add_argument(
         "--seed",
         type=_whole(0),
         default=0,
@@ -235,6 +269,11 @@ def _answer_arguments(p: argparse.ArgumentParser, d: Settings) -> None:
         choices=("reasoning", "reasoning_content"),
         default=d.reasoning_field,
         help="its name in a delta",
+    )
+    g.add_argument(
+        "--request-metrics",
+        action="store_true",
+        help="tell each request's queue and prefill time beside its usage, as vLLM can",
     )
     g.add_argument("--tool-calls", action="store_true", help="chat: answer with a tool call")
     g.add_argument(
@@ -283,6 +322,12 @@ def parse(argv: list[str]) -> Settings:
         step_per_seq_s=a.step_per_seq_ms / 1e3,
         max_num_seqs=a.max_num_seqs,
         max_batched_tokens=a.max_batched_tokens,
+        kv_tokens=a.kv_tokens,
+        prefix_cache=a.prefix_cache,
+        block_size=a.block_size,
+        request_metrics=a.request_metrics,
+        gpu_idle_w=a.gpu_idle_w,
+        gpu_request_w=a.gpu_request_w,
         max_model_len=a.max_model_len,
         default_output=a.default_output,
         reasoning=a.reasoning,

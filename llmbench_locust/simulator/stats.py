@@ -13,6 +13,8 @@ from typing import Any
 import orjson
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.simulator.engine.power import PowerMeter
+from llmbench_locust.simulator.histograms import Latencies
 
 _HEADERS = ("user-agent", "x-request-id", "content-type", "accept", "connection")
 
@@ -36,6 +38,10 @@ class Seen:
     end: float | None = None
     outcome: str = "running"
     sent_tokens: int = 0
+    cached_tokens: int = 0
+    scheduled: float | None = None
+    first: float | None = None
+    last: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -45,6 +51,7 @@ class Seen:
 class Stats:
     keep: int
     log_path: str | None = None
+    power: PowerMeter = field(default_factory=lambda: PowerMeter(0.0, 0.0, time.monotonic()))
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -72,11 +79,14 @@ class Stats:
         self.accepted_tokens = 0
         self.accepted_at: list[int] = []
         self.profiles: list[str] = []
+        self.latencies = Latencies()
+        self.finished = dict.fromkeys(("stop", "length", "abort", "error"), 0)
 
     def begin(self, seen: Seen) -> None:
         self.received += 1
         self.in_flight += 1
         self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+        self.power.update(time.monotonic(), self.in_flight)
         self.paths[seen.path] += 1
         self.requests.append(seen)
         if self._log is not None:
@@ -96,10 +106,18 @@ class Stats:
         seen.end = time.monotonic()
         seen.outcome = outcome
         self.in_flight -= 1
+        self.power.update(seen.end, self.in_flight)
+        if outcome != "refused":
+            self.latencies.observe(seen)
         self.outcomes[outcome] += 1
         self.statuses[seen.status] += 1
         if seen.status == 200:
             self.prompt_tokens += seen.prompt_tokens
+
+    def count_finish(self, reason: str, outcome: str) -> None:
+        """By vLLM's reasons: a complete response has its own, a client that left is an abort."""
+        reason = reason if outcome == "complete" else "abort" if outcome == "gone" else "error"
+        self.finished[reason if reason in self.finished else "stop"] += 1
 
     def drafted(self, accepted: int, drafts: int) -> None:
         """One step of speculative decoding: `drafts` tokens proposed, the first `accepted` of them

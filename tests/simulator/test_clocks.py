@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench_locust.simulator.engine.latency_models import Clock, EngineClock, FixedClock
+from llmbench_locust.simulator.engine.latency_models import Clock, Engine, EngineClock, FixedClock
 from llmbench_locust.simulator.launch import SimProcess
 from tests.simulator.wire import post
 
@@ -49,6 +49,9 @@ class Recorder:
     steps: int
     arrival_s: float = 0.0
     prompt_tokens: int = 1
+    cached_tokens: int = 0
+    kv_tokens: int = 0
+    scheduled_s: float | None = None
     silent: bool = False
     seed: int = 1
     ttft_s: float | None = None
@@ -72,7 +75,33 @@ def engine(timer: HandTurned, **changes: float) -> EngineClock:
         "max_num_seqs": 8,
         "max_batched_tokens": 100,
     }
-    return EngineClock(timer, **{**values, **changes})  # type: ignore[arg-type]
+    return EngineClock(timer, Engine(**{**values, **changes}))  # type: ignore[arg-type]
+
+
+def test_cached_tokens_need_no_prefill() -> None:
+    timer = HandTurned()
+    clock = engine(timer)
+    job = Recorder(timer, 1, prompt_tokens=50, cached_tokens=40)
+    clock.start(job)
+    timer.run()
+    assert job.times == [pytest.approx(0.010 + 0.010)]  # a step, and 10 tokens at 1 ms
+    assert job.scheduled_s == 0
+
+
+def test_a_full_kv_cache_preempts_the_youngest_sequence_which_prefills_again() -> None:
+    timer = HandTurned()
+    clock = engine(timer, kv_tokens=12)
+    old = Recorder(timer, 6, prompt_tokens=4)
+    young = Recorder(timer, 6, prompt_tokens=4)
+    clock.start(old)
+    timer.run(0.013)
+    clock.start(young)  # enters the second step: 4 + 4 tokens and what they generate fit until 12
+    timer.run()
+    assert len(old.times) == len(young.times) == 6
+    assert clock.preemptions >= 1
+    assert max(old.times) < max(young.times)
+    gaps = [b - a for a, b in itertools.pairwise(young.times)]
+    assert max(gaps) > 2 * min(gaps)
 
 
 def test_fixed_schedule_counts_from_the_arrival() -> None:

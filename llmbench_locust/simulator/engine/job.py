@@ -8,6 +8,7 @@ a slow reader. Faults stand between the job and the socket (`fault_filter`).
 from __future__ import annotations
 
 import sys
+import time
 from typing import Protocol
 
 import gevent
@@ -55,6 +56,9 @@ class Job:
         self.seed = seed
         self.arrival_s = seen.t
         self.prompt_tokens = script.ask.prompt_tokens
+        self.cached_tokens = script.ask.cached_tokens or 0
+        self.kv_tokens = 0
+        self.scheduled_s: float | None = None
         self.silent = not script.ask.stream
         self.steps = max(1, len(script.plan.pieces)) if script.generates else 1
         self.ttft_s: float | None = None
@@ -103,11 +107,20 @@ class Job:
             if self.gone:
                 self.finish("gone")
                 return False
+            if self.index == 0:
+                self.seen.first = time.monotonic()
+            if self.at_last:
+                self._tell_times()
             return self._step() if self.filter is None else self.filter.emit(self)
         except Exception:
             gevent.get_hub().handle_error(self, *sys.exc_info())
             self.finish("failed", close=True)
             return False
+
+    def _tell_times(self) -> None:
+        """The script may tell the client when its request was scheduled and served."""
+        self.seen.scheduled, self.seen.last = self.scheduled_s, time.monotonic()
+        self.script.times = (self.arrival_s, self.scheduled_s, self.seen.first, self.seen.last)
 
     def _step(self) -> bool:
         index = self.index
@@ -153,7 +166,9 @@ class Job:
         self.seen.sent_tokens = self._sent_tokens()
         self.stats.generation_tokens += self.seen.sent_tokens
         self._count_drafts()
-        self.stats.end(self.seen, "gone" if self.outlet.lost else outcome)
+        outcome = "gone" if self.outlet.lost else outcome
+        self.stats.count_finish(self.script.plan.finish, outcome)
+        self.stats.end(self.seen, outcome)
         if self.filter is None or not self.filter.holds_back:
             self.outlet.when_flushed(self.finished.set)
         elif outcome == "gone":

@@ -8,9 +8,11 @@ load looks like a real server's saturation.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -19,6 +21,9 @@ class Timed(Protocol):
 
     arrival_s: float
     prompt_tokens: int
+    cached_tokens: int  # of the prompt: they need no prefill
+    kv_tokens: int  # in the KV cache now
+    scheduled_s: float | None  # when it first entered the batch
     steps: int  # emissions until it is complete; at least 1
     silent: bool  # nothing is written before the last emission
     seed: int
@@ -50,6 +55,14 @@ class Clock(Protocol):
     @property
     def waiting(self) -> int: ...
 
+    @property
+    def kv_usage(self) -> float:
+        """Share of the KV cache in use, 0 to 1."""
+        ...
+
+    @property
+    def preemptions(self) -> int: ...
+
 
 class FixedClock:
     """First token `ttft_s` after the arrival, then one each `itl_s`; each gap times 1 ± `jitter`,
@@ -63,12 +76,15 @@ class FixedClock:
         self._jitter = jitter
         self.running = 0
         self.waiting = 0
+        self.kv_usage = 0.0
+        self.preemptions = 0
 
     def start(self, job: Timed) -> None:
         ttft = self._ttft_s if job.ttft_s is None else job.ttft_s
         itl = self._itl_s if job.itl_s is None else job.itl_s
         at = self._wheel.at
         self.running += 1
+        job.scheduled_s = job.arrival_s
         if self._jitter:
             self._start_jittered(job, ttft, itl)
             return
@@ -106,36 +122,39 @@ class FixedClock:
         self._wheel.at(job.arrival_s + ttft * draw(low, high), step)
 
 
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An imagined engine. ``prefill_rate``: prompt tokens per second. ``kv_tokens``: size of the KV
+    cache, None for no limit.
+    """
+
+    prefill_rate: float
+    step_s: float
+    step_per_seq_s: float
+    max_num_seqs: int
+    max_batched_tokens: int
+    kv_tokens: int | None = None
+
+
 class EngineClock:
     """Continuous batching with chunked prefill.
 
     A step takes `step_s` + `step_per_seq_s` for each sequence that decodes + its prefill tokens ÷
-    `prefill_rate` (tokens/s). At most `max_num_seqs` sequences hold a place, at most
-    `max_batched_tokens` tokens enter a step; decodes go first, the rest of the budget prefills in
-    order of arrival. At the end of a step each decoding sequence has a token, and so has each
-    sequence whose prompt became complete in it.
+    `prefill_rate`. At most `max_num_seqs` sequences hold a place, at most `max_batched_tokens`
+    tokens enter a step; decodes go first, the rest of the budget prefills in order of arrival. At
+    the end of a step each decoding sequence has a token, and so has each sequence whose prompt
+    became complete in it. When the KV cache is full, the youngest decoding sequence is preempted:
+    it waits at the head of the queue and prefills everything again.
     """
 
-    def __init__(
-        self,
-        wheel: Timer,
-        *,
-        prefill_rate: float,
-        step_s: float,
-        step_per_seq_s: float,
-        max_num_seqs: int,
-        max_batched_tokens: int,
-    ) -> None:
+    def __init__(self, wheel: Timer, engine: Engine) -> None:
         self._wheel = wheel
-        self._prefill_rate = prefill_rate
-        self._step_s = step_s
-        self._step_per_seq_s = step_per_seq_s
-        self._max_num_seqs = max_num_seqs
-        self._max_batched_tokens = max_batched_tokens
-        self._queue: deque[Timed] = deque()
-        self._prefilling: list[tuple[Timed, int]] = []  # with the prompt tokens still to do
+        self._engine = engine
+        self._queue: deque[tuple[Timed, int]] = deque()  # with the tokens to prefill
+        self._prefilling: list[tuple[Timed, int]] = []  # with the tokens still to do
         self._decoding: list[Timed] = []
         self._busy = False
+        self.preemptions = 0
 
     @property
     def running(self) -> int:
@@ -145,27 +164,37 @@ class EngineClock:
     def waiting(self) -> int:
         return len(self._queue)
 
+    @property
+    def kv_usage(self) -> float:
+        size = self._engine.kv_tokens
+        return min(1.0, self._kv_tokens() / size) if size else 0.0
+
+    def _kv_tokens(self) -> int:
+        return sum(job.kv_tokens for job in self._decoding) + sum(
+            job.kv_tokens for job, _ in self._prefilling
+        )
+
     def start(self, job: Timed) -> None:
-        self._queue.append(job)
+        job.kv_tokens = job.prompt_tokens
+        self._queue.append((job, max(1, job.prompt_tokens - job.cached_tokens)))
         if not self._busy:
             self._begin_step(max(job.arrival_s, self._wheel.now()))
 
     def _begin_step(self, now: float) -> None:
         """Fill the batch and let the step's end come due."""
-        queue, prefilling = self._queue, self._prefilling
+        engine = self._engine
+        if engine.kv_tokens is not None:
+            self._preempt(engine.kv_tokens)
+        self._admit(now)
         decoding = self._decoding
-        while queue and len(decoding) + len(prefilling) < self._max_num_seqs:
-            job = queue.popleft()
-            if not job.gone:
-                prefilling.append((job, max(1, job.prompt_tokens)))
-        if not decoding and not prefilling:
+        if not decoding and not self._prefilling:
             self._busy = False
             return
-        budget = max(1, self._max_batched_tokens - len(decoding))
+        budget = max(1, engine.max_batched_tokens - len(decoding))
         prefilled = 0
         ready: list[Timed] = []
         left: list[tuple[Timed, int]] = []
-        for job, todo in prefilling:
+        for job, todo in self._prefilling:
             share = min(todo, budget - prefilled)
             prefilled += share
             if share == todo:
@@ -173,15 +202,41 @@ class EngineClock:
             else:
                 left.append((job, todo - share))
         self._prefilling = left
-        duration = (
-            self._step_s + self._step_per_seq_s * len(decoding) + prefilled / self._prefill_rate
-        )
+        decode_s = engine.step_per_seq_s * len(decoding)
+        duration = engine.step_s + decode_s + prefilled / engine.prefill_rate
         decoding.extend(ready)
         self._busy = True
         self._wheel.at(now + duration, self._end_step)
 
+    def _admit(self, now: float) -> None:
+        """Give places to those who wait, in their order, while the KV cache has room."""
+        engine, queue = self._engine, self._queue
+        used = self._kv_tokens() if engine.kv_tokens is not None else 0
+        size = math.inf if engine.kv_tokens is None else engine.kv_tokens
+        while queue and self.running < engine.max_num_seqs:
+            job, todo = queue[0]
+            if self.running and used + job.kv_tokens > size:
+                return
+            queue.popleft()
+            if not job.gone:
+                used += job.kv_tokens
+                job.scheduled_s = now if job.scheduled_s is None else job.scheduled_s
+                self._prefilling.append((job, todo))
+
+    def _preempt(self, size: int) -> None:
+        """Make room for the next token of each decoding sequence."""
+        used = self._kv_tokens()
+        while len(self._decoding) > 1 and used + len(self._decoding) > size:
+            job = self._decoding.pop()
+            used -= job.kv_tokens
+            self.preemptions += 1
+            self._queue.appendleft((job, job.kv_tokens))
+
     def _end_step(self, due: float) -> None:
         self._decoding = [job for job in self._decoding if job.emit()]
+        if self._engine.kv_tokens is not None:
+            for job in self._decoding:
+                job.kv_tokens += 1
         self._prefilling = [entry for entry in self._prefilling if not entry[0].gone]
         # A step begins when the last one ended, not when this callback got its turn: the schedule
         # stays the model's own, unless this process fell far behind it.

@@ -34,6 +34,8 @@ class Script:
         self.ident = ident
         self.created = int(time.time())
         self.usage_with_choices = usage_with_choices
+        #: Arrival, first scheduled, first and last token; set before the last event.
+        self.times: tuple[float, float | None, float | None, float] | None = None
         self.prepare()
 
     @classmethod
@@ -92,11 +94,32 @@ class Script:
     def usage(self, completion: int) -> bytes:
         prompt = self.ask.prompt_tokens
         completion *= self.ask.choices
-        return b'"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d}' % (
+        details = b""
+        if self.ask.cached_tokens is not None:
+            details = b',"prompt_tokens_details":{"cached_tokens":%d}' % self.ask.cached_tokens
+        return b'"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d%b}%b' % (
             prompt,
             prompt + completion,
             completion,
+            details,
+            self._metrics(completion) if self.ask.tell_times else b"",
         )
+
+    def _metrics(self, tokens: int) -> bytes:
+        """vLLM's per-request `metrics`; its TTFT counts from the first scheduling."""
+        if self.times is None or None in self.times:
+            return b""
+        arrival, scheduled, first, last = self.times
+        assert scheduled is not None
+        assert first is not None
+        found = {
+            "queue_time_ms": (scheduled - arrival) * 1e3,
+            "time_to_first_token_ms": (first - scheduled) * 1e3,
+            "generation_time_ms": (last - first) * 1e3,
+        }
+        if tokens > 1:
+            found["mean_itl_ms"] = found["generation_time_ms"] / (tokens - 1)
+        return b',"metrics":' + orjson.dumps(found)
 
     def string(self, escaped_text: bytes) -> str:
         """The text behind JSON-escaped bytes."""

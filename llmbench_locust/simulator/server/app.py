@@ -5,6 +5,7 @@ routes (control.py).
 from __future__ import annotations
 
 import random
+import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,9 +18,11 @@ from llmbench_locust.simulator.ask import Ask, Refusal
 from llmbench_locust.simulator.counting import load_tokenizer, make_counter
 from llmbench_locust.simulator.engine.fault_filter import FaultFilter
 from llmbench_locust.simulator.engine.job import Job
-from llmbench_locust.simulator.engine.latency_models import Clock, EngineClock, FixedClock
+from llmbench_locust.simulator.engine.latency_models import Clock, Engine, EngineClock, FixedClock
 from llmbench_locust.simulator.engine.outlet import Outlet
 from llmbench_locust.simulator.engine.planning import job_seed, make_plan
+from llmbench_locust.simulator.engine.power import PowerMeter
+from llmbench_locust.simulator.engine.prefix_cache import PrefixCache
 from llmbench_locust.simulator.engine.text import prompt_sha
 from llmbench_locust.simulator.engine.wheel import Wheel
 from llmbench_locust.simulator.faults import NONE, Faults, header_faults
@@ -27,6 +30,7 @@ from llmbench_locust.simulator.protocols import ROUTES
 from llmbench_locust.simulator.protocols.base import Script
 from llmbench_locust.simulator.server.control import make_control
 from llmbench_locust.simulator.server.forms import read_form
+from llmbench_locust.simulator.server.metrics_page import add_metrics
 from llmbench_locust.simulator.settings import Settings
 from llmbench_locust.simulator.stats import Seen, Stats, header_subset
 
@@ -64,14 +68,15 @@ class Connection(Protocol):
 def make_clock(settings: Settings, wheel: Wheel) -> Clock:
     if settings.clock == "fixed":
         return FixedClock(wheel, settings.ttft_s, settings.itl_s, settings.jitter)
-    return EngineClock(
-        wheel,
-        prefill_rate=settings.prefill_rate,
-        step_s=settings.step_s,
-        step_per_seq_s=settings.step_per_seq_s,
-        max_num_seqs=settings.max_num_seqs,
-        max_batched_tokens=settings.max_batched_tokens,
+    engine = Engine(
+        settings.prefill_rate,
+        settings.step_s,
+        settings.step_per_seq_s,
+        settings.max_num_seqs,
+        settings.max_batched_tokens,
+        settings.kv_tokens,
     )
+    return EngineClock(wheel, engine)
 
 
 class Simulator:
@@ -79,12 +84,19 @@ class Simulator:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.stats = Stats(settings.keep, settings.log)
+        power = PowerMeter(settings.gpu_idle_w, settings.gpu_request_w, time.monotonic())
+        self.stats = Stats(settings.keep, settings.log, power)
+        self.cache = (
+            PrefixCache(settings.prefix_cache, settings.block_size)
+            if settings.prefix_cache
+            else None
+        )
         self.wheel = Wheel()
         self.clock = make_clock(settings, self.wheel)
         tokenizer = load_tokenizer()
         self.count = make_counter(tokenizer, by_words=settings.count == "words")
-        self.control = make_control(settings, self.stats, self.clock, self.wheel, tokenizer)
+        self.control = make_control(settings, self.stats, self.wheel, tokenizer)
+        add_metrics(self.control, settings, self.stats, self.clock, self.cache)
         self._draw = random.Random(settings.seed).random
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Answer:
@@ -132,6 +144,9 @@ class Simulator:
         except Refusal as refusal:
             return self._refuse(start_response, seen, refusal, protocol)
         seen.prompt_tokens, seen.stream, seen.model = ask.prompt_tokens, ask.stream, ask.model
+        if self.cache is not None and protocol.generates:
+            ask.cached_tokens = seen.cached_tokens = self.cache.admit(self.count.units(ask.prompt))
+        ask.tell_times = self.settings.request_metrics
         seen.output_tokens = plan.tokens * ask.choices if protocol.generates else 0
         self.stats.begin(seen)
         if faults.error >= 0 and not ask.stream:

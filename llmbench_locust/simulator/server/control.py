@@ -11,7 +11,6 @@ import orjson
 from flask import Flask, Response, request
 
 from llmbench_locust.simulator.ask import Refusal, message_turns
-from llmbench_locust.simulator.engine.latency_models import Clock
 from llmbench_locust.simulator.engine.wheel import Wheel
 from llmbench_locust.simulator.settings import Settings
 from llmbench_locust.simulator.stats import Stats
@@ -31,9 +30,7 @@ def _body() -> dict[str, Any]:
     return body
 
 
-def make_control(
-    settings: Settings, stats: Stats, clock: Clock, wheel: Wheel, tokenizer: Any | None
-) -> Flask:
+def make_control(settings: Settings, stats: Stats, wheel: Wheel, tokenizer: Any | None) -> Flask:
     app = Flask("llmbench_locust.simulator", static_folder=None)
 
     @app.errorhandler(Refusal)
@@ -60,13 +57,6 @@ def make_control(
     @app.get("/v1/models")
     def models() -> Response:
         return _json({"object": "list", "data": [_model(settings)]})
-
-    @app.get("/metrics")
-    def metrics() -> Response:
-        return Response(
-            metrics_text(settings, stats, clock),
-            content_type="text/plain; version=0.0.4; charset=utf-8",
-        )
 
     @app.post("/start_profile")
     def start_profile() -> Response:
@@ -151,34 +141,3 @@ def _tokenizing(app: Flask, settings: Settings, tokenizer: Any | None) -> None:
             return _json({"prompt": decode(tokens)})
         except (ValueError, OverflowError) as error:
             raise Refusal(400, f"tokens: {error}", param="tokens") from None
-
-
-def metrics_text(settings: Settings, stats: Stats, clock: Clock) -> str:
-    """Prometheus text with vLLM's names; the counters of speculative decoding only where that is
-    on, as vLLM does.
-    """
-    name = settings.model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    label = f'engine="0",model_name="{name}"'
-    lines: list[str] = []
-
-    def metric(metric_name: str, kind: str, value: float, more: str = "") -> None:
-        family = metric_name.removesuffix("_total") if kind == "counter" else metric_name
-        lines.append(f"# HELP {metric_name} Of the simulator.")
-        lines.append(f"# TYPE {metric_name if kind == 'gauge' else family + '_total'} {kind}")
-        lines.append(f"{metric_name}{{{label}{more}}} {float(value)}")
-
-    metric("vllm:num_requests_running", "gauge", clock.running)
-    metric("vllm:num_requests_waiting", "gauge", clock.waiting)
-    metric("vllm:prompt_tokens_total", "counter", stats.prompt_tokens)
-    metric("vllm:generation_tokens_total", "counter", stats.generation_tokens)
-    if settings.spec_tokens:
-        metric("vllm:spec_decode_num_drafts_total", "counter", stats.drafts)
-        metric("vllm:spec_decode_num_draft_tokens_total", "counter", stats.draft_tokens)
-        metric("vllm:spec_decode_num_accepted_tokens_total", "counter", stats.accepted_tokens)
-        lines.append("# TYPE vllm:spec_decode_num_accepted_tokens_per_pos_total counter")
-        for position in range(settings.spec_tokens):
-            count = stats.accepted_at[position] if position < len(stats.accepted_at) else 0
-            lines.append(
-                f'vllm:spec_decode_num_accepted_tokens_per_pos_total{{{label},position="{position}"}} {float(count)}'
-            )
-    return "\n".join(lines) + "\n"

@@ -1,0 +1,100 @@
+"""/metrics with vLLM's names, /dcgm/metrics with those of NVIDIA's exporter, and cache resets."""
+
+from __future__ import annotations
+
+import time
+
+import orjson
+from flask import Flask, Response
+
+from llmbench_locust.simulator.engine.latency_models import Clock
+from llmbench_locust.simulator.engine.power import PowerMeter
+from llmbench_locust.simulator.engine.prefix_cache import PrefixCache
+from llmbench_locust.simulator.settings import Settings
+from llmbench_locust.simulator.stats import Stats
+
+
+def add_metrics(
+    app: Flask, settings: Settings, stats: Stats, clock: Clock, cache: PrefixCache | None
+) -> None:
+    """Add the routes. The resets exist only where there is a cache, as in vLLM's dev mode."""
+
+    def text(body: str) -> Response:
+        return Response(body, content_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return text(metrics_text(settings, stats, clock, cache))
+
+    @app.get("/dcgm/metrics")
+    def dcgm() -> Response:
+        stats.power.update(time.monotonic(), stats.in_flight)
+        return text(dcgm_text(stats.power))
+
+    if cache is None:
+        return
+
+    def reset_if_idle() -> bool:
+        idle = clock.running == clock.waiting == 0
+        if idle:
+            cache.reset()
+        return idle
+
+    @app.post("/reset_prefix_cache")
+    def reset_prefix_cache() -> Response:
+        body = orjson.dumps({"success": reset_if_idle()})
+        return Response(body, content_type="application/json")
+
+    @app.route("/flush_cache", methods=["GET", "POST"])
+    def flush_cache() -> Response:
+        flushed = reset_if_idle()
+        said = "Cache flushed." if flushed else "Failed to flush: requests are running."
+        return Response(said, status=200 if flushed else 400)
+
+
+def metrics_text(settings: Settings, stats: Stats, clock: Clock, cache: PrefixCache | None) -> str:
+    """Prometheus text. Counters of a feature only where the feature is on, as vLLM does."""
+    name = settings.model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    label = f'engine="0",model_name="{name}"'
+    lines: list[str] = []
+
+    def metric(metric_name: str, kind: str, value: float, more: str = "") -> None:
+        if not more.endswith("!"):
+            lines.append(f"# TYPE {metric_name} {kind}")
+        lines.append(f"{metric_name}{{{label}{more.rstrip('!')}}} {float(value)}")
+
+    metric("vllm:num_requests_running", "gauge", clock.running)
+    metric("vllm:num_requests_waiting", "gauge", clock.waiting)
+    metric("vllm:kv_cache_usage_perc", "gauge", clock.kv_usage)
+    metric("vllm:num_preemptions_total", "counter", clock.preemptions)
+    metric("vllm:prompt_tokens_total", "counter", stats.prompt_tokens)
+    metric("vllm:generation_tokens_total", "counter", stats.generation_tokens)
+    for i, (reason, count) in enumerate(stats.finished.items()):
+        more = f',finished_reason="{reason}"' + ("!" if i else "")
+        metric("vllm:request_success_total", "counter", count, more)
+    if cache is not None:
+        metric("vllm:prefix_cache_queries_total", "counter", cache.queries)
+        metric("vllm:prefix_cache_hits_total", "counter", cache.hits)
+        metric("vllm:prompt_tokens_cached_total", "counter", cache.hits)
+    if settings.spec_tokens:
+        metric("vllm:spec_decode_num_drafts_total", "counter", stats.drafts)
+        metric("vllm:spec_decode_num_draft_tokens_total", "counter", stats.draft_tokens)
+        metric("vllm:spec_decode_num_accepted_tokens_total", "counter", stats.accepted_tokens)
+        for position in range(settings.spec_tokens):
+            count = stats.accepted_at[position] if position < len(stats.accepted_at) else 0
+            more = f',position="{position}"' + ("!" if position else "")
+            metric("vllm:spec_decode_num_accepted_tokens_per_pos_total", "counter", count, more)
+    for histogram_name, histogram in stats.latencies.by_name.items():
+        lines += histogram.lines(histogram_name, label)
+    return "\n".join(lines) + "\n"
+
+
+def dcgm_text(power: PowerMeter) -> str:
+    """Power in watts and energy in millijoules since the start, of one GPU."""
+    label = 'gpu="0",UUID="GPU-sim",modelName="simulated"'
+    return (
+        "# TYPE DCGM_FI_DEV_POWER_USAGE gauge\n"
+        f"DCGM_FI_DEV_POWER_USAGE{{{label}}} {power.watts}\n"
+        "# TYPE DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION counter\n"
+        f"DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{{{label}}} {power.joules * 1e3!r}\n"
+    )
