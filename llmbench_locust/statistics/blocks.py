@@ -21,8 +21,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-BLOCKS = 10  # more leave correlation between blocks, fewer make Student's t large
+BLOCKS = 10  # fewer make Student's t large, more leave correlation between neighbours
+LONG_RUN = ((40, 8000), (20, 4000))  # more blocks for as many values, where neighbours are free
+FREE = 0.1  # a correlation of neighbours up to this is none
 MOST_CORRELATION = 0.9
+LEAST_DF = 3.0
 
 
 class Interval(NamedTuple):
@@ -61,28 +64,32 @@ def block_means(series: Floats, blocks: int = BLOCKS) -> Floats:
     return means
 
 
-def standard_error(series: Floats, blocks: int = BLOCKS) -> StandardError:
+def standard_error(series: Floats) -> StandardError:
     """Of the mean of ``series``, float64 (n,), in time order. UNKNOWN below two values a block."""
-    if len(series) < 2 * blocks:
+    if len(series) < 2 * BLOCKS:
         return UNKNOWN
-    means = block_means(series, blocks)
-    variance = float(means.var(ddof=1))
-    if variance <= 0:
-        return StandardError(0.0, blocks - 1)
-    inflation = _inflation(means)
-    return StandardError(math.sqrt(variance * inflation / blocks), (blocks - 1) / inflation)
+    for blocks, enough in (*LONG_RUN, (BLOCKS, 0)):
+        if len(series) < enough:
+            continue
+        means = block_means(series, blocks)
+        variance = float(means.var(ddof=1))
+        if variance <= 0:
+            return StandardError(0.0, blocks - 1)
+        correlation = _correlation(means)
+        if correlation <= FREE:
+            break
+    r = min(max(correlation, 0.0), MOST_CORRELATION)
+    inflation = (1 + r) / (1 - r)
+    df = max(LEAST_DF, (blocks - 1) / inflation)
+    return StandardError(math.sqrt(variance * inflation / blocks), df)
 
 
-def _inflation(means: Floats) -> float:
-    """How much larger the variance is than that of independent blocks: (1 + r) ÷ (1 − r).
-
-    r is the correlation of neighbours without its bias in short series (Kendall, "Note on bias in
-    the estimation of autocorrelation", Biometrika 41, 1954), never below 0.
+def _correlation(means: Floats) -> float:
+    """Of neighbours, without its bias in short series (Kendall, "Note on bias in the estimation of
+    autocorrelation", Biometrika 41, 1954).
     """
     away, n = means - means.mean(), len(means)
-    found = float(away[1:] @ away[:-1] / (away @ away))
-    r = min(max((n * found + 1) / (n - 4), 0.0), MOST_CORRELATION)
-    return (1 + r) / (1 - r)
+    return (n * float(away[1:] @ away[:-1] / (away @ away)) + 1) / (n - 4)
 
 
 def add(first: StandardError, second: StandardError) -> StandardError:

@@ -8,6 +8,7 @@ A request may have many values (its inter-token gaps) or none (it failed): ``cou
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,6 @@ from llmbench_locust.statistics.blocks import (
     Ints,
     StandardError,
     block_means,
-    effective_size,
     standard_error,
 )
 
@@ -49,10 +49,22 @@ def mean_influence(sample: Sample) -> Floats:
     return sample.by_request(shares)
 
 
-def quantile_influence(sample: Sample, p: float) -> Floats:
-    """In probability: the share of values at or below the p-quantile, minus p."""
-    at = float(np.quantile(sample.values, p))
-    return sample.by_request((sample.values <= at).astype(np.float64) - p)
+def quantile_influences(sample: Sample, p: float) -> tuple[Floats, ...]:
+    """In probability: the share of values at or below the p-quantile, minus p.
+
+    The second one, for p above 2/3, is that of the percentile above which three times as many
+    values lie, scaled to p: a short run knows it better than its few slowest. The larger error of
+    the two counts.
+    """
+    wider = 1 - 3 * (1 - p)
+    points = [(p, 1.0)]
+    if wider > 0:
+        points.append((wider, math.sqrt(p * (1 - p) / (wider * (1 - wider)))))
+    ordered = np.quantile(sample.values, [point for point, _ in points]).tolist()
+    return tuple(
+        sample.by_request(((sample.values <= at) - point) * scale)
+        for at, (point, scale) in zip(ordered, points, strict=True)
+    )
 
 
 def rate_influence(amounts: Floats, ends: Floats) -> Floats:
@@ -101,17 +113,10 @@ def skewness(values: Floats) -> float:
     return n / ((n - 1) * (n - 2)) * float((away**3).sum()) / spread**3 if spread else 0.0
 
 
-def quantile_error(sample: Sample, p: float) -> StandardError:
-    """In probability. The effective size is the smallest of three: that of independent values, that
-    of the values above the percentile, and that of three times as many, which a short run knows
-    better than its few slowest.
-    """
-    error, size = standard_error(quantile_influence(sample, p)), len(sample.values)
-    wider = 1 - 3 * (1 - p)
-    if wider > 0:
-        inner = standard_error(quantile_influence(sample, wider))
-        size = min(size, int(effective_size(wider, inner, size)))
-    return StandardError(max(error.se, math.sqrt(p * (1 - p) / max(1, size))), error.df)
+def largest_error(influences: Sequence[Floats], floor: float = 0.0) -> StandardError:
+    """The largest standard error of several influence series of one figure, at least ``floor``."""
+    error = max((standard_error(series) for series in influences), key=lambda e: e.se)
+    return error if error.se >= floor else StandardError(floor, error.df)
 
 
 def quantile_interval(sample: Sample, p: float, level: float = 0.95) -> Interval | None:
@@ -120,12 +125,17 @@ def quantile_interval(sample: Sample, p: float, level: float = 0.95) -> Interval
     """
     if not len(sample.values):
         return None
-    error = quantile_error(sample, p)
+    error = largest_error(quantile_influences(sample, p), independent_error(sample, p))
     if math.isinf(error.se):
         return None
     half = error.margin(level)
     low, high = quantiles(sample.values, np.array([p - half, p + half])).tolist()
     return Interval(low, high)
+
+
+def independent_error(sample: Sample, p: float) -> float:
+    """Of a share p of independent values."""
+    return math.sqrt(p * (1 - p) / len(sample.values))
 
 
 def quantiles(values: Floats, points: Floats) -> Floats:

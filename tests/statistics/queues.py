@@ -1,25 +1,46 @@
-"""Queues with a known truth: c places, first come first served, Poisson arrivals."""
+"""M/D/c queues with a known truth: Poisson arrivals, c places, one service time, first come first
+served. A run of it has the columns that a comparison needs.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 
-WARM_UP = 4000  # requests; the queue starts empty
+WARM_UP = 8000  # requests; the queue starts empty
+TOKENS = 50.0
 
 
-def waits(rng, rho, n, *, runs=1, places=8, hold=1.0, gaps=None, warm_up=WARM_UP):
-    """Start times and waits, (n, runs) each, after the warm-up. ``gaps``: common random numbers,
-    exponential with mean 1, (n + warm_up, runs); ``hold`` is each request's time in service.
-    """
-    rows = n + warm_up
-    unit = rng.exponential(1.0, (rows, runs)) if gaps is None else gaps
-    due = np.cumsum(unit * (1.0 / (rho * places)), axis=0)
-    begin = np.empty_like(due)
-    # With one service time for all the k-th request starts when the (k - c)-th has left.
-    for k in range(rows):
-        begin[k] = due[k] if k < places else np.maximum(due[k], begin[k - places] + hold)
-    return due[warm_up:], (begin - due)[warm_up:]
+def waits(rng, rho, n, *, runs=1, places=8, warm_up=WARM_UP):
+    """Start times and waits, (n, runs) each, in service times, after the warm-up."""
+    rows = -(-(n + warm_up) // places)
+    due = np.cumsum(rng.exponential(1 / (rho * places), (rows * places, runs)), axis=0)
+    # The k-th request starts when the (k - c)-th has left: begin_k = max(due_k, begin_(k-c) + 1).
+    steps = np.arange(rows)[:, None, None]
+    begin = np.maximum.accumulate(due.reshape(rows, places, runs) - steps, axis=0) + steps
+    found = begin.reshape(rows * places, runs) - due
+    return due[-n:], found[-n:]
 
 
-def truth(rho, *, places=8, hold=1.0, p=99, seed=99, runs=200, n=20_000):
+def truth(rho, *, p=99, seed=99, runs=200, n=20_000):
     """Mean and p-th percentile of the wait, from runs × n requests."""
-    _, found = waits(np.random.default_rng(seed), rho, n, runs=runs, places=places, hold=hold)
+    _, found = waits(np.random.default_rng(seed), rho, n, runs=runs)
     return float(found.mean()), float(np.percentile(found, p))
+
+
+@dataclass
+class Run:
+    """Seconds; the service time is ``unit``, of which a twentieth is the first token's."""
+
+    start: np.ndarray
+    ttft: np.ndarray
+    end: np.ndarray
+
+    @property
+    def throughput(self):
+        return len(self.end) * TOKENS / (self.end.max() - self.start.min())
+
+
+def run(rng, rho, n, unit=1.0):
+    """``unit``: 1.1 makes every time 10% longer."""
+    start, wait = (column[:, 0] * unit for column in waits(rng, rho, n))
+    return Run(start, wait + unit / 20, start + wait + unit)
