@@ -7,6 +7,7 @@ Locust's own events.
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -296,8 +297,16 @@ class _NotTheSpawnRate(logging.Filter):
         return "selected spawn rate is very high" not in str(record.msg)
 
 
+def _level_asked_for() -> bool:
+    """Whether the user chose what Locust logs."""
+    names = ("--loglevel", "-L")
+    return "LOCUST_LOGLEVEL" in os.environ or any(word.startswith(names) for word in sys.argv)
+
+
 def _hush(options: Any) -> None:
-    """Locust's tables stay quiet in headless mode unless they are asked for."""
+    """Locust's tables and notices stay quiet in headless mode unless they are asked for."""
+    if options.headless and not _level_asked_for():
+        logging.getLogger("locust").setLevel(logging.WARNING)
     logging.getLogger("locust.runners").addFilter(_NotTheSpawnRate())
     asked = options.print_stats or options.only_summary or getattr(options, "progress_stats", False)
     if options.headless and not asked:

@@ -84,7 +84,7 @@ class LiveStats:
             self.percentiles = tuple(run_info["percentiles"])
         self.info = {k: _shown(v) for k, v in run_info.items()}
         self.run += 1
-        self.state, self.message = "running", ""
+        self.state, self.message = "preparing", ""
         self.document = self.audit = None
         self._clear()
 
@@ -94,6 +94,14 @@ class LiveStats:
         """
         if self.state != "running":
             self.state, self.message = "preparing", ""
+
+    def waiting(self, message: str) -> None:
+        """The server is not ready yet; ``message`` says what is waited for, and why."""
+        self.state, self.message = "waiting", message
+
+    def begin(self) -> None:
+        """The clock starts."""
+        self.state, self.message = "running", ""
 
     def failed(self, message: str) -> None:
         """The run could not begin, or broke down: the page shows why."""

@@ -33,7 +33,7 @@ from llmbench_locust.run.control_api import (
 from llmbench_locust.run.crew import Crew
 from llmbench_locust.run.live_feed import LiveFeed
 from llmbench_locust.run.probe import Prober
-from llmbench_locust.run.ready import wait_until_ready, warm_up
+from llmbench_locust.run.ready import Waiting, wait_for_model, wait_until_ready, warm_up
 from llmbench_locust.run.schedule import expected_concurrency, make_tickets
 from llmbench_locust.run.wiring import api_key_for, wire_config
 from llmbench_locust.users.session import Session
@@ -86,6 +86,7 @@ class Benchmark:
         self._bar: tqdm[Any] | None = None
         self._feed = LiveFeed(live, self._totals)
         self.server = server_of(config)
+        self._waiting = Waiting(config.base_url, config.ready_check_timeout_sec, live.waiting)
         self.prober: Prober | None = None
 
     # --- before
@@ -97,7 +98,7 @@ class Benchmark:
         """
         config, key = self.config, self._key
         if config.model is None:
-            self.config = config = replace(config, model=self.server.first_model())
+            self.config = config = replace(config, model=wait_for_model(self.server, self._waiting))
         self.samples = self._load()
         if not self.samples:
             raise SetupError("the workload is empty: nothing to send")
@@ -161,12 +162,7 @@ class Benchmark:
         try:
             if config.ready_check_timeout_sec > 0:
                 _say("Starting initial single prompt test run...")
-            wait_until_ready(
-                session,
-                self.samples[0],
-                config.ready_check_timeout_sec,
-                bar=not config.disable_tqdm,
-            )
+            wait_until_ready(session, self.samples[0], self.server, self._waiting)
             if config.num_warmups:
                 _say(f"Warming up with {config.num_warmups} requests...")
                 warm_up(
@@ -227,6 +223,7 @@ class Benchmark:
         """The users are on their way: go as soon as they are there."""
         assert self.coordinator is not None
         self.audit.begin()
+        self.live.begin()
         self._feed.start()
         if self.config.probe_request_rate > 0:
             session = Session(self.environment, wire_config(self.config, self._key))

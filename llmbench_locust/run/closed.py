@@ -99,7 +99,7 @@ class ClosedLoop:
             key = api_key_for(name)
             if config.model is None:
                 server = Server(config.base_url, config.header, key, insecure=config.insecure)
-                config = replace(config, model=server.first_model())
+                config = replace(config, model=server.models()[0])
                 self._config = replace(self._configure(), model=config.model)
             wire = replace(wire_config(config, key), keep_text=True)
             # Another user may have come first while the server was asked.
@@ -183,6 +183,7 @@ class ClosedLoop:
                 "closed_loop": True,
             }
         )
+        self.plugin.live.begin()
 
     def _on_test_stopping(self, **_: Any) -> None:
         if self.plugin.open_loop:

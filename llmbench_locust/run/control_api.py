@@ -11,6 +11,7 @@ from typing import Any
 import requests
 
 from llmbench_locust.errors import SetupError
+from llmbench_locust.options.secrets import without_user
 
 TIMEOUT_S = 30.0
 #: Gauges of running and queued requests: vLLM, SGLang, TGI, llama.cpp.
@@ -20,6 +21,14 @@ _LEFT = re.compile(
     r"(?:\{[^}]*\})?\s+([0-9.eE+]+)\s*$",
     re.MULTILINE,
 )
+
+
+class NotAnswered(SetupError):
+    """The server did not tell. ``status``: of its answer, None when there was none."""
+
+    def __init__(self, message: str, status: int | None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Server:
@@ -37,17 +46,31 @@ class Server:
             self._session.headers["Authorization"] = f"Bearer {api_key}"
         self._session.headers.update(headers)
 
-    def first_model(self) -> str:
-        """The first id that /v1/models lists. Raises SetupError."""
-        url = f"{self.base_url}/v1/models"
+    def models(self) -> list[str]:
+        """The ids that /v1/models lists, at least one. Raises NotAnswered."""
+        url = f"{without_user(self.base_url)}/v1/models"
         try:
-            answer = self._session.get(url, timeout=TIMEOUT_S)
-            answer.raise_for_status()
-            return str(answer.json()["data"][0]["id"])
-        except (requests.RequestException, ValueError, LookupError, TypeError) as e:
-            raise SetupError(
-                f"--model was not given and {url} does not tell one ({_brief(e)}); give --model"
-            ) from e
+            answer = self._session.get(f"{self.base_url}/v1/models", timeout=TIMEOUT_S)
+            if not answer.ok:
+                raise NotAnswered(f"{url} answered {answer.status_code}", answer.status_code)
+            ids = [str(model["id"]) for model in answer.json()["data"]]
+        except (ValueError, LookupError, TypeError) as e:
+            raise NotAnswered(f"{url} lists no models", 200) from e
+        except requests.RequestException as e:
+            raise NotAnswered(f"{url} did not answer ({_brief(e)})", None) from e
+        if not ids:
+            raise NotAnswered(f"{url} lists no models", 200)
+        return ids
+
+    def loading(self) -> bool:
+        """Whether the server says that it is still loading its model: /health is not 200."""
+        try:
+            answer = self._session.get(f"{self.base_url}/health", timeout=5.0)
+            if answer.status_code in (404, 405):
+                answer = self._session.get(f"{self.base_url}/v1/models", timeout=5.0)
+        except requests.RequestException:
+            return True
+        return answer.status_code in (425, 429, 500, 502, 503, 504)
 
     def profile(self, action: str) -> str:
         """POST /start_profile or /stop_profile; returns "" or what went wrong."""

@@ -1,59 +1,205 @@
-"""Before the clock starts: is the server there, and warm? One request until it succeeds, then the
-warm-ups.
+"""Before the clock starts: is the server there, and warm?
+
+One request is sent until it succeeds, then the warm-ups. Only what waiting can heal is tried again:
+a server that starts, restarts or is full. A wrong key, model, path, scheme or host ends the run at
+once, with the server's own words and what helps.
 """
 
 from __future__ import annotations
 
+import os
+import ssl
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
+from typing import TypeVar
 
 import gevent
+import gevent.socket
 from gevent.pool import Pool
 from tqdm import tqdm
 
 from llmbench_locust.errors import SetupError
+from llmbench_locust.options.secrets import without_user
+from llmbench_locust.records import RequestRecord
+from llmbench_locust.run.control_api import NotAnswered, Server
+from llmbench_locust.run.wiring import key_variable
+from llmbench_locust.transport.endpoint import parse_endpoint
 from llmbench_locust.users.session import Session
 from llmbench_locust.workload.sample import SampleRequest
 
-#: Between two tries.
-RETRY_S = 5.0
+#: Seconds between two tries, and between two lines where standard error is no terminal.
+RETRY_S = 2.0
+LINE_S = 10.0
+
+_HEALING_KINDS = {"connect", "timeout", "cut"}
+_HEALING_STATUS = {429, 502, 503, 504}
+#: What a server that is still loading may answer, too.
+_MAYBE_LOADING = {404, 500}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a request was not served. ``can_heal``: whether it may succeed later by itself."""
+
+    text: str
+    can_heal: bool
+
+
+class Waiting:
+    """Tries something until it succeeds, for at most ``timeout_s``, and says what it waits for.
+
+    ``tell`` is called with each line, for the web page.
+    """
+
+    def __init__(self, base_url: str, timeout_s: float, tell: Callable[[str], None]) -> None:
+        self.origin = without_user(base_url)
+        self.timeout_s = timeout_s
+        self._tell = tell
+        self._began = perf_counter()
+        self._said_s = -LINE_S
+
+    def until(self, attempt: Callable[[float], T | Problem]) -> T:
+        """The first result of ``attempt`` (called with the seconds left) that is no Problem.
+
+        Raises SetupError for a problem that cannot heal, or after ``timeout_s``.
+        """
+        try:
+            while True:
+                found = attempt(max(self._left(), 0.05))
+                if not isinstance(found, Problem):
+                    return found
+                if not found.can_heal:
+                    raise SetupError(found.text)
+                if self._left() <= 0:
+                    raise SetupError(
+                        f"{self.origin} was not ready after {self.timeout_s:g} s "
+                        f"(--ready-check-timeout-sec): {found.text}"
+                    )
+                self._say(found.text)
+                gevent.sleep(min(RETRY_S, self._left(), max(0.2, self.timeout_s / 20)))
+        finally:
+            self._clear()
+
+    def _left(self) -> float:
+        return self.timeout_s - (perf_counter() - self._began)
+
+    def _say(self, reason: str) -> None:
+        elapsed = perf_counter() - self._began
+        spent = f"{elapsed:.0f} s of {self.timeout_s:.0f} s"
+        line = f"Waiting for {self.origin} ({spent}): {reason}"
+        self._tell(line)
+        if sys.stderr.isatty():
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+        elif elapsed - self._said_s >= LINE_S:
+            self._said_s = elapsed
+            print(line, file=sys.stderr, flush=True)
+
+    def _clear(self) -> None:
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def wait_for_model(server: Server, waiting: Waiting) -> str:
+    """The first model that the server lists. Raises SetupError."""
+
+    def attempt(left_s: float) -> str | Problem:
+        try:
+            return server.models()[0]
+        except NotAnswered as e:
+            heals = e.status is None or e.status in _HEALING_STATUS
+            text = f"--model was not given and {e}; give --model"
+            return Problem(text, heals and waiting.timeout_s > 0)
+
+    return waiting.until(attempt)
 
 
 def wait_until_ready(
-    session: Session, sample: SampleRequest, timeout_s: float, *, bar: bool = True
-) -> None:
-    """Send ``sample`` until it succeeds. ``timeout_s`` 0 skips the check. Raises SetupError with
-    the last error.
+    session: Session, sample: SampleRequest, server: Server, waiting: Waiting
+) -> float | None:
+    """Send ``sample`` until it succeeds; a time-out of 0 skips the check.
+
+    Returns how long the successful request took, in seconds. Raises SetupError.
     """
-    if timeout_s <= 0:
-        return
-    began = perf_counter()
-    with tqdm(
-        total=timeout_s,
-        unit="s",
-        desc="Waiting for the endpoint",
-        disable=not bar,
-        leave=False,
-        file=sys.stderr,
-    ) as shown:
-        while True:
-            left = timeout_s - (perf_counter() - began)
-            record = None
-            with gevent.Timeout(max(left, 0.05), False):
+    if waiting.timeout_s <= 0:
+        return None
+
+    def attempt(left_s: float) -> float | Problem:
+        try:
+            with gevent.Timeout(left_s):
                 record = session.perform(sample, quiet=True)
-            if record is not None and record.success:
-                return
-            error = record.error if record is not None else f"no answer within {timeout_s:g} s"
-            left = timeout_s - (perf_counter() - began)
-            if left <= 0:
-                raise SetupError(
-                    f"the endpoint {session.wire.base_url}{session.wire.endpoint} did not get "
-                    "ready within "
-                    f"{timeout_s:g} s (--ready-check-timeout-sec): {error}"
-                )
-            gevent.sleep(min(RETRY_S, left, max(0.2, timeout_s / 20)))
-            shown.n = min(timeout_s, perf_counter() - began)
-            shown.refresh()
+        except gevent.Timeout:
+            return Problem(f"no response within {waiting.timeout_s:g} s", True)
+        if record.success:
+            return record.end_time - record.start_time
+        return problem_of(record, session, server)
+
+    return waiting.until(attempt)
+
+
+def problem_of(record: RequestRecord, session: Session, server: Server) -> Problem:
+    """What a failed request says about the server, in one line."""
+    wire = session.wire
+    origin = without_user(wire.base_url)
+    url = f"{origin}{wire.endpoint}"
+    kind, status = record.error_kind, record.status
+    if kind.startswith("http_"):
+        heals = status in _HEALING_STATUS or (status in _MAYBE_LOADING and server.loading())
+        hint = "" if heals else _hint(status, wire.backend, wire.model, server)
+        return Problem(f"{url} answered {status}: {record.error}{hint}", heals)
+    if kind == "tls":
+        hint = (
+            "" if "certificate" in record.error else "  Does it need http:// instead of https://?"
+        )
+        return Problem(f"{record.error}{hint}", False)
+    if kind in _HEALING_KINDS:
+        if kind != "timeout" and wire.base_url.startswith("http:") and _speaks_tls(wire.base_url):
+            return Problem(f"{origin} speaks TLS; use https://", False)
+        return Problem(_brief(record.error), True)
+    if kind == "protocol":
+        return Problem(f"{url} did not answer as --backend {wire.backend}: {record.error}", False)
+    return Problem(f"{url}: {record.error}", False)
+
+
+def _hint(status: int, backend: str, model: str, server: Server) -> str:
+    """What helps against a refusal; "" where nothing is known."""
+    if status in (401, 403):
+        name = key_variable(backend)
+        state = "it is set, but the server refuses it" if os.environ.get(name) else "it is not set"
+        return f"  Set {name} ({state})"
+    if status in (404, 405):
+        try:
+            models = server.models()
+        except NotAnswered:
+            return "  Check --base-url, --endpoint and --backend"
+        if model not in models:
+            return f"  The server has: {', '.join(models)}"
+        return "  Check --endpoint and --backend"
+    return ""
+
+
+def _brief(error: str) -> str:
+    """A connection's error without the address, which the line names already."""
+    return error.rsplit(": ", 1)[-1].lower() if error.startswith("cannot connect to") else error
+
+
+def _speaks_tls(base_url: str) -> bool:
+    """Whether a TLS handshake with the server succeeds; asked where plain HTTP failed."""
+    endpoint = parse_endpoint(base_url)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    address = (endpoint.host, endpoint.port)
+    try:
+        with (
+            gevent.socket.create_connection(address, timeout=2) as sock,
+            context.wrap_socket(sock, server_hostname=endpoint.host),
+        ):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def warm_up(

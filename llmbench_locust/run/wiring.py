@@ -10,7 +10,12 @@ from llmbench_locust.users.wire import WireConfig
 
 def api_key_for(backend: str) -> str:
     """The secret of the environment that the backend's servers ask for; "" when it is not set."""
-    return os.environ.get("ANTHROPIC_API_KEY" if backend == "anthropic" else "OPENAI_API_KEY", "")
+    return os.environ.get(key_variable(backend), "")
+
+
+def key_variable(backend: str) -> str:
+    """The environment variable that holds the backend's key."""
+    return "ANTHROPIC_API_KEY" if backend == "anthropic" else "OPENAI_API_KEY"
 
 
 def wire_config(config: Any, api_key: str, *, turns: bool = False) -> WireConfig:

@@ -198,7 +198,7 @@ class Transport:
             exchange.connect_s += now - began
             exchange.end_time = now
             timed_out = isinstance(error, TimeoutError) and deadline is not None and now >= deadline
-            exchange.error_kind = "timeout" if timed_out else "connect"
+            exchange.error_kind = "timeout" if timed_out else getattr(error, "kind", "connect")
             exchange.error = (
                 str(error)
                 or f"cannot connect to {self._endpoint.name}: no answer in {now - began:.3g} s"

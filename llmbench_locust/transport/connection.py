@@ -30,7 +30,12 @@ Address = tuple[int, Any]
 
 
 class ConnectError(OSError):
-    """No connection could be made. The message says to what, and why."""
+    """No connection could be made. The message says to what, and why.
+
+    ``kind``: "dns", "tls" or "connect", as in `RequestRecord.error_kind`.
+    """
+
+    kind = "connect"
 
 
 class Owner(Protocol):
@@ -216,7 +221,9 @@ def resolve(endpoint: Endpoint) -> list[Address]:
             endpoint.dial_host, endpoint.dial_port, 0, socket.SOCK_STREAM
         )
     except OSError as error:
-        raise ConnectError(f"cannot resolve {endpoint.dial_host}: {describe(error)}") from None
+        unresolved = ConnectError(f"cannot resolve {endpoint.dial_host}: {describe(error)}")
+        unresolved.kind = "dns"
+        raise unresolved from None
     return [(int(family), address) for family, _kind, _proto, _name, address in found]
 
 
@@ -260,9 +267,11 @@ def dial(
         raise ConnectError(
             f"too many open files to connect to {endpoint.name}; raise the limit (ulimit -n)"
         )
-    raise ConnectError(
+    failed = ConnectError(
         f"cannot connect to {endpoint.name}: {describe(reason) if reason else 'no address'}"
     )
+    failed.kind = "tls" if isinstance(reason, ssl.SSLError) else "connect"
+    raise failed
 
 
 def _connect(sock: _socket.socket, address: Any, deadline: float | None) -> None:

@@ -98,7 +98,7 @@ def _beginning(live: LiveStats, state: str | None) -> bool:
     """A run is on its way (workload, ready check, warm-ups), and Locust's runner, in ``state``,
     knows nothing of it yet.
     """
-    ours = live.state == "preparing" or (
+    ours = live.state in ("preparing", "waiting") or (
         live.state == "running" and not live.info.get("closed_loop")
     )
     return ours and state in ("ready", "stopped")

@@ -32,6 +32,8 @@ def verdict(snapshot: dict[str, Any]) -> str:
     """The audit's one sentence."""
     audit = snapshot["audit"]
     limited, reason = audit.get("client_limited"), "; ".join(audit.get("reasons") or ())
+    if snapshot["state"] == "waiting":
+        return str(snapshot["message"])
     if limited is None:
         return {"running": "measuring …", "preparing": "preparing the run …"}.get(
             snapshot["state"], "none yet"

@@ -153,7 +153,7 @@ def test_a_dead_server_is_one_line(tmp_path):
         *("--dataset-path", _custom(tmp_path), "--ready-check-timeout-sec", 1, "--disable-tqdm"),
     )
     assert done.returncode == 1
-    assert "did not get ready within 1 s" in done.stderr
+    assert "was not ready after 1 s (--ready-check-timeout-sec): connection refused" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -113,6 +113,7 @@ def feed(environment: Any) -> None:
             "request_rate": float("inf"),
         }
     )
+    live.begin()
     begin = perf_counter()
     random = np.random.default_rng(0)
     sent = 0

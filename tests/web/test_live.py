@@ -64,6 +64,7 @@ def columns(*records: RequestRecord) -> RecordColumns:
 def running(goodput: dict[str, float] | None = None, start_s: float = 100.0) -> LiveStats:
     live = LiveStats(goodput or {}, (50.0, 90.0, 99.0))
     live.reset({"model": "m"})
+    live.begin()
     live.counters({"start_s": start_s}, now_s=start_s)
     return live
 
@@ -348,6 +349,7 @@ def test_a_new_run_starts_from_nothing() -> None:
 def test_a_closed_loop_tells_its_rates_by_its_records() -> None:
     live = LiveStats({}, (50.0,))
     live.reset({"closed_loop": True})
+    live.begin()
     live.add(
         columns(
             record(0, 100.0, tokens=5, output_len=10), record(1, 101.0, tokens=5), failure(2, 101.5)

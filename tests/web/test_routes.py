@@ -304,6 +304,7 @@ def test_the_table_keeps_its_order() -> None:
 def test_the_dashboard_asks_for_metrics_that_exist() -> None:
     live = LiveStats({"ttft": 1.0}, (50.0,))
     live.reset({})
+    live.begin()
     record = RequestRecord(
         0,
         success=True,

@@ -32,6 +32,7 @@
     if (shot.state === "failed") verdict.textContent = shot.message || "The run failed";
     else if (limited) verdict.textContent = `CLIENT LIMITED: ${reasons.join("; ") || "these figures tell of the client, not of the server"}`;
     else if (limited === false) verdict.textContent = "Client audit: OK, the client kept up";
+    else if (shot.state === "waiting") verdict.textContent = shot.message;
     else verdict.textContent = { running: "Client audit: measuring", preparing: "Preparing the run" }[shot.state] ?? "LLM";
     const names = shot.downloads.join();
     if (links.dataset.names === names) return;
