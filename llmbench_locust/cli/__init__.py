@@ -17,6 +17,7 @@ COMMANDS = {
     "serve": "benchmark a server: one run with the flags of `vllm bench serve`",
     "ui": "the same in a browser: start form, live figures, results",
     "bench": "`llmbench bench serve …` is `llmbench serve …`",
+    "compare": "say whether one side of result files is better than another, and gate on it",
     "sim": "run an LLM server without a model",
     "locustfile": "print a commented locustfile to start your own from",
 }

@@ -58,7 +58,7 @@ def report_html(
         for k, v in block.items()
         if k not in ("audit", "environment", "errors", "workers", "by_label", "by_turn")
     }
-    return _page(
+    return page(
         f"llmbench: {title}",
         f"<h1>{_e(title)}</h1><p>{_e(document.get('date'))}, {_e(document.get('completed'))} "
         "requests completed</p>"
@@ -86,7 +86,7 @@ def timeline_html(
 ) -> str:
     """The timeline alone."""
     figure = charts.timeline(columns, summary, origin_s, thresholds_ms, folded)
-    return _page(
+    return page(
         "Timeline of requests",
         charts_html([("Timeline of requests", figure)])
         if figure
@@ -97,14 +97,15 @@ def timeline_html(
 def dataset_stats_html(columns: RecordColumns, summary: Summary) -> str:
     """Distributions of input and output lengths."""
     figures = charts.lengths(columns, summary)
-    return _page("Lengths of the dataset", charts_html(figures))
+    return page("Lengths of the dataset", charts_html(figures))
 
 
 # --- the page
 # --------------------------------------------------------------------------------------------------------
 
 
-def _page(title: str, body: str) -> str:
+def page(title: str, body: str) -> str:
+    """A whole page with plotly's script in it. ``body`` is HTML."""
     from plotly.offline import get_plotlyjs
 
     return (
@@ -115,9 +116,11 @@ def _page(title: str, body: str) -> str:
     )
 
 
-def charts_html(figures: list[tuple[str, dict[str, Any]]]) -> str:
-    """Each chart under its title; the page must hold plotly's script."""
-    return "".join(_chart(number, title, figure) for number, (title, figure) in enumerate(figures))
+def charts_html(figures: list[tuple[str, dict[str, Any]]], first: int = 0) -> str:
+    """Each chart under its title, numbered from ``first``; the page must hold plotly's script."""
+    return "".join(
+        _chart(number, title, figure) for number, (title, figure) in enumerate(figures, first)
+    )
 
 
 def _chart(number: int, title: str, figure: dict[str, Any]) -> str:

@@ -29,8 +29,8 @@ from llmbench_locust.statistics.estimates import (
     independent_error,
     largest_error,
     mean_influence,
+    quantile_bounds,
     quantile_influences,
-    quantiles,
 )
 
 POWER = 0.8
@@ -60,7 +60,7 @@ class Figure:
         if self.curve is None:
             return margin, margin
         values, p = self.curve
-        low, high = quantiles(values, np.array([p - margin, p + margin])).tolist()
+        low, high = quantile_bounds(values, p, margin)
         return (
             math.log(self.value / low) if low > 0 else math.inf,
             math.log(high / self.value) if high < math.inf else math.inf,

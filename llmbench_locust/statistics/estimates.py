@@ -128,9 +128,7 @@ def quantile_interval(sample: Sample, p: float, level: float = 0.95) -> Interval
     error = largest_error(quantile_influences(sample, p), independent_error(sample, p))
     if math.isinf(error.se):
         return None
-    half = error.margin(level)
-    low, high = quantiles(sample.values, np.array([p - half, p + half])).tolist()
-    return Interval(low, high)
+    return quantile_bounds(sample.values, p, error.margin(level))
 
 
 def independent_error(sample: Sample, p: float) -> float:
@@ -138,9 +136,11 @@ def independent_error(sample: Sample, p: float) -> float:
     return math.sqrt(p * (1 - p) / len(sample.values))
 
 
-def quantiles(values: Floats, points: Floats) -> Floats:
-    """0 below the smallest value's rank, inf beyond the largest's."""
+def quantile_bounds(values: Floats, p: float, margin: float) -> Interval:
+    """The quantiles at p ∓ margin: 0 below the smallest value's rank, inf beyond the largest's."""
     n = len(values)
-    inside = np.quantile(values, np.clip(points, 0.0, 1.0))
-    below = np.where(points < 0.5 / n, 0.0, inside)
-    return np.where(points > 1 - 0.5 / n, np.inf, below)
+    low, high = np.quantile(values, [max(0.0, p - margin), min(1.0, p + margin)]).tolist()
+    return Interval(
+        low if p - margin >= 0.5 / n else 0.0,
+        high if p + margin <= 1 - 0.5 / n else math.inf,
+    )

@@ -1,0 +1,126 @@
+"""The figures that can be compared, by their names in the result file."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmbench_locust.compare.reading import LATENCIES, Run, number, section
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.statistics.blocks import BLOCKS, UNKNOWN, StandardError, t_quantile
+from llmbench_locust.statistics.comparison import Figure, mean_figure, quantile_figure
+from llmbench_locust.statistics.estimates import rate_influence
+
+# Key of the result → title.
+THROUGHPUTS = {
+    "request_throughput": "requests/s",
+    "request_goodput": "goodput (requests/s)",
+    "output_throughput": "output tok/s",
+    "total_token_throughput": "total tok/s",
+}
+# Few, as each metric more widens the intervals of all.
+DEFAULT = (
+    "mean_ttft_ms",
+    "p99_ttft_ms",
+    "mean_tpot_ms",
+    "p99_itl_ms",
+    "mean_e2el_ms",
+    "output_throughput",
+)
+DEFAULT_POOLING = ("mean_e2el_ms", "p99_e2el_ms", "request_throughput")
+_LATENCY = re.compile(rf"(mean|median|p\d{{1,2}}(?:\.\d+)?)_({'|'.join(LATENCIES)})_ms")
+_WORDS = {"mean": "mean", "median": "median"}
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """``latency`` is "" for a throughput; ``p`` is None for a mean."""
+
+    key: str
+    title: str
+    latency: str = ""
+    p: float | None = None
+
+    @property
+    def higher_is_better(self) -> bool:
+        return not self.latency
+
+
+def metric(key: str) -> Metric:
+    """By its name in the result file. Raises ConfigError, with the nearest name."""
+    if key in THROUGHPUTS:
+        return Metric(key, THROUGHPUTS[key])
+    found = _LATENCY.fullmatch(key)
+    if not found:
+        names = [*THROUGHPUTS, *DEFAULT, *DEFAULT_POOLING]
+        near = difflib.get_close_matches(key, names, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigError(
+            f"{key}: no such metric{hint}; allowed: mean, median or p1 to p99.99, then _ttft_ms, "
+            f"_tpot_ms, _itl_ms or _e2el_ms; {', '.join(THROUGHPUTS)}"
+        )
+    word, latency = found.groups()
+    p = None if word == "mean" else 0.5 if word == "median" else float(word[1:]) / 100
+    return Metric(key, f"{_WORDS.get(word, word.upper())} {latency.upper()} (ms)", latency, p)
+
+
+def figure(run: Run, wanted: Metric) -> Figure | None:
+    """None where the run has no positive value of it."""
+    found = _throughput(run, wanted) if not wanted.latency else _of_requests(run, wanted)
+    if found is None:
+        value = number(run.document.get(wanted.key))
+        if value is None and wanted.p == 0.5:
+            value = number(run.document.get(f"median_{wanted.latency}_ms"))
+        if value is None:
+            return None
+        found = Figure(value, known=_known_error(run, wanted))
+    return found if found.value > 0 else None
+
+
+def _of_requests(run: Run, wanted: Metric) -> Figure | None:
+    sample = run.requests.samples.get(wanted.latency) if run.requests else None
+    if sample is None or sample.values.mean() <= 0:
+        return None
+    in_ms = type(sample)(sample.values * 1000, sample.counts)
+    if wanted.p is None:
+        return mean_figure(in_ms)
+    return quantile_figure(in_ms, wanted.p) if np.quantile(in_ms.values, wanted.p) > 0 else None
+
+
+def _throughput(run: Run, wanted: Metric) -> Figure | None:
+    value, requests = number(run.document.get(wanted.key)), run.requests
+    if value is None or requests is None or requests.end is None:
+        return None
+    amounts = np.ones(len(requests.ok))
+    if wanted.key == "request_goodput":
+        return None
+    if wanted.key != "request_throughput":
+        if requests.output is None or requests.input is None:
+            return None
+        amounts = requests.output.astype(np.float64)
+        if wanted.key == "total_token_throughput":
+            amounts += requests.input
+    done = requests.ok
+    if int(done.sum()) < 2:
+        return None
+    return Figure(value, (rate_influence(amounts[done], requests.end[done]),))
+
+
+def _known_error(run: Run, wanted: Metric) -> StandardError:
+    """From the intervals that our files carry, where they do not carry their requests."""
+    intervals = section(run.block, "intervals")
+    name = "mean" if wanted.p is None else f"p{wanted.p * 100:g}"
+    found = (
+        section(intervals, f"{wanted.latency}_ms").get(name)
+        if wanted.latency
+        else intervals.get(wanted.key)
+    )
+    ends = [number(end) for end in found] if isinstance(found, list) else []
+    if len(ends) != 2 or not ends[0] or not ends[1]:
+        return UNKNOWN
+    df = BLOCKS - 1
+    return StandardError(math.log(ends[1] / ends[0]) / 2 / t_quantile(0.975, df), df)

@@ -1,0 +1,186 @@
+"""Result files and directories of them → runs. Ours and vLLM's, a document or JSON lines each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.statistics.blocks import Floats, Ints
+from llmbench_locust.statistics.estimates import Sample
+
+Document = dict[str, object]
+LATENCIES = ("ttft", "tpot", "itl", "e2el")
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """The requests of a run in the order of its plan, seconds; ``ok``: bool (n,). A latency that the
+    file does not hold is not in ``samples``; ``start`` and ``output`` are None likewise.
+    """
+
+    ok: NDArray[np.bool_]
+    samples: dict[str, Sample]
+    start: Floats | None
+    end: Floats | None
+    output: Ints | None
+    input: Ints | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    name: str
+    document: Document
+    requests: Requests | None
+
+    @property
+    def block(self) -> Document:
+        """Our own key of the document; {} in a file of vLLM's."""
+        return section(self.document, "llmbench")
+
+
+def section(document: Document, key: str) -> Document:
+    """An object inside a document; {} where there is none."""
+    found = document.get(key)
+    return cast(Document, found) if isinstance(found, dict) else {}
+
+
+def number(value: object) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def read_runs(path: Path) -> list[Run]:
+    """The runs of a file: one, or one for each line. Raises ConfigError."""
+    documents = _documents(path)
+    wrong = next((d for d in documents if "duration" not in d or "completed" not in d), None)
+    if wrong is not None or not documents:
+        raise ConfigError(f"{path}: not a result of a benchmark: it has no duration and completed")
+    many = len(documents) > 1
+    return [
+        Run(f"{path}:{i + 1}" if many else str(path), d, _requests(path, d))
+        for i, d in enumerate(documents)
+    ]
+
+
+def _documents(path: Path) -> list[Document]:
+    import orjson  # NaN and Infinity, which vLLM writes, are for the standard library
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from None
+    try:
+        found = [orjson.loads(data)]
+    except ValueError:
+        found = list(_lines(path, data.decode("utf-8", "replace")))
+    return [cast(Document, d) if isinstance(d, dict) else {} for d in found]
+
+
+def _lines(path: Path, text: str) -> Iterator[object]:
+    import json
+
+    decoder, at = json.JSONDecoder(), 0
+    try:
+        while at < len(text):
+            found, at = decoder.raw_decode(text, at)
+            yield found
+            at += len(text[at:]) - len(text[at:].lstrip())
+    except ValueError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from None
+
+
+def _requests(path: Path, document: Document) -> Requests | None:
+    """None without arrays of requests. vLLM's plain files still have their end-to-end latencies."""
+    try:
+        return _columns(document)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path}: its arrays of requests are not as vLLM writes: {error}"
+        ) from None
+
+
+def _columns(document: Document) -> Requests | None:
+    e2el = _floats(document, "latencies")
+    if e2el is None or not len(e2el):
+        return None
+    n, errors = len(e2el), document.get("errors")
+    ok = np.array([not e for e in errors]) if isinstance(errors, list) else e2el > 0
+    lists = {
+        k: _floats(document, k, n) for k in ("ttfts", "start_times", "output_lens", "input_lens")
+    }
+    ttft, start, output = lists["ttfts"], lists["start_times"], lists["output_lens"]
+    samples = {"e2el": _sample(e2el, ok)}
+    if ttft is not None:
+        samples["ttft"] = _sample(ttft, ok)
+        if output is not None:
+            long = ok & (output > 1)
+            samples["tpot"] = _sample((e2el - ttft) / np.maximum(output - 1, 1), long)
+    gaps = document.get("itls")
+    if isinstance(gaps, list) and len(gaps) == n:
+        kept = [g if fine else [] for g, fine in zip(gaps, ok.tolist(), strict=True)]
+        values = np.array([gap for row in kept for gap in row], np.float64)
+        samples["itl"] = Sample(values, np.array([len(row) for row in kept]))
+    return Requests(
+        ok,
+        {name: sample for name, sample in samples.items() if len(sample.values)},
+        start,
+        None if start is None else start + e2el,
+        None if output is None else output.astype(np.int64),
+        None if lists["input_lens"] is None else lists["input_lens"].astype(np.int64),
+    )
+
+
+def _floats(document: Document, key: str, n: int | None = None) -> Floats | None:
+    values = document.get(key)
+    if not isinstance(values, list):
+        return None
+    found = np.array(values, np.float64)
+    if n is not None and len(found) != n:
+        raise ValueError(f"{key} has {len(found)} values for {n} requests")
+    return found
+
+
+def _sample(values: Floats, rows: NDArray[np.bool_]) -> Sample:
+    return Sample(values[rows], rows.astype(np.int64))
+
+
+def read_side(paths: Sequence[Path]) -> list[Run]:
+    """The runs of several files. Raises ConfigError."""
+    return [run for path in paths for run in read_runs(path)]
+
+
+def read_cells(directory: Path) -> dict[str, list[Run]]:
+    """Every result below a directory, by folder and traffic; other JSON files are left out."""
+    cells: dict[str, list[Run]] = {}
+    for path in sorted(directory.rglob("*.json")):
+        try:
+            runs = read_runs(path)
+        except ConfigError:
+            continue
+        for run in runs:
+            folder = path.parent.relative_to(directory).as_posix()
+            cells.setdefault(_cell(folder, run.document), []).append(run)
+    if not cells:
+        raise ConfigError(f"{directory}: no result file in it")
+    return cells
+
+
+def _cell(folder: str, document: Document) -> str:
+    words = [] if folder == "." else [folder]
+    if document.get("ramp_up_strategy"):
+        ramp = ("ramp_up_strategy", "ramp_up_start_rps", "ramp_up_end_rps")
+        words += ["ramp"] + [str(document.get(key)) for key in ramp]
+    else:
+        words.append(f"rate {document.get('request_rate')}")
+    if document.get("max_concurrency") is not None:
+        words.append(f"concurrency {document['max_concurrency']}")
+    return ", ".join(words)

@@ -1,0 +1,161 @@
+"""A comparison as text, Markdown and JSON. Only formats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from llmbench_locust.compare.engine import CANNOT_TELL, Comparison, Condition, Row
+
+HEAD = ("metric", "base", "new", "change", "interval", "verdict")
+_MARKS = {"better": "🟢", "worse": "🔴", "no change": "⚪", CANNOT_TELL: "❔"}
+_OUTCOME_MARKS = {"passed": "✅", "failed": "❌", "undecided": "❔"}
+
+Outcomes = Sequence[tuple[Condition, Comparison, str]]
+
+
+def console(comparisons: Sequence[Comparison], equivalence: float, outcomes: Outcomes) -> str:
+    """What `llmbench compare` prints."""
+    lines: list[str] = []
+    for comparison in comparisons:
+        lines += _title(comparison)
+        lines += [f"! {note.text}" for note in comparison.notes if note.void]
+        lines += [f"- {note.text}" for note in comparison.notes if not note.void]
+        rows = [HEAD, *(cells(row, equivalence) for row in comparison.rows)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+        lines += ["  ".join(_padded(row, widths)).rstrip() for row in rows]
+        lines += ["", *(f"{line}" for line in method(comparison, equivalence)), ""]
+    lines += [f"--fail-on {words}: {outcome}" for outcome, words in outcome_words(outcomes)]
+    return "\n".join(lines).rstrip()
+
+
+def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [text.ljust(width) for text, width in zip(row, widths, strict=True)]
+
+
+def markdown(comparisons: Sequence[Comparison], equivalence: float, outcomes: Outcomes) -> str:
+    """For the comment of a pull request, or the summary of a job."""
+    lines = ["## Benchmark comparison", ""]
+    lines += [
+        f"- {_OUTCOME_MARKS[outcome]} **{outcome}**: {_escape(words)}"
+        for outcome, words in outcome_words(outcomes)
+    ]
+    for comparison in comparisons:
+        if comparison.name:
+            lines += ["", f"### {_escape(comparison.name)}"]
+        lines += [""] + [
+            f"{'- **Void:** ' if note.void else '- '}{_escape(note.text)}"
+            for note in comparison.notes
+        ]
+        lines += ["", f"| {' | '.join(HEAD)} |", "| --- | ---: | ---: | ---: | :---: | --- |"]
+        for row in comparison.rows:
+            *figures, words = cells(row, equivalence)
+            words = f"{_MARKS[row.verdict]} **{row.verdict}**{words.removeprefix(row.verdict)}"
+            lines.append(f"| {' | '.join(map(_escape, [*figures, words]))} |")
+        lines += ["", "<sub>" + " ".join(method(comparison, equivalence)) + "</sub>"]
+    return "\n".join(lines) + "\n"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def document(
+    comparisons: Sequence[Comparison], equivalence: float, outcomes: Outcomes
+) -> dict[str, object]:
+    """For `--json`. Changes and intervals are shares (0.05 for +5%); an unknown end is null."""
+    return {
+        "equivalence": equivalence,
+        "comparisons": [
+            {
+                "name": comparison.name,
+                "base": [run.name for run in comparison.base],
+                "new": [run.name for run in comparison.new],
+                "comparable": not comparison.void,
+                "notes": [{"text": n.text, "void": n.void} for n in comparison.notes],
+                "metrics": {row.metric.key: _row(row) for row in comparison.rows},
+            }
+            for comparison in comparisons
+        ],
+        "conditions": [
+            {"condition": condition.text, "comparison": comparison.name, "outcome": outcome}
+            for condition, comparison, outcome in outcomes
+        ],
+    }
+
+
+def _row(row: Row) -> dict[str, object]:
+    return {
+        "base": row.base,
+        "new": row.new,
+        "change": None if row.base is None or row.new is None else row.new / row.base - 1,
+        "interval": [_share(end) for end in row.interval],
+        "level": row.level,
+        "verdict": row.verdict,
+        "needs": row.needs or None,
+        "paired": row.paired,
+    }
+
+
+def _share(logarithm: float) -> float | None:
+    return math.expm1(logarithm) if abs(logarithm) < 50 else None
+
+
+def _title(comparison: Comparison) -> list[str]:
+    return [f"== {comparison.name}"] if comparison.name else []
+
+
+def cells(row: Row, equivalence: float) -> tuple[str, ...]:
+    change = "" if row.base is None or row.new is None else _percent(row.new / row.base - 1)
+    low, high = map(_share, row.interval)
+    if low is None and high is None:
+        interval = "unknown"
+    else:
+        least = "unknown" if low is None else "under -90%" if low < -0.9 else _percent(low)
+        most = "unknown" if high is None else "over +900%" if high > 9 else _percent(high)
+        interval = f"{least} to {most}"
+    verdict = row.verdict
+    if row.needs:
+        verdict += f" ({row.needs})"
+    elif verdict == "no change":
+        verdict += f" (within ±{equivalence * 100:g}%)"
+    return row.metric.title, _value(row.base), _value(row.new), change, interval, verdict
+
+
+def _value(value: float | None) -> str:
+    return "none" if value is None else f"{value:.{max(0, 3 - math.floor(math.log10(value)))}f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:+.1%}" if abs(share) < 1 else f"{share:+.0%}"
+
+
+def method(comparison: Comparison, equivalence: float) -> list[str]:
+    """How the intervals were made, and what is not in them."""
+    base, new, rows = len(comparison.base), len(comparison.new), comparison.rows
+    count = round(0.05 / (1 - max(row.level for row in rows)))
+    lines = (
+        [f"Intervals of 95%, corrected for {count} metrics together (Holm)."] if count > 1 else []
+    )
+    if base == new == 1:
+        lines.append("One run a side: differences between runs are not in the intervals.")
+    else:
+        lines.append(f"The run is the unit: {base} and {new} of them.")
+    if any(row.paired for row in rows):
+        what = "Requests" if base == new == 1 else "Runs"
+        lines.append(f"{what} are paired: both sides had the same workload.")
+    if any("about" in row.needs or "over" in row.needs for row in rows):
+        lines.append(
+            f"The size in brackets tells a change of {equivalence * 100:g}% in 4 of 5 comparisons."
+        )
+    return lines
+
+
+def outcome_words(outcomes: Outcomes) -> list[tuple[str, str]]:
+    found = []
+    for condition, comparison, outcome in outcomes:
+        low, high = map(_share, comparison.row(condition.metric.key).interval)
+        ends = " to ".join("unknown" if end is None else _percent(end) for end in (low, high))
+        where = f" in {comparison.name}" if comparison.name else ""
+        found.append((outcome, f"{condition.text}: the change{where} is {ends}"))
+    return found
