@@ -1,5 +1,4 @@
-"""What is known of each backend before a request is built: names, default endpoints, what a flag
-can mean for it.
+"""What is known of each backend before a request is built: its endpoint and what it can carry.
 
 Options check against this table, users build on it; it imports nothing of either. A backend that
 another package brings is named by an entry point of the group ``llmbench_locust.backends`` (a
@@ -10,143 +9,48 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from typing import Any
 
 from llmbench_locust.errors import ConfigError
+
+_GROUP = "llmbench_locust.backends"
 
 
 @dataclass(frozen=True, slots=True)
 class BackendInfo:
-    """One row. ``endings``: an ``--endpoint`` must end with one of them. ``kind``: "generation" or
-    "pooling".
+    """One row.
 
-    ``sampling``: the sampling parameters that the protocol carries. ``ignore_eos``, ``logprobs``:
-    whether it can carry them. ``modalities``: of multi-modal content. ``chat``: the body holds
-    messages, so that a dataset applies no chat template. ``plain_text``: whether it takes a
-    workload of texts at all. ``lora``: whether a request can name a LoRA module.
+    ``endings``: an ``--endpoint`` must end with one of them; with one of ``chat_endings`` the body
+    holds messages. ``kind``: "generation" or "pooling". ``sampling``: the sampling parameters that
+    the protocol carries; ``nested``: the field of the body that holds them, "" for the body itself.
+    ``ignore_eos``, ``logprobs``, ``lora``: whether a request can ask for them. ``modalities``: of
+    multi-modal content. ``chat``: the body holds messages, so that a dataset applies no chat
+    template. ``applies_template``: the server takes ``chat_template_kwargs``. ``token_ids``: a
+    prompt may be token ids. ``only``: "audio" or "documents" where it takes nothing else.
+    ``api_key``: the environment variable of its key. ``protocol``: its `Protocol` class as
+    "module:Class"; "" for a class that registers itself.
     """
 
     name: str
     endpoint: str
     endings: tuple[str, ...]
+    protocol: str = ""
     kind: str = "generation"
     sampling: tuple[str, ...] = ()
+    nested: str = ""
     ignore_eos: bool = False
     logprobs: bool = False
+    lora: bool = True
     modalities: tuple[str, ...] = ()
     chat: bool = False
-    plain_text: bool = True
-    lora: bool = True
+    chat_endings: tuple[str, ...] = ()
+    applies_template: bool = False
+    token_ids: bool = False
+    only: str = ""
+    api_key: str = "OPENAI_API_KEY"
 
 
-_OPENAI = (
-    "top_p",
-    "top_k",
-    "min_p",
-    "temperature",
-    "frequency_penalty",
-    "presence_penalty",
-    "repetition_penalty",
-)
-_MEDIA = ("image", "audio", "video")
-
-
-def _pooling(
-    name: str, endpoint: str, *endings: str, modalities: tuple[str, ...] = (), chat: bool = False
-) -> BackendInfo:
-    return BackendInfo(name, endpoint, endings, kind="pooling", modalities=modalities, chat=chat)
-
-
-_ROWS = (
-    BackendInfo(
-        "openai",
-        "/v1/completions",
-        ("completions",),
-        sampling=_OPENAI,
-        ignore_eos=True,
-        logprobs=True,
-    ),
-    BackendInfo(
-        "vllm",
-        "/v1/completions",
-        ("completions",),
-        sampling=_OPENAI,
-        ignore_eos=True,
-        logprobs=True,
-    ),
-    BackendInfo(
-        "openai-chat",
-        "/v1/chat/completions",
-        ("chat/completions",),
-        sampling=_OPENAI,
-        ignore_eos=True,
-        logprobs=True,
-        modalities=_MEDIA,
-        chat=True,
-    ),
-    BackendInfo(
-        "openai-responses",
-        "/v1/responses",
-        ("responses",),
-        sampling=("top_p", "temperature"),
-        ignore_eos=True,
-        chat=True,
-    ),
-    BackendInfo(
-        "openai-audio",
-        "/v1/audio/transcriptions",
-        ("transcriptions", "translations"),
-        sampling=_OPENAI,
-        modalities=("audio",),
-        plain_text=False,
-    ),
-    _pooling("openai-embeddings", "/v1/embeddings", "embeddings"),
-    _pooling(
-        "openai-embeddings-chat", "/v1/embeddings", "embeddings", modalities=_MEDIA, chat=True
-    ),
-    _pooling(
-        "openai-embeddings-clip", "/v1/embeddings", "embeddings", modalities=("image",), chat=True
-    ),
-    _pooling(
-        "openai-embeddings-vlm2vec",
-        "/v1/embeddings",
-        "embeddings",
-        modalities=("image",),
-        chat=True,
-    ),
-    _pooling("infinity-embeddings", "/embeddings", "embeddings", modalities=("image",)),
-    _pooling("infinity-embeddings-clip", "/embeddings", "embeddings", modalities=("image",)),
-    _pooling("vllm-pooling", "/pooling", "pooling"),
-    _pooling("vllm-rerank", "/v1/rerank", "rerank"),
-    BackendInfo(
-        "tgi",
-        "/generate_stream",
-        ("generate_stream",),
-        sampling=("top_p", "top_k", "temperature", "repetition_penalty"),
-    ),
-    BackendInfo("sglang", "/generate", ("generate",), sampling=_OPENAI, ignore_eos=True),
-    BackendInfo(
-        "tensorrt-llm",
-        "/v2/models/ensemble/generate_stream",
-        ("generate_stream",),
-        sampling=("top_p", "top_k", "temperature", "repetition_penalty"),
-        lora=False,
-    ),
-    BackendInfo(
-        "llama.cpp", "/completion", ("completion",), sampling=_OPENAI, ignore_eos=True, lora=False
-    ),
-    BackendInfo("ollama", "/api/generate", ("api/generate", "api/chat"), sampling=_OPENAI),
-    BackendInfo(
-        "anthropic",
-        "/v1/messages",
-        ("messages",),
-        sampling=("top_p", "top_k", "temperature"),
-        chat=True,
-        lora=False,
-    ),
-)
-
-BUILT_IN: tuple[str, ...] = tuple(row.name for row in _ROWS)
-BACKENDS: dict[str, BackendInfo] = {row.name: row for row in _ROWS}
+BACKENDS: dict[str, BackendInfo] = {}
 
 
 def register_backend(info: BackendInfo) -> None:
@@ -158,8 +62,7 @@ def backend_names() -> tuple[str, ...]:
     """All names that ``--backend`` knows: the table's, then those of entry points and locustfiles.
     Loads nothing.
     """
-    points = (point.name for point in entry_points(group="llmbench_locust.backends"))
-    return tuple(dict.fromkeys((*BACKENDS, *points)))
+    return tuple(dict.fromkeys((*BACKENDS, *(point.name for point in entry_points(group=_GROUP)))))
 
 
 def backend_info(name: str) -> BackendInfo:
@@ -169,14 +72,150 @@ def backend_info(name: str) -> BackendInfo:
     found = BACKENDS.get(name)
     if found is not None:
         return found
-    for point in entry_points(group="llmbench_locust.backends"):
+    for point in entry_points(group=_GROUP):
         if point.name == name:
             try:
                 info: BackendInfo = point.load().info
             except Exception as e:  # whatever another package's module raises
                 raise ConfigError(
-                    f"--backend: {name!r} comes from {point.value}, which does not load: {e!r}"
+                    f"--backend: {name!r} comes from {point.value}, which cannot be loaded: {e!r}"
                 ) from e
             register_backend(info)
             return info
     raise ConfigError(f"--backend: {name!r} is not known; one of {', '.join(backend_names())}")
+
+
+_HERE = "llmbench_locust.users.protocols."
+_OPENAI = (
+    "top_p",
+    "top_k",
+    "min_p",
+    "temperature",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+)
+_TGI = ("top_p", "top_k", "temperature", "repetition_penalty")
+_MEDIA = ("image", "audio", "video")
+
+
+def _openai(name: str, endpoint: str, ending: str, cls: str, **row: Any) -> BackendInfo:
+    known: dict[str, Any] = {"sampling": _OPENAI, "ignore_eos": True, "logprobs": True}
+    return BackendInfo(name, endpoint, (ending,), _HERE + cls, **(known | row))
+
+
+def _pooling(name: str, endpoint: str, cls: str, **row: Any) -> BackendInfo:
+    ending = endpoint.rpartition("/")[2]
+    return BackendInfo(name, endpoint, (ending,), _HERE + f"pooling:{cls}", kind="pooling", **row)
+
+
+for _row in (
+    _openai("openai", "/v1/completions", "completions", "openai:Completions", token_ids=True),
+    _openai("vllm", "/v1/completions", "completions", "openai:VLLMCompletions", token_ids=True),
+    _openai(
+        "openai-chat",
+        "/v1/chat/completions",
+        "chat/completions",
+        "openai:Chat",
+        modalities=_MEDIA,
+        chat=True,
+        applies_template=True,
+    ),
+    _openai(
+        "openai-responses",
+        "/v1/responses",
+        "responses",
+        "responses:Responses",
+        sampling=("top_p", "temperature"),
+        logprobs=False,
+        chat=True,
+    ),
+    BackendInfo(
+        "openai-audio",
+        "/v1/audio/transcriptions",
+        ("transcriptions", "translations"),
+        _HERE + "audio:Transcriptions",
+        sampling=_OPENAI,
+        modalities=("audio",),
+        only="audio",
+    ),
+    _pooling("openai-embeddings", "/v1/embeddings", "Embeddings"),
+    _pooling(
+        "openai-embeddings-chat", "/v1/embeddings", "ChatEmbeddings", modalities=_MEDIA, chat=True
+    ),
+    _pooling(
+        "openai-embeddings-clip",
+        "/v1/embeddings",
+        "ClipEmbeddings",
+        modalities=("image",),
+        chat=True,
+    ),
+    _pooling(
+        "openai-embeddings-vlm2vec",
+        "/v1/embeddings",
+        "VLM2VecEmbeddings",
+        modalities=("image",),
+        chat=True,
+    ),
+    _pooling("infinity-embeddings", "/embeddings", "InfinityEmbeddings", modalities=("image",)),
+    _pooling(
+        "infinity-embeddings-clip", "/embeddings", "InfinityClipEmbeddings", modalities=("image",)
+    ),
+    _pooling("vllm-pooling", "/pooling", "Pooling", token_ids=True),
+    _pooling("vllm-rerank", "/v1/rerank", "Rerank", only="documents"),
+    BackendInfo(
+        "tgi",
+        "/generate_stream",
+        ("generate_stream",),
+        _HERE + "tgi:TGI",
+        sampling=_TGI,
+        nested="parameters",
+    ),
+    BackendInfo(
+        "sglang",
+        "/generate",
+        ("generate",),
+        _HERE + "sglang:SGLang",
+        sampling=_OPENAI,
+        nested="sampling_params",
+        ignore_eos=True,
+        token_ids=True,
+    ),
+    BackendInfo(
+        "tensorrt-llm",
+        "/v2/models/ensemble/generate_stream",
+        ("generate_stream",),
+        _HERE + "trtllm:TensorRTLLM",
+        sampling=_TGI,
+        lora=False,
+    ),
+    BackendInfo(
+        "llama.cpp",
+        "/completion",
+        ("completion",),
+        _HERE + "llamacpp:LlamaCpp",
+        sampling=_OPENAI,
+        ignore_eos=True,
+        lora=False,
+    ),
+    BackendInfo(
+        "ollama",
+        "/api/generate",
+        ("api/generate", "api/chat"),
+        _HERE + "ollama:Ollama",
+        sampling=_OPENAI,
+        nested="options",
+        chat_endings=("api/chat",),
+    ),
+    BackendInfo(
+        "anthropic",
+        "/v1/messages",
+        ("messages",),
+        _HERE + "anthropic:Anthropic",
+        sampling=("top_p", "top_k", "temperature"),
+        chat=True,
+        lora=False,
+        api_key="ANTHROPIC_API_KEY",
+    ),
+):
+    register_backend(_row)

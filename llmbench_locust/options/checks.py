@@ -1,4 +1,4 @@
-"""The checks of single values. Each failure is one line: the flag, what is wrong, what is allowed."""
+"""Checks of single values. Each failure is one line: the flag, what was found, what is allowed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from llmbench_locust.backends import BackendInfo
+from llmbench_locust.datasets import DATASETS, DatasetInfo
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.secrets import without_user
-from llmbench_locust.options.values import number, pairs
+from llmbench_locust.options.values import json_object, number, pairs
 
 METRICS = ("ttft", "tpot", "itl", "e2el", "client_queue_time", "e2el_including_client_queue")
 OBJECTIVES = ("ttft", "tpot", "e2el")
@@ -24,28 +25,28 @@ _BARE_HOST = re.compile(r"^(\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+)(:\d*)?$")
 def base_url(given: str | None, host: str | None, port: int) -> str:
     """scheme://host:port of --base-url, else of --host (bare or a URL) and --port."""
     if not 1 <= port <= 65535:
-        raise ConfigError(f"--port: {port} is no port; 1 to 65535")
+        raise ConfigError(f"--port: {port} is not a port; use 1 to 65535")
     name, text = ("--base-url", given) if given else ("--host", (host or "").strip())
     if not text:
         return f"http://127.0.0.1:{port}"
     if "://" not in text:
         if given:
             raise ConfigError(
-                f"--base-url: {without_user(text)!r} has no scheme; write it as "
+                f"--base-url: {without_user(text)!r} has no scheme; use "
                 "http://host:port or https://host"
             )
         bare = f"[{text}]" if text.count(":") > 1 and not text.startswith("[") else text
         has_port = ":" in bare.rpartition("]")[2]
         if not _BARE_HOST.match(bare):
             raise ConfigError(
-                f"--host: {without_user(text)!r} is no host; a name or an address, or "
+                f"--host: {without_user(text)!r} is not a host; use a name, an address or "
                 "http://host:port"
             )
         text = f"http://{bare}" if has_port else f"http://{bare}:{port}"
     url = urlsplit_or_none(text)
     if url is None or url.query or url.fragment or any(c.isspace() for c in text):
         raise ConfigError(
-            f"{name}: {without_user(text)!r} is no server; write it as http://host:port or "
+            f"{name}: {without_user(text)!r} is not a server's URL; use http://host:port or "
             "https://host"
         )
     return text.rstrip("/")
@@ -68,13 +69,13 @@ def endpoint(given: str | None, info: BackendInfo) -> str:
     path = "/" + given.lstrip("/")
     if any(c.isspace() for c in path) or "://" in path or "#" in path:
         raise ConfigError(
-            f"--endpoint: {given!r} is no path; such as {info.endpoint}, and the server in "
-            "--base-url"
+            f"--endpoint: {given!r} is not a path; use a path such as {info.endpoint} and name "
+            "the server with --base-url"
         )
     if not path.partition("?")[0].rstrip("/").endswith(info.endings):
         wanted = " or ".join(info.endings)
         raise ConfigError(
-            f"--endpoint: {given!r} does not fit --backend {info.name}; its path ends with {wanted}"
+            f"--endpoint: {given!r} does not fit --backend {info.name}; use a path that ends with {wanted}"
         )
     return path
 
@@ -83,16 +84,18 @@ def headers(found: dict[str, str]) -> None:
     for key, value in found.items():
         if [name.lower() for name in found].count(key.lower()) > 1:
             raise ConfigError(
-                f"--header: {key!r} is given twice; case does not matter in the name of a header"
+                f"--header: {key!r} is given twice (header names ignore case); give it once"
             )
         if not _TOKEN.match(key):
             raise ConfigError(
-                f"--header: {key!r} is no name of a header; letters, digits and hyphens"
+                f"--header: {key!r} is not a header name; use letters, digits and hyphens"
             )
         if any(ord(c) < 32 or ord(c) == 127 for c in value) or not _latin(value):
-            raise ConfigError(f"--header: the value of {key!r} holds characters that no header can")
+            raise ConfigError(
+                f"--header: the value of {key!r} has characters that a header cannot hold; use Latin-1 text on one line"
+            )
         if key.lower() in ("content-length", "transfer-encoding", "host", "connection"):
-            raise ConfigError(f"--header: {key!r} is set by the client itself")
+            raise ConfigError(f"--header: {key!r} is set by the client; leave it out")
 
 
 def _latin(value: str) -> bool:
@@ -103,6 +106,14 @@ def _latin(value: str) -> bool:
     return True
 
 
+def or_empty(text: str | None) -> str:
+    return text or ""
+
+
+def metadata(words: tuple[str, ...]) -> dict[str, str]:
+    return pairs("--metadata", words)
+
+
 def goodput(words: tuple[str, ...], info: BackendInfo) -> dict[str, float]:
     """Objectives in ms by name."""
     allowed = OBJECTIVES if info.kind == "generation" else ("e2el",)
@@ -110,12 +121,12 @@ def goodput(words: tuple[str, ...], info: BackendInfo) -> dict[str, float]:
     for key, text in pairs("--goodput", words, ":").items():
         if key not in allowed:
             raise ConfigError(
-                f"--goodput: {key!r} is no objective here; one of {', '.join(allowed)}, as "
+                f"--goodput: {key!r} is not an objective here; use {', '.join(allowed)}, as "
                 "KEY:MILLISECONDS"
             )
         value = number(f"--goodput {key}", text)
         if value < 0 or math.isinf(value):
-            raise ConfigError(f"--goodput: {key} is {text}; milliseconds, 0 or more")
+            raise ConfigError(f"--goodput: {key} is {text}; use milliseconds, 0 or more")
         found[key] = value
     return found
 
@@ -128,12 +139,12 @@ def percentiles(text: str) -> tuple[float, ...]:
         value = number("--metric-percentiles", word.strip())
         if not 0 < value <= 100:
             raise ConfigError(
-                f"--metric-percentiles: {word.strip()} is outside 0 (excluded) to 100"
+                f"--metric-percentiles: {word.strip()} is not a percentile; use numbers above 0 and at most 100"
             )
         if value not in found:
             found.append(value)
     if not found:
-        raise ConfigError("--metric-percentiles: no percentile given; for instance 50,90,99")
+        raise ConfigError("--metric-percentiles: no percentile given; use for example 50,90,99")
     return tuple(found)
 
 
@@ -143,12 +154,12 @@ def percentile_metrics(text: str | None, info: BackendInfo) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(w.strip() for w in text.split(",") if w.strip()))
     if not found:
         raise ConfigError(
-            f"--percentile-metrics: no metric given; of {', '.join(METRICS)}, by commas"
+            f"--percentile-metrics: no metric given; use some of {', '.join(METRICS)}, separated by commas"
         )
     for name in found:
         if name not in METRICS:
             raise ConfigError(
-                f"--percentile-metrics: {name!r} is no metric; of {', '.join(METRICS)}, by commas"
+                f"--percentile-metrics: {name!r} is not a metric; use some of {', '.join(METRICS)}, separated by commas"
             )
     return found
 
@@ -163,7 +174,7 @@ def range_ratio(text: Any) -> tuple[float, float]:
             parsed = None
         if not isinstance(parsed, dict) or set(parsed) != {"input", "output"}:
             raise ConfigError(
-                f'--random-range-ratio: {shown!r}; a number or {{"input": a, "output": b}}'
+                f'--random-range-ratio: {shown!r} is not a ratio; use a number or {{"input": a, "output": b}}'
             )
         values = tuple(number("--random-range-ratio", str(parsed[k])) for k in ("input", "output"))
     else:
@@ -171,7 +182,9 @@ def range_ratio(text: Any) -> tuple[float, float]:
         values = (one, one)
     for value in values:
         if not 0 <= value < 1:
-            raise ConfigError(f"--random-range-ratio: {value:g} is outside [0, 1)")
+            raise ConfigError(
+                f"--random-range-ratio: {value:g} is not in [0, 1); use 0 or more and less than 1"
+            )
     return values[0], values[1]
 
 
@@ -180,7 +193,9 @@ def think_time(text: str) -> tuple[float, float]:
     first = number("--think-time", low.strip())
     last = number("--think-time", high.strip()) if colon else first
     if not 0 <= first <= last < math.inf:
-        raise ConfigError(f"--think-time: {text!r}; seconds, or MIN:MAX with 0 <= MIN <= MAX")
+        raise ConfigError(
+            f"--think-time: {text!r} is not a time; use seconds, or MIN:MAX with 0 <= MIN <= MAX"
+        )
     return first, last
 
 
@@ -189,74 +204,49 @@ def thresholds(text: str) -> tuple[float, float]:
     values = [number("--timeline-itl-thresholds", w.strip()) for w in words]
     if len(values) != 2 or not 0 <= values[0] <= values[1] < math.inf:
         raise ConfigError(
-            f"--timeline-itl-thresholds: {text!r}; two numbers in ms by a comma, the lower one "
-            "first"
+            f"--timeline-itl-thresholds: {text!r} is not two thresholds; use two numbers in ms, "
+            "separated by a comma, the lower one first"
         )
     return values[0], values[1]
 
 
-def self_timed(given: bool | None, dataset: str) -> bool:
-    """Whether the trace's own times are used; timed_trace does unless told otherwise."""
-    if given is None:
-        return dataset == "timed_trace"
-    if given and dataset not in ("timed_trace", "burstgpt", "azure"):
+def self_timed(given: bool | None, dataset: DatasetInfo) -> bool:
+    """Whether the trace's own times are used."""
+    if given and not dataset.times:
+        timed = ", ".join(row.name for row in DATASETS.values() if row.times)
         raise ConfigError(
-            f"--self-timed: --dataset-name {dataset} has no times; timed_trace, burstgpt and "
-            "azure have"
+            f"--self-timed: --dataset-name {dataset.name} has no times; use one of {timed}"
         )
-    return given
+    return dataset.times == "used" if given is None else given
 
 
-# Lowest and highest value that a server can mean anything by; None is no bound. "Above" is excluded
-# itself.
-_SAMPLING: dict[str, tuple[str, float | None, float | None]] = {
-    "top_p": ("above", 0, 1),
-    "top_k": ("from", -1, None),
-    "min_p": ("from", 0, 1),
-    "temperature": ("from", 0, None),
-    "frequency_penalty": ("from", None, None),
-    "presence_penalty": ("from", None, None),
-    "repetition_penalty": ("above", 0, None),
-}
+def sampling(v: dict[str, Any], names: tuple[str, ...], info: BackendInfo) -> dict[str, Any]:
+    """The sampling parameters that were given, by API name; temperature 0.0 (greedy) unless given.
 
-
-def sampling(v: dict[str, Any], info: BackendInfo) -> dict[str, Any]:
-    """What was set, by API name; greedy unless a temperature is given. Refused where the protocol
-    cannot carry it.
+    Raises ConfigError for one that the protocol cannot carry.
     """
-    found = {name: v[name] for name in _SAMPLING if v[name] is not None}
-    for name, value in found.items():
-        flag = f"--{name.replace('_', '-')}"
+    found = {name: v[name] for name in names if v[name] is not None}
+    for name in found:
         if name not in info.sampling:
             able = ", ".join(info.sampling).replace("_", "-") or "no sampling parameter"
-            raise ConfigError(f"{flag}: --backend {info.name} cannot carry it; it carries {able}")
-        how, low, high = _SAMPLING[name]
-        if math.isinf(value):
-            raise ConfigError(f"{flag}: {value:g} is not allowed; a finite number")
-        if low is not None and (value <= low if how == "above" else value < low):
-            least = f"more than {low:g}" if how == "above" else f"{low:g}"
-            raise ConfigError(f"{flag}: {value:g} is too small; {least}{_to(how, high)}")
-        if high is not None and value > high:
-            raise ConfigError(f"{flag}: {value:g} is too large; at most {high:g}")
+            raise ConfigError(
+                f"--{name.replace('_', '-')}: --backend {info.name} cannot carry it; it carries "
+                f"{able}"
+            )
     if info.kind == "generation" and "temperature" in info.sampling:
         found.setdefault("temperature", 0.0)
     return found
 
 
-def _to(how: str, high: float | None) -> str:
-    if high is not None:
-        return f", at most {high:g}"
-    return "" if how == "above" else " or more"
-
-
-def mm_limits(found: dict[str, Any]) -> dict[str, int]:
+def mm_limits(given: Any) -> dict[str, int]:
     """Most items by modality."""
     name = "--random-mm-limit-mm-per-prompt"
+    found = given if isinstance(given, dict) else json_object(name, str(given))
     for key, value in found.items():
         if key not in ("image", "video", "audio"):
-            raise ConfigError(f"{name}: {key!r} is no modality; image, video or audio")
+            raise ConfigError(f"{name}: {key!r} is not a modality; use image, video or audio")
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ConfigError(f"{name}: {key} is {value!r}; a whole number, 0 or more")
+            raise ConfigError(f"{name}: {key} is {value!r}; use a whole number, 0 or more")
     return found
 
 
@@ -270,13 +260,15 @@ def mm_buckets(given: Any) -> dict[str, float]:
             given = ast.literal_eval(given)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             raise ConfigError(
-                f'{name}: not readable; such as {{"(256, 256, 1)": 0.5, "(720, 1280, 1)": 0.5}}'
+                f'{name}: cannot be read; use an object such as {{"(256, 256, 1)": 0.5, "(720, 1280, 1)": 0.5}}'
             ) from None
     if not isinstance(given, dict) or not given:
-        raise ConfigError(f'{name}: an object is wanted; such as {{"(256, 256, 1)": 1.0}}')
+        raise ConfigError(
+            f'{name}: this is not an object; use one such as {{"(256, 256, 1)": 1.0}}'
+        )
     found = {str(_bucket(name, key)): _share(name, key, share) for key, share in given.items()}
     if not sum(found.values()) > 0:
-        raise ConfigError(f"{name}: all probabilities are 0; at least one above 0")
+        raise ConfigError(f"{name}: all probabilities are 0; at least one must be above 0")
     return found
 
 
@@ -291,7 +283,7 @@ def _bucket(name: str, key: Any) -> tuple[int, int, int]:
         or not all(type(p) is int and p > 0 for p in parts)
     ):
         raise ConfigError(
-            f'{name}: {key!r} is no bucket; "(height, width, frames)" of whole numbers above 0'
+            f'{name}: {key!r} is not a bucket; use "(height, width, frames)" with whole numbers above 0'
         )
     return parts[0], parts[1], parts[2]
 
@@ -299,5 +291,7 @@ def _bucket(name: str, key: Any) -> tuple[int, int, int]:
 def _share(name: str, key: Any, share: Any) -> float:
     good = isinstance(share, (int, float)) and not isinstance(share, bool) and 0 <= share < math.inf
     if not good:
-        raise ConfigError(f"{name}: the probability of {key!r} is {share!r}; a number, 0 or more")
+        raise ConfigError(
+            f"{name}: the probability of {key!r} is {share!r}; use a number, 0 or more"
+        )
     return float(share)

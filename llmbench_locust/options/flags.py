@@ -12,9 +12,9 @@ import os
 import shlex
 from typing import Any
 
-from llmbench_locust.backends import backend_names
+from llmbench_locust.options.flag import Flag
 from llmbench_locust.options.secrets import masked, secret_dest
-from llmbench_locust.options.table import GROUPS, Flag
+from llmbench_locust.options.table import GROUPS
 from llmbench_locust.options.values import show, split
 
 
@@ -100,8 +100,6 @@ def _add(section: Any, flag: Flag) -> None:
 
 
 def _form_choices(flag: Flag) -> tuple[str, ...]:
-    if flag.name == "backend":
-        return backend_names()
     return ("true", "false") if flag.kind == "truth" else flag.choices
 
 
@@ -113,9 +111,8 @@ def _metavar(flag: Flag) -> str:
 
 def _help(flag: Flag) -> str:
     text = flag.help
-    choices = backend_names() if flag.name == "backend" else flag.choices
-    if len(choices) > 3:
-        text += " One of " + ", ".join(choices) + "."
+    if len(flag.choices) > 3:
+        text += " One of " + ", ".join(flag.choices) + "."
     if flag.default is not None and flag.kind != "bool":
         text += f" Default: {show(flag.default)}."
     return text.replace("%", "%%")

@@ -4,8 +4,8 @@ docs/flags.md``.
 
 from __future__ import annotations
 
-from llmbench_locust.backends import BUILT_IN
-from llmbench_locust.options.table import GROUPS, Flag
+from llmbench_locust.options.flag import Flag
+from llmbench_locust.options.table import GROUPS
 from llmbench_locust.options.values import show
 
 _HEAD = """\
@@ -80,8 +80,8 @@ def _default(flag: Flag) -> str:
 
 
 def _meaning(flag: Flag) -> str:
-    choices = BUILT_IN if flag.name == "backend" else flag.choices
-    listed = f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
+    listed = ", ".join(f"`{choice}`" for choice in flag.choices)
+    listed = f" One of {listed}." if listed else ""
     if flag.kind == "truth":
         listed = f" Also `--no-{flag.name}`."
     return _cell(flag.help) + listed

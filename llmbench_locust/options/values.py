@@ -8,35 +8,40 @@ import shlex
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.flag import Flag
 from llmbench_locust.options.secrets import cut
-from llmbench_locust.options.table import Flag
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
 
 def read(flag: Flag, given: Any) -> Any:
-    """The value of a flag as its kind says. None, and a text that is empty, mean the default.
-    Raises ConfigError.
-    """
+    """The value of a flag. None, and a text that is empty, mean the default. Raises ConfigError."""
     if flag.kind == "bool":
         return _bool(flag, given)
     if flag.kind in ("pairs", "words"):
-        return _words(given, split_all=flag.kind == "words")
-    if given is None or (isinstance(given, str) and not given.strip()):
-        return flag.default
+        value: Any = _words(given, split_all=flag.kind == "words")
+    elif given is None or (isinstance(given, str) and not given.strip()):
+        value = {} if flag.kind == "json" and flag.default is None else flag.default
+    else:
+        value = _given(flag, given)
+    return flag.parse(value) if flag.parse else value
+
+
+def _given(flag: Flag, given: Any) -> Any:
     if flag.kind == "truth":
         return _bool(flag, given)
-    if flag.name == "random-mm-bucket-config":
-        return given
     if flag.kind == "json":
-        return given if isinstance(given, dict) else json_object(f"--{flag.name}", str(given))
+        as_it_is = flag.parse or isinstance(given, dict)
+        return given if as_it_is else json_object(f"--{flag.name}", str(given))
     text = str(given).strip()
     if flag.kind == "int":
         return integer(f"--{flag.name}", text)
     if flag.kind == "float":
         return number(f"--{flag.name}", text)
     if flag.choices and text not in flag.choices:
-        raise ConfigError(f"--{flag.name}: {text!r} is not known; one of {', '.join(flag.choices)}")
+        raise ConfigError(
+            f"--{flag.name}: {text!r} is not known; use one of {', '.join(flag.choices)}"
+        )
     return text
 
 
@@ -48,7 +53,7 @@ def integer(name: str, text: str) -> int:
 
 
 def number(name: str, text: str) -> float:
-    """A float; inf is one, NaN is none."""
+    """A float; inf is allowed, NaN is not."""
     try:
         value = float(text)
     except ValueError:
@@ -64,15 +69,17 @@ def json_object(name: str, text: str) -> dict[str, Any]:
         value = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as e:
         raise ConfigError(
-            f"{name}: not JSON ({e}); give an object such as '{{\"key\": 1}}'"
+            f"{name}: not JSON ({e}); use an object such as '{{\"key\": 1}}'"
         ) from None
     if not isinstance(value, dict):
-        raise ConfigError(f"{name}: a JSON object is wanted, this is {type(value).__name__}")
+        raise ConfigError(
+            f"{name}: {type(value).__name__} is not an object; use a JSON object such as '{{\"key\": 1}}'"
+        )
     return value
 
 
 def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON value")
+    raise ValueError(f"{word} is not a JSON value")
 
 
 def split(text: str) -> list[str]:
@@ -112,7 +119,7 @@ def _bool(flag: Flag, given: Any) -> bool:
     text = str(given).strip().lower()
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
-    raise ConfigError(f"--{flag.name}: {given!r} is neither true nor false")
+    raise ConfigError(f"--{flag.name}: {given!r} is not a truth value; use true or false")
 
 
 def _words(given: Any, *, split_all: bool) -> tuple[str, ...]:

@@ -6,19 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import gevent.pool
 
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.run.control_api import Server
 from llmbench_locust.workload.sample import SampleRequest
 
-#: Datasets whose prompts are made of random tokens.
-RANDOM = ("random", "prefix_repetition")
-
 
 def aligned(
-    samples: list[SampleRequest], config: Any, server: Server, say: Callable[[str], None]
+    samples: list[SampleRequest], config: RunConfig, server: Server, say: Callable[[str], None]
 ) -> list[SampleRequest]:
     """The samples, cut where the server counts more tokens. The first one is asked for; only where
     that differs, all are.
@@ -26,7 +23,7 @@ def aligned(
     A server without /tokenize leaves everything as it is.
     """
     first = samples[0] if samples else None
-    wanted = config.dataset_name in RANDOM and not config.mix
+    wanted = config.dataset.random_tokens and not config.mix
     if first is None or not wanted or not isinstance(first.prompt, str):
         return samples
     model = config.served_model_name or config.model or ""

@@ -8,12 +8,13 @@ from llmbench_locust.errors import BenchError
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.load import load_requests
 from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 from llmbench_locust.workload.tokenizers import load_tokenizer
 
 
 def load_workload(
     config: RunConfig, bar: Any = None
-) -> tuple[Any, list[SampleRequest]] | BenchError:
+) -> tuple[Tokenizer | None, list[SampleRequest]] | BenchError:
     """(tokenizer, samples), or what is wrong (gevent's thread pool would print what is raised).
     ``bar``: a tqdm bar to move.
     """

@@ -25,6 +25,7 @@ from llmbench_locust.results.console import render_console
 from llmbench_locust.results.document import build_document, ramp_changes
 from llmbench_locust.results.files import result_path, write_result, write_whole
 from llmbench_locust.results.requests_table import table_csv, table_parquet
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from llmbench_locust.run.benchmark import Benchmark
@@ -217,7 +218,7 @@ def _report(
     origin_s: float,
     *,
     started_at: datetime,
-    tokenizer: Any,
+    tokenizer: Tokenizer | None,
     spec_decode: dict[str, Any] | None = None,
     probes: dict[str, Any] | None = None,
     changes: list[dict[str, Any]] | None = None,
@@ -266,12 +267,21 @@ def _report(
         detailed=config.save_detailed,
     )
     return Report(
-        config, columns, summary, document, origin_s, started_at, True, spec_decode, probes, folded
+        config,
+        columns,
+        summary,
+        document,
+        origin_s,
+        started_at,
+        not config.skip_tokenizer_init,
+        spec_decode,
+        probes,
+        folded,
     )
 
 
 def count_texts(
-    columns: RecordColumns, tokenizer: Any
+    columns: RecordColumns, tokenizer: Tokenizer | None
 ) -> np.ndarray[Any, np.dtype[np.int64]] | None:
     """The tokenizer's count of each answer whose length the server did not tell, without special
     tokens; -1 elsewhere.

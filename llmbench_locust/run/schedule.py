@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.arrivals import Ramp, arrival_offsets, trace_offsets
 from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.multi_turn import think_times
 from llmbench_locust.workload.sample import SampleRequest
 
 
-def ramp_of(config: Any) -> Ramp | None:
-    if config.ramp_up_strategy is None:
+def ramp_of(config: RunConfig) -> Ramp | None:
+    start, end = config.ramp_up_start_rps, config.ramp_up_end_rps
+    if config.ramp_up_strategy is None or start is None or end is None:
         return None
-    return Ramp(config.ramp_up_strategy, config.ramp_up_start_rps, config.ramp_up_end_rps)
+    return Ramp(config.ramp_up_strategy, start, end)
 
 
-def offsets_for(config: Any, samples: Sequence[SampleRequest]) -> NDArray[np.float64]:
+def offsets_for(config: RunConfig, samples: Sequence[SampleRequest]) -> NDArray[np.float64]:
     """Offsets in seconds (float64, shape (len(samples),)): the trace's own when every sample has
     one, else the process's.
     """
@@ -37,7 +38,7 @@ def offsets_for(config: Any, samples: Sequence[SampleRequest]) -> NDArray[np.flo
     )
 
 
-def make_tickets(config: Any, samples: Sequence[SampleRequest]) -> list[Ticket]:
+def make_tickets(config: RunConfig, samples: Sequence[SampleRequest]) -> list[Ticket]:
     """The tickets of a run in the order of their due times.
 
     ``index`` is the sample's place in the workload. The later turns of a conversation stand inside
@@ -67,7 +68,7 @@ def _following(later: dict[int, list[Ticket]], sample: SampleRequest) -> list[Ti
     return sorted(later.get(sample.conversation, []), key=lambda t: t.sample.turn or 0)
 
 
-def lora_models(config: Any, n: int) -> list[str]:
+def lora_models(config: RunConfig, n: int) -> list[str]:
     """The model of each request: "" without ``--lora-modules``, else one of them at random (by
     seed) or in turn.
     """
@@ -80,7 +81,7 @@ def lora_models(config: Any, n: int) -> list[str]:
     return [rng.choice(modules) for _ in range(n)]
 
 
-def expected_concurrency(config: Any, total: int, *, at_most: int = 2048) -> int:
+def expected_concurrency(config: RunConfig, total: int, *, at_most: int = 2048) -> int:
     """How many connections to open before the clock starts: the cap, or what the schedule may need
     in its first seconds.
     """

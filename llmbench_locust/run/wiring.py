@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
+from llmbench_locust.backends import backend_info
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.users.wire import WireConfig
 
 
 def api_key_for(backend: str) -> str:
-    """The secret of the environment that the backend's servers ask for; "" when it is not set."""
+    """The key in the environment variable that the backend's row names; "" when it is not set."""
     return os.environ.get(key_variable(backend), "")
 
 
 def key_variable(backend: str) -> str:
     """The environment variable that holds the backend's key."""
-    return "ANTHROPIC_API_KEY" if backend == "anthropic" else "OPENAI_API_KEY"
+    return backend_info(backend).api_key
 
 
-def wire_config(config: Any, api_key: str, *, turns: bool = False) -> WireConfig:
-    """``config``: a `RunConfig` whose model is known. ``turns``: whether requests follow on the
-    answers of others.
+def wire_config(config: RunConfig, api_key: str, *, turns: bool = False) -> WireConfig:
+    """``config``: one whose model is known. ``turns``: whether requests build on the answers to
+    others.
     """
     return WireConfig(
         backend=config.backend,

@@ -4,20 +4,19 @@ seed; prompts are made up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 COLUMNS = ("Model", "Request tokens", "Response tokens")
 
 
-def load(
-    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
-) -> list[SampleRequest]:
+def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
     """With ``--self-timed`` the trace as it was (`csv_trace`), else a sample of it. Raises
     ConfigError.
     """

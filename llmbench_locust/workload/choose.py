@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.sample import SampleRequest
 
 
@@ -29,7 +30,7 @@ def fits(
     return prompt_len <= most_prompt and prompt_len + output_len <= most_total
 
 
-def oversample(requests: list[SampleRequest], config: Any) -> list[SampleRequest]:
+def oversample(requests: list[SampleRequest], config: RunConfig) -> list[SampleRequest]:
     """As many as ``--num-prompts``: random ones again, with ids of their own, unless
     ``--no-oversample``. In place.
     """
@@ -48,7 +49,7 @@ def oversample(requests: list[SampleRequest], config: Any) -> list[SampleRequest
     return requests
 
 
-def own_output_len(row: dict[str, Any], line: int, config: Any) -> int:
+def own_output_len(row: dict[str, Any], line: int, config: RunConfig) -> int:
     """``--custom-output-len``; where that is -1, the ``output_tokens`` of the line. Raises
     ConfigError.
     """

@@ -10,17 +10,18 @@ are made up: token (index + place) mod vocabulary, decoded.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import oversample
 from llmbench_locust.workload.files import read_csv
-from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 _COLUMNS = {
     "time": ("TIMESTAMP", "Timestamp", "timestamp"),
@@ -38,9 +39,7 @@ class Row:
     output_len: int
 
 
-def load(
-    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
-) -> list[SampleRequest]:
+def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
     """The first ``--num-prompts`` requests of the trace.
 
     With ``--self-timed`` never more than the trace has; without, they are repeated at random unless

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import oversample, own_output_len
 from llmbench_locust.workload.files import read_jsonl
-from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 
-Progress = Callable[[int, int], None] | None
 Row = tuple[int, dict[str, Any]]
 
 
-def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleRequest]:
+def load(
+    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
+) -> list[SampleRequest]:
     """Prompts in shuffled order, with the chat template unless ``--skip-chat-template``. Raises
     ConfigError with the line.
     """
     if not config.dataset_path.endswith(".jsonl"):
         raise ConfigError(
-            f"--dataset-path: {config.dataset_path!r} is no .jsonl file, which custom wants"
+            f"--dataset-path: {config.dataset_path!r} is not a .jsonl file; custom reads only those"
         )
     rows = read_jsonl(config.dataset_path)
     for line, row in rows:
@@ -30,7 +32,7 @@ def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleR
             raise ConfigError(
                 f"--dataset-path: {config.dataset_path!r} line {line} has no text 'prompt'"
             )
-    _shuffle(rows, config.seed, config)
+    _shuffle(rows, config)
     lens = [
         1 if tokenizer is None else own_output_len(row, line, config)
         for line, row in rows[: config.num_prompts]
@@ -38,60 +40,69 @@ def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleR
     return _samples([row["prompt"] for _, row in rows], lens, config, tokenizer, progress)
 
 
-def load_spec_bench(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleRequest]:
+def load_spec_bench(
+    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
+) -> list[SampleRequest]:
     """The first turn of each question, always in the chat template and in the order of seed 0.
 
-    vLLM passes neither its ``--seed`` nor ``--skip-chat-template`` on here.
+    vLLM passes neither its ``--seed`` nor ``--skip-chat-template`` on here. Raises ConfigError.
     """
-    config = _with(config, seed=0, skip_chat_template=False)
     rows = read_jsonl(config.dataset_path)
-    chosen: list[Row] = []
     for line, row in rows:
         turns = row.get("turns")
         if not isinstance(turns, list) or not turns or not isinstance(turns[0], str):
             raise ConfigError(
                 f"--dataset-path: {config.dataset_path!r} line {line} has no list of texts 'turns'"
             )
-        if config.spec_bench_category in (None, "", row.get("category")):
-            chosen.append((line, {"prompt": turns[0]}))
+    rows = in_category(rows, config.spec_bench_category, "--spec-bench-category")
+    config = replace(config, seed=0, skip_chat_template=False)
+    prompts = [row["turns"][0] for _, row in rows]
+    return questions(prompts, config.spec_bench_output_len, config, tokenizer, progress)
+
+
+def in_category(rows: list[Row], category: str | None, flag: str) -> list[Row]:
+    """The rows of one ``category``, all without one. Raises ConfigError where there is none."""
+    chosen = [(line, row) for line, row in rows if category in (None, "", row.get("category"))]
     if not chosen:
         known = sorted({str(row.get("category")) for _, row in rows})
-        raise ConfigError(
-            f"--spec-bench-category: no {config.spec_bench_category!r} there; one of "
-            f"{', '.join(known)}"
-        )
-    _shuffle(chosen, 0, config)
-    prompts = [row["prompt"] for _, row in chosen]
-    return _samples(
-        prompts, [config.spec_bench_output_len] * len(prompts), config, tokenizer, progress
-    )
+        raise ConfigError(f"{flag}: {category!r} is not in the file; use one of {', '.join(known)}")
+    return chosen
 
 
-def _with(config: Any, **values: Any) -> Any:
-    try:
-        return replace(config, **values)
-    except TypeError:  # a plain namespace
-        import copy
+def questions(
+    prompts: list[str],
+    output_len: int,
+    config: RunConfig,
+    tokenizer: Tokenizer | None,
+    progress: Progress,
+) -> list[SampleRequest]:
+    """``prompts`` shuffled by ``config.seed``, one user message each; all of them where
+    ``--num-prompts`` is below 1.
+    """
+    if config.num_prompts < 1:
+        config = replace(config, num_prompts=len(prompts))
+    _shuffle(prompts, config)
+    return _samples(prompts, [output_len] * len(prompts), config, tokenizer, progress)
 
-        copied = copy.copy(config)
-        vars(copied).update(values)
-        return copied
 
-
-def _shuffle(rows: list[Row], seed: int, config: Any) -> None:
+def _shuffle(rows: list[Any], config: RunConfig) -> None:
     if not config.disable_shuffle:
-        random.Random(seed).shuffle(rows)
+        random.Random(config.seed).shuffle(rows)
 
 
 def _samples(
-    prompts: list[str], lens: list[int], config: Any, tokenizer: Any, progress: Progress
+    prompts: list[str],
+    lens: list[int],
+    config: RunConfig,
+    tokenizer: Tokenizer | None,
+    progress: Progress,
 ) -> list[SampleRequest]:
     prompts = prompts[: config.num_prompts]
     if tokenizer is not None and not config.skip_chat_template:
         more = config.chat_template_kwargs
         prompts = [
             tokenizer.apply_chat_template(
-                [{"role": "user", "content": p}], add_generation_prompt=True, tokenize=False, **more
+                [{"role": "user", "content": p}], add_generation_prompt=True, **more
             )
             for p in prompts
         ]

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import oversample, own_output_len
 from llmbench_locust.workload.files import read_jsonl
 from llmbench_locust.workload.media import audio_file, audio_part
-from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 
 def load(
-    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
+    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
 ) -> list[SampleRequest]:
     """The samples, shuffled by seed. Raises ConfigError with the line's number."""
     path = config.dataset_path
@@ -42,13 +42,9 @@ def load(
             media = audio_part(audio, folder=folder) if chat else audio_file(audio, folder=folder)
         except ConfigError as e:
             raise ConfigError(f"{e} (line {line})") from None
-        if (
-            not chat
-            and not config.skip_chat_template
-            and getattr(tokenizer, "chat_template", None) is not None
-        ):
+        if tokenizer and tokenizer.chat_template and not chat and not config.skip_chat_template:
             prompt = tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
+                [{"role": "user", "content": prompt}], add_generation_prompt=True
             )
         prompt_len = 1 if tokenizer is None else len(tokenizer.encode(prompt))
         output_len = own_output_len(row, line, config)

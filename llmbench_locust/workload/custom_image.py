@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import oversample, own_output_len
 from llmbench_locust.workload.files import read_jsonl
 from llmbench_locust.workload.media import image_part
-from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 Part = dict[str, Any]
 
 
 def load(
-    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
+    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
 ) -> list[SampleRequest]:
     """The samples, shuffled by seed. ``prompt_len`` is that of the text alone. Raises ConfigError
     with the line's number.
@@ -52,11 +53,11 @@ def load(
     return oversample(samples, config)
 
 
-def _bad(config: Any, line: int, what: str) -> ConfigError:
+def _bad(config: RunConfig, line: int, what: str) -> ConfigError:
     return ConfigError(f"--dataset-path: {config.dataset_path!r} line {line} {what}")
 
 
-def _with_files(row: Part, line: int, config: Any) -> SampleRequest:
+def _with_files(row: Part, line: int, config: RunConfig) -> SampleRequest:
     prompt, files = row["prompt"], row["image_files"]
     if not isinstance(prompt, str):
         raise _bad(config, line, "has a 'prompt' that is no text")
@@ -67,7 +68,7 @@ def _with_files(row: Part, line: int, config: Any) -> SampleRequest:
     return SampleRequest(prompt, 0, own_output_len(row, line, config), multi_modal=media)
 
 
-def _interleaved(row: Part, line: int, config: Any) -> SampleRequest:
+def _interleaved(row: Part, line: int, config: RunConfig) -> SampleRequest:
     content = row["content"]
     if not isinstance(content, list) or not content:
         raise _bad(config, line, "has a 'content' that is no list of one or more parts")
@@ -76,7 +77,7 @@ def _interleaved(row: Part, line: int, config: Any) -> SampleRequest:
     return SampleRequest(parts, 0, own_output_len(row, line, config), chat_messages=messages)
 
 
-def _part(part: Any, line: int, config: Any) -> Part:
+def _part(part: Any, line: int, config: RunConfig) -> Part:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
         if not isinstance(part.get("text"), str):
@@ -96,7 +97,7 @@ def _part(part: Any, line: int, config: Any) -> Part:
     raise _bad(config, line, "has a part whose type is none of text, image, image_url")
 
 
-def _image(image: Any, line: int, config: Any) -> Part:
+def _image(image: Any, line: int, config: RunConfig) -> Part:
     folder = os.path.dirname(os.path.abspath(config.dataset_path))
     try:
         return image_part(image, embed=config.custom_ensure_client_side_data, folder=folder)

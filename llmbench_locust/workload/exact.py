@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from llmbench_locust.workload.sample import Progress
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 RETRIES = 10
 #: Prompts that are decoded and encoded in one call.
@@ -19,11 +21,10 @@ BATCH = 256
 
 #: Draws so many random token ids.
 Draw = Callable[[int], list[int]]
-Progress = Callable[[int, int], None] | None
 
 
 def exact_prompts(
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     sequences: Sequence[list[int]],
     targets: Sequence[int],
     draw: Draw,
@@ -41,7 +42,9 @@ def exact_prompts(
     return found
 
 
-def exact_prompt(tokenizer: Any, ids: list[int], target: int, draw: Draw) -> tuple[str, list[int]]:
+def exact_prompt(
+    tokenizer: Tokenizer, ids: list[int], target: int, draw: Draw
+) -> tuple[str, list[int]]:
     """The same for one."""
     return exact_prompts(tokenizer, [ids], [target], draw)[0]
 
@@ -57,7 +60,7 @@ class _Prompt:
 
 
 def _batch(
-    tokenizer: Any, sequences: Sequence[list[int]], targets: Sequence[int], draw: Draw
+    tokenizer: Tokenizer, sequences: Sequence[list[int]], targets: Sequence[int], draw: Draw
 ) -> list[tuple[str, list[int]]]:
     prompts = [_Prompt(list(ids), target) for ids, target in zip(sequences, targets, strict=True)]
     first = 0

@@ -4,27 +4,29 @@ dataset itself, no clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from importlib.metadata import EntryPoint
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.workload.registry import loader_of
-from llmbench_locust.workload.sample import SampleRequest
-
-#: Datasets that can do without a tokenizer.
-NEEDS_NONE = ("custom", "custom_image", "custom_audio")
+from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 
 def load_requests(
-    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
+    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
 ) -> list[SampleRequest]:
-    """``config``: a `RunConfig`. ``progress(done, total)`` is called now and then. Raises
+    """The requests of the dataset or mix. ``progress(done, total)`` is called now and then. Raises
     ConfigError.
     """
     if config.mix:
-        return loader_of("mix")(config, tokenizer, progress)
-    if tokenizer is None and config.dataset_name not in NEEDS_NONE:
-        raise ConfigError(
-            f"--skip-tokenizer-init: --dataset-name {config.dataset_name} needs a tokenizer"
-        )
-    return loader_of(config.dataset_name)(config, tokenizer, progress)
+        from llmbench_locust.workload import mix
+
+        return mix.load(config, tokenizer, progress)
+    dataset = config.dataset
+    if tokenizer is None and dataset.tokenizer:
+        raise ConfigError(f"--skip-tokenizer-init: --dataset-name {dataset.name} needs a tokenizer")
+    load = dataset.load
+    if isinstance(load, str):
+        load = EntryPoint(dataset.name, load, "").load()
+    samples: list[SampleRequest] = load(config, tokenizer, progress)
+    return samples

@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.options.derive import part_config
 from llmbench_locust.workload.files import read_json
 from llmbench_locust.workload.load import load_requests
-from llmbench_locust.workload.sample import SampleRequest
-
-Progress = Callable[[int, int], None] | None
+from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +34,13 @@ class Part:
     flags: dict[str, Any]
 
 
-def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleRequest]:
+def load(
+    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
+) -> list[SampleRequest]:
     """The requests of all parts, interleaved. Raises ConfigError with the file and the entry's
     number.
     """
-    parts = read_parts(config.mix)
+    parts = read_parts(config.mix or "")
     order = random.Random(config.seed).choices(
         range(len(parts)), [p.weight for p in parts], k=config.num_prompts
     )
@@ -132,15 +133,13 @@ def _part(entry: Any, where: str) -> Part:
     return Part(float(weight), label, flags)
 
 
-def _of_part(sample: SampleRequest, part: Part, own: Any, config: Any) -> SampleRequest:
+def _of_part(sample: SampleRequest, part: Part, own: Any, config: RunConfig) -> SampleRequest:
     overrides = sample.body_overrides
     if own.ignore_eos and not config.ignore_eos:
-        # Of this part only, as without a mix. sglang keeps it among its sampling parameters.
-        wanted = {"ignore_eos": True}
-        overrides = {
-            **(overrides or {}),
-            **({"sampling_params": wanted} if own.backend == "sglang" else wanted),
-        }
+        # Of this part only, as without a mix.
+        wanted: dict[str, Any] = {"ignore_eos": True}
+        nested = own.backend_info.nested
+        overrides = {**(overrides or {}), **({nested: wanted} if nested else wanted)}
     return replace(sample, label=part.label, body_overrides=overrides)
 
 

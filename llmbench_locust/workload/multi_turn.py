@@ -30,19 +30,23 @@ from dataclasses import replace
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 _USERS = frozenset(("human", "user"))
 _ASSISTANTS = frozenset(("gpt", "assistant", "chatgpt", "bing", "bard", "model"))
 #: Stands for an answer while the chat template is asked what comes after one.
 _ANSWER = "llmbench-answer-8c1f"
-
-Progress = Callable[[int, int], None] | None
 Pair = tuple[str, str]
 
 
 def next_request(
-    previous: SampleRequest, answer_text: str, following: SampleRequest, tokenizer: Any, chat: bool
+    previous: SampleRequest,
+    answer_text: str,
+    following: SampleRequest,
+    tokenizer: Tokenizer | None,
+    chat: bool,
 ) -> SampleRequest:
     """``following`` as it is to be sent after ``previous`` was answered with ``answer_text``.
 
@@ -71,12 +75,12 @@ def draw_think_times(think_time: tuple[float, float], rng: random.Random, n: int
     return [rng.uniform(low, high) for _ in range(n)] if high > low else [low] * n
 
 
-def think_times(config: Any, n: int) -> list[float]:
+def think_times(config: RunConfig, n: int) -> list[float]:
     """The think time before each of ``n`` requests, in seconds: by ``--think-time`` and ``--seed``."""
     return draw_think_times(config.think_time, random.Random(config.seed), n)
 
 
-def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleRequest]:
+def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
     """The turns of ShareGPT conversations, ``config.num_prompts`` of them.
 
     Conversations are filtered, shuffled and judged by their first turn as vLLM does it for single
@@ -110,7 +114,9 @@ def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleR
     return _numbered(conversations, config)
 
 
-def _numbered(conversations: Sequence[Sequence[SampleRequest]], config: Any) -> list[SampleRequest]:
+def _numbered(
+    conversations: Sequence[Sequence[SampleRequest]], config: RunConfig
+) -> list[SampleRequest]:
     found: list[SampleRequest] = []
     for number, turns in enumerate(conversations):
         for place, turn in enumerate(turns):
@@ -121,7 +127,7 @@ def _numbered(conversations: Sequence[Sequence[SampleRequest]], config: Any) -> 
     return found
 
 
-def _read(config: Any) -> list[list[Any]]:
+def _read(config: RunConfig) -> list[list[Any]]:
     """The conversations of the file in the order of their use."""
     from llmbench_locust.workload.files import read_json
 
@@ -161,7 +167,10 @@ def _pairs(turns: Sequence[Any]) -> list[Pair]:
 
 
 def _turns(
-    pairs: Sequence[Pair], config: Any, tokenizer: Any, render: Callable[[str, bool], str]
+    pairs: Sequence[Pair],
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    render: Callable[[str, bool], str],
 ) -> Iterator[SampleRequest]:
     for place, (question, answer) in enumerate(pairs):
         own_len, answer_len = len(tokenizer.encode(question)), len(tokenizer.encode(answer))
@@ -181,16 +190,16 @@ def _turns(
         yield SampleRequest(prompt, prompt_len, output_len)
 
 
-def _renderer(config: Any, tokenizer: Any) -> Callable[[str, bool], str]:
+def _renderer(config: RunConfig, tokenizer: Tokenizer) -> Callable[[str, bool], str]:
     """(text, whether it is the first turn) → what is sent of it: itself, or with the marks of the
     chat template around it.
     """
     if config.backend_info.chat:
         return lambda text, first: text
-    if config.skip_chat_template or getattr(tokenizer, "chat_template", None) is None:
+    if config.skip_chat_template or tokenizer.chat_template is None:
         return lambda text, first: text if first else "\n" + text
 
-    kwargs = {"add_generation_prompt": True, "tokenize": False, **config.chat_template_kwargs}
+    kwargs = {"add_generation_prompt": True, **config.chat_template_kwargs}
 
     def templated(text: str, first: bool) -> str:
         user = {"role": "user", "content": text}

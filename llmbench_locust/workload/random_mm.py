@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from typing import Any
 import numpy as np
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.exact import exact_prompt
 from llmbench_locust.workload.media import image_part, need, video_part
 from llmbench_locust.workload.random_text import draw_lengths, drawer, row
-from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 Bucket = tuple[int, int, int]
 
@@ -40,10 +42,12 @@ class ItemPlan:
     limits: dict[str, int]
 
 
-def load(
-    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
-) -> list[SampleRequest]:
+def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
     """``--num-prompts`` requests; ``prompt_len`` is that of the text. Raises ConfigError."""
+    if config.random_batch_size > 1:
+        raise ConfigError(
+            f"--random-batch-size: {config.random_batch_size} is not possible with random-mm; use 1"
+        )
     plan = item_plan(config)
     for bucket in plan.weights:
         if modality(bucket) not in config.backend_info.modalities:
@@ -70,7 +74,9 @@ def load(
     return samples
 
 
-def texts(config: Any, tokenizer: Any, rng: np.random.Generator) -> Iterator[tuple[str, int, int]]:
+def texts(
+    config: RunConfig, tokenizer: Tokenizer, rng: np.random.Generator
+) -> Iterator[tuple[str, int, int]]:
     """(prompt, its tokens, output tokens) of each request, made one at a time: items draw from
     ``rng`` in between.
 
@@ -114,7 +120,7 @@ def modality(bucket: Bucket) -> str:
     return "image" if bucket[2] == 1 else "video"
 
 
-def item_plan(config: Any) -> ItemPlan:
+def item_plan(config: RunConfig) -> ItemPlan:
     """What the flags say together. Raises ConfigError."""
     buckets: dict[Bucket, float] = {
         ast.literal_eval(key): p for key, p in config.random_mm_bucket_config.items()

@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.exact import exact_prompt, exact_prompts
-from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 Ints = NDArray[np.int64]
-Progress = Callable[[int, int], None] | None
 
 
-def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleRequest]:
+def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
     """``--num-prompts`` prompts; with ``--random-batch-size`` several in one request. Raises
     ConfigError.
     """
+    if config.random_batch_size > 1 and config.backend_info.kind != "pooling":
+        raise ConfigError(
+            f"--random-batch-size: {config.random_batch_size} is for pooling backends; use 1 with "
+            f"--backend {config.backend}"
+        )
     rng = np.random.default_rng(config.seed)
     n, prefix_len, prefix = config.num_prompts, config.random_prefix_len, config.request_id_prefix
     least = prefix_len + math.floor(
@@ -63,7 +68,9 @@ def load(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleR
     return requests if size <= 1 else batched(requests, size, prefix)
 
 
-def load_rerank(config: Any, tokenizer: Any, progress: Progress = None) -> list[SampleRequest]:
+def load_rerank(
+    config: RunConfig, tokenizer: Tokenizer, progress: Progress = None
+) -> list[SampleRequest]:
     """A query and ``--random-batch-size`` documents in each request. Raises ConfigError.
 
     For a cross-encoder query and document share ``--random-input-len``, with a separator each; with
@@ -122,7 +129,7 @@ def draw_lengths(
     ratio: tuple[float, float],
     input_len: int,
     output_len: int,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
 ) -> tuple[Ints, Ints, Ints]:
     """(input lengths, output lengths, offsets into the vocabulary), each int64 of shape (n,).
 
@@ -140,7 +147,7 @@ def draw_lengths(
     )
 
 
-def allowed_tokens(tokenizer: Any) -> Ints:
+def allowed_tokens(tokenizer: Tokenizer) -> Ints:
     """The vocabulary without special tokens, in order (int64)."""
     return np.setdiff1d(
         np.arange(tokenizer.vocab_size), np.array(tokenizer.all_special_ids, np.int64)
@@ -153,7 +160,7 @@ def row(allowed: Ints, begin: int, length: int) -> list[int]:
     return found
 
 
-def drawer(rng: np.random.Generator, tokenizer: Any) -> Callable[[int], list[int]]:
+def drawer(rng: np.random.Generator, tokenizer: Tokenizer) -> Callable[[int], list[int]]:
     def draw(k: int) -> list[int]:
         ids: list[int] = rng.integers(0, tokenizer.vocab_size, size=k).tolist()
         return ids
@@ -161,5 +168,5 @@ def drawer(rng: np.random.Generator, tokenizer: Any) -> Callable[[int], list[int
     return draw
 
 
-def _own_len(length: int, tokenizer: Any) -> int:
+def _own_len(length: int, tokenizer: Tokenizer) -> int:
     return max(0, length - int(tokenizer.num_special_tokens_to_add()))

@@ -4,11 +4,15 @@ network.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 #: Text, token ids, a list of either (a batch, for pooling), or chat messages.
 Prompt = str | list[int] | list[str] | list[list[int]] | list[dict[str, Any]]
+
+#: Called with (requests made, requests wanted) while a dataset is loaded.
+Progress = Callable[[int, int], None] | None
 
 
 @dataclass(slots=True)

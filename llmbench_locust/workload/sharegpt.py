@@ -5,21 +5,21 @@ length.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import fits, oversample
 from llmbench_locust.workload.files import read_json
 from llmbench_locust.workload.media import image_part, video_part
-from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 BATCH = 512
 
 
-def load(
-    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
-) -> list[SampleRequest]:
+def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
     """Conversations of two turns or more, shuffled, pruned by length as vLLM does. Raises
     ConfigError.
     """
@@ -55,7 +55,7 @@ def load(
     return oversample(samples, config)
 
 
-def _entries(config: Any) -> list[dict[str, Any]]:
+def _entries(config: RunConfig) -> list[dict[str, Any]]:
     data = read_json(config.dataset_path)
     if not isinstance(data, list):
         raise ConfigError(
@@ -78,7 +78,7 @@ def _entries(config: Any) -> list[dict[str, Any]]:
 
 
 def _counted(
-    entries: list[dict[str, Any]], tokenizer: Any, answer_len: int | None
+    entries: list[dict[str, Any]], tokenizer: Tokenizer, answer_len: int | None
 ) -> Iterator[tuple[dict[str, Any], str, int, int]]:
     """(entry, question, its tokens, the answer's tokens or ``answer_len``), encoded many at a time."""
     for begin in range(0, len(entries), BATCH):

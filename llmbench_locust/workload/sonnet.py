@@ -5,14 +5,14 @@ random.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.files import read_text
-from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 BASE = "Pick as many lines as you can from these poem lines:\n"
 OWN_LINES = Path(__file__).parent.parent / "data" / "sonnet.txt"
@@ -20,9 +20,7 @@ OWN_LINES = Path(__file__).parent.parent / "data" / "sonnet.txt"
 MOST_TRIES = 10_000
 
 
-def load(
-    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
-) -> list[SampleRequest]:
+def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
     """Without ``--dataset-path``, our own lines. The text carries the chat template unless the
     backend is chat.
 
@@ -35,9 +33,7 @@ def load(
 
     def formatted(text: str) -> str:
         message = [{"role": "user", "content": text}]
-        return str(
-            tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
-        )
+        return str(tokenizer.apply_chat_template(message, add_generation_prompt=True))
 
     average = sum(len(ids) for ids in tokenizer.encode_batch(lines, add_special_tokens=True)) / len(
         lines

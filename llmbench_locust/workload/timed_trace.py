@@ -16,32 +16,26 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.files import read_jsonl
-from llmbench_locust.workload.sample import Prompt, SampleRequest
+from llmbench_locust.workload.sample import Progress, Prompt, SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 #: Texts that are counted in one call, by the library's own threads.
 _BATCH = 32
 
 
-def load(
-    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
-) -> list[SampleRequest]:
+def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
     """The first ``--num-prompts`` lines of the trace, in its order; fewer when it is shorter.
     Raises ConfigError.
     """
     rows = read_jsonl(config.dataset_path)[: config.num_prompts]
-    ids_wanted = not config.backend_info.chat and config.backend_info.name in (
-        "openai",
-        "vllm",
-        "vllm-pooling",
-        "sglang",
-    )
+    ids_wanted = config.backend_info.token_ids
     blocks = Blocks(
         tokenizer, config.timed_trace_chunk_hash_size, config.seed, as_text=not ids_wanted
     )
@@ -68,7 +62,7 @@ def load(
     return samples
 
 
-def _count(samples: list[SampleRequest], tokenizer: Any) -> None:
+def _count(samples: list[SampleRequest], tokenizer: Tokenizer) -> None:
     """Set the lengths of texts: what is decoded does not always encode to as many tokens."""
     texts = [str(s.prompt) for s in samples]
     for sample, ids in zip(
@@ -82,7 +76,7 @@ class Blocks:
     memory once.
     """
 
-    def __init__(self, tokenizer: Any, size: int, seed: int, *, as_text: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, size: int, seed: int, *, as_text: bool) -> None:
         special = set(tokenizer.all_special_ids)
         self._tokens = np.array([t for t in range(tokenizer.vocab_size) if t not in special])
         self._tokenizer, self._size, self._seed, self._as_text = tokenizer, size, seed, as_text
@@ -136,11 +130,11 @@ class Blocks:
         return found
 
 
-def _bad(config: Any, line: int, what: str) -> ConfigError:
+def _bad(config: RunConfig, line: int, what: str) -> ConfigError:
     return ConfigError(f"--dataset-path: {config.dataset_path!r} line {line}: {what}")
 
 
-def _whole(row: dict[str, Any], label: str, flag: str, line: int, config: Any) -> int:
+def _whole(row: dict[str, Any], label: str, flag: str, line: int, config: RunConfig) -> int:
     value = row.get(label)
     if (
         isinstance(value, bool)
@@ -161,7 +155,7 @@ def _whole(row: dict[str, Any], label: str, flag: str, line: int, config: Any) -
     return int(value)
 
 
-def _time(row: dict[str, Any], line: int, config: Any) -> float:
+def _time(row: dict[str, Any], line: int, config: RunConfig) -> float:
     label = config.timed_trace_label_timestamp
     value = row.get(label)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""The tokenizer that counts and makes prompts: one small face for the ways to have one.
+"""Loads the tokenizer that counts tokens and makes prompts.
 
 A local ``tokenizer.json`` that transformers would read as it stands is loaded by the tokenizers
 library alone (0.04 s; transformers takes 3 s), with transformers' own meaning of special tokens and
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload.tokenizer import Messages, Tokenizer
 
 #: The name by which ``--tokenizer`` asks for the one that ships with the package.
 OWN_NAME = "llmbench"
@@ -26,6 +28,7 @@ DEFAULT_TOKENIZER = Path(__file__).parent.parent / "data" / "tokenizer"
 _AS_IT_STANDS = ("PreTrainedTokenizer", "TokenizersBackend")
 _IF_BYTE_LEVEL = ("LlamaTokenizer", "GPT2Tokenizer", "Qwen2Tokenizer", "")
 
+_WITHOUT_TEMPLATE = "use --skip-chat-template to send prompts without a template"
 _NAMED = (
     "bos_token",
     "eos_token",
@@ -37,8 +40,8 @@ _NAMED = (
 )
 
 
-class Tokenizer:
-    """A fast tokenizer with transformers' meaning. ``name``: what reports call it."""
+class FastTokenizer:
+    """A tokenizer of the tokenizers library, with the results that transformers would give."""
 
     def __init__(
         self, backend: Any, config: dict[str, Any], chat_template: str | None, name: str
@@ -109,25 +112,16 @@ class Tokenizer:
         ]
 
     def apply_chat_template(
-        self,
-        messages: list[dict[str, Any]],
-        *,
-        add_generation_prompt: bool = True,
-        tokenize: bool = False,
-        **more: Any,
-    ) -> Any:
-        """The conversation as one text (or, with ``tokenize``, its ids). Raises ConfigError without
-        a template.
-        """
+        self, messages: Messages, *, add_generation_prompt: bool = True, **more: Any
+    ) -> str:
         if self.chat_template is None:
             raise ConfigError(
-                f"--tokenizer: {self.name} has no chat template; give --skip-chat-template, or "
+                f"--tokenizer: {self.name} has no chat template; {_WITHOUT_TEMPLATE}, or use "
                 "another tokenizer"
             )
-        text = render_chat_template(
+        return render_chat_template(
             self.chat_template, messages, self._config, add_generation_prompt, more
         )
-        return self.encode(text, add_special_tokens=False) if tokenize else text
 
     def _cleaned(self, text: str) -> str:
         if self._clean_up:
@@ -152,9 +146,7 @@ _CLEAN_UP = (
 
 
 class HFTokenizer:
-    """A tokenizer of transformers (slow ones, Python ones, those that come with code) behind the
-    same face.
-    """
+    """A tokenizer of transformers: slow ones, Python ones, those that come with code."""
 
     def __init__(self, inner: Any, name: str) -> None:
         self._inner = inner
@@ -199,20 +191,17 @@ class HFTokenizer:
         return [self.decode(ids, skip_special_tokens) for ids in batch]
 
     def apply_chat_template(
-        self,
-        messages: list[dict[str, Any]],
-        *,
-        add_generation_prompt: bool = True,
-        tokenize: bool = False,
-        **more: Any,
-    ) -> Any:
+        self, messages: Messages, *, add_generation_prompt: bool = True, **more: Any
+    ) -> str:
         try:
-            return self._inner.apply_chat_template(
-                messages, add_generation_prompt=add_generation_prompt, tokenize=tokenize, **more
+            return str(
+                self._inner.apply_chat_template(
+                    messages, add_generation_prompt=add_generation_prompt, tokenize=False, **more
+                )
             )
         except ValueError as e:
             raise ConfigError(
-                f"--tokenizer: {self.name}: {_line(e)}; --skip-chat-template does without"
+                f"--tokenizer: {self.name}: {_line(e)}; {_WITHOUT_TEMPLATE}"
             ) from None
 
 
@@ -237,9 +226,9 @@ def _plain_backend(inner: Any) -> Any:
     return backend
 
 
-def load_tokenizer(config: Any) -> Any:
+def load_tokenizer(config: RunConfig) -> Tokenizer | None:
     """The tokenizer of a run, None with ``--skip-tokenizer-init``. Raises ConfigError for one that
-    cannot be had.
+    cannot be loaded.
     """
     if config.skip_tokenizer_init:
         return None
@@ -274,7 +263,7 @@ def _as_it_stands(path: Path) -> bool:
     return name in _IF_BYTE_LEVEL and b'"ByteLevel"' in file.read_bytes()
 
 
-def _from_directory(path: Path, name: str) -> Tokenizer:
+def _from_directory(path: Path, name: str) -> FastTokenizer:
     from tokenizers import Tokenizer as Backend
 
     try:
@@ -291,10 +280,10 @@ def _from_directory(path: Path, name: str) -> Tokenizer:
         template = (path / "chat_template.jinja").read_text(encoding="utf-8")
     if isinstance(template, list):  # several by name
         template = next((t["template"] for t in template if t.get("name") == "default"), None)
-    return Tokenizer(backend, config, template, name)
+    return FastTokenizer(backend, config, template, name)
 
 
-def _from_transformers(name: str, config: Any, *, given: bool) -> HFTokenizer:
+def _from_transformers(name: str, config: RunConfig, *, given: bool) -> HFTokenizer:
     from transformers import AutoTokenizer
 
     mode = config.tokenizer_mode
@@ -313,7 +302,7 @@ def _from_transformers(name: str, config: Any, *, given: bool) -> HFTokenizer:
     return HFTokenizer(inner, name)
 
 
-def _of_vllm(mode: str, name: str, config: Any) -> HFTokenizer:
+def _of_vllm(mode: str, name: str, config: RunConfig) -> HFTokenizer:
     """Modes that are vLLM's own (deepseek_v32 and its like) or a plugin's: by vLLM's registry,
     where vLLM is installed.
     """
@@ -355,7 +344,7 @@ def _mistral(name: str) -> HFTokenizer:
 
 def render_chat_template(
     template: str,
-    messages: list[dict[str, Any]],
+    messages: Messages,
     config: dict[str, Any],
     add_generation_prompt: bool,
     more: dict[str, Any],
@@ -372,7 +361,7 @@ def render_chat_template(
         )
     except TemplateError as e:
         raise ConfigError(
-            f"--tokenizer: its chat template fails ({_line(e)}); --skip-chat-template does without"
+            f"--tokenizer: its chat template fails ({_line(e)}); {_WITHOUT_TEMPLATE}"
         ) from None
 
 
@@ -411,7 +400,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as e:
-        raise ConfigError(f"--tokenizer: {path} is no JSON ({e})") from None
+        raise ConfigError(f"--tokenizer: {path} is not JSON ({e})") from None
     return found if isinstance(found, dict) else {}
 
 

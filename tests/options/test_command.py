@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from llmbench_locust.backends import BUILT_IN
+from llmbench_locust.backends import backend_names
 from llmbench_locust.options.table import FLAGS
 from llmbench_locust.options.values import show
 
@@ -82,16 +82,16 @@ def test_command_lines(command, argv, wanted):
         (["--request-rate", "nope"], "error: --request-rate: 'nope' is not a number"),
         (
             ["--goodput", "foo:1"],
-            "error: --goodput: 'foo' is no objective here; one of ttft, tpot, e2el, as "
+            "error: --goodput: 'foo' is not an objective here; use ttft, tpot, e2el, as "
             "KEY:MILLISECONDS",
         ),
         (
             ["--dataset-name", "sharegpt"],
-            "error: --dataset-path: --dataset-name sharegpt needs one; the dataset's file",
+            "error: --dataset-path: --dataset-name sharegpt needs one; use a file that can be read",
         ),
         (
             ["--ramp-up-strategy", "cubic"],
-            "error: --ramp-up-strategy: 'cubic' is not known; one of linear, exponential",
+            "error: --ramp-up-strategy: 'cubic' is not known; use one of linear, exponential",
         ),
         (["--extra-body.a", "--seed", "1"], "error: --extra-body.a: a value is missing"),
         (["--request-rate"], "locust: error: argument --request-rate: expected one argument"),
@@ -165,7 +165,7 @@ def test_help_has_every_flag_with_its_default_in_groups(command, installed):
         assert flag.name in entries
         if flag.default is not None and flag.kind != "bool":
             assert "".join(f"Default: {show(flag.default)}.".split()) in entries[flag.name]
-    assert all(name in entries["backend"] for name in BUILT_IN)
+    assert all(name in entries["backend"] for name in backend_names())
 
 
 def test_help_of_a_locustfile_that_is_not_ours_is_locusts_own(command, installed):

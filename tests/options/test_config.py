@@ -63,23 +63,38 @@ def test_defaults(config):
 
 BAD = [
     (["--request-rate", "nope"], "--request-rate: 'nope' is not a number"),
-    (["--request-rate", "0"], "--request-rate: 0 is too small; more than 0"),
+    (["--request-rate", "0"], "--request-rate: 0 is too small; use a number above 0"),
     (["--request-rate", "nan"], "--request-rate: 'nan' is not a number"),
-    (["--burstiness", "0"], "--burstiness: 0 is too small; more than 0"),
-    (["--num-prompts", "0"], "--num-prompts: 0 is too small; 1 or more"),
+    (["--burstiness", "0"], "--burstiness: 0 is too small; use a number above 0"),
+    (["--num-prompts", "0"], "--num-prompts: 0 is too small; use 1 or more"),
     (["--num-prompts", "1.5"], "--num-prompts: '1.5' is not a whole number"),
-    (["--max-concurrency", "0"], "--max-concurrency: 0 is too small; 1 or more"),
-    (["--goodput", "foo:1"], "--goodput: 'foo' is no objective here"),
+    (["--max-concurrency", "0"], "--max-concurrency: 0 is too small; use 1 or more"),
+    (
+        ["--goodput", "foo:1"],
+        "--goodput: 'foo' is not an objective here; use ttft, tpot, e2el, as KEY:MILLISECONDS",
+    ),
     (["--goodput", "ttft"], "--goodput: 'ttft' is not of the form KEY:VALUE"),
     (["--goodput", "ttft:x"], "--goodput ttft: 'x' is not a number"),
     (["--goodput", "ttft:-1"], "--goodput: ttft is -1"),
     (["--goodput", "ttft:1", "ttft:2"], "--goodput: 'ttft' is given twice"),
     (["--header", "a"], "--header: 'a' is not of the form KEY=VALUE"),
-    (["--header", "a b=1", "c=2"], "--header: 'a b' is no name"),
+    (
+        ["--header", "a b=1", "c=2"],
+        "--header: 'a b' is not a header name; use letters, digits and hyphens",
+    ),
     (["--metadata", "a"], "--metadata: 'a' is not of the form KEY=VALUE"),
-    (["--metric-percentiles", "0"], "--metric-percentiles: 0 is outside"),
-    (["--metric-percentiles", "101"], "--metric-percentiles: 101 is outside"),
-    (["--percentile-metrics", "ttft,foo"], "--percentile-metrics: 'foo' is no metric"),
+    (
+        ["--metric-percentiles", "0"],
+        "--metric-percentiles: 0 is not a percentile; use numbers above 0 and at most 100",
+    ),
+    (
+        ["--metric-percentiles", "101"],
+        "--metric-percentiles: 101 is not a percentile; use numbers above 0 and at most 100",
+    ),
+    (
+        ["--percentile-metrics", "ttft,foo"],
+        "--percentile-metrics: 'foo' is not a metric; use some of ttft, tpot, itl, e2el,",
+    ),
     (
         ["--ramp-up-strategy", "linear"],
         "--ramp-up-strategy: --ramp-up-start-rps and --ramp-up-end-rps are both needed",
@@ -99,7 +114,7 @@ BAD = [
             "--request-rate",
             "3",
         ],
-        "--ramp-up-strategy: give no --request-rate",
+        "--ramp-up-strategy: cannot be used with --request-rate; use --ramp-up-start-rps and",
     ),
     (
         ["--ramp-up-strategy", "linear", "--ramp-up-start-rps", "3", "--ramp-up-end-rps", "2"],
@@ -116,7 +131,7 @@ BAD = [
     (["--dataset-name", "sharegpt"], "--dataset-path: --dataset-name sharegpt needs one"),
     (
         ["--dataset-name", "sharegpt", "--dataset-path", "/nowhere"],
-        "--dataset-path: there is no '/nowhere'",
+        "--dataset-path: file not found: '/nowhere'",
     ),
     (
         ["--dataset-name", "random-mm"],
@@ -129,74 +144,115 @@ BAD = [
         ["--backend", "vllm-pooling", "--top-p", "0.5"],
         "--top-p: --backend vllm-pooling cannot carry it",
     ),
-    (["--random-range-ratio", "1"], "--random-range-ratio: 1 is outside [0, 1)"),
+    (
+        ["--random-range-ratio", "1"],
+        "--random-range-ratio: 1 is not in [0, 1); use 0 or more and less than 1",
+    ),
     (["--random-range-ratio", '{"input": 1}'], "--random-range-ratio: "),
-    (["--random-batch-size", "2"], "--random-batch-size: more than 1 is for pooling"),
     (["--base-url", "host:8000"], "--base-url: 'host:8000' has no scheme"),
-    (["--base-url", "ftp://host"], "--base-url: 'ftp://host' is no server"),
-    (["--port", "99999"], "--port: 99999 is no port"),
+    (
+        ["--base-url", "ftp://host"],
+        "--base-url: 'ftp://host' is not a server's URL; use http://host:port or https://host",
+    ),
+    (["--port", "99999"], "--port: 99999 is not a port; use 1 to 65535"),
     (["--extra-body", "{"], "--extra-body: not JSON"),
-    (["--extra-body", "[1]"], "--extra-body: a JSON object is wanted"),
+    (
+        ["--extra-body", "[1]"],
+        "--extra-body: list is not an object; use a JSON object such as '{\"key\": 1}'",
+    ),
     (["--think-time", "1"], "--think-time: only with --multi-turn"),
     (["--think-time", "3:1"], "--think-time: '3:1'"),
     (["--self-timed"], "--self-timed: --dataset-name random has no times"),
-    (["--per-request", "x.txt"], "--per-request: 'x.txt'; a name that ends in .csv or .parquet"),
+    (
+        ["--per-request", "x.txt"],
+        "--per-request: 'x.txt' is not a table; use a name that ends in .csv or .parquet",
+    ),
     (["--timeline-itl-thresholds", "50"], "--timeline-itl-thresholds: '50'"),
     (["--seed", "-1"], "--seed: -1 is too small"),
-    (["--seed", "4294967296"], "--seed: 4294967296 is too large; below 4294967296"),
-    (["--request-rate=-inf"], "--request-rate: -inf is too small; more than 0"),
-    (["--num-prompts", "-12345678"], "--num-prompts: -12345678 is too small; 1 or more"),
-    (["--num-warmups", "-1"], "--num-warmups: -1 is too small; 0 or more"),
-    (["--random-output-len", "0"], "--random-output-len: 0 is too small; 1 or more"),
-    (["--custom-output-len", "0"], "--custom-output-len: 0 is not allowed; 1 or more, or -1"),
-    (["--request-timeout", "inf"], "--request-timeout: inf is not allowed; a finite number"),
-    (["--request-timeout", "0"], "--request-timeout: 0 is too small; more than 0"),
-    (["--temperature", "-0.5"], "--temperature: -0.5 is too small; 0 or more"),
-    (["--temperature", "inf"], "--temperature: inf is not allowed; a finite number"),
-    (["--top-p", "0"], "--top-p: 0 is too small; more than 0, at most 1"),
-    (["--top-p", "1.5"], "--top-p: 1.5 is too large; at most 1"),
-    (["--min-p", "-1"], "--min-p: -1 is too small; 0, at most 1"),
-    (["--top-k", "-2"], "--top-k: -2 is too small; -1 or more"),
-    (["--repetition-penalty", "0"], "--repetition-penalty: 0 is too small; more than 0"),
+    (["--seed", "4294967296"], "--seed: 4294967296 is too large; use 0 to 4294967295"),
+    (["--request-rate=-inf"], "--request-rate: -inf is too small; use a number above 0"),
+    (["--num-prompts", "-12345678"], "--num-prompts: -12345678 is too small; use 1 or more"),
+    (["--num-warmups", "-1"], "--num-warmups: -1 is too small; use 0 or more"),
+    (["--random-output-len", "0"], "--random-output-len: 0 is too small; use 1 or more"),
+    (
+        ["--custom-output-len", "0"],
+        "--custom-output-len: 0 is not allowed; use 1 or more, or -1 for each line's",
+    ),
+    (["--request-timeout", "inf"], "--request-timeout: inf is not allowed; use a finite number"),
+    (["--request-timeout", "0"], "--request-timeout: 0 is too small; use a number above 0"),
+    (["--temperature", "-0.5"], "--temperature: -0.5 is too small; use 0 or more"),
+    (["--temperature", "inf"], "--temperature: inf is not allowed; use a finite number"),
+    (["--top-p", "0"], "--top-p: 0 is too small; use a number above 0 and at most 1"),
+    (["--top-p", "1.5"], "--top-p: 1.5 is too large; use a number above 0 and at most 1"),
+    (["--min-p", "-1"], "--min-p: -1 is too small; use 0 to 1"),
+    (["--top-k", "-2"], "--top-k: -2 is too small; use -1 or more"),
+    (["--repetition-penalty", "0"], "--repetition-penalty: 0 is too small; use a number above 0"),
     (
         ["--goodput", "itl:5"],
-        "--goodput: 'itl' is no objective here; one of ttft, tpot, e2el, as KEY:MILLISECONDS",
+        "--goodput: 'itl' is not an objective here; use ttft, tpot, e2el, as KEY:MILLISECONDS",
     ),
-    (["--goodput", "ttft:inf"], "--goodput: ttft is inf; milliseconds, 0 or more"),
+    (["--goodput", "ttft:inf"], "--goodput: ttft is inf; use milliseconds, 0 or more"),
     (["--goodput", "ttft:nan"], "--goodput ttft: 'nan' is not a number"),
     (
         ["--backend", "vllm-pooling", "--goodput", "ttft:5"],
-        "--goodput: 'ttft' is no objective here; one of e2el",
+        "--goodput: 'ttft' is not an objective here; use e2el, as KEY:MILLISECONDS",
     ),
-    (["--header", "A=1", "a=2"], "--header: 'A' is given twice; case does not matter"),
+    (
+        ["--header", "A=1", "a=2"],
+        "--header: 'A' is given twice (header names ignore case); give it once",
+    ),
     (
         ["--header", "Authorization: Bearer s3cret"],
         "--header: 'Authorization' is not of the form KEY=VALUE",
     ),
-    (["--header", "Content-Length=5"], "--header: 'Content-Length' is set by the client itself"),
-    (["--header", "a=b\r\nc: d"], "--header: the value of 'a' holds characters that no header can"),
+    (
+        ["--header", "Content-Length=5"],
+        "--header: 'Content-Length' is set by the client; leave it out",
+    ),
+    (
+        ["--header", "a=b\r\nc: d"],
+        "--header: the value of 'a' has characters that a header cannot hold; use Latin-1",
+    ),
     (["--metadata", "a=1", "a=2"], "--metadata: 'a' is given twice"),
     (
         ["--percentile-metrics", ","],
-        "--percentile-metrics: no metric given; of ttft, tpot, itl, e2el",
+        "--percentile-metrics: no metric given; use some of ttft, tpot, itl, e2el,",
     ),
     (["--metric-percentiles", ","], "--metric-percentiles: no percentile given"),
     (["--metric-percentiles", "nan"], "--metric-percentiles: 'nan' is not a number"),
-    (["--endpoint", "http://h/v1/completions"], "--endpoint: 'http://h/v1/completions' is no path"),
+    (
+        ["--endpoint", "http://h/v1/completions"],
+        "--endpoint: 'http://h/v1/completions' is not a path; use a path such as",
+    ),
     (
         ["--backend", "openai-chat", "--endpoint", "/v1/completions"],
         "--endpoint: '/v1/completions' does not fit --backend openai-chat",
     ),
     (
         ["--base-url", "http://h:8000/v1"],
-        "--base-url: its /v1 is in --endpoint /v1/completions too",
+        "--base-url: /v1 is also in --endpoint /v1/completions; leave it out of one of them",
     ),
-    (["--base-url", "http://h:99999"], "--base-url: 'http://h:99999' is no server"),
-    (["--base-url", "http://u:s3cret@h:0"], "--base-url: 'http://***@h:0' is no server"),
-    (["--base-url", "http://h", "--sim"], "--base-url: not with --sim"),
-    (["--host", "a b"], "--host: 'a b' is no host"),
-    (["--host", "h/v1"], "--host: 'h/v1' is no host"),
-    (["--host", "h:port"], "--host: 'h:port' is no host"),
+    (
+        ["--base-url", "http://h:99999"],
+        "--base-url: 'http://h:99999' is not a server's URL; use http://host:port or",
+    ),
+    (
+        ["--base-url", "http://u:s3cret@h:0"],
+        "--base-url: 'http://***@h:0' is not a server's URL; use http://host:port or",
+    ),
+    (
+        ["--base-url", "http://h", "--sim"],
+        "--base-url: cannot be used with --sim, which starts its own server",
+    ),
+    (["--host", "a b"], "--host: 'a b' is not a host; use a name, an address or http://host:port"),
+    (
+        ["--host", "h/v1"],
+        "--host: 'h/v1' is not a host; use a name, an address or http://host:port",
+    ),
+    (
+        ["--host", "h:port"],
+        "--host: 'h:port' is not a host; use a name, an address or http://host:port",
+    ),
     (["--sim-args", "--seed 1"], "--sim-args: only with --sim"),
     (
         ["--dataset-path", "x.json"],
@@ -204,17 +260,17 @@ BAD = [
     ),
     (
         ["--dataset-name", "sonnet", "--dataset-path", "/nowhere"],
-        "--dataset-path: there is no '/nowhere'",
+        "--dataset-path: file not found: '/nowhere'",
     ),
     (
         ["--dataset-name", "custom", "--dataset-path", "/"],
-        "--dataset-path: '/' is no file that can be read",
+        "--dataset-path: cannot read '/'; use a file that can be read",
     ),
     (
         ["--dataset-name", "hf", "--dataset-path", "./nowhere"],
-        "--dataset-path: there is no './nowhere'",
+        "--dataset-path: file not found: './nowhere'",
     ),
-    (["--mix", "/nowhere.json"], "--mix: '/nowhere.json' is no file that can be read"),
+    (["--mix", "/nowhere.json"], "--mix: cannot read '/nowhere.json'; it must be a JSON file"),
     (["--backend", "vllm-rerank"], "--dataset-name: random has no documents to rank"),
     (
         ["--backend", "vllm-pooling", "--use-beam-search"],
@@ -225,10 +281,6 @@ BAD = [
         "--logprobs: --backend anthropic cannot carry it",
     ),
     (["--backend", "ollama", "--ignore-eos"], "--ignore-eos: --backend ollama cannot carry it"),
-    (
-        ["--dataset-name", "prefix_repetition", "--num-prompts", "5"],
-        "--prefix-repetition-num-prefixes: 10 is more",
-    ),
     (["--trace-speedup", "2"], "--trace-speedup: only with --self-timed"),
     (
         [
@@ -240,7 +292,7 @@ BAD = [
             "--request-rate",
             "1",
         ],
-        "--request-rate: the trace's own",
+        "--request-rate: cannot be used with the times of the trace; use --no-self-timed to",
     ),
     (["--multi-turn"], "--multi-turn: --dataset-name random has no conversations"),
     (
@@ -253,11 +305,11 @@ BAD = [
             "--backend",
             "vllm-pooling",
         ],
-        "--multi-turn: --backend vllm-pooling gives no answers",
+        "--multi-turn: --backend vllm-pooling generates no answers",
     ),
     (
         ["--ramp-up-strategy", "linear", "--ramp-up-start-rps", "0", "--ramp-up-end-rps", "0"],
-        "--ramp-up-end-rps: 0; more than 0",
+        "--ramp-up-end-rps: 0 is too small; use a number above 0",
     ),
     (
         ["--random-mm-num-mm-items-range-ratio", "1.5"],
@@ -265,22 +317,28 @@ BAD = [
     ),
     (
         ["--backend", "tensorrt-llm", "--lora-modules", "a"],
-        "--lora-modules: --backend tensorrt-llm has none",
+        "--lora-modules: --backend tensorrt-llm has no LoRA modules",
     ),
     (["--llm-html", "/tmp"], "--llm-html: '/tmp' is a directory"),
-    (["--extra-body", '{"a": NaN}'], "--extra-body: not JSON (NaN is no JSON value)"),
+    (
+        ["--extra-body", '{"a": NaN}'],
+        "--extra-body: not JSON (NaN is not a JSON value); use an object such as '{\"key\": 1}'",
+    ),
     (
         ["--random-mm-limit-mm-per-prompt", '{"smell": 1}'],
-        "--random-mm-limit-mm-per-prompt: 'smell' is no modality",
+        "--random-mm-limit-mm-per-prompt: 'smell' is not a modality; use image, video or",
     ),
     (
         ["--random-mm-limit-mm-per-prompt", '{"image": -1}'],
-        "--random-mm-limit-mm-per-prompt: image is -1; a whole number",
+        "--random-mm-limit-mm-per-prompt: image is -1; use a whole number, 0 or more",
     ),
-    (["--random-mm-bucket-config", "{"], "--random-mm-bucket-config: not readable"),
+    (
+        ["--random-mm-bucket-config", "{"],
+        '--random-mm-bucket-config: cannot be read; use an object such as {"(256, 256, 1)":',
+    ),
     (
         ["--random-mm-bucket-config", '{"(1, 2)": 1}'],
-        "--random-mm-bucket-config: '(1, 2)' is no bucket",
+        "--random-mm-bucket-config: '(1, 2)' is not a bucket; use \"(height, width, frames)\"",
     ),
     (
         ["--random-mm-bucket-config", '{"(1, 2, 1)": -1}'],
@@ -292,15 +350,15 @@ BAD = [
     ),
     (
         ["--blazedit-min-distance", "0.5", "--blazedit-max-distance", "0.4"],
-        "--blazedit-max-distance: 0.4; from",
+        "--blazedit-max-distance: 0.4 is below --blazedit-min-distance, which is 0.5",
     ),
     (
         ["--asr-min-audio-len-sec", "5", "--asr-max-audio-len-sec", "4"],
         "--asr-max-audio-len-sec: 4 is below",
     ),
-    (["--result-dir", __file__], f"--result-dir: {__file__!r} is no directory"),
-    (["--llm-html", "/nowhere/x.html"], "--llm-html: there is no directory '/nowhere'"),
-    (["--per-request", "/nowhere/x.csv"], "--per-request: there is no directory '/nowhere'"),
+    (["--result-dir", __file__], f"--result-dir: {__file__!r} is not a directory"),
+    (["--llm-html", "/nowhere/x.html"], "--llm-html: directory not found: '/nowhere'"),
+    (["--per-request", "/nowhere/x.csv"], "--per-request: directory not found: '/nowhere'"),
     (["--save-result", "--num-prompts", "many"], "--num-prompts: 'many' is not a whole number"),
 ]
 
@@ -366,7 +424,7 @@ def test_pooling_defaults(config):
 
 
 def test_the_users_that_are_no_cap_are_named_by_their_own_flag(config):
-    with pytest.raises(ConfigError, match=r"^--users: 0 is too small; 1 or more$"):
+    with pytest.raises(ConfigError, match=r"^--users: 0 is too small; use 1 or more$"):
         config(num_users=0)
 
 
@@ -380,7 +438,9 @@ def test_run_times(config, seconds, read):
 
 
 def test_times_are_not_negative(config):
-    with pytest.raises(ConfigError, match=r"^--run-time: -1; seconds, 0 or more$"):
+    with pytest.raises(
+        ConfigError, match=r"^--run-time: -1 is not a duration; use seconds, 0 or more$"
+    ):
         config(run_time=-1.0)
 
 
@@ -436,7 +496,7 @@ def test_a_backend_whose_package_does_not_load_is_one_line(config, tmp_path, mon
     assert "broken" in backend_names()
     with pytest.raises(
         ConfigError,
-        match=r"^--backend: 'broken' comes from no_such_module:Protocol, which does not load",
+        match=r"^--backend: 'broken' comes from no_such_module:Protocol, which cannot be loaded",
     ):
         config("--backend", "broken")
 

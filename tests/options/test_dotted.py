@@ -47,7 +47,7 @@ def test_dotted_forms(config):
         (["--extra-body.=2"], "--extra-body.: an empty key"),
         (
             ["--extra-body", "[1]", "--extra-body.a", "2"],
-            "--extra-body: a JSON object is wanted, this is list",
+            "--extra-body: list is not an object",
         ),
     ],
 )

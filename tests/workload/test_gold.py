@@ -2,14 +2,15 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from llmbench_locust.options.table import FLAGS
+from llmbench_locust.backends import backend_info
 from llmbench_locust.workload.load import load_requests
 from llmbench_locust.workload.tokenizers import load_tokenizer
+from tests.workload.common import config as parsed
 
 DATA = Path(__file__).parent.parent / "data"
 CASES = sorted(p.stem for p in (DATA / "vllm").glob("*@*.json"))
@@ -27,17 +28,13 @@ REPETITION = {
 
 
 def config(dataset, **values):
-    defaults = {flag.dest: flag.default for flag in FLAGS.values()}
-    defaults |= {
-        "request_id_prefix": "g-",
-        "tokenizer": str(DATA / "tokenizer"),
-        "random_range_ratio": (0.0, 0.0),
-        "chat_template_kwargs": {},
-        "self_timed": False,
-        "backend_info": SimpleNamespace(chat=False, name="openai"),
-        "dataset_name": dataset,
-    }
-    return SimpleNamespace(**(defaults | values))
+    info = values.pop("backend_info", backend_info("openai"))
+    return replace(
+        parsed("--tokenizer", DATA / "tokenizer"),
+        dataset_name=dataset,
+        backend_info=info,
+        **values,
+    )
 
 
 def config_of(dataset, args, seed):
@@ -46,7 +43,7 @@ def config_of(dataset, args, seed):
         if key == "is_reranker":
             values["no_reranker"] = not value
         elif key == "chat_formatted":
-            values["backend_info"] = SimpleNamespace(chat=not value, name="openai")
+            values["backend_info"] = replace(backend_info("openai"), chat=not value)
         elif key == "dataset_path":
             values[key] = str(DATA / value)
         elif dataset == "prefix_repetition" and key in REPETITION:
@@ -58,6 +55,8 @@ def config_of(dataset, args, seed):
         values["random_range_ratio"] = (
             (ratio["input"], ratio["output"]) if isinstance(ratio, dict) else (ratio, ratio)
         )
+    if values.get("random_batch_size", 1) > 1:
+        values["backend_info"] = backend_info("openai-embeddings")
     return config(dataset, **values)
 
 

@@ -391,7 +391,7 @@ def test_bad_input_is_one_line(tmp_path, tokenizer):
         load(flags(path, "philschmid/mt-bench"), tokenizer)
     with pytest.raises(ConfigError, match=r"--hf-prompt-column: row 0 does not .*'q'.*; it has x"):
         load(flags(path, None, "--hf-prompt-column", "q"), tokenizer)
-    with pytest.raises(ConfigError, match=r"--dataset-path: there is no '\./none\.jsonl'"):
+    with pytest.raises(ConfigError, match=r"--dataset-path: file not found: '\./none\.jsonl'"):
         load(flags("./none.jsonl", None, "--hf-prompt-column", "q"), tokenizer)
     with pytest.raises(
         ConfigError, match="--backend: openai cannot carry images, which MMStar holds"

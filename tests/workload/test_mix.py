@@ -164,14 +164,17 @@ def test_a_share_that_runs_out_leaves_its_places():
         ([LONG | {"label": ""}], r"entry 1: label ''"),
         ([LONG, LONG], r"2 entries have the label 'long'; give each its own"),
         ([LONG | {"num-prompts": 3}], r"entry 1: 'num-prompts' is for the whole run"),
-        ([LONG | {"request-rate": 3}], r"entry 1: 'request-rate' is no flag of a dataset"),
+        ([LONG | {"request-rate": 3}], r"entry 1: 'request-rate' is not a flag of a dataset"),
         ([LONG | {"dataset-name": "none"}], r"entry 1: --dataset-name: 'none' is not known"),
         (
             [LONG | {"random-input-len": "x"}],
             r"entry 1: --random-input-len: 'x' is not a whole number",
         ),
-        ([LONG | {"random-range-ratio": 2}], r"entry 1: --random-range-ratio: 2 is outside"),
-        ([LONG, CHAT | {"dataset-path": "/none"}], r"entry 2: --dataset-path: there is no '/none'"),
+        ([LONG | {"random-range-ratio": 2}], r"entry 1: --random-range-ratio: 2 is not in"),
+        (
+            [LONG, CHAT | {"dataset-path": "/none"}],
+            r"entry 2: --dataset-path: file not found: '/none'",
+        ),
         (
             [LONG | {"dataset-name": "random-mm"}],
             r"entry 1: --dataset-name: random-mm holds images",

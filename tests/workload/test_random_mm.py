@@ -138,10 +138,10 @@ def test_without_the_extras_the_line_says_what_to_install(monkeypatch, tokenizer
     [
         (
             ("--random-mm-bucket-config", '{"(8, 8)": 1}'),
-            r"--random-mm-bucket-config: '\(8, 8\)' is no bucket",
+            r"--random-mm-bucket-config: '\(8, 8\)' is not a bucket",
         ),
-        (("--random-mm-bucket-config", '{"(8, 0, 1)": 1}'), r"is no bucket"),
-        (("--random-mm-bucket-config", '{"x": 1}'), r"'x' is no bucket"),
+        (("--random-mm-bucket-config", '{"(8, 0, 1)": 1}'), r"is not a bucket"),
+        (("--random-mm-bucket-config", '{"x": 1}'), r"'x' is not a bucket"),
         (("--random-mm-bucket-config", '{"(8, 8, 1)": -1}'), r"the probability of .* is -1"),
         (("--random-mm-bucket-config", '{"(8, 8, 1)": 0}'), r"all probabilities are 0"),
         (
@@ -170,7 +170,7 @@ def test_without_the_extras_the_line_says_what_to_install(monkeypatch, tokenizer
         ),
         (
             ("--backend", "openai-embeddings-clip", "--random-batch-size", 2),
-            r"--random-batch-size: more than 1 is for pooling backends and texts",
+            r"--random-batch-size: 2 is not possible with random-mm",
         ),
     ],
 )

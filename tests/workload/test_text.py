@@ -125,7 +125,7 @@ BAD = [
         [{"conversations": [{"value": "a"}, {"value": "b"}]}],
         "holds no conversation of a usable length",
     ),
-    ("custom", "x.txt", "a", "is no .jsonl file"),
+    ("custom", "x.txt", "a", "is not a .jsonl file"),
     ("custom", "x.jsonl", '{"prompt": "a"}\n{"text": "b"}\n', "line 2 has no text 'prompt'"),
     ("custom", "x.jsonl", '{"prompt": "a"}\nnope\n', "line 2"),
     ("spec_bench", "x.jsonl", '{"prompt": "a"}\n', "line 1 has no list of texts 'turns'"),
@@ -160,6 +160,10 @@ def test_bad_lengths_are_one_line():
             "--random-input-len: 0 leaves prompts of no token",
         ),
         ({"dataset_name": "prefix_repetition", "num_prompts": 3}, "--num-prompts: 3 is less than"),
+        (
+            {"dataset_name": "random", "random_batch_size": 2},
+            "--random-batch-size: 2 is for pooling backends",
+        ),
         (
             {
                 "dataset_name": "spec_bench",

@@ -34,14 +34,13 @@ class Protocol:
     """One backend's protocol, for one run. Immutable after `__init__`; `request` and `sink` are
     called for each sample.
 
-    ``nested``: the field of the body that holds the sampling parameters, "" where they stand in the
-    body itself. Only that field is merged with one of the same name in ``--extra-body``; of others
-    the later wins as a whole. ``renamed``: sampling parameters whose name differs from OpenAI's.
+    ``renamed``: sampling parameters whose name differs from OpenAI's. ``info.nested``: only that
+    field of the body is merged with one of the same name in ``--extra-body``; of others the later
+    wins as a whole.
     """
 
     info: ClassVar[BackendInfo]
     sink_class: ClassVar[type[TextSink]] = TextSink
-    nested: ClassVar[str] = ""
     renamed: ClassVar[dict[str, str]] = {}
 
     def __init__(self, wire: WireConfig) -> None:
@@ -91,17 +90,18 @@ class Protocol:
             for name, value in self.body(sample, model or self.wire.model).items()
             if value is not None
         }
-        place = body.setdefault(self.nested, {}) if self.nested else body
+        nested = self.info.nested
+        place = body.setdefault(nested, {}) if nested else body
         if self.wire.ignore_eos and self.info.ignore_eos:
             place["ignore_eos"] = True
         place.update(self.sampling())
         for more in (self.wire.extra_body, sample.body_overrides or {}):
-            inner = more.get(self.nested) if self.nested else None
-            kept = body.get(self.nested)
+            inner = more.get(nested) if nested else None
+            kept = body.get(nested)
             _lay_over(body, more)
             if isinstance(inner, dict) and isinstance(kept, dict):
                 _lay_over(kept, inner)
-                body[self.nested] = kept
+                body[nested] = kept
         return body
 
     def request(self, sample: SampleRequest, model: str = "") -> Request:

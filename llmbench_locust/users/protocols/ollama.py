@@ -61,7 +61,6 @@ class Ollama(Protocol):
 
     info = BACKENDS["ollama"]
     sink_class = OllamaSink
-    nested = "options"
     renamed = {"repetition_penalty": "repeat_penalty"}
 
     def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:

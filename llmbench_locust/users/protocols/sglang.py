@@ -52,7 +52,6 @@ class SGLangSink(TextSink):
 class SGLang(Protocol):
     info = BACKENDS["sglang"]
     sink_class = SGLangSink
-    nested = "sampling_params"
 
     def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
         wanted = {"max_new_tokens": sample.expected_output_len}

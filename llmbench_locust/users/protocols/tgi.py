@@ -40,7 +40,6 @@ class TGISink(TextSink):
 class TGI(Protocol):
     info = BACKENDS["tgi"]
     sink_class = TGISink
-    nested = "parameters"
 
     def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
         parameters: dict[str, Any] = {

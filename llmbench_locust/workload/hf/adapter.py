@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 Row = dict[str, Any]
 
@@ -18,8 +20,8 @@ class Context:
     a local copy, or None.
     """
 
-    config: Any
-    tokenizer: Any
+    config: RunConfig
+    tokenizer: Tokenizer
     name: str
     folder: str | None
 
@@ -30,17 +32,13 @@ class Context:
         """The messages as the tokenizer's chat template renders them for an answer. Raises
         ConfigError without one.
         """
-        if getattr(self.tokenizer, "chat_template", None) is None:
+        if self.tokenizer.chat_template is None:
             raise ConfigError(
                 "--tokenizer: it has no chat template, which this dataset is sent with; "
                 "give --skip-chat-template or another --tokenizer"
             )
         more = {**self.config.chat_template_kwargs, **kwargs}
-        return str(
-            self.tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=False, **more
-            )
-        )
+        return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, **more))
 
     def question(self, text: str, output_len: int) -> SampleRequest:
         """A request of one user message, in the chat template unless ``--skip-chat-template``."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import oversample
 from llmbench_locust.workload.hf.adapter import Adapter, Context
 from llmbench_locust.workload.hf.source import ended_threads, local_folder, open_rows
 from llmbench_locust.workload.hf.table import ANY, BY_ID
-from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
 
 
-def load(
-    config: Any, tokenizer: Any, progress: Callable[[int, int], None] | None = None
-) -> list[SampleRequest]:
+def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
     """``--num-prompts`` requests of a dataset that is known by ``--hf-name`` or ``--dataset-path``,
     or of any by its column.
 
@@ -24,10 +24,6 @@ def load(
     """
     adapter = choose(config)
     check_backend(adapter, config)
-    if tokenizer is None:
-        raise ConfigError(
-            "--skip-tokenizer-init: --dataset-name hf needs a tokenizer for its lengths"
-        )
     name = config.hf_name or config.dataset_path
     context = Context(config, tokenizer, name, local_folder(config.dataset_path))
     with ended_threads():
@@ -51,7 +47,7 @@ def _samples(
     adapter: Adapter,
     rows: Iterable[Any],
     context: Context,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> list[SampleRequest]:
     wanted, prefix = context.config.num_prompts, context.config.request_id_prefix
     samples: list[SampleRequest] = []
@@ -68,7 +64,7 @@ def _samples(
     return samples
 
 
-def choose(config: Any) -> Adapter:
+def choose(config: RunConfig) -> Adapter:
     """The adapter: by the column that was named, else by the dataset's name."""
     if config.hf_prompt_column is not None:
         return ANY
@@ -85,7 +81,7 @@ def choose(config: Any) -> Adapter:
     )
 
 
-def check_backend(adapter: Adapter, config: Any) -> None:
+def check_backend(adapter: Adapter, config: RunConfig) -> None:
     info = config.backend_info
     if adapter.backend and info.name != adapter.backend:
         raise ConfigError(
@@ -95,8 +91,10 @@ def check_backend(adapter: Adapter, config: Any) -> None:
         raise ConfigError(
             f"--backend: {info.name} cannot carry {adapter.modality}s, which {adapter.name} holds"
         )
-    if not info.plain_text and not adapter.modality:
-        raise ConfigError(f"--backend: {info.name} takes audio only, {adapter.name} holds none")
+    if info.only and info.only != adapter.modality:
+        raise ConfigError(
+            f"--backend: {info.name} takes only {info.only}, but {adapter.name} holds none"
+        )
 
 
 def _made(adapter: Adapter, row: Any, i: int, context: Context) -> SampleRequest | None:

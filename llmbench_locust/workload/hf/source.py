@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.hf.adapter import Adapter, Context, Row
 from llmbench_locust.workload.media import need
 
@@ -99,7 +100,7 @@ def _load(adapter: Adapter, context: Context) -> Any:
         ) from None
 
 
-def _opened(where: dict[str, Any], subset: str | None, split: str | None, config: Any) -> Any:
+def _opened(where: dict[str, Any], subset: str | None, split: str | None, config: RunConfig) -> Any:
     import datasets
 
     datasets.disable_progress_bars()
@@ -114,7 +115,7 @@ def _opened(where: dict[str, Any], subset: str | None, split: str | None, config
     return datasets.load_dataset(name=subset, split=split, streaming=not config.no_stream, **where)
 
 
-def _one_split(data: Any, adapter: Adapter, config: Any) -> Any:
+def _one_split(data: Any, adapter: Adapter, config: RunConfig) -> Any:
     """The dataset, where no split was asked for: the adapter's, else train, else the only one."""
     if not isinstance(data, dict):
         return data

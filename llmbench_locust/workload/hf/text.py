@@ -88,7 +88,7 @@ def by_column(row: Row, context: Context) -> SampleRequest | None:
     sent.
     """
     config = context.config
-    asked = row[config.hf_prompt_column]
+    asked = row[config.hf_prompt_column or ""]
     output_len = 256
     if config.hf_output_column is not None:
         answer = row[config.hf_output_column]
@@ -104,7 +104,7 @@ def by_column(row: Row, context: Context) -> SampleRequest | None:
     if (
         config.backend_info.chat
         or config.skip_chat_template
-        or getattr(context.tokenizer, "chat_template", None) is None
+        or context.tokenizer.chat_template is None
     ):
         return SampleRequest(text, context.tokens(text), output_len)
     return context.question(text, output_len)

@@ -1,0 +1,158 @@
+"""What is known of each dataset before it is loaded: its loader, its file, what its requests hold.
+
+Options check against this table, `workload.load` loads by it. A dataset that another package brings
+is a `DatasetInfo` named by an entry point of the group ``llmbench_locust.datasets``, or one that a
+locustfile registers with `register_dataset`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Literal
+
+from llmbench_locust.errors import ConfigError
+
+_GROUP = "llmbench_locust.datasets"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """One row.
+
+    ``load``: a function (config, tokenizer, progress) that returns the requests, or where it is
+    ("module:function"). ``path``: what ``--dataset-path`` has to be; "hub" is a path or a name on
+    the hub. ``input_flag``, ``output_flag``: fields that ``--input-len`` and ``--output-len`` set.
+    ``modality``: what its requests hold besides text; "" for text alone, "any" where it depends on
+    the file. ``documents``: its requests are a query and documents to rank. ``full_length``: its
+    prompts ask nothing, so that ``--ignore-eos`` is implied. ``random_tokens``: its prompts can be
+    aligned with the server's tokenizer. ``tokenizer``: whether it needs one. ``times``: "" without
+    times of its own, "used" when they are the arrivals by default. ``conversations``: whether
+    ``--multi-turn`` works. ``all_rows``: whether ``--num-prompts -1`` asks for every row.
+    """
+
+    name: str
+    load: str | Callable[..., Any]
+    path: Literal["none", "optional", "file", "directory", "hub"] = "file"
+    input_flag: str = ""
+    output_flag: str = ""
+    modality: str = ""
+    documents: bool = False
+    full_length: bool = False
+    random_tokens: bool = False
+    tokenizer: bool = True
+    times: Literal["", "unused", "used"] = ""
+    conversations: bool = False
+    all_rows: bool = False
+
+
+DATASETS: dict[str, DatasetInfo] = {}
+
+
+def register_dataset(info: DatasetInfo) -> DatasetInfo:
+    """Make a dataset known for ``--dataset-name``. A later one of the same name wins."""
+    DATASETS[info.name] = info
+    return info
+
+
+def dataset_names() -> tuple[str, ...]:
+    """All names that ``--dataset-name`` knows, those of entry points last. Loads nothing."""
+    return tuple(dict.fromkeys((*DATASETS, *(point.name for point in entry_points(group=_GROUP)))))
+
+
+def dataset_info(name: str) -> DatasetInfo:
+    """The row of a name. Raises ConfigError for an unknown one and for a package that does not
+    load.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    for point in entry_points(group=_GROUP):
+        if point.name == name:
+            try:
+                return register_dataset(point.load())
+            except Exception as e:  # whatever another package's module raises
+                raise ConfigError(
+                    f"--dataset-name: {name!r} comes from {point.value}, which cannot be loaded: "
+                    f"{e!r}"
+                ) from e
+    raise ConfigError(f"--dataset-name: {name!r} is not known; one of {', '.join(dataset_names())}")
+
+
+_HERE = "llmbench_locust.workload."
+
+for _row in (
+    DatasetInfo(
+        "sharegpt",
+        _HERE + "sharegpt:load",
+        output_flag="sharegpt_output_len",
+        conversations=True,
+    ),
+    DatasetInfo("burstgpt", _HERE + "burstgpt:load", times="unused"),
+    DatasetInfo(
+        "sonnet",
+        _HERE + "sonnet:load",
+        path="optional",
+        input_flag="sonnet_input_len",
+        output_flag="sonnet_output_len",
+    ),
+    DatasetInfo(
+        "random",
+        _HERE + "random_text:load",
+        path="none",
+        input_flag="random_input_len",
+        output_flag="random_output_len",
+        full_length=True,
+        random_tokens=True,
+    ),
+    DatasetInfo(
+        "random-mm",
+        _HERE + "random_mm:load",
+        path="none",
+        input_flag="random_input_len",
+        output_flag="random_output_len",
+        modality="image",
+        full_length=True,
+    ),
+    DatasetInfo(
+        "random-rerank",
+        _HERE + "random_text:load_rerank",
+        path="none",
+        input_flag="random_input_len",
+        output_flag="random_output_len",
+        documents=True,
+    ),
+    DatasetInfo("hf", _HERE + "hf:load", path="hub", output_flag="hf_output_len", modality="any"),
+    DatasetInfo("custom", _HERE + "custom:load", output_flag="custom_output_len", tokenizer=False),
+    DatasetInfo(
+        "custom_image",
+        _HERE + "custom_image:load",
+        output_flag="custom_output_len",
+        modality="image",
+        tokenizer=False,
+    ),
+    DatasetInfo(
+        "custom_audio",
+        _HERE + "custom_audio:load",
+        output_flag="custom_output_len",
+        modality="audio",
+        tokenizer=False,
+    ),
+    DatasetInfo(
+        "prefix_repetition",
+        _HERE + "prefix_repetition:load",
+        path="none",
+        output_flag="prefix_repetition_output_len",
+        random_tokens=True,
+    ),
+    DatasetInfo(
+        "spec_bench",
+        _HERE + "custom:load_spec_bench",
+        output_flag="spec_bench_output_len",
+        all_rows=True,
+    ),
+    DatasetInfo("speed_bench", _HERE + "speed_bench:load", path="directory", all_rows=True),
+    DatasetInfo("timed_trace", _HERE + "timed_trace:load", full_length=True, times="used"),
+    DatasetInfo("azure", _HERE + "csv_trace:load", times="unused"),
+):
+    register_dataset(_row)

@@ -1,0 +1,47 @@
+"""What a workload needs of a tokenizer. `tokenizers` loads one."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+Messages = list[dict[str, Any]]
+
+
+class Tokenizer(Protocol):
+    """Token ids are ints below ``vocab_size``, added tokens aside. ``name``: what reports call
+    it.
+    """
+
+    name: str
+    vocab_size: int
+    chat_template: str | None
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        """Ids of the named special tokens, each once."""
+
+    @property
+    def added_special_ids(self) -> list[int]:
+        """Ids of all special tokens that were added to the vocabulary, named or not."""
+
+    def num_special_tokens_to_add(self) -> int: ...
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]: ...
+
+    def encode_batch(
+        self, texts: list[str], add_special_tokens: bool = False
+    ) -> list[list[int]]: ...
+
+    def count_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[int]:
+        """Numbers of tokens, without making lists of them."""
+
+    def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str: ...
+
+    def decode_batch(
+        self, batch: list[list[int]], skip_special_tokens: bool = False
+    ) -> list[str]: ...
+
+    def apply_chat_template(
+        self, messages: Messages, *, add_generation_prompt: bool = True, **more: Any
+    ) -> str:
+        """The conversation as one text. Raises ConfigError without a template."""
