@@ -2,15 +2,15 @@
 backend that takes texts.
 """
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 
-from llmbench_locust.backends import backend_info
 from llmbench_locust.run.align import aligned
 from llmbench_locust.run.control_api import Server
 from llmbench_locust.simulator.launch import launch
 from llmbench_locust.workload.sample import SampleRequest
+from tests.workload.common import config as parsed
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +21,7 @@ def server():
 
 
 def config(backend, **more):
-    values = {
-        "dataset_name": "random",
-        "mix": None,
-        "served_model_name": None,
-        "model": "sim",
-        "backend_info": backend_info(backend),
-    }
-    return SimpleNamespace(**{**values, **more})
+    return replace(parsed("--model", "sim", "--backend", backend), **more)
 
 
 @pytest.mark.parametrize("backend", ["openai", "openai-chat", "openai-embeddings"])
