@@ -1,12 +1,12 @@
 """llmbench-locust: load-test LLM servers with Locust.
 
 Importing a user class or the load shape from here adds our flags, messages and events to Locust.
-The parts that need no Locust (`arrivals`, decoders, metrics) are imported from their own modules
-and add nothing.
+The names in `_PLAIN` do not need Locust and add nothing to it.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from llmbench_locust._version import __version__
@@ -33,19 +33,26 @@ _USERS = (
     "VLLMRerankUser",
 )
 
-__all__ = ["ArrivalShape", "RequestRecord", "SampleRequest", "__version__", "install", *_USERS]
+#: Where the names are that need no Locust.
+_PLAIN = {
+    "BackendInfo": "backends",
+    "DatasetInfo": "datasets",
+    "Protocol": "users.protocols",
+    "RequestRecord": "records",
+    "SampleRequest": "workload.sample",
+    "TextSink": "users.protocols",
+    "register_backend": "backends",
+    "register_dataset": "datasets",
+    "register_protocol": "users.protocols",
+}
+
+__all__ = ["ArrivalShape", "__version__", "install", *_PLAIN, *_USERS]
 
 
 def __getattr__(name: str) -> Any:
     # Late, so that `llmbench_locust.arrivals` and the simulator start without Locust.
-    if name == "RequestRecord":
-        from llmbench_locust.records import RequestRecord
-
-        return RequestRecord
-    if name == "SampleRequest":
-        from llmbench_locust.workload.sample import SampleRequest
-
-        return SampleRequest
+    if name in _PLAIN:
+        return getattr(import_module(f"llmbench_locust.{_PLAIN[name]}"), name)
     if name not in __all__:
         raise AttributeError(f"module 'llmbench_locust' has no attribute {name!r}")
     from llmbench_locust import plugin

@@ -11,46 +11,50 @@ from llmbench_locust.options.values import show
 _HEAD = """\
 # Flags
 
-All flags of `vllm bench serve`, by its names and with its defaults, and ours. `locust -f locustfiles/serve.py --help` prints
-the same list. This page is made by `python -m llmbench_locust.options.manual > docs/flags.md`; a test keeps them in step.
+All flags of `vllm bench serve`, by its names and with its defaults, and ours. `llmbench serve
+--help=all` prints the same list. `python -m llmbench_locust.options.manual > docs/flags.md` makes
+this page; a test checks that it is up to date.
 
 ## Ways to set a flag
 
-In this order, the first one wins:
+The first of these wins:
 
-1. the command line: `--request-rate 8`. Underscores do as well (`--request_rate 8`);
-2. the environment: `LLMBENCH_REQUEST_RATE=8`. Several words in one variable are parted by blanks, as in a shell:
-   `LLMBENCH_HEADER="'Authorization=Bearer x' a=b"`;
-3. Locust's configuration file (`locust.conf`, `--config FILE`, or `[tool.locust]` of `pyproject.toml`): `request-rate = 8`.
-   Several words are a list there: `goodput = [ttft:300, tpot:40]`.
+1. the command line: `--request-rate 8`. Underscores work as well (`--request_rate 8`);
+2. the environment: `LLMBENCH_REQUEST_RATE=8`. Separate several words by blanks, and quote them as
+   in a shell: `LLMBENCH_HEADER="'Authorization=Bearer x' a=b"`;
+3. Locust's configuration file (`locust.conf`, `--config FILE`, or `[tool.locust]` of
+   `pyproject.toml`): `request-rate = 8`. Several words are a list: `goodput = [ttft:300, tpot:40]`.
 
-In the web UI, the form starts with these values, and a run begins with what the form says. Values of `--header` are masked
-there; `KEY=***` means the value that was given at the start.
+The form of the web UI starts with these values, and a run uses the values of the form. Values of
+`--header` are masked there; `KEY=***` means the value that was given at the start.
 
-A flag that takes a JSON object takes it whole or by dotted keys. These are the same:
+A JSON object can be given whole or by dotted keys. These are the same:
 
-    --extra-body '{"chat_template_kwargs": {"enable_thinking": false}, "stop": ["a", "b", "c"]}'
-    --extra-body.chat_template_kwargs.enable_thinking false --extra-body.stop+ a --extra-body.stop+=b,c
+    --extra-body '{"chat_template_kwargs": {"enable_thinking": false}, "stop": ["a", "b"]}'
+    --extra-body.chat_template_kwargs.enable_thinking false --extra-body.stop+=a,b
 
-A value is JSON where it can be read as JSON, else text. With both forms, the dotted keys win.
+A value is read as JSON if it is JSON, else as text. If both forms are given, the dotted keys win.
 
-A bad value is one line on stderr that names the flag, what was wrong and what is allowed, and exit status 2, before any request
-is sent. In the web UI the same line is shown.
+A bad value ends the command before it sends a request, with exit status 2 and one line on stderr:
+the flag, what was found and what is allowed. The web UI shows the same line.
 
 ## Names that Locust has too
 
-- `--host` may be a bare host, which `--port` completes (`--host 10.0.0.5 --port 8000`, `--host ::1`), or Locust's full URL.
-  `--base-url` wins over both. Without any of them the server is `http://127.0.0.1:8000`.
-- `--profile` stays Locust's. The switch of vLLM's profiler is `--vllm-profile`.
-- `-t`, `--run-time` bounds the time in which new requests are sent; those in flight then have up to `--stop-timeout` to finish.
-- `-u`, `--users` is the cap on requests in flight when `--max-concurrency` is not given.
+- `--host` may be a host name, which `--port` completes (`--host 10.0.0.5 --port 8000`,
+  `--host ::1`), or Locust's full URL. `--base-url` wins over both. Without any of them the server
+  is `http://127.0.0.1:8000`.
+- `--profile` is Locust's. The switch of vLLM's profiler is `--vllm-profile`.
+- `-t`, `--run-time`: no new requests are sent after this time. Requests in flight then have up to
+  `--stop-timeout` to finish.
+- `-u`, `--users` limits the requests in flight when `--max-concurrency` is not given.
 
-## Where the meaning is not plain
+## Details
 
-- `--dataset-name random`, `random-mm` and `timed_trace` ask the server to go on to the length that was asked for (as
-  `--ignore-eos` does) with each backend that can carry it, as vLLM does. `--extra-body.ignore_eos false` takes it back.
-- `--input-len` and `--output-len` set the lengths of whichever dataset is in use, and win over the dataset's own flags.
-- `--temperature` that is not given means 0.0.
+- With `--dataset-name random`, `random-mm` and `timed_trace` the server is asked to generate all
+  requested tokens (`--ignore-eos`), if the backend supports it, as vLLM does.
+  `--extra-body.ignore_eos false` takes it back.
+- `--input-len` and `--output-len` set the lengths of the dataset in use and override its own flags.
+- Without `--temperature`, 0.0 is sent.
 """
 
 

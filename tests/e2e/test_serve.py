@@ -163,6 +163,13 @@ def _custom(tmp_path):
     return path
 
 
+def test_without_a_tokenizer_the_table_shows_no_token_figures(tmp_path, sim):
+    argv = ("--dataset-name", "custom", "--dataset-path", _custom(tmp_path), "--num-prompts", 3)
+    done = locust("--base-url", sim, *argv, "--disable-tqdm", "--skip-tokenizer-init")
+    assert "Successful requests:                     3" in done.stdout
+    assert not any(word in done.stdout for word in ("generated tokens", "tok/s", "TTFT (ms)"))
+
+
 def test_failed_requests_are_counted_and_cost_nothing_else(tmp_path):
     done = locust(
         *(
