@@ -2,9 +2,9 @@
 """This project beside `vllm bench serve` and SGLang's Rust client: CPU per streamed chunk, and how
 true the times are.
 
-    python benchmarks/compare.py                                  # all clients that are installed here
-    python benchmarks/compare.py --vllm /opt/vllm/bin/vllm        # vLLM of another environment
-    python benchmarks/compare.py --sglang /path/to/_bench.so      # SGLang's extension (of its wheel, srt/rust_extensions)
+    python benchmarks/compare.py                              # all clients installed here
+    python benchmarks/compare.py --vllm /opt/vllm/bin/vllm    # vLLM of another environment
+    python benchmarks/compare.py --sglang /path/to/_bench.so  # SGLang's Rust extension
 
 The others count as installed when `vllm` is on the PATH and when `sglang` can be imported by this
 Python. Whole commands are measured, as a user types them, against the server and beside the floor
@@ -56,13 +56,15 @@ Command = Callable[[str, int, int, Path], list[str]]
 def ours(url: str, tokens: int, streams: int, folder: Path) -> list[str]:
     return [
         sys.executable, "-m", "locust", "-f", str(ROOT / "locustfiles" / "serve.py"), "--headless",
-        *common(url, tokens, streams), "--save-result", "--result-dir", str(folder), "--result-filename", "r.json",
+        *common(url, tokens, streams), "--save-result", "--result-dir", str(folder),
+        "--result-filename", "r.json",
     ]  # fmt: skip
 
 
 def common(url: str, tokens: int, streams: int) -> list[str]:
-    words = f"""--backend openai --base-url {url} --model paced --tokenizer {TOKENIZER} --dataset-name random
-    --random-input-len 16 --random-output-len {tokens} --num-prompts {streams} --disable-tqdm
+    words = f"""--backend openai --base-url {url} --model paced --tokenizer {TOKENIZER}
+    --dataset-name random --random-input-len 16 --random-output-len {tokens}
+    --num-prompts {streams} --disable-tqdm
     --percentile-metrics ttft,tpot,itl,e2el --metric-percentiles 50,99"""
     return words.split()
 
@@ -77,8 +79,9 @@ def vllm(program: str) -> Command:
 
 def sglang(extension: str) -> Command:
     def command(url: str, tokens: int, streams: int, folder: Path) -> list[str]:
-        words = f"""--backend vllm --base-url {url} --model paced --tokenizer {TOKENIZER} --dataset-name random-ids
-        --random-input-len 16 --random-range-ratio 1.0 --random-output-len {tokens} --num-prompts {streams} --disable-tqdm
+        words = f"""--backend vllm --base-url {url} --model paced --tokenizer {TOKENIZER}
+        --dataset-name random-ids --random-input-len 16 --random-range-ratio 1.0
+        --random-output-len {tokens} --num-prompts {streams} --disable-tqdm
         --worker-threads 1 --output-file {folder / "r.json"}"""
         return [sys.executable, "-c", RUST, extension, *words.split()]
 

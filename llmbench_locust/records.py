@@ -29,8 +29,8 @@ class RequestRecord:
     own counts, -1 when it gave none. ``token_times``: arrival of each token event (float64, shape
     (n_events,)). ``token_counts``: tokens carried by each event (int32, same shape), None when
     every event carried one. ``client_queue_time``: start − due. ``error_kind`` is a short stable
-    word to count by: "http_429", "dns", "tls", "connect", "timeout", "cut", "server", "protocol", "no_tokens",
-    "interrupted", "worker_lost", "client".
+    word to count by: "http_429", "dns", "tls", "connect", "timeout", "cut", "server", "protocol",
+    "no_tokens", "interrupted", "worker_lost", "client".
     """
 
     index: int

@@ -21,7 +21,8 @@ _SECRETS = (
     (re.compile(r"://[^/\s:@]+:[^/\s@]+@"), "://***@"),
     (
         re.compile(
-            r"""(?i)\b(api[-_ ]?key|authorization|password|secret|access[-_]?token)(["']?\s*[:=]\s*["']?)[^\s"',;*]{4,}"""
+            r"(?i)\b(api[-_ ]?key|authorization|password|secret|access[-_]?token)"
+            r"""(["']?\s*[:=]\s*["']?)[^\s"',;*]{4,}"""
         ),
         r"\1\2***",
     ),

@@ -107,7 +107,6 @@ def _named(
 
 
 # --- tokens
-# ----------------------------------------------------------------------------------------------------------
 
 
 def _token_bins(
@@ -143,7 +142,9 @@ def _per_token(
     percentiles: Sequence[float],
     shape: Shape,
 ) -> dict[str, float] | None:
-    """Exact where each event carries one token (it is the ITL then), else percentiles within 0.1%."""
+    """Exact where each event carries one token (it is the ITL then), else percentiles within
+    0.1%.
+    """
     if weights is None and folded is None:
         return shape(found.itl_s)
     gaps = per_token_gaps(columns, rows, weights)
@@ -260,7 +261,6 @@ def _mean_ms(seconds: Floats) -> float | None:
 
 
 # --- groups
-# ----------------------------------------------------------------------------------------------------------
 
 
 def _grouper(

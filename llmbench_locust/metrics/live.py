@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.json_values import json_value
 from llmbench_locust.metrics.latencies import Latencies, input_lengths, latencies, output_lengths
 from llmbench_locust.metrics.live_histogram import Samples, bins_of, bounds_ms
 from llmbench_locust.metrics.live_rows import figure_rows, latency_rows
@@ -82,7 +83,7 @@ class LiveStats:
             self.goodput_ms = dict(run_info["goodput_ms"])
         if run_info.get("percentiles"):
             self.percentiles = tuple(run_info["percentiles"])
-        self.info = {k: _shown(v) for k, v in run_info.items()}
+        self.info = {k: json_value(v) for k, v in run_info.items()}
         self.run += 1
         self.state, self.message = "preparing", ""
         self.document = self.audit = None
@@ -117,7 +118,6 @@ class LiveStats:
         self.document, self.audit = document, audit
 
     # --- in
-    # ------------------------------------------------------------------------------------------------------
 
     def counters(self, counters: dict[str, Any], now_s: float | None = None) -> None:
         """One report: monotonic totals (offered, sent, completed, token_events), gauges (in_flight,
@@ -277,7 +277,6 @@ class LiveStats:
             self._examples.setdefault(kind, columns.texts["error"][i][:EXAMPLE_CHARS])
 
     # --- out
-    # -----------------------------------------------------------------------------------------------------
 
     @property
     def elapsed_s(self) -> float:
@@ -359,7 +358,7 @@ class LiveStats:
             "more": version < self.series.version,
             "info": self.info,
             "objectives_ms": self.goodput_ms,
-            "totals": {k: _shown(v) for k, v in totals.items()},
+            "totals": {k: json_value(v) for k, v in totals.items()},
             "summary": figure_rows(totals, self.document),
             "latency": latency_rows(live, self.percentiles, self.document),
             "slo": self.slo(),
@@ -378,7 +377,7 @@ class LiveStats:
         "client_limited" None.
         """
         if self.audit is not None:
-            shown: dict[str, Any] = _shown(self.audit)
+            shown: dict[str, Any] = json_value(self.audit)
             return shown
         figures: dict[str, Any] = {"client_limited": None, "reasons": []}
         for kind, samples in self.lags.items():
@@ -408,18 +407,3 @@ class LiveStats:
 _HEAT_ROWS_MS: list[float] = [
     float(f"{10.0 ** (-3 + i * HEAT_STEP / 120):.4g}") for i in range(1200 // HEAT_STEP)
 ]
-
-
-def _shown(value: Any) -> Any:
-    """What JSON can hold: "inf" and the like as text, arrays and tuples as lists."""
-    if isinstance(value, dict):
-        return {str(k): _shown(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_shown(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return str(value)

@@ -32,7 +32,9 @@ FIGURES = {
 
 
 def number(value: Any) -> float | int | None:
-    """The value when it is a finite number, else None: a result may hold "inf", null, or nothing."""
+    """The value when it is a finite number, else None: a result may hold "inf", null, or
+    nothing.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return value

@@ -53,7 +53,6 @@ class Series:
         self._stale: dict[str, NDArray[np.bool_]] = {}
 
     # --- in
-    # ------------------------------------------------------------------------------------------------------
 
     def spread(self, name: str, amount: float, from_s: float, to_s: float) -> None:
         """Add an amount that came about evenly between two times: rates do not jump with the moment
@@ -109,7 +108,6 @@ class Series:
         self._touch(touched)
 
     # --- out
-    # -----------------------------------------------------------------------------------------------------
 
     def rows(self, since: int = 0, most: int = BUCKETS) -> tuple[dict[str, Any], int]:
         """Columns of the buckets that changed after version ``since`` (0 or one of another life:
@@ -154,7 +152,6 @@ class Series:
         return columns
 
     # --- room
-    # ----------------------------------------------------------------------------------------------------
 
     def _index(self, at_s: float) -> int:
         return min(int(max(at_s, 0.0) / self.width_s), self.buckets - 1)

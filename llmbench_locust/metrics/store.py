@@ -24,7 +24,9 @@ BLOCK_TOKENS = 250_000
 
 
 class Folded:
-    """What is left of the token events past the limit, of successful requests, and whose they were."""
+    """What is left of the token events past the limit, of successful requests, and whose they
+    were.
+    """
 
     def __init__(self) -> None:
         self.gaps = Histogram()
@@ -116,7 +118,9 @@ class RecordStore:
         return rows
 
     def _fold(self, columns: RecordColumns) -> RecordColumns:
-        """The same rows with only the first and last event of each; the rest goes into the counts."""
+        """The same rows with only the first and last event of each; the rest goes into the
+        counts.
+        """
         if self.folded is None:
             self.folded = Folded()
         self.folded.add(columns)

@@ -195,7 +195,9 @@ def one_second_peaks(
 
 
 def _by_second(times: Floats, chosen: NDArray[np.bool_], first_s: float, seconds: int) -> Ints:
-    """Chosen events in each second from ``first_s``, so many at a time that it takes little memory."""
+    """Chosen events in each second from ``first_s``, so many at a time that it takes little
+    memory.
+    """
     counts = np.zeros(seconds, np.int64)
     for begin in range(0, len(times), SLICE):
         part = times[begin : begin + SLICE][chosen[begin : begin + SLICE]]

@@ -75,7 +75,8 @@ def endpoint(given: str | None, info: BackendInfo) -> str:
     if not path.partition("?")[0].rstrip("/").endswith(info.endings):
         wanted = " or ".join(info.endings)
         raise ConfigError(
-            f"--endpoint: {given!r} does not fit --backend {info.name}; use a path that ends with {wanted}"
+            f"--endpoint: {given!r} does not fit --backend {info.name}; use a path that "
+            f"ends with {wanted}"
         )
     return path
 
@@ -92,7 +93,8 @@ def headers(found: dict[str, str]) -> None:
             )
         if any(ord(c) < 32 or ord(c) == 127 for c in value) or not _latin(value):
             raise ConfigError(
-                f"--header: the value of {key!r} has characters that a header cannot hold; use Latin-1 text on one line"
+                f"--header: the value of {key!r} has characters that a header cannot "
+                "hold; use Latin-1 text on one line"
             )
         if key.lower() in ("content-length", "transfer-encoding", "host", "connection"):
             raise ConfigError(f"--header: {key!r} is set by the client; leave it out")
@@ -139,7 +141,8 @@ def percentiles(text: str) -> tuple[float, ...]:
         value = number("--metric-percentiles", word.strip())
         if not 0 < value <= 100:
             raise ConfigError(
-                f"--metric-percentiles: {word.strip()} is not a percentile; use numbers above 0 and at most 100"
+                f"--metric-percentiles: {word.strip()} is not a percentile; use numbers "
+                "above 0 and at most 100"
             )
         if value not in found:
             found.append(value)
@@ -154,12 +157,14 @@ def percentile_metrics(text: str | None, info: BackendInfo) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(w.strip() for w in text.split(",") if w.strip()))
     if not found:
         raise ConfigError(
-            f"--percentile-metrics: no metric given; use some of {', '.join(METRICS)}, separated by commas"
+            f"--percentile-metrics: no metric given; use some of {', '.join(METRICS)}, "
+            "separated by commas"
         )
     for name in found:
         if name not in METRICS:
             raise ConfigError(
-                f"--percentile-metrics: {name!r} is not a metric; use some of {', '.join(METRICS)}, separated by commas"
+                f"--percentile-metrics: {name!r} is not a metric; use some of "
+                f"{', '.join(METRICS)}, separated by commas"
             )
     return found
 
@@ -174,7 +179,8 @@ def range_ratio(text: Any) -> tuple[float, float]:
             parsed = None
         if not isinstance(parsed, dict) or set(parsed) != {"input", "output"}:
             raise ConfigError(
-                f'--random-range-ratio: {shown!r} is not a ratio; use a number or {{"input": a, "output": b}}'
+                f"--random-range-ratio: {shown!r} is not a ratio; use a number or "
+                '{"input": a, "output": b}'
             )
         values = tuple(number("--random-range-ratio", str(parsed[k])) for k in ("input", "output"))
     else:
@@ -260,7 +266,8 @@ def mm_buckets(given: Any) -> dict[str, float]:
             given = ast.literal_eval(given)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             raise ConfigError(
-                f'{name}: cannot be read; use an object such as {{"(256, 256, 1)": 0.5, "(720, 1280, 1)": 0.5}}'
+                f"{name}: cannot be read; use an object such as "
+                '{"(256, 256, 1)": 0.5, "(720, 1280, 1)": 0.5}'
             ) from None
     if not isinstance(given, dict) or not given:
         raise ConfigError(
@@ -283,7 +290,8 @@ def _bucket(name: str, key: Any) -> tuple[int, int, int]:
         or not all(type(p) is int and p > 0 for p in parts)
     ):
         raise ConfigError(
-            f'{name}: {key!r} is not a bucket; use "(height, width, frames)" with whole numbers above 0'
+            f'{name}: {key!r} is not a bucket; use "(height, width, frames)" with whole '
+            "numbers above 0"
         )
     return parts[0], parts[1], parts[2]
 

@@ -14,6 +14,7 @@ from typing import Any
 from llmbench_locust.backends import BackendInfo, backend_info
 from llmbench_locust.datasets import DatasetInfo, dataset_info
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_values import json_value
 from llmbench_locust.options import checks, combinations
 from llmbench_locust.options.dataset_flags import DatasetFlags
 from llmbench_locust.options.secrets import (
@@ -65,12 +66,8 @@ class RunConfig(Benchmark, DatasetFlags, Own):
         shown["header"] = dict.fromkeys(self.header, MASK)
         shown["base_url"] = without_user(self.base_url)
         shown["dataset_path"] = without_user(self.dataset_path) or None
-        shown = {
-            k: (str(v) if isinstance(v, float) and not math.isfinite(v) else v)
-            for k, v in shown.items()
-        }
         shown["extra_body"] = without_secrets(self.extra_body)
-        return shown
+        return {key: json_value(value) for key, value in shown.items()}
 
 
 def build_config(options: object) -> RunConfig:

@@ -1,4 +1,6 @@
-"""One text becomes one value, or one clear line. Pure; each function names the flag in its error."""
+"""One text becomes one value, or one clear line. Pure; each function names the flag in its
+error.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,8 @@ def json_object(name: str, text: str) -> dict[str, Any]:
         ) from None
     if not isinstance(value, dict):
         raise ConfigError(
-            f"{name}: {type(value).__name__} is not an object; use a JSON object such as '{{\"key\": 1}}'"
+            f"{name}: {type(value).__name__} is not an object; use a JSON object such as "
+            "'{\"key\": 1}'"
         )
     return value
 

@@ -219,7 +219,6 @@ def lengths(columns: RecordColumns, summary: Summary) -> list[tuple[str, Figure]
 
 
 # --- the timeline
-# ----------------------------------------------------------------------------------------------------
 
 
 class _Pieces:
@@ -332,7 +331,6 @@ def _draw_gaps(times: Floats, limits_ms: tuple[float, float], kinds: list[_Piece
 
 
 # --- small things
-# ----------------------------------------------------------------------------------------------------
 
 
 def layout(x: str, y: str, *, logx: bool = False, logy: bool = False, **more: Any) -> Figure:

@@ -1,4 +1,6 @@
-"""The summary on the console: line for line in vLLM's layout, then what only we know. Only formats."""
+"""The summary on the console: line for line in vLLM's layout, then what only we know. Only
+formats.
+"""
 
 from __future__ import annotations
 

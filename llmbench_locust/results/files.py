@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from llmbench_locust.json_values import json_value
 from llmbench_locust.results.document import for_file, whole
 
 _PYTORCH_METRICS = tuple(
@@ -33,14 +33,17 @@ def result_path(config: Any, started_at: datetime) -> Path:
         when = started_at.strftime("%Y%m%d-%H%M%S")
         if config.ramp_up_strategy is not None:
             start, end = whole(config.ramp_up_start_rps), whole(config.ramp_up_end_rps)
-            name = f"{label}-ramp-up-{config.ramp_up_strategy}-{start}qps-{end}qps{cap}-{model}-{when}.json"
+            ramp = f"ramp-up-{config.ramp_up_strategy}-{start}qps-{end}qps"
+            name = f"{label}-{ramp}{cap}-{model}-{when}.json"
         else:
             name = f"{label}-{float(config.request_rate)}qps{cap}-{model}-{when}.json"
     return Path(config.result_dir or "") / name
 
 
 def _in_a_name(model: str) -> str:
-    """A model's name may come from a server: without what no file name can hold, and not too long."""
+    """A model's name may come from a server: without what no file name can hold, and not too
+    long.
+    """
     return "".join(c if c.isprintable() and c != "\\" else "_" for c in model)[:100]
 
 
@@ -57,7 +60,7 @@ def write_result(
     ``arguments``: the run's flags, redacted, for PyTorch's format, which is written beside it where
     ``SAVE_TO_PYTORCH_BENCHMARK_FORMAT`` is set.
     """
-    text = json.dumps(clean(for_file(document, detailed=detailed)), ensure_ascii=False)
+    text = json.dumps(json_value(for_file(document, detailed=detailed)), ensure_ascii=False)
     # Surrogates that stand alone (a broken answer) have no form in UTF-8: as escapes they do.
     data = (
         text.encode("utf-8")
@@ -71,7 +74,7 @@ def write_result(
     write_whole(path, data)
     if os.environ.get("SAVE_TO_PYTORCH_BENCHMARK_FORMAT", "0").lower() not in ("", "0", "false"):
         records = pytorch_records(document, arguments or {})
-        write_whole(path.with_suffix(".pytorch.json"), json.dumps(clean(records)).encode())
+        write_whole(path.with_suffix(".pytorch.json"), json.dumps(json_value(records)).encode())
 
 
 def _encodable(text: str) -> bool:
@@ -128,16 +131,3 @@ def write_whole(path: Path, data: bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-def clean(value: Any) -> Any:
-    """What strict JSON can hold: NaN becomes null, infinity the text "inf"."""
-    if isinstance(value, float):
-        if math.isnan(value):
-            return None
-        return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
-    if isinstance(value, dict):
-        return {str(k): clean(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [clean(v) for v in value]
-    return value

@@ -14,16 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.json_values import json_value
 from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.results import charts
-from llmbench_locust.results.files import clean
 
 _STYLE = """
 :root{color-scheme:light dark}
-body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1100px;padding:1rem;background:Canvas;color:CanvasText}
+body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1100px;
+padding:1rem;background:Canvas;color:CanvasText}
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
-table{border-collapse:collapse;margin:.5rem 0}td,th{padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:top}
+table{border-collapse:collapse;margin:.5rem 0}
+td,th{padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:top}
 td.n{text-align:right;font-variant-numeric:tabular-nums}
 .bad{background:#b00020;color:#fff;padding:.6rem 1rem;border-radius:.3rem;font-weight:600}
 .good{background:#1b6e3c;color:#fff;padding:.6rem 1rem;border-radius:.3rem}
@@ -101,7 +103,6 @@ def dataset_stats_html(columns: RecordColumns, summary: Summary) -> str:
 
 
 # --- the page
-# --------------------------------------------------------------------------------------------------------
 
 
 def page(title: str, body: str) -> str:
@@ -125,7 +126,7 @@ def charts_html(figures: list[tuple[str, dict[str, Any]]], first: int = 0) -> st
 
 def _chart(number: int, title: str, figure: dict[str, Any]) -> str:
     # "<" never stands in the script, so that no text in the data can end it.
-    data = json.dumps(clean(figure)).replace("<", "\\u003c")
+    data = json.dumps(json_value(figure)).replace("<", "\\u003c")
     return (
         f'<h2>{_e(title)}</h2><div class="chart" id="chart{number}"></div>'
         f'<script>(f=>Plotly.newPlot("chart{number}",f.data,f.layout,{{responsive:true,displaylogo:false}}))({data})</script>'
@@ -164,11 +165,8 @@ def _errors(block: dict[str, Any]) -> str:
 
 
 def _groups(title: str, groups: dict[str, dict[str, Any]]) -> str:
-    return (
-        f"<h2>{_e(title)}</h2>{_rows([{'group': name, **_flat(figures)} for name, figures in groups.items()])}"
-        if groups
-        else ""
-    )
+    rows = [{"group": name, **_flat(figures)} for name, figures in groups.items()]
+    return f"<h2>{_e(title)}</h2>{_rows(rows)}" if groups else ""
 
 
 def _rows(rows: list[dict[str, Any]]) -> str:
@@ -184,7 +182,8 @@ def _rows(rows: list[dict[str, Any]]) -> str:
 
 def _table(rows: dict[str, Any]) -> str:
     cells = "".join(
-        f"<tr><td>{_e(k)}</td><td{' class=n' if isinstance(v, int | float) else ''}>{_e(_short(v))}</td></tr>"
+        f"<tr><td>{_e(k)}</td>"
+        f"<td{' class=n' if isinstance(v, int | float) else ''}>{_e(_short(v))}</td></tr>"
         for k, v in rows.items()
     )
     return f"<table>{cells}</table>"

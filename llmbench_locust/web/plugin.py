@@ -234,7 +234,9 @@ def _routes(web_ui: Any, live: LiveStats, results: Callable[[], Results | None])
 
 
 def plotly_path() -> Path:
-    """plotly.min.js of the installed package, found without importing it. Raises FileNotFoundError."""
+    """plotly.min.js of the installed package, found without importing it. Raises
+    FileNotFoundError.
+    """
     spec = importlib.util.find_spec("plotly")
     if spec is None or spec.origin is None:
         raise FileNotFoundError("the package plotly is not installed")

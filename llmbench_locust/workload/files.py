@@ -1,4 +1,6 @@
-"""Files of datasets: JSON, JSONL and CSV, read whole, with errors that name the file and the line."""
+"""Files of datasets: JSON, JSONL and CSV, read whole, with errors that name the file and the
+line.
+"""
 
 from __future__ import annotations
 

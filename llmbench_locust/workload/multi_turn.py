@@ -76,7 +76,9 @@ def draw_think_times(think_time: tuple[float, float], rng: random.Random, n: int
 
 
 def think_times(config: RunConfig, n: int) -> list[float]:
-    """The think time before each of ``n`` requests, in seconds: by ``--think-time`` and ``--seed``."""
+    """The think time before each of ``n`` requests, in seconds: by ``--think-time`` and
+    ``--seed``.
+    """
     return draw_think_times(config.think_time, random.Random(config.seed), n)
 
 

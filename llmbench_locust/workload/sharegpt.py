@@ -80,7 +80,9 @@ def _entries(config: RunConfig) -> list[dict[str, Any]]:
 def _counted(
     entries: list[dict[str, Any]], tokenizer: Tokenizer, answer_len: int | None
 ) -> Iterator[tuple[dict[str, Any], str, int, int]]:
-    """(entry, question, its tokens, the answer's tokens or ``answer_len``), encoded many at a time."""
+    """(entry, question, its tokens, the answer's tokens or ``answer_len``), encoded many at a
+    time.
+    """
     for begin in range(0, len(entries), BATCH):
         part = entries[begin : begin + BATCH]
         questions = [e["conversations"][0]["value"] for e in part]

@@ -150,7 +150,7 @@ def _whole(row: dict[str, Any], label: str, flag: str, line: int, config: RunCon
         raise _bad(
             config,
             line,
-            f"{label!r} {wrong}; a whole number of 1 or more is wanted (--timed-trace-label-{flag})",
+            f"{label!r} {wrong}; it must be a whole number, 1 or more (--timed-trace-label-{flag})",
         )
     return int(value)
 
@@ -165,6 +165,6 @@ def _time(row: dict[str, Any], line: int, config: RunConfig) -> float:
             else f"is missing (there are {', '.join(map(repr, row))})"
         )
         raise _bad(
-            config, line, f"{label!r} {wrong}; a number is wanted (--timed-trace-label-timestamp)"
+            config, line, f"{label!r} {wrong}; it must be a number (--timed-trace-label-timestamp)"
         )
     return float(value) * float(config.timed_trace_sec_multiplier)

@@ -1,4 +1,6 @@
-"""The table of commands: every row has its module, and a wrong name is one line with the nearest."""
+"""The table of commands: every row has its module, and a wrong name is one line with the
+nearest.
+"""
 
 import importlib
 import subprocess

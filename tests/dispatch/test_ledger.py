@@ -1,4 +1,6 @@
-"""The book-keeping of a run: nothing is counted twice, nothing gets lost, whatever the workers say."""
+"""The book-keeping of a run: nothing is counted twice, nothing gets lost, whatever the workers
+say.
+"""
 
 import numpy as np
 from hypothesis import given

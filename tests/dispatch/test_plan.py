@@ -35,7 +35,9 @@ def plan_of(due_s: list[float], turns: int = 0) -> RunPlan:
 def hand_out(
     planned: PlannedTickets, until_s: float, takers: list[int], room: dict[int, int]
 ) -> list[tuple[int, int]]:
-    """(worker, index) in the order of delivery; every batch holds what was delivered to its worker."""
+    """(worker, index) in the order of delivery; every batch holds what was delivered to its
+    worker.
+    """
     delivered: list[tuple[int, int]] = []
 
     def deliver(number: int, indexes: np.ndarray) -> None:

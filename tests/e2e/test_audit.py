@@ -47,7 +47,8 @@ def test_an_idle_client_is_not_the_limit(sim, tmp_path):
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="pinning needs Linux")
 def test_a_starved_client_says_so_and_by_how_much(sim, tmp_path):
     core = str(sorted(os.sched_getaffinity(0))[-1])
-    argv = command("--base-url", sim, "--num-prompts", 150, "--request-rate", 50, *SMALL, "--random-output-len", 40,
+    argv = command("--base-url", sim, "--num-prompts", 150, "--request-rate", 50, *SMALL,
+    "--random-output-len", 40,
                    "--save-result", "--result-dir", tmp_path)  # fmt: skip
     hog = ["taskset", "-c", core, sys.executable, "-c", "while True: pass"]
     busy = []

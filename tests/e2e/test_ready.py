@@ -1,4 +1,6 @@
-"""Waiting for a server says why, and gives up when waiting cannot help. Real commands, real servers."""
+"""Waiting for a server says why, and gives up when waiting cannot help. Real commands, real
+servers.
+"""
 
 import json
 import socket

@@ -1,4 +1,6 @@
-"""Several runs in one Locust test: each with its own configuration and report, on the same workers."""
+"""Several runs in one Locust test: each with its own configuration and report, on the same
+workers.
+"""
 
 import json
 import signal

@@ -145,18 +145,23 @@ def test_ten_million_token_events_in_less_than_600_mb():
         from tests.metrics.rows import row
 
         rss = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        config = SimpleNamespace(backend="openai", label=None, model="m", num_prompts=10_000, metadata={}, request_rate=20.0,
-                                 burstiness=1.0, max_concurrency=None, ramp_up_strategy=None, percentile_metrics=("itl",))
+        config = SimpleNamespace(backend="openai", label=None, model="m", num_prompts=10_000,
+        metadata={}, request_rate=20.0,
+                                 burstiness=1.0, max_concurrency=None, ramp_up_strategy=None,
+                                 percentile_metrics=("itl",))
         gaps = np.random.default_rng(0).exponential(0.02, 999)
         before = rss()
         store = RecordStore()
         for begin in range(0, 10_000, 50):
-            store.add(RecordColumns.from_records([row(i, i * 0.05, 0.2, gaps) for i in range(begin, begin + 50)]))
+            store.add(RecordColumns.from_records([row(i, i * 0.05, 0.2,
+            gaps) for i in range(begin, begin + 50)]))
         columns = store.columns()
         assert len(columns.token_times) == 10_000_000 and store.folded is None
-        summary = summarize(columns, duration_s=520.0, percentiles=[99, 99.9], goodput_ms={"ttft": 300})
+        summary = summarize(columns, duration_s=520.0, percentiles=[99, 99.9],
+        goodput_ms={"ttft": 300})
         block = extended(columns, summary, percentiles=[99], goodput_ms={"ttft": 300})
-        build_document(config, columns, summary, started_at=datetime.now(), tokenizer_id=None, extended=block, detailed=False)
+        build_document(config, columns, summary, started_at=datetime.now(), tokenizer_id=None,
+        extended=block, detailed=False)
         print(rss() - before)
     """
     done = subprocess.run(

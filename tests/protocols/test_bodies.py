@@ -33,7 +33,8 @@ def user(*parts):
 
 EXPECTED = {
     "openai": {
-        "model": "m", "prompt": "hi", "repetition_penalty": 1.0, "temperature": 0.0, "max_tokens": 5,
+        "model": "m", "prompt": "hi", "repetition_penalty": 1.0, "temperature": 0.0,
+        "max_tokens": 5,
         "stream": True, "stream_options": {"include_usage": True},
     },
     "openai-chat": {
@@ -41,27 +42,34 @@ EXPECTED = {
         "stream": True, "stream_options": {"include_usage": True},
     },
     "openai-responses": {
-        "model": "m", "input": "hi", "max_output_tokens": 5, "temperature": 0.0, "stream": True, "store": False,
+        "model": "m", "input": "hi", "max_output_tokens": 5, "temperature": 0.0, "stream": True,
+        "store": False,
     },
     "tgi": {
         "inputs": "hi",
         "parameters": {
-            "max_new_tokens": 5, "do_sample": True, "temperature": 0.01, "top_p": 0.99, "truncate": 7, "details": True,
+            "max_new_tokens": 5, "do_sample": True, "temperature": 0.01, "top_p": 0.99,
+            "truncate": 7, "details": True,
         },
     },
-    "sglang": {"text": "hi", "sampling_params": {"temperature": 0.0, "max_new_tokens": 5}, "stream": True},
+    "sglang": {"text": "hi", "sampling_params": {"temperature": 0.0, "max_new_tokens": 5},
+    "stream": True},
     "tensorrt-llm": {
-        "text_input": "hi", "max_tokens": 5, "temperature": 0.0, "top_p": 1.0, "accumulate_tokens": False, "stream": True,
+        "text_input": "hi", "max_tokens": 5, "temperature": 0.0, "top_p": 1.0,
+        "accumulate_tokens": False, "stream": True,
     },
     "llama.cpp": {"prompt": "hi", "n_predict": 5, "temperature": 0.0, "stream": True},
-    "ollama": {"model": "m", "prompt": "hi", "stream": True, "options": {"num_predict": 5, "temperature": 0.0}},
+    "ollama": {"model": "m", "prompt": "hi", "stream": True, "options": {"num_predict": 5,
+    "temperature": 0.0}},
     "anthropic": {
-        "model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}], "temperature": 0.0, "stream": True,
+        "model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}],
+        "temperature": 0.0, "stream": True,
     },
     "openai-embeddings": {"model": "m", "input": "hi", "truncate_prompt_tokens": -1},
     "openai-embeddings-chat": {"model": "m", "messages": user(TEXT), "truncate_prompt_tokens": -1},
     "openai-embeddings-clip": {"model": "m", "messages": user(TEXT), "truncate_prompt_tokens": -1},
-    "openai-embeddings-vlm2vec": {"model": "m", "messages": user(TEXT), "truncate_prompt_tokens": -1},
+    "openai-embeddings-vlm2vec": {"model": "m", "messages": user(TEXT),
+    "truncate_prompt_tokens": -1},
     "infinity-embeddings": {"model": "m", "input": "hi"},
     "infinity-embeddings-clip": {"model": "m", "input": "hi"},
     "vllm-pooling": {"model": "m", "input": "hi", "truncate_prompt_tokens": -1},
@@ -318,7 +326,8 @@ def test_the_form_of_audio(tmp_path, form):
     assert file.get_content_type() == "audio/wav"
     assert file.get_payload(decode=True) == buffer.getvalue()
     assert {name: part.get_payload() for name, part in parts.items()} == {
-        "model": "m", "max_completion_tokens": "9", "stream": "true", "language": "de", "stream_include_usage": "true",
+        "model": "m", "max_completion_tokens": "9", "stream": "true", "language": "de",
+        "stream_include_usage": "true",
         "stream_continuous_usage_stats": "true", "temperature": "0.0", "prompt": '{"a": [1]}',
     }  # fmt: skip
     from llmbench_locust.users.protocols.audio import duration_s

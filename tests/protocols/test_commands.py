@@ -26,7 +26,8 @@ wanted = []
 def listen(environment, **_):
     @environment.events.llm_request.add_listener
     def on_request(record, user, **_):
-        fields = [user.backend, record.success, record.error, record.output_len, len(record.token_times), record.audio_s]
+        fields = [user.backend, record.success, record.error, record.output_len,
+        len(record.token_times), record.audio_s]
         print("RECORD", json.dumps([type(user).__name__, *fields]), flush=True)
         wanted.remove(type(user).__name__)
         if not wanted:
@@ -42,7 +43,8 @@ def once(self):
 for name in llmbench_locust._USERS:
     if name != "BackendUser":
         wanted.append("My" + name)
-        globals()["My" + name] = type("My" + name, (getattr(llmbench_locust, name),), {"once": task(once), "fixed_count": 1})
+        globals()["My" + name] = type("My" + name, (getattr(llmbench_locust, name),),
+        {"once": task(once), "fixed_count": 1})
 """
 
 

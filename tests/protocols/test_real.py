@@ -1,12 +1,13 @@
 """Against other projects' servers, where somebody has started them: each test runs when the
 server's URL is in the environment.
 
-    LLMBENCH_REAL_VLLM      vllm serve MODEL --served-model-name tiny        (any causal model that has a chat template)
+    LLMBENCH_REAL_VLLM      vllm serve MODEL --served-model-name tiny  (it needs a chat template)
     LLMBENCH_REAL_VLLM_EMBED  vllm serve MODEL --served-model-name minilm --runner pooling
     LLMBENCH_REAL_INFINITY  infinity_emb v2 --model-id MODEL --served-model-name minilm
     LLMBENCH_REAL_GUIDELLM  guidellm mock-server --model mock
     LLMBENCH_REAL_LLAMACPP  llama-server -m MODEL.gguf -c 2048
-    LLMBENCH_REAL_TRANSFORMERS  transformers serve MODEL                     (LLMBENCH_REAL_TRANSFORMERS_MODEL: the same MODEL)
+    LLMBENCH_REAL_TRANSFORMERS  transformers serve MODEL
+                                (LLMBENCH_REAL_TRANSFORMERS_MODEL: the same MODEL)
 
 What was found with which versions stands in docs/backends.md.
 """

@@ -17,11 +17,13 @@ from .answers import protocol
 
 N = 8
 TEXTS = [
-    "openai", "vllm", "openai-chat", "openai-responses", "tgi", "sglang", "tensorrt-llm", "llama.cpp", "ollama", "anthropic",
+    "openai", "vllm", "openai-chat", "openai-responses", "tgi", "sglang", "tensorrt-llm",
+    "llama.cpp", "ollama", "anthropic",
 ]  # fmt: skip
 GENERATION = [*TEXTS, "openai-audio"]
 POOLING = [
-    "openai-embeddings", "openai-embeddings-chat", "openai-embeddings-clip", "openai-embeddings-vlm2vec",
+    "openai-embeddings", "openai-embeddings-chat", "openai-embeddings-clip",
+    "openai-embeddings-vlm2vec",
     "infinity-embeddings", "infinity-embeddings-clip", "vllm-pooling", "vllm-rerank",
 ]  # fmt: skip
 # These have no finish reason apart from the end marker.

@@ -1,4 +1,6 @@
-"""The table beyond the gold files: pooling, speculative decoding, probes; and what stands below it."""
+"""The table beyond the gold files: pooling, speculative decoding, probes; and what stands below
+it.
+"""
 
 import numpy as np
 

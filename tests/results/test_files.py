@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
+from llmbench_locust.json_values import json_value
 from llmbench_locust.results.files import (
-    clean,
     pytorch_records,
     result_path,
     write_result,
@@ -37,7 +37,7 @@ def test_what_is_read_is_what_was_written(tmp_path):
 
 
 def test_not_a_number_is_null_and_infinity_a_word():
-    assert clean({"a": float("nan"), "b": [float("inf"), -float("inf")], 3: (1.5,)}) == {
+    assert json_value({"a": float("nan"), "b": [float("inf"), -float("inf")], 3: (1.5,)}) == {
         "a": None,
         "b": ["inf", "-inf"],
         "3": [1.5],

@@ -1,4 +1,6 @@
-"""One fixed-clock simulator for the whole directory; tests that need other flags start their own."""
+"""One fixed-clock simulator for the whole directory; tests that need other flags start their
+own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The two clocks by hand-turned time against arithmetic, then the fixed clock over a real socket."""
+"""The two clocks by hand-turned time against arithmetic, then the fixed clock over a real
+socket.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Intervals of one run hold the truth of a queue as often as they say; formulas against known ones."""
+"""Intervals of one run hold the truth of a queue as often as they say; formulas against known
+ones.
+"""
 
 import math
 

@@ -1,4 +1,6 @@
-"""Differences: false alarms, power and pairing on queues; Holm, verdicts and plans by arithmetic."""
+"""Differences: false alarms, power and pairing on queues; Holm, verdicts and plans by
+arithmetic.
+"""
 
 import math
 

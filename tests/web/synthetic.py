@@ -128,7 +128,8 @@ def feed(environment: Any) -> None:
             times = first + np.cumsum(random.gamma(8, 0.002, 30))
             records.append(
                 RequestRecord(
-                    sent + i, success=True, prompt_len=50, output_len=30, due_time=now - 1, start_time=now - 1,
+                    sent + i, success=True, prompt_len=50, output_len=30, due_time=now - 1,
+                    start_time=now - 1,
                     first_token_time=first, end_time=float(times[-1]), token_times=times,
                 )
             )  # fmt: skip
@@ -145,10 +146,14 @@ def feed(environment: Any) -> None:
         live.add(RecordColumns.from_records(records))
         live.counters(
             {
-                "offered": sent, "sent": sent, "completed": sent, "in_flight": 20 + sent % 5, "waiting": 3,
+                "offered": sent, "sent": sent, "completed": sent, "in_flight": 20 + sent % 5,
+                "waiting": 3,
                 "token_events": sent * 19,
-                "ttft_ms": [(r.first_token_time - r.start_time) * 1000 for r in records if r.success],
-                "send_lag_ms": random.gamma(2, 0.1, 5).tolist(), "loop_lag_ms": random.gamma(2, 0.2, 5).tolist(),
+                "ttft_ms": [
+                    (r.first_token_time - r.start_time) * 1000 for r in records if r.success
+                ],
+                "send_lag_ms": random.gamma(2, 0.1, 5).tolist(), "loop_lag_ms": random.gamma(2,
+                0.2, 5).tolist(),
                 "cpu": {"worker 1": 0.42, "master": 0.1},
             }
         )  # fmt: skip

@@ -58,7 +58,8 @@ def wait_for_requests(page: Any, least: int) -> None:
     """Until the LLM tab shows so many successful requests."""
     until(
         page,
-        """least => [...document.querySelectorAll("tr")].some(row => row.cells[0]?.textContent === "Successful requests"
+        """least => [...document.querySelectorAll("tr")].some(row =>
+               row.cells[0]?.textContent === "Successful requests"
                && Number(row.cells[1].textContent.replaceAll(",", "")) >= least)""",
         least,
     )

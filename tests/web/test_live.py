@@ -70,7 +70,6 @@ def running(goodput: dict[str, float] | None = None, start_s: float = 100.0) -> 
 
 
 # --- the histogram
-# -----------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(latency, min_size=1, max_size=60), st.floats(0, 100))
@@ -112,7 +111,6 @@ def test_bins_are_centred_on_their_values() -> None:
 
 
 # --- the series
-# --------------------------------------------------------------------------------------------------------
 
 
 @given(
@@ -190,7 +188,6 @@ def test_percentiles_of_merged_buckets_are_of_all_their_samples() -> None:
 
 
 # --- the whole
-# ---------------------------------------------------------------------------------------------------------
 
 
 def test_latencies_by_hand() -> None:

@@ -287,8 +287,10 @@ def test_figures_of_the_table(value: float | None, text: str) -> None:
 
 def test_the_table_keeps_its_order() -> None:
     shot = {
-        "state": "finished", "message": "", "info": {"model": "m"}, "latency": [], "slo": [], "errors": [],
-        "summary": [{"name": "B", "unit": "s", "value": 2.0}, {"name": "A", "unit": "", "value": 1}],
+        "state": "finished", "message": "", "info": {"model": "m"}, "latency": [], "slo": [],
+        "errors": [],
+        "summary": [{"name": "B", "unit": "s", "value": 2.0}, {"name": "A", "unit": "",
+        "value": 1}],
         "totals": {"in_flight": 0, "waiting": 0}, "audit": {"client_limited": False, "reasons": []},
     }  # fmt: skip
     assert [r["figure"] for r in table_rows(shot)] == [

@@ -104,7 +104,8 @@ def test_chat_gets_text_that_shares_as_much(tmp_path, tokenizer):
 
 def test_labels_chunks_and_no_times(tmp_path, tokenizer):
     rows = [{"t": 2.5, "in": 6, "out": 1, "h": ["x", "y"]}, {"t": 3, "in": 4, "out": 1, "h": ["x"]}]
-    labels = [f for a, b in [("timestamp", "t"), ("input-length", "in"), ("output-length", "out"), ("hash-ids", "h")]
+    labels = [f for a, b in [("timestamp", "t"), ("input-length", "in"), ("output-length", "out"),
+    ("hash-ids", "h")]
               for f in (f"--timed-trace-label-{a}", b)]  # fmt: skip
     path = write_jsonl(tmp_path / "t.jsonl", rows)
     got = timed_trace.load(flags(path, *labels, "--timed-trace-chunk-hash-size", 4), tokenizer)
@@ -123,7 +124,7 @@ def test_labels_chunks_and_no_times(tmp_path, tokenizer):
         ),
         (
             {"timestamp": "x", "input_length": 1, "output_length": 1},
-            r"line 2: 'timestamp' is 'x'; a number",
+            r"line 2: 'timestamp' is 'x'; it must be a number",
         ),
         (
             {"timestamp": 1, "output_length": 1},
@@ -131,7 +132,7 @@ def test_labels_chunks_and_no_times(tmp_path, tokenizer):
         ),
         (
             {"timestamp": 1, "input_length": 1, "output_length": 0},
-            r"'output_length' is 0; a whole number of 1 or more",
+            r"'output_length' is 0; it must be a whole number, 1 or more",
         ),
         ({"timestamp": 1, "input_length": 1.5, "output_length": 1}, r"'input_length' is 1.5"),
         (

@@ -48,7 +48,6 @@ class Protocol:
         self._secrets = secrets_of(wire.api_key, wire.headers)
 
     # --- the request
-    # -----------------------------------------------------------------------------------------------
 
     def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
         """The backend's own fields, before ignore_eos, sampling, --extra-body and the sample's
@@ -115,7 +114,6 @@ class Protocol:
         return Request(self.wire.endpoint, headers, encoded)
 
     # --- the answer
-    # ------------------------------------------------------------------------------------------------
 
     def sink(self, sample: SampleRequest) -> TextSink:
         """A new reader for this sample's answer."""
@@ -161,7 +159,9 @@ class Protocol:
         return record
 
     def fault(self, exchange: Exchange, sink: TextSink) -> tuple[str, str]:
-        """(kind, message), both "" for a success. What the server said beats what followed from it."""
+        """(kind, message), both "" for a success. What the server said beats what followed from
+        it.
+        """
         kind, error = exchange.error_kind, exchange.error
         answered = 200 <= exchange.status < 300
         if exchange.status >= 0 and not answered and kind in ("", "cut"):

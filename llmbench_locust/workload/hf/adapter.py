@@ -47,7 +47,9 @@ class Context:
         return SampleRequest(text, self.tokens(text), output_len)
 
     def with_media(self, text: str, media: Any, output_len: int) -> SampleRequest:
-        """A request of a text and one content part; with ``--enable-multimodal-chat`` as messages."""
+        """A request of a text and one content part; with ``--enable-multimodal-chat`` as
+        messages.
+        """
         sample = SampleRequest(text, self.tokens(text), output_len, multi_modal=media)
         if self.config.enable_multimodal_chat:
             parts = [] if media is None else [media]

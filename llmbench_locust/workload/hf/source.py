@@ -1,4 +1,6 @@
-"""Opens a dataset of the hub, a folder or a file, whole or as a stream, in the order of the seed."""
+"""Opens a dataset of the hub, a folder or a file, whole or as a stream, in the order of the
+seed.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,10 @@ from llmbench_locust.workload.media import audio_file, audio_part, need
 from llmbench_locust.workload.sample import SampleRequest
 
 _WHISPER = "<|startoftranscript|><|en|><|transcribe|><|notimestamps|>"
-_COHERE = "<|startofcontext|><|startoftranscript|><|emo:undefined|><|en|><|en|><|pnc|><|noitn|><|notimestamp|><|nodiarize|>"
+_COHERE = (
+    "<|startofcontext|><|startoftranscript|><|emo:undefined|><|en|><|en|><|pnc|><|noitn|>"
+    "<|notimestamp|><|nodiarize|>"
+)
 
 
 def transcription(row: Row, context: Context) -> SampleRequest | None:

@@ -1,0 +1,23 @@
+"""Values as strict JSON can hold them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+
+def json_value(value: Any) -> Any:
+    """NaN becomes null, infinity the text "inf", tuples and NumPy's scalars plain values; what JSON
+    cannot hold becomes its text.
+    """
+    if isinstance(value, dict):
+        return {str(k): json_value(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
