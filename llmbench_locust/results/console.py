@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmbench_locust.metrics.vllm import Distribution, Summary
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.results.document import p_word, shown_metrics
 
 _TITLES = {
@@ -24,7 +25,7 @@ _OF_TOKENS = ("ttft", "tpot", "itl")
 
 
 def render_console(
-    config: Any,
+    config: RunConfig,
     summary: Summary,
     *,
     has_tokenizer: bool = True,
@@ -62,7 +63,7 @@ def _line(title: str, value: Any, form: str = "") -> str:
     return f"{title:<40} {value:<10{form}}"
 
 
-def _head(config: Any, s: Summary, generation: bool, has_tokenizer: bool) -> list[str]:
+def _head(config: RunConfig, s: Summary, generation: bool, has_tokenizer: bool) -> list[str]:
     lines = [_line("Successful requests:", s.completed), _line("Failed requests:", s.failed)]
     if config.max_concurrency is not None:
         lines.append(_line("Maximum request concurrency:", config.max_concurrency))

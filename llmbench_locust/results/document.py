@@ -15,6 +15,7 @@ from llmbench_locust.metrics.error_kinds import redacted
 from llmbench_locust.metrics.latencies import input_lengths
 from llmbench_locust.metrics.store import Folded
 from llmbench_locust.metrics.vllm import Distribution, Summary
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
 
 #: Not in the file without --save-detailed. As vLLM does, "latencies" and "queue_times" stay.
@@ -30,7 +31,7 @@ PER_REQUEST = (
 
 
 def build_document(
-    config: Any,
+    config: RunConfig,
     columns: RecordColumns,
     summary: Summary,
     *,
@@ -71,7 +72,7 @@ def for_file(document: dict[str, Any], *, detailed: bool) -> dict[str, Any]:
     return document if detailed else {k: v for k, v in document.items() if k not in PER_REQUEST}
 
 
-def _head(config: Any, started_at: datetime, tokenizer_id: str | None) -> dict[str, Any]:
+def _head(config: RunConfig, started_at: datetime, tokenizer_id: str | None) -> dict[str, Any]:
     rate = config.request_rate
     head: dict[str, Any] = {
         "date": started_at.strftime("%Y%m%d-%H%M%S"),
@@ -88,8 +89,8 @@ def _head(config: Any, started_at: datetime, tokenizer_id: str | None) -> dict[s
     head["max_concurrency"] = config.max_concurrency
     if config.ramp_up_strategy is not None:
         head["ramp_up_strategy"] = config.ramp_up_strategy
-        head["ramp_up_start_rps"] = whole(config.ramp_up_start_rps)
-        head["ramp_up_end_rps"] = whole(config.ramp_up_end_rps)
+        head["ramp_up_start_rps"] = whole(config.ramp_up_start_rps or 0)
+        head["ramp_up_end_rps"] = whole(config.ramp_up_end_rps or 0)
     return head
 
 
@@ -174,7 +175,7 @@ def _itls(columns: RecordColumns, folded: Folded | None) -> list[list[float]]:
     ]
 
 
-def shown_metrics(config: Any, summary: Summary) -> list[str]:
+def shown_metrics(config: RunConfig, summary: Summary) -> list[str]:
     """The metrics that are reported, in vLLM's order. Those of the client's queue need a cap, and a
     rate for E2EL with it.
     """
@@ -203,12 +204,12 @@ def whole(value: float) -> float | int:
 
 
 def ramp_changes(
-    config: Any, rates: Any, offsets_s: Any, started_at: datetime
+    config: RunConfig, rates: Any, offsets_s: Any, started_at: datetime
 ) -> list[dict[str, Any]]:
     """The moments at which a ramp passed each whole number of requests per second: rps and local
     ISO time.
     """
-    last = int(config.ramp_up_start_rps)
+    last = int(config.ramp_up_start_rps or 0)
     changes = [{"rps": last, "timestamp": started_at.isoformat()}]
     for rate, offset in zip(rates.tolist(), offsets_s.tolist(), strict=True):
         while last < int(rate):

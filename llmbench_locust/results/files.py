@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbench_locust.json_values import json_value
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.results.document import for_file, whole
 
 _PYTORCH_METRICS = tuple(
@@ -21,7 +22,7 @@ _PLAIN = (str, int, float, list, dict, tuple, type(None))
 _PYTORCH_LEFT_OUT = ("ttfts", "itls", "generated_texts", "errors")
 
 
-def result_path(config: Any, started_at: datetime) -> Path:
+def result_path(config: RunConfig, started_at: datetime) -> Path:
     """Where the result JSON goes, by vLLM's rule: label or backend, rate, concurrency, the model's
     last part, the time.
     """
@@ -32,7 +33,7 @@ def result_path(config: Any, started_at: datetime) -> Path:
         model = _in_a_name((config.model or "model").rstrip("/").split("/")[-1])
         when = started_at.strftime("%Y%m%d-%H%M%S")
         if config.ramp_up_strategy is not None:
-            start, end = whole(config.ramp_up_start_rps), whole(config.ramp_up_end_rps)
+            start, end = whole(config.ramp_up_start_rps or 0), whole(config.ramp_up_end_rps or 0)
             ramp = f"ramp-up-{config.ramp_up_strategy}-{start}qps-{end}qps"
             name = f"{label}-{ramp}{cap}-{model}-{when}.json"
         else:

@@ -47,7 +47,7 @@ def _frame(path: str) -> Any:
         frame = pd.read_csv(path)
     except (OSError, ValueError) as e:
         line = str(e).strip().splitlines()[0]
-        raise ConfigError(f"--dataset-path: {path!r} is no CSV ({line})") from None
+        raise ConfigError(f"--dataset-path: {path!r} is not CSV ({line})") from None
     for name in COLUMNS:
         if name not in frame.columns:
             raise ConfigError(

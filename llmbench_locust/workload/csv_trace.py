@@ -105,7 +105,7 @@ def _tokens(row: dict[str, str], name: str, path: str, line: int) -> int:
             raise ValueError
     except (ValueError, OverflowError):
         raise ConfigError(
-            f"--dataset-path: {path!r} line {line}: {name!r} is {text!r}; a whole number is wanted"
+            f"--dataset-path: {path!r} line {line}: {name!r} is {text!r}; it must be a whole number"
         ) from None
     return int(value)
 
@@ -123,7 +123,7 @@ def _seconds(text: str, path: str, line: int, name: str) -> float:
         when = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError(
-            f"--dataset-path: {path!r} line {line}: {name!r} is {text!r}; seconds or a date "
-            "and time are wanted"
+            f"--dataset-path: {path!r} line {line}: {name!r} is {text!r}; it must be "
+            "seconds, or a date and time"
         ) from None
     return (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp()

@@ -35,8 +35,8 @@ def load(
         prompt, audio = row.get("prompt", ""), row.get("audio")
         if not isinstance(prompt, str) or not isinstance(audio, str) or not audio:
             raise ConfigError(
-                f"--dataset-path: {path!r} line {line} has no 'audio' that is a path, or a "
-                "'prompt' that is no text"
+                f"--dataset-path: {path!r} line {line} needs a path as 'audio', and a text as "
+                "'prompt' if it has one"
             )
         try:
             media = audio_part(audio, folder=folder) if chat else audio_file(audio, folder=folder)

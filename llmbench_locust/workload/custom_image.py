@@ -60,9 +60,9 @@ def _bad(config: RunConfig, line: int, what: str) -> ConfigError:
 def _with_files(row: Part, line: int, config: RunConfig) -> SampleRequest:
     prompt, files = row["prompt"], row["image_files"]
     if not isinstance(prompt, str):
-        raise _bad(config, line, "has a 'prompt' that is no text")
+        raise _bad(config, line, "has a 'prompt' that is not a text")
     if not isinstance(files, list) or not files:
-        raise _bad(config, line, "has an 'image_files' that is no list of one or more")
+        raise _bad(config, line, "has an 'image_files' that is not a list of one or more")
     parts = [_image(image, line, config) for image in files]
     media = parts[0] if len(parts) == 1 else parts
     return SampleRequest(prompt, 0, own_output_len(row, line, config), multi_modal=media)
@@ -71,7 +71,7 @@ def _with_files(row: Part, line: int, config: RunConfig) -> SampleRequest:
 def _interleaved(row: Part, line: int, config: RunConfig) -> SampleRequest:
     content = row["content"]
     if not isinstance(content, list) or not content:
-        raise _bad(config, line, "has a 'content' that is no list of one or more parts")
+        raise _bad(config, line, "has a 'content' that is not a list of one or more parts")
     parts = [_part(part, line, config) for part in content]
     messages = [{"role": "user", "content": parts}]
     return SampleRequest(parts, 0, own_output_len(row, line, config), chat_messages=messages)

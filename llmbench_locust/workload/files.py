@@ -17,7 +17,7 @@ def read_text(path: str, flag: str = "--dataset-path") -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"{flag}: there is no {path!r}") from None
+        raise ConfigError(f"{flag}: file not found: {path!r}") from None
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{flag}: {path!r} cannot be read ({e})") from None
 
@@ -27,7 +27,7 @@ def read_json(path: str, flag: str = "--dataset-path") -> Any:
     try:
         return json.loads(read_text(path, flag))
     except ValueError as e:
-        raise ConfigError(f"{flag}: {path!r} is no JSON ({e})") from None
+        raise ConfigError(f"{flag}: {path!r} is not JSON ({e})") from None
 
 
 def read_jsonl(path: str, flag: str = "--dataset-path") -> list[tuple[int, dict[str, Any]]]:
@@ -39,9 +39,9 @@ def read_jsonl(path: str, flag: str = "--dataset-path") -> list[tuple[int, dict[
         try:
             row = json.loads(line)
         except ValueError as e:
-            raise ConfigError(f"{flag}: {path!r} line {number} is no JSON ({e})") from None
+            raise ConfigError(f"{flag}: {path!r} line {number} is not JSON ({e})") from None
         if not isinstance(row, dict):
-            raise ConfigError(f"{flag}: {path!r} line {number} is no JSON object")
+            raise ConfigError(f"{flag}: {path!r} line {number} is not a JSON object")
         rows.append((number, row))
     if not rows:
         raise ConfigError(f"{flag}: {path!r} is empty")
@@ -64,7 +64,7 @@ def read_csv(
             for row in reader
         ]
     except csv.Error as e:
-        raise ConfigError(f"{flag}: {path!r} line {reader.line_num} is no CSV ({e})") from None
+        raise ConfigError(f"{flag}: {path!r} line {reader.line_num} is not CSV ({e})") from None
     if not names:
         raise ConfigError(f"{flag}: {path!r} is empty")
     return names, rows

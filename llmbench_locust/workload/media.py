@@ -68,8 +68,8 @@ def image_part(image: Any, *, embed: bool = False, folder: str | None = None) ->
         url = data_url("image/jpeg", jpeg(image))
     else:
         raise ConfigError(
-            f"--dataset-path: an image is a {type(image).__name__}; a path, a URL, a "
-            "data:image URL or image bytes are wanted"
+            f"--dataset-path: an image is a {type(image).__name__}; it must be a path, a "
+            "URL, a data:image URL or image bytes"
         )
     return {"type": "image_url", "image_url": {"url": url}}
 
@@ -100,8 +100,8 @@ def video_part(video: Any, *, folder: str | None = None) -> dict[str, Any]:
         video = video.get("path")
     if not isinstance(video, str) or not video:
         raise ConfigError(
-            f"--dataset-path: a video is a {type(video).__name__}; a path, a URL, a data:video "
-            "URL or video bytes are wanted"
+            f"--dataset-path: a video is a {type(video).__name__}; it must be a path, a "
+            "URL, a data:video URL or video bytes"
         )
     url = video if video.startswith("data:video/") else _reference(video, folder)
     return {"type": "video_url", "video_url": {"url": url}}
@@ -191,7 +191,7 @@ def _embedded(url: str) -> str:
             answer.raise_for_status()
         except requests.RequestException as e:
             raise ConfigError(
-                f"--custom-ensure-client-side-data: {url!r} cannot be had ({type(e).__name__})"
+                f"--custom-ensure-client-side-data: {url!r} cannot be loaded ({type(e).__name__})"
             ) from None
         data = answer.content
     for magic, mime in _MAGIC:
@@ -220,6 +220,6 @@ def _file_of_bytes(soundfile: Any, data: bytes, name: str) -> dict[str, Any]:
         duration_s = float(soundfile.info(io.BytesIO(data)).duration)
     except RuntimeError as e:
         raise ConfigError(
-            f"--dataset-path: {name!r} is no sound file that soundfile can read ({e})"
+            f"--dataset-path: {name!r} is not a sound file that soundfile can read ({e})"
         ) from None
     return {"audio": data, "filename": name, "duration_s": duration_s}

@@ -74,7 +74,7 @@ def read_parts(path: str) -> list[Part]:
     """The entries of the file. Raises ConfigError."""
     data = read_json(path, "--mix")
     if not isinstance(data, list) or not data:
-        raise ConfigError(f"--mix: {path!r} holds no list of one or more entries")
+        raise ConfigError(f"--mix: {path!r} is not a list of one or more entries")
     parts = [_part(entry, f"--mix: {path!r} entry {i}") for i, entry in enumerate(data, 1)]
     labels = Counter(part.label for part in parts)
     label, times = labels.most_common(1)[0]
@@ -114,7 +114,7 @@ def interleave(
 def _part(entry: Any, where: str) -> Part:
     if not isinstance(entry, dict):
         raise ConfigError(
-            f"{where} is no object with 'weight', 'label', 'dataset-name' and flags of the dataset"
+            f"{where} is not an object with 'weight', 'label', 'dataset-name' and flags of the dataset"
         )
     flags = {key.removeprefix("--").replace("_", "-"): value for key, value in entry.items()}
     weight, label = flags.pop("weight", 1), flags.pop("label", flags.get("dataset-name"))

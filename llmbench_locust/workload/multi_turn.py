@@ -106,7 +106,7 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
     if not conversations:
         raise ConfigError(
             f"--dataset-path: no conversation of {config.dataset_path!r} is left after filtering; "
-            "a first turn of 4 to 1024 tokens with an answer of 4 or more, 2048 together, is wanted"
+            "the first turn must have 4 to 1024 tokens, its answer 4 or more, both at most 2048"
         )
     rng = random.Random(config.seed)
     originals = len(conversations)
@@ -136,7 +136,7 @@ def _read(config: RunConfig) -> list[list[Any]]:
     data = read_json(config.dataset_path)
     if not isinstance(data, list):
         raise ConfigError(
-            f"--dataset-path: {config.dataset_path!r} holds no list of conversations, as "
+            f"--dataset-path: {config.dataset_path!r} is not a list of conversations, as "
             "ShareGPT has it"
         )
     entries = []

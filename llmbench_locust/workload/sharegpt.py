@@ -50,7 +50,7 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
             progress(len(samples), config.num_prompts)
     if not samples:
         raise ConfigError(
-            f"--dataset-path: {config.dataset_path!r} holds no conversation of a usable length"
+            f"--dataset-path: {config.dataset_path!r} has no conversation of a usable length"
         )
     return oversample(samples, config)
 
@@ -59,13 +59,13 @@ def _entries(config: RunConfig) -> list[dict[str, Any]]:
     data = read_json(config.dataset_path)
     if not isinstance(data, list):
         raise ConfigError(
-            f"--dataset-path: {config.dataset_path!r} holds no list of conversations, as "
+            f"--dataset-path: {config.dataset_path!r} is not a list of conversations, as "
             "ShareGPT has it"
         )
     entries = [e for e in data if isinstance(e, dict) and len(e.get("conversations") or ()) >= 2]
     if not entries:
         raise ConfigError(
-            f"--dataset-path: {config.dataset_path!r} holds no conversation of two turns"
+            f"--dataset-path: {config.dataset_path!r} has no conversation of two turns"
         )
     for entry in entries:
         for turn in entry["conversations"][:2]:

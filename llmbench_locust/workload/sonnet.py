@@ -16,7 +16,7 @@ from llmbench_locust.workload.tokenizer import Tokenizer
 
 BASE = "Pick as many lines as you can from these poem lines:\n"
 OWN_LINES = Path(__file__).parent.parent / "data" / "sonnet.txt"
-#: A prompt that is too long is drawn again; when so many in a row are, the lengths cannot be had.
+#: A prompt that is too long is drawn again; when so many in a row are, the lengths cannot be loaded.
 MOST_TRIES = 10_000
 
 
@@ -24,7 +24,7 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
     """Without ``--dataset-path``, our own lines. The text carries the chat template unless the
     backend is chat.
 
-    Raises ConfigError where the lengths cannot be had.
+    Raises ConfigError where the lengths cannot be loaded.
     """
     path = config.dataset_path or str(OWN_LINES)
     lines = list(StringIO(read_text(path)))  # by newlines alone, as a file is read

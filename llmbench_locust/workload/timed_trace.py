@@ -47,7 +47,7 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
         )
         hashes = row.get(config.timed_trace_label_hash_ids) or []
         if not isinstance(hashes, list) or not all(isinstance(h, int | str) for h in hashes):
-            raise _bad(config, line, f"{config.timed_trace_label_hash_ids!r} is no list of ids")
+            raise _bad(config, line, f"{config.timed_trace_label_hash_ids!r} is not a list of ids")
         due_s = _time(row, line, config) if config.self_timed else None
         prompt = blocks.prompt(hashes, input_len, own=f"line {line}")
         samples.append(

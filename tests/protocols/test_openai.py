@@ -232,7 +232,7 @@ FAULTS = [
     ),
     ({"body": completion("a") + completion("b")}, "cut", "stream ended before its end marker"),
     ({"body": completion("a") + "data: {oops\n\n"}, "protocol", "an event is not JSON: '{oops'"),
-    ({"body": USAGE + DONE}, "no_tokens", "the answer holds no token"),
+    ({"body": USAGE + DONE}, "no_tokens", "the response has no tokens"),
     (
         {
             "body": '{"error": {"message": "too busy"}}',

@@ -127,7 +127,7 @@ def test_the_order_is_the_seed_s_and_samples_repeat(tmp_path, tokenizer):
     ("row", "line"),
     [
         ({"prompt": "x"}, r"line 2 has neither 'content' nor both"),
-        ({"prompt": 3, "image_files": ["a"]}, r"line 2 has a 'prompt' that is no text"),
+        ({"prompt": 3, "image_files": ["a"]}, r"line 2 has a 'prompt' that is not a text"),
         ({"prompt": "x", "image_files": []}, r"line 2 has an 'image_files'"),
         ({"prompt": "x", "image_files": [3]}, r"an image is a int.*\(line 2\)"),
         ({"content": []}, r"line 2 has a 'content'"),
@@ -151,7 +151,7 @@ def test_files_that_are_no_jsonl(tmp_path, tokenizer):
     (tmp_path / "x.jsonl").write_text(
         '{"prompt": "x", "image_files": ["https://a"]}\n\n{"prompt"\n'
     )
-    with pytest.raises(ConfigError, match=r"--dataset-path: .*x\.jsonl' line 3 is no JSON"):
+    with pytest.raises(ConfigError, match=r"--dataset-path: .*x\.jsonl' line 3 is not JSON"):
         custom_image.load(image_flags(tmp_path / "x.jsonl"), tokenizer)
     (tmp_path / "x.jsonl").write_text("\n")
     with pytest.raises(ConfigError, match=r"is empty"):
@@ -238,12 +238,12 @@ def test_samples_become_wav():
 @pytest.mark.parametrize(
     ("row", "line"),
     [
-        ({"prompt": "x"}, r"line 1 has no 'audio'"),
+        ({"prompt": "x"}, r"line 1 needs a path as 'audio'"),
         (
             {"audio": "none.wav"},
             r"'none\.wav' cannot be read \(No such file or directory\) \(line 1\)",
         ),
-        ({"audio": "x.jsonl"}, r"'x\.jsonl' is no sound file that soundfile can read"),
+        ({"audio": "x.jsonl"}, r"'x\.jsonl' is not a sound file that soundfile can read"),
     ],
 )
 def test_bad_audio_is_one_line(tmp_path, tokenizer, row, line):

@@ -302,7 +302,7 @@ def test_bfcl_takes_categories_in_turn_with_tools(tmp_path, tokenizer):
 
 def test_bfcl_s_errors(tmp_path, tokenizer):
     name = "gorilla-llm/Berkeley-Function-Calling-Leaderboard"
-    with pytest.raises(ConfigError, match="--bfcl-categories: there is no 'nope'"):
+    with pytest.raises(ConfigError, match="--bfcl-categories: 'nope' is not a category"):
         load(
             flags(tmp_path, name, "--backend", "openai-chat", "--bfcl-categories", "nope"),
             tokenizer,

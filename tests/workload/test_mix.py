@@ -156,8 +156,8 @@ def test_a_share_that_runs_out_leaves_its_places():
 @pytest.mark.parametrize(
     ("entries", "line"),
     [
-        ([], r"holds no list of one or more entries"),
-        ([3], r"entry 1 is no object"),
+        ([], r"is not a list of one or more entries"),
+        ([3], r"entry 1 is not an object"),
         ([LONG, {"weight": 1}], r"entry 2 names no 'dataset-name'"),
         ([LONG | {"weight": 0}], r"entry 1: weight 0; a number above 0"),
         ([LONG | {"weight": "x"}], r"entry 1: weight 'x'"),
@@ -193,5 +193,5 @@ def test_a_bad_entry_is_named(mix, tokenizer, entries, line):
 
 def test_a_file_that_is_no_json(tmp_path, tokenizer):
     (tmp_path / "m.json").write_text("[{")
-    with pytest.raises(ConfigError, match=r"--mix: .*m\.json' is no JSON"):
+    with pytest.raises(ConfigError, match=r"--mix: .*m\.json' is not JSON"):
         load_requests(config("--mix", tmp_path / "m.json"), tokenizer)

@@ -111,19 +111,19 @@ def write(path, text):
 
 
 BAD = [
-    ("sharegpt", "x.json", "{", "is no JSON"),
-    ("sharegpt", "x.json", {}, "holds no list of conversations"),
+    ("sharegpt", "x.json", "{", "is not JSON"),
+    ("sharegpt", "x.json", {}, "is not a list of conversations"),
     (
         "sharegpt",
         "x.json",
         [{"conversations": [{"value": "a"}]}],
-        "holds no conversation of two turns",
+        "has no conversation of two turns",
     ),
     (
         "sharegpt",
         "x.json",
         [{"conversations": [{"value": "a"}, {"value": "b"}]}],
-        "holds no conversation of a usable length",
+        "has no conversation of a usable length",
     ),
     ("custom", "x.txt", "a", "is not a .jsonl file"),
     ("custom", "x.jsonl", '{"prompt": "a"}\n{"text": "b"}\n', "line 2 has no text 'prompt'"),

@@ -137,7 +137,7 @@ def test_labels_chunks_and_no_times(tmp_path, tokenizer):
         ({"timestamp": 1, "input_length": 1.5, "output_length": 1}, r"'input_length' is 1.5"),
         (
             {"timestamp": 1, "input_length": 1, "output_length": 1, "hash_ids": 3},
-            r"'hash_ids' is no list of ids",
+            r"'hash_ids' is not a list of ids",
         ),
     ],
 )
@@ -207,7 +207,7 @@ def test_a_trace_without_times_is_repeated_one_with_times_is_not(tmp_path, token
         ("a,b\n1,2\n", r"has no column 'TIMESTAMP' or .*; it has 'a', 'b'"),
         (
             "TIMESTAMP,ContextTokens,GeneratedTokens\n1,2,x\n",
-            r"line 2: 'GeneratedTokens' is 'x'; a whole number",
+            r"line 2: 'GeneratedTokens' is 'x'; it must be a whole number",
         ),
         (
             "TIMESTAMP,ContextTokens,GeneratedTokens\n1,2,3\nsoon,2,3\n",

@@ -27,7 +27,7 @@ from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.sample import SampleRequest
 
 CUT = "stream ended before its end marker"
-NO_TOKENS = "the answer holds no token"
+NO_TOKENS = "the response has no tokens"
 
 
 class Protocol:

@@ -80,7 +80,8 @@ class TextSink:
             return None
         if not isinstance(event, dict):
             self.fail(
-                f"an event is no JSON object: {data[:80].decode('utf-8', 'replace')!r}", "protocol"
+                f"an event is not a JSON object: {data[:80].decode('utf-8', 'replace')!r}",
+                "protocol",
             )
             return None
         if event.get("error") or event.get("object") == "error":
@@ -146,7 +147,7 @@ class BodySink(TextSink):
         try:
             found = orjson.loads(body)
         except orjson.JSONDecodeError:
-            self.fail(f"the answer is no JSON: {message_of(body)[:80]!r}", "protocol")
+            self.fail(f"the answer is not JSON: {message_of(body)[:80]!r}", "protocol")
             return
         if isinstance(found, dict):
             if found.get("error") or found.get("object") == "error":
@@ -162,7 +163,7 @@ class BodySink(TextSink):
 
 
 class BytesSink(BodySink):
-    """One body that is no JSON, because it was asked for as bytes: it only has to come whole."""
+    """One body that is not JSON, because it was asked for as bytes: it only has to come whole."""
 
     def on_body(self, body: bytes) -> None:
         self.finished = True

@@ -53,7 +53,7 @@ def local_folder(path: str) -> str | None:
     if there.is_file():
         return str(there.absolute().parent)
     if there.suffix in _BUILDERS or path.startswith((".", "/", "~")):
-        raise ConfigError(f"--dataset-path: there is no {path!r}")
+        raise ConfigError(f"--dataset-path: file not found: {path!r}")
     return None
 
 

@@ -50,10 +50,10 @@ def _file(category: str, context: Context) -> Path:
         except Exception as e:  # the hub's errors have no common base
             if "EntryNotFound" not in type(e).__name__ or "Local" in type(e).__name__:
                 raise ConfigError(
-                    f"--dataset-path: {name} of {context.name!r} cannot be had ({type(e).__name__})"
+                    f"--dataset-path: {name} of {context.name!r} cannot be loaded ({type(e).__name__})"
                 ) from None
     raise ConfigError(
-        f"--bfcl-categories: there is no {category!r} ({name}); the usual ones are "
+        f"--bfcl-categories: {category!r} is not a category ({name}); the usual ones are "
         f"{DEFAULT_CATEGORIES}"
     )
 
