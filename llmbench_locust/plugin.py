@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-import signal
 import sys
 from typing import Any
 
@@ -31,7 +30,15 @@ from llmbench_locust.run.crew import Crew
 from llmbench_locust.run.lifecycle import Experiment, Runs
 from llmbench_locust.run.report import Report
 from llmbench_locust.shape import ArrivalShape
+from llmbench_locust.signals import (
+    Interruption,
+    die_with_parent,
+    end_quietly_before_init,
+    interrupt_main,
+    listen_as_worker,
+)
 from llmbench_locust.simulator.launch import SimProcess, launch
+from llmbench_locust.terminal import warn
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +63,7 @@ def install() -> None:
     if _installed:
         return
     _installed = True
+    end_quietly_before_init()
     expand_sys_argv()
     for name in ("llm_first_token", "llm_tokens", "llm_request"):
         setattr(locust.events, name, EventHook())
@@ -96,6 +104,7 @@ class Plugin:
             environment, runner.send_message, runner.client_id if self.is_worker else "local"
         )
         self.closed_loop = ClosedLoop(self)
+        self._interruption = Interruption(self.stop, self._leave)
 
     @property
     def options(self) -> Any:
@@ -129,9 +138,12 @@ class Plugin:
         events.test_stop.add_listener(self._on_test_stop)
         events.quitting.add_listener(self._on_quitting)
         _hush(self.options)
-        _interrupt_in_order()
         if self.is_worker:
+            listen_as_worker()
+            if self.options.processes:
+                die_with_parent()
             return
+        self._interruption.listen()
         if self.open_loop:
             # Locust would end the run at --run-time by itself; with a plan, it bounds the time of
             # sending.
@@ -140,8 +152,6 @@ class Plugin:
             # It also fills in one user where none was asked for, which would be a cap of one.
             self._users_asked_for = self.options.num_users
         if self.headless or self.options.autostart:
-            # Locust listens to SIGTERM only after a headless run.
-            gevent.signal_handler(signal.SIGTERM, self.runner.quit)
             self._or_exit(self.configure)
         if self.web_ui is not None:
             from llmbench_locust.web.plugin import install_web
@@ -189,7 +199,7 @@ class Plugin:
             step()
         except BenchError as e:
             self._stop_sim()
-            print(f"error: {e}", file=sys.stderr, flush=True)
+            warn(f"error: {e}")
             sys.exit(e.exit_code)
 
     # --- messages
@@ -206,7 +216,7 @@ class Plugin:
 
     def conduct(self, experiment: Experiment) -> None:
         """The whole of a Locust test with a plan: returns when Locust is to end it."""
-        self._cancelled = False
+        self._cancelled = self._interruption.status is not None
         self._conductor = gevent.spawn(self._carry_out, experiment)
         self._conductor.get()
         if self._stopping:
@@ -232,7 +242,7 @@ class Plugin:
         return self.runs.report if self.runs is not None else self.closed_loop.report
 
     def _give_up(self, error: BenchError) -> None:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        warn(f"error: {error}")
         self.environment.process_exit_code = error.exit_code
         self.live.failed(str(error))
 
@@ -266,28 +276,26 @@ class Plugin:
         self.stop()
         self.agent.leave()
         self._stop_sim()
+        if self._interruption.status is not None:
+            self.environment.process_exit_code = self._interruption.status
+
+    def _leave(self) -> None:
+        """End the process in order, wherever Locust's main greenlet waits."""
+        if self._waits_for_workers():
+            interrupt_main()
+            return
+        self.runner.quit()
+        if self.web_ui is not None:
+            self.web_ui.stop()
+
+    def _waits_for_workers(self) -> bool:
+        """Locust's master sleeps until its workers are there; nothing of the run has begun."""
+        return not self.local and self.runner.state == "ready" and self._conductor is None
 
     def _stop_sim(self) -> None:
         if self.sim is not None:
             self.sim.stop()
             self.sim = None
-
-
-def _interrupt_in_order() -> None:
-    """Ctrl-C reaches the main greenlet where it waits, and nobody else.
-
-    Python raises KeyboardInterrupt at whatever line is running, be it the middle of a request or of
-    its accounting. A second Ctrl-C does just that, for those who will not wait.
-    """
-    if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
-        return  # a background job: the shell's choice stands
-
-    def pass_on() -> None:
-        watcher.cancel()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        gevent.kill(gevent.get_hub().parent, KeyboardInterrupt)
-
-    watcher = gevent.signal_handler(signal.SIGINT, pass_on)
 
 
 class _NotTheSpawnRate(logging.Filter):

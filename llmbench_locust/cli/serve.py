@@ -33,6 +33,13 @@ def help_topic(argv: Sequence[str]) -> str | None:
 
 def run_locust(locustfile: str, argv: list[str], *, web: bool) -> int:
     """Run Locust in this process. Returns its exit status; raises ConfigError before it starts."""
+    try:
+        return _run_locust(locustfile, argv, web=web)
+    except KeyboardInterrupt:
+        return 130  # before there was anything to stop
+
+
+def _run_locust(locustfile: str, argv: list[str], *, web: bool) -> int:
     import locust.main  # first: it lets gevent patch the standard library
 
     options = _locust_options()

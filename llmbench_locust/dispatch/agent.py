@@ -23,7 +23,7 @@ from llmbench_locust.dispatch import messages, tickets
 from llmbench_locust.dispatch.clock_sync import clock_identity
 from llmbench_locust.dispatch.collector import SteeredCollector
 from llmbench_locust.dispatch.dispatcher import Dispatcher
-from llmbench_locust.dispatch.lag import LagSampler
+from llmbench_locust.dispatch.lag import LagSampler, run_queue_wait_s
 from llmbench_locust.dispatch.preparer import Preparer
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.records import RecordColumns, RequestRecord
@@ -143,7 +143,7 @@ class _Run:
                 messages.PONG, run=self.id, sent_s=data["sent_s"], worker_s=perf_counter()
             )
         elif kind == messages.GO:
-            self._lag = LagSampler()
+            self._lag = LagSampler(lambda: self.dispatcher.in_flight > 0)
             if self._collector is not None:
                 self._collector.freeze()
             self.dispatcher.lease(data["lease_s"])
@@ -251,6 +251,11 @@ class _Run:
             "overflow": dispatcher.overflow,
             "resent": counters.resent - self._before.resent,
             "kernel_times": counters.kernel_times,
+            "most_connections": counters.most_connections,
+            "most_in_use": counters.most_in_use,
+            "idle_excess_s": counters.idle_excess_s - self._before.idle_excess_s,
+            "queue_wait_s": run_queue_wait_s(),
+            "shared_chunks": counters.shared_chunks - self._before.shared_chunks,
             "token_events": counters.token_events - self._before.token_events,
             "ttft_s": ttft.tobytes(),
             "send_lag_s": late.tobytes(),

@@ -99,6 +99,12 @@ class PlannedTickets:
         heads = [self._by_index[i] for i in indexes.tolist() if self._is_head[i]]
         self._queue = deque(sorted([*heads, *self._queue], key=lambda t: t.due_s))
 
+    def drop(self) -> None:
+        """Hand out nothing more. The tickets themselves live on: freeing half a million of them
+        would stall the loop while requests are in flight.
+        """
+        self._queue.clear()
+
     def clear(self) -> Indexes:
         """Hand out nothing more; returns what was left."""
         left = [_indexes(ticket) for ticket in self._queue]

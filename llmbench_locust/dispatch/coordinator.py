@@ -173,7 +173,7 @@ class Coordinator:
         if not self.halted:
             self.halted = True
             self._halted_s = perf_counter()
-            self._tickets.clear()
+            self._tickets.drop()
             self.ledger.cancel()
             self._to_all(messages.HALT)
             self._woken.set()

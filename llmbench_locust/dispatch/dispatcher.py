@@ -92,6 +92,7 @@ class Dispatcher:
         self._lease_until_s = max(self._lease_until_s, until_s)
         if expired:
             self._arm()
+            self._soon()  # those that wait for a permit have no alarm
 
     def grant(self, permits: int) -> None:
         """So many more may be in flight."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 
 from llmbench_locust.dispatch.alarm import Alarm
@@ -14,17 +16,25 @@ SAMPLE_S = 0.02
 class LagSampler:
     """Collects, every 20 ms, how many seconds late the loop served an alarm: ``lag_s`` (array of
     doubles).
+
+    Only while ``busy()`` says, now or at the last alarm, that requests are in flight: what stalls
+    the loop at other times harms no figure.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, busy: Callable[[], bool]) -> None:
         self.lag_s = array("d")
+        self._busy = busy
+        self._was_busy = False
         self._next_s = perf_counter() + SAMPLE_S
         self._alarm = Alarm(self._ring)
         self._alarm.set(self._next_s)
 
     def _ring(self) -> None:
         now = perf_counter()
-        self.lag_s.append(now - self._next_s)
+        busy = self._busy()
+        if busy or self._was_busy:
+            self.lag_s.append(now - self._next_s)
+        self._was_busy = busy
         self._next_s = max(self._next_s + SAMPLE_S, now)
         self._alarm.set(self._next_s)
 
@@ -35,3 +45,11 @@ class LagSampler:
 
     def close(self) -> None:
         self._alarm.close()
+
+
+def run_queue_wait_s() -> float:
+    """Seconds for which this process was ready to run and others had the core (Linux; else 0)."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0

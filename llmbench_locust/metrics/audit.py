@@ -24,13 +24,35 @@ LEAST_SAMPLES = 20
 Floats = NDArray[np.float64]
 
 
+#: With the kernel's arrival times a late loop does harm only where a chunk was read together with a
+#: later one and so has its time: this share of them is too many.
+SHARED_CHUNKS = 0.01
+#: Idle connections that are open for longer than this, four times as many as the load ever used.
+IDLE_EXCESS_S = 1.0
+#: A process that waited longer than this for a core was kept from running by others.
+STARVED_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """``most_open`` at once, ``most_in_use`` of them by requests; ``idle_excess_s``: seconds with
+    more than four times ``most_in_use`` idle.
+    """
+
+    most_open: int = 0
+    most_in_use: int = 0
+    idle_excess_s: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class AuditInputs:
     """Seconds, unless said otherwise. ``loop_lag_s``: how late the loop served an alarm that was
     set every ``loop_sample_s``. ``cpu_fraction``: of one core, by process; ``cores``: of this
     machine. ``burst``: the plan sends everything at once, so that sends follow each other as fast
     as the client can and their lag says nothing of the rest. ``kernel_times``: arrival times are
-    the kernel's, not those of the reads.
+    the kernel's, not those of the reads; ``shared_chunks`` of the ``token_events`` were read together
+    with a later one and have its time. ``starved_s``: the longest that a process was ready to run
+    and others had the core.
     """
 
     send_lag_s: Floats
@@ -44,6 +66,15 @@ class AuditInputs:
     burst: bool = False
     loop_sample_s: float = 0.02
     kernel_times: bool = False
+    connections: Connections = Connections()
+    starved_s: float = 0.0
+    shared_chunks: int = 0
+    token_events: int = 0
+
+    @property
+    def loop_matters(self) -> bool:
+        """Whether a late loop makes figures wrong."""
+        return not self.kernel_times or self.shared_chunks > SHARED_CHUNKS * self.token_events
 
 
 def verdict(inputs: AuditInputs) -> dict[str, Any]:
@@ -71,6 +102,9 @@ def verdict(inputs: AuditInputs) -> dict[str, Any]:
         "cores": inputs.cores,
         "overflow_requests": inputs.overflow,
         "resent_requests": inputs.resent,
+        "most_connections": inputs.connections.most_open,
+        "most_requests_in_flight": inputs.connections.most_in_use,
+        "starved_s": inputs.starved_s,
         "workers_lost": inputs.workers_lost,
         "clock_error_ms": inputs.clock_error_s * 1000,
     }
@@ -87,7 +121,8 @@ def _reasons(inputs: AuditInputs, send: dict[str, Any], loop: dict[str, Any]) ->
             f"requests left late: P99 send lag {send['p99']:.1f} ms (limit "
             f"{SEND_LAG_P99_S * 1000:g})"
         )
-    if len(inputs.loop_lag_s) >= LEAST_SAMPLES and loop["p99"] > LOOP_LAG_P99_S * 1000:
+    late = len(inputs.loop_lag_s) >= LEAST_SAMPLES and loop["p99"] > LOOP_LAG_P99_S * 1000
+    if late and inputs.loop_matters:
         reasons.append(
             f"the event loop ran late: P99 {loop['p99']:.1f} ms (limit {LOOP_LAG_P99_S * 1000:g})"
         )
@@ -104,18 +139,27 @@ def _reasons(inputs: AuditInputs, send: dict[str, Any], loop: dict[str, Any]) ->
             )
     if inputs.workers_lost:
         reasons.append(f"{inputs.workers_lost} of the client's workers were lost")
+    connections = inputs.connections
+    if connections.idle_excess_s > IDLE_EXCESS_S:
+        reasons.append(
+            f"{connections.most_open} connections were open for at most {connections.most_in_use} "
+            f"requests in flight: the server may behave differently (--prewarm-connections)"
+        )
     return reasons
 
 
 def _hint(inputs: AuditInputs) -> str:
-    """What to do: a client that was late though it had little to do was kept waiting by others."""
+    """What to do: a client that waited for a core was starved, any other has too much to do."""
     used = [fraction for process, fraction in inputs.cpu_fraction.items() if process != "master"]
-    if inputs.workers_lost or not used or max(used) >= BUSY_FRACTION:
-        return "use more worker processes (docs/scaling.md)"
-    return (
-        f"its processes used at most {max(used) * 100:.0f}% of a core: others kept it waiting; "
-        "give it cores of its own, away from the server"
-    )
+    busiest = max(used, default=1.0)
+    if inputs.connections.idle_excess_s > IDLE_EXCESS_S:
+        return "open fewer connections ahead (--prewarm-connections)"
+    if not inputs.workers_lost and busiest < BUSY_FRACTION and inputs.starved_s > STARVED_S:
+        return (
+            f"the client was starved of CPU (it used {busiest * 100:.0f}% of a core but waited "
+            f"{inputs.starved_s:.1f} s for one): give it cores of its own"
+        )
+    return "use more worker processes (docs/scaling.md)"
 
 
 def as_seen_by_arrivals(lag_s: Floats, sample_s: float) -> Floats:

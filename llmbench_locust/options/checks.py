@@ -169,6 +169,15 @@ def percentile_metrics(text: str | None, info: BackendInfo) -> tuple[str, ...]:
     return found
 
 
+def prewarm(given: str) -> int | None:
+    """--prewarm-connections: a number, None for auto."""
+    if given == "auto":
+        return None
+    if not given.isdigit():
+        raise ConfigError(f"--prewarm-connections: {given!r}; use a number from 0, or auto")
+    return int(given)
+
+
 def range_ratio(text: Any) -> tuple[float, float]:
     """(input, output) of a number or of an object with both."""
     shown = str(text).strip()

@@ -224,6 +224,19 @@ class Own:
         "Token events kept exactly; beyond that, histograms with a relative error of 0.1%.",
         least=0,
     )
+    prewarm_connections: int | None = flag(
+        "auto",
+        "Connections to open before the clock starts: a number, or auto for as many as the first "
+        "seconds need.",
+        kind="text",
+        metavar="N|auto",
+        parse=checks.prewarm,
+    )
+    strict: bool = flag(
+        False,
+        "Exit with status 4 when the result is not valid, for example when the client was the "
+        "limit.",
+    )
     progress_stats: bool = flag(
         False, "Print Locust's table every two seconds in a run without the web UI."
     )

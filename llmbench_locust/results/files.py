@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_values import json_value
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.results.document import for_file, whole
@@ -39,6 +40,38 @@ def result_path(config: RunConfig, started_at: datetime) -> Path:
         else:
             name = f"{label}-{float(config.request_rate)}qps{cap}-{model}-{when}.json"
     return Path(config.result_dir or "") / name
+
+
+def not_taken(path: Path) -> Path:
+    """The path, or with a number before its ending where a file of that name exists."""
+    found, number = path, 0
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.stem}.{number}{path.suffix}")
+    return found
+
+
+def check_outputs(config: RunConfig) -> None:
+    """Make the directories of all files asked for and write a small file in each, before a run
+    counts on them. Raises ConfigError.
+    """
+    wanted = [("--per-request", config.per_request), ("--llm-html", config.llm_html)]
+    directories = [(flag, Path(path).parent) for flag, path in wanted if path]
+    if config.save_result or config.append_result:
+        directories.append(("--result-dir", Path(config.result_dir or "")))
+    for flag, directory in directories:
+        try:
+            _probe(directory)
+        except OSError as e:
+            raise ConfigError(f"{flag}: {directory} cannot be written: {e.strerror}") from e
+
+
+def _probe(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=directory, prefix=".llmbench-probe.") as file:
+        file.write(b"x" * 4096)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _in_a_name(model: str) -> str:

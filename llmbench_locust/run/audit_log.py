@@ -21,6 +21,7 @@ class AuditLog:
         self._loop_lag: list[NDArray[np.float64]] = []
         self._latest: dict[str, dict[str, Any]] = {}
         self._cpu: dict[str, float] = {}
+        self._waited_before: dict[str, float] = {}
         self._began: tuple[float, float] | None = None
 
     def begin(self) -> None:
@@ -43,8 +44,13 @@ class AuditLog:
         if len(loop_lag_s):
             self._loop_lag.append(loop_lag_s)
         self._latest[worker] = {
-            name: figures[name] for name in ("overflow", "resent", "kernel_times")
+            name: figures[name]
+            for name in (
+                *("overflow", "resent", "kernel_times", "most_connections", "most_in_use"),
+                *("idle_excess_s", "queue_wait_s", "shared_chunks", "token_events"),
+            )
         }
+        self._waited_before.setdefault(worker, figures["queue_wait_s"])
         if cpu_start is not None and cpu_last is not None and cpu_last[1] > cpu_start[1]:
             self._cpu[worker] = (cpu_last[0] - cpu_start[0]) / (cpu_last[1] - cpu_start[1])
 
@@ -68,13 +74,17 @@ class AuditLog:
     def loop_lag_s(self) -> NDArray[np.float64]:
         return np.concatenate(self._loop_lag) if self._loop_lag else np.empty(0)
 
-    @property
-    def overflow(self) -> int:
-        return sum(f["overflow"] for f in self._latest.values())
+    def total(self, name: str) -> float:
+        """The sum of a figure over the workers, as each last reported it."""
+        return float(sum(figures[name] for figures in self._latest.values()))
 
     @property
-    def resent(self) -> int:
-        return sum(f["resent"] for f in self._latest.values())
+    def starved_s(self) -> float:
+        """The most seconds that a worker was ready to run and had no core."""
+        return max(
+            (f["queue_wait_s"] - self._waited_before[w] for w, f in self._latest.items()),
+            default=0.0,
+        )
 
     @property
     def kernel_times(self) -> bool:

@@ -17,11 +17,13 @@ from tqdm import tqdm
 
 from llmbench_locust.dispatch.backlog import RunPlan
 from llmbench_locust.dispatch.coordinator import Coordinator, WorkerState
+from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.errors import BenchError, SetupError
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
+from llmbench_locust.results.files import check_outputs
 from llmbench_locust.run.align import aligned
 from llmbench_locust.run.audit_log import AuditLog
 from llmbench_locust.run.control_api import (
@@ -34,8 +36,9 @@ from llmbench_locust.run.crew import Crew
 from llmbench_locust.run.live_feed import LiveFeed
 from llmbench_locust.run.probe import Prober
 from llmbench_locust.run.ready import Waiting, wait_for_model, wait_until_ready, warm_up
-from llmbench_locust.run.schedule import expected_concurrency, make_tickets
+from llmbench_locust.run.schedule import connections_ahead, make_tickets
 from llmbench_locust.run.wiring import api_key_for, wire_config
+from llmbench_locust.terminal import say
 from llmbench_locust.users.session import Session
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -97,6 +100,7 @@ class Benchmark:
         ConfigError, SetupError.
         """
         config, key = self.config, self._key
+        check_outputs(config)
         if config.model is None:
             self.config = config = replace(config, model=wait_for_model(self.server, self._waiting))
         self.samples = self._load()
@@ -105,17 +109,18 @@ class Benchmark:
         self._greet()
         tickets = make_tickets(config, self.samples)
         self.live.reset(self._run_info())
+        latency_s = self._rehearse()
         plan = RunPlan(
             tickets=tickets,
             wire=wire_config(config, key, turns=any(s.turn for s in self.samples)).to_message(),
             cap=config.max_concurrency,
-            prewarm=expected_concurrency(config, len(self.samples)),
+            prewarm=self._connections_ahead(tickets, latency_s),
             run_time_s=config.run_time_s,
             stop_timeout_s=config.stop_timeout_s or None,
             max_workers=self._crew.expected,
             chat=config.backend_info.chat,
         )
-        self._rehearse()
+        say("Starting main benchmark run...")
         self.coordinator = Coordinator(
             plan,
             send=self._crew.send,
@@ -151,20 +156,29 @@ class Benchmark:
             raise result
         samples: list[SampleRequest]
         self.tokenizer, samples = result
-        return aligned(samples, self.config, self.server, _say)
+        return aligned(samples, self.config, self.server, say)
 
-    def _rehearse(self) -> None:
+    def _connections_ahead(self, tickets: list[Ticket], latency_s: float | None) -> int:
+        config = self.config
+        if config.prewarm_connections is not None:
+            return min(config.prewarm_connections, len(tickets))
+        due = np.array([ticket.due_s for ticket in tickets])
+        return connections_ahead(due, config.max_concurrency, latency_s)
+
+    def _rehearse(self) -> float | None:
         """Ready check, warm-ups, profiler, the server's counters: with a session that is closed
         before the clock starts.
+
+        Returns the latency that the ready check saw in seconds, None without a check.
         """
         config = self.config
         session = Session(self.environment, wire_config(config, self._key))
         try:
             if config.ready_check_timeout_sec > 0:
-                _say("Starting initial single prompt test run...")
-            wait_until_ready(session, self.samples[0], self.server, self._waiting)
+                say("Starting initial single prompt test run...")
+            latency_s = wait_until_ready(session, self.samples[0], self.server, self._waiting)
             if config.num_warmups:
-                _say(f"Warming up with {config.num_warmups} requests...")
+                say(f"Warming up with {config.num_warmups} requests...")
                 warm_up(
                     session,
                     self.samples[0],
@@ -180,25 +194,25 @@ class Benchmark:
             else None
         )
         if config.vllm_profile:
-            _say("Starting profiler...")
+            say("Starting profiler...")
             if error := self.server.profile("start"):
                 raise SetupError(f"--vllm-profile: the server did not start its profiler ({error})")
             self._profiling = True
-        _say("Starting main benchmark run...")
+        return latency_s
 
     def _greet(self) -> None:
         config = self.config
         if config.ramp_up_strategy is not None:
-            _say(f"Traffic ramp-up strategy: {config.ramp_up_strategy}.")
-            _say(
+            say(f"Traffic ramp-up strategy: {config.ramp_up_strategy}.")
+            say(
                 f"Will increase RPS from {config.ramp_up_start_rps} to "
                 f"{config.ramp_up_end_rps} RPS over the benchmark."
             )
         else:
-            _say(f"Traffic request rate: {config.request_rate}")
+            say(f"Traffic request rate: {config.request_rate}")
         kind = "Poisson process" if config.burstiness == 1.0 else "Gamma distribution"
-        _say(f"Burstiness factor: {config.burstiness} ({kind})")
-        _say(f"Maximum request concurrency: {config.max_concurrency}")
+        say(f"Burstiness factor: {config.burstiness} ({kind})")
+        say(f"Maximum request concurrency: {config.max_concurrency}")
 
     def _run_info(self) -> dict[str, Any]:
         config = self.config
@@ -295,9 +309,9 @@ class Benchmark:
         if self.prober is not None:
             self.prober.stop()
         if self._profiling:
-            _say("Stopping profiler...")
+            say("Stopping profiler...")
             if error := self.server.profile("stop"):
-                _say(f"--vllm-profile: the server did not stop its profiler ({error})")
+                say(f"--vllm-profile: the server did not stop its profiler ({error})")
         if self._spec_before is not None:
             self.spec_decode = spec_decode_between(
                 self._spec_before, parse_spec_decode(self.server.metrics_text())
@@ -318,7 +332,3 @@ def server_of(config: RunConfig) -> Server:
     """Control requests to the server of ``config``."""
     key = api_key_for(config.backend)
     return Server(config.base_url, config.header, key, insecure=config.insecure)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

@@ -71,8 +71,6 @@ class Runs:
             columns = benchmark.close()
         self.report = make_report(benchmark, columns)
         self._live.finish(self.report.document, self.report.audit)
-        if self.stopping:
-            self.exit_status = 1
         return self.report
 
     def wait_until_idle(self, timeout_s: float = 60.0) -> bool | None:

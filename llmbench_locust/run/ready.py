@@ -25,6 +25,7 @@ from llmbench_locust.options.secrets import without_user
 from llmbench_locust.records import RequestRecord
 from llmbench_locust.run.control_api import NotAnswered, Server
 from llmbench_locust.run.wiring import key_variable
+from llmbench_locust.terminal import warn
 from llmbench_locust.transport.endpoint import parse_endpoint
 from llmbench_locust.users.session import Session
 from llmbench_locust.workload.sample import SampleRequest
@@ -96,7 +97,7 @@ class Waiting:
             print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
         elif elapsed - self._said_s >= LINE_S:
             self._said_s = elapsed
-            print(line, file=sys.stderr, flush=True)
+            warn(line)
 
     def _clear(self) -> None:
         if sys.stderr.isatty():

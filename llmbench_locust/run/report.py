@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmbench_locust.metrics.audit import AuditInputs, verdict
+from llmbench_locust.metrics.audit import AuditInputs, Connections, verdict
 from llmbench_locust.metrics.extended import extended
 from llmbench_locust.metrics.store import Folded
 from llmbench_locust.metrics.vllm import Summary, summarize
@@ -23,8 +23,9 @@ from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.results.console import render_console
 from llmbench_locust.results.document import build_document, ramp_changes
-from llmbench_locust.results.files import result_path, write_result, write_whole
+from llmbench_locust.results.files import not_taken, result_path, write_result, write_whole
 from llmbench_locust.results.requests_table import table_csv, table_parquet
+from llmbench_locust.terminal import say, warn
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -78,31 +79,33 @@ class Report:
     def table_parquet(self) -> bytes:
         return table_parquet(self.columns, self.summary, self.origin_s)
 
-    def publish(self, say: Callable[[str], None] = lambda text: print(text, flush=True)) -> bool:
-        """Print the table and write the files that were asked for. A file that cannot be written
-        costs a line, not the rest.
+    def publish(self) -> bool:
+        """Print the table and write the files that were asked for.
 
-        Returns whether all was written.
+        Returns whether all were written to their places. A file that cannot be written goes to the
+        temporary directory instead, and a line says so.
         """
         say(self.console())
         config, path = self.config, result_path(self.config, self.started_at)
-        wanted: list[tuple[Path, Callable[[], None]]] = []
+        if not config.append_result:
+            path = not_taken(path)
+        wanted: list[tuple[Path, Callable[[Path], None]]] = []
         if config.save_result or config.append_result:
-            wanted.append((path, lambda: self._write_result(path)))
+            wanted.append((path, self._write_result))
         if config.per_request:
             table = Path(config.per_request)
             make = self.table_parquet if table.suffix == ".parquet" else self.table_csv
-            wanted.append((table, lambda: write_whole(table, make())))
+            wanted.append((table, lambda to: write_whole(to, make())))
         if config.llm_html:
             page = Path(config.llm_html)
-            wanted.append((page, lambda: write_whole(page, self.report_html().encode("utf-8"))))
+            wanted.append((page, lambda to: write_whole(to, self.report_html().encode("utf-8"))))
         if config.plot_timeline:
             timeline = path.with_suffix(".timeline.html")
-            wanted.append((timeline, lambda: write_whole(timeline, self._timeline())))
+            wanted.append((timeline, lambda to: write_whole(to, self._timeline())))
         if config.plot_dataset_stats:
             stats = path.with_suffix(".dataset_stats.html")
-            wanted.append((stats, lambda: write_whole(stats, self._dataset_stats())))
-        written = [_write(target, write, say) for target, write in wanted]
+            wanted.append((stats, lambda to: write_whole(to, self._dataset_stats())))
+        written = [_write(target, write) for target, write in wanted]
         return all(written)
 
     def _write_result(self, path: Path) -> None:
@@ -129,14 +132,28 @@ class Report:
         return dataset_stats_html(self.columns, self.summary).encode("utf-8")
 
 
-def _write(path: Path, write: Callable[[], None], say: Callable[[str], None]) -> bool:
+def _write(path: Path, write: Callable[[Path], None]) -> bool:
     try:
-        write()
+        write(path)
     except (OSError, ImportError, ValueError) as e:
-        print(f"error: {path} could not be written: {e}", file=sys.stderr, flush=True)
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else e
+        warn(f"error: {path} could not be written: {reason}")
+        if isinstance(e, OSError):
+            _rescue(path, write)
         return False
     say(f"Wrote {path}")
     return True
+
+
+def _rescue(path: Path, write: Callable[[Path], None]) -> None:
+    """A result is not lost because its disk is full: write it to the temporary directory."""
+    rescue = not_taken(Path(tempfile.gettempdir()) / path.name)
+    try:
+        write(rescue)
+    except OSError as e:
+        warn(f"error: {rescue} could not be written either: {e.strerror}")
+    else:
+        warn(f"Wrote {rescue} instead")
 
 
 def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
@@ -154,8 +171,16 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
             benchmark.audit.loop_lag_s,
             benchmark.audit.cpu(),
             cores=benchmark.audit.cores,
-            overflow=benchmark.audit.overflow,
-            resent=benchmark.audit.resent,
+            overflow=int(benchmark.audit.total("overflow")),
+            resent=int(benchmark.audit.total("resent")),
+            connections=Connections(
+                int(benchmark.audit.total("most_connections")),
+                int(benchmark.audit.total("most_in_use")),
+                benchmark.audit.total("idle_excess_s"),
+            ),
+            starved_s=benchmark.audit.starved_s,
+            shared_chunks=int(benchmark.audit.total("shared_chunks")),
+            token_events=int(benchmark.audit.total("token_events")),
             kernel_times=benchmark.audit.kernel_times,
             workers_lost=coordinator.workers_lost,
             clock_error_s=max((w.clock.error_s for w in coordinator.workers.values()), default=0.0),

@@ -81,15 +81,21 @@ def lora_models(config: RunConfig, n: int) -> list[str]:
     return [rng.choice(modules) for _ in range(n)]
 
 
-def expected_concurrency(config: RunConfig, total: int, *, at_most: int = 2048) -> int:
-    """How many connections to open before the clock starts: the cap, or what the schedule may need
-    in its first seconds.
+#: The first seconds of a schedule decide how many connections are opened ahead.
+AHEAD_S = 10.0
+MOST_AHEAD = 2048
+
+
+def connections_ahead(due_s: NDArray[np.float64], cap: int | None, latency_s: float | None) -> int:
+    """How many connections to open before the clock starts.
+
+    The most requests that are in flight at once in the first seconds of the schedule, if each takes
+    ``latency_s`` (what the ready check saw; None: unknown, taken as no time) as Little's law would
+    have it on average; never more than the cap. ``due_s``: due times in seconds, ascending.
     """
-    most = min(total, at_most)
-    if config.max_concurrency is not None:
-        return int(min(most, config.max_concurrency))
-    ramp = ramp_of(config)
-    rate = max(ramp.start_rps, ramp.end_rps) if ramp is not None else config.request_rate
-    if rate == float("inf"):
-        return most
-    return min(most, int(rate * 8) + 8)
+    early = due_s[: int(np.searchsorted(due_s, AHEAD_S, side="right"))]
+    if not len(early):
+        return 0
+    began = np.searchsorted(early, early - (latency_s or 0.0), side="left")
+    at_once = int(np.max(np.arange(1, len(early) + 1) - began))
+    return min(at_once, MOST_AHEAD, len(early) if cap is None else cap)

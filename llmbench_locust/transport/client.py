@@ -7,36 +7,24 @@ comes back.
 
 from __future__ import annotations
 
-import contextlib
-import resource
 import ssl
 import time
 from dataclasses import dataclass
 
 import gevent
-import gevent.pool
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.transport.assembly import StreamAssembly
-from llmbench_locust.transport.connection import (
-    Address,
-    ConnectError,
-    Connection,
-    describe,
-    dial,
-    resolve,
-)
+from llmbench_locust.transport.connection import ConnectError, Connection, describe
 from llmbench_locust.transport.decoding import DecodeLoop, FirstToken, Flight, Tokens
 from llmbench_locust.transport.endpoint import parse_endpoint
 from llmbench_locust.transport.exchange import Exchange, Request
+from llmbench_locust.transport.pool import ConnectionPool
 from llmbench_locust.transport.reader import StreamReader
 from llmbench_locust.transport.sink import Sink
 from llmbench_locust.transport.timestamps import KernelClock, stamps_work
 from llmbench_locust.transport.tls import client_context
 
-CONNECT_TIMEOUT_S = 30.0
-_PREWARM_PARALLEL = 64
-_SPARE_FILES = 256
 _TIMED_OUT = object()
 
 
@@ -45,12 +33,18 @@ class Counters:
     """Totals of one transport since it was made; cheap to read at any time. Bytes are those of
     answers, decoded so far.
 
-    ``kernel_times``: arrival times are the kernel's.
+    ``most_connections`` open and ``most_in_use`` of them by requests at once; ``idle_excess_s``:
+    seconds with more idle connections than `pool.IDLE_FACTOR` times the latter. ``shared_chunks``:
+    read together with a later one. ``kernel_times``: arrival times are the kernel's.
     """
 
     in_flight: int = 0
     token_events: int = 0
     connections_opened: int = 0
+    most_connections: int = 0
+    most_in_use: int = 0
+    idle_excess_s: float = 0.0
+    shared_chunks: int = 0
     resent: int = 0
     bytes_in: int = 0
     kernel_times: bool = False
@@ -87,32 +81,24 @@ class Transport:
             )
         self._reader = StreamReader(KernelClock() if self._stamps else None)
         self._loop = DecodeLoop(self._reader)
-        self._idle: list[Connection] = []
-        self._addresses: list[Address] = []
+        self._pool = ConnectionPool(self._endpoint, self._context, self._reader, self._stamps)
         self._counters = Counters(kernel_times=self._stamps)
 
     @property
     def counters(self) -> Counters:
         self._counters.token_events = self._loop.token_events + self._reader.token_events
         self._counters.bytes_in = self._loop.bytes_in + self._reader.bytes_in
+        self._counters.shared_chunks = self._reader.shared
+        pool = self._pool.counters
+        self._counters.connections_opened = pool.opened
+        self._counters.most_connections = pool.most_open
+        self._counters.most_in_use = pool.most_in_use
+        self._counters.idle_excess_s = pool.idle_excess_s
         return self._counters
 
     def prewarm(self, n: int) -> int:
-        """Open connections until ``n`` lie idle, as far as the server takes them. Returns how many
-        are open.
-        """
-        missing = n - len(self._idle)
-        if missing > 0:
-            _allow_files(missing)
-            pool = gevent.pool.Pool(_PREWARM_PARALLEL)
-            failed: list[ConnectError] = []
-            for _ in range(missing):
-                if failed:
-                    break  # a server that refuses one refuses the next
-                pool.wait_available()
-                pool.spawn(self._open_idle, failed)
-            pool.join()
-        return len(self._idle)
+        """Open connections until ``n`` are idle. Returns how many are; see `ConnectionPool`."""
+        return self._pool.open_ahead(n)
 
     def exchange(
         self,
@@ -142,7 +128,7 @@ class Transport:
         self._counters.in_flight += 1
         try:
             while True:
-                connection = self._take_idle()
+                connection = self._pool.take()
                 reused = connection is not None
                 if connection is None:
                     connection = self._connect(exchange, deadline)
@@ -162,7 +148,7 @@ class Transport:
                     # of this request.
                     exchange.resent = True
                     self._counters.resent += 1
-                    self._forget_idle()
+                    self._pool.forget_idle()
                     continue
                 _fill(exchange, flight.assembly)
                 return exchange
@@ -173,24 +159,17 @@ class Transport:
         """Close idle connections and stop decoding. Exchanges in flight must have ended, or been
         killed.
         """
-        self._forget_idle()
+        self._pool.close()
         self._loop.close()
         self._reader.close()
 
     # Connections
 
-    def _take_idle(self) -> Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.alive:
-                return connection
-        return None
-
     def _connect(self, exchange: Exchange, deadline: float | None) -> Connection | None:
         """A new connection, or None with the reason in ``exchange``."""
         began = time.perf_counter()
         try:
-            connection = self._open(deadline)
+            connection = self._pool.open(deadline)
         except (ConnectError, TimeoutError) as error:
             now = time.perf_counter()
             if exchange.start_time != exchange.start_time:
@@ -206,34 +185,6 @@ class Transport:
             return None
         exchange.connect_s += time.perf_counter() - began
         return connection
-
-    def _open(self, deadline: float | None) -> Connection:
-        if not self._addresses:
-            self._addresses = resolve(self._endpoint)
-        limit = time.perf_counter() + CONNECT_TIMEOUT_S
-        if deadline is not None:
-            limit = min(limit, deadline)
-        sock, tls = dial(self._endpoint, self._addresses, self._context, limit, self._stamps)
-        self._counters.connections_opened += 1
-        return Connection(sock, tls, self._reader, self._on_idle_close)
-
-    def _open_idle(self, failed: list[ConnectError]) -> None:
-        try:
-            self._idle.append(self._open(None))
-        except ConnectError as error:
-            failed.append(error)
-        except TimeoutError:
-            failed.append(ConnectError(f"cannot connect to {self._endpoint.name}: no answer"))
-
-    def _on_idle_close(self, connection: Connection) -> None:
-        with contextlib.suppress(ValueError):
-            self._idle.remove(connection)
-
-    def _forget_idle(self) -> None:
-        """Idle connections are all as old as the one that failed, or older."""
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
 
     # One exchange
 
@@ -295,19 +246,14 @@ class Transport:
                 timer.stop()
                 timer.close()
         if outcome is _TIMED_OUT and not flight.done:
-            flight.assembly.fail(time.perf_counter(), "timeout", f"no end within {limit:g} s")
+            flight.assembly.fail(time.perf_counter(), "timeout", f"timed out after {limit:g} s")
             self._drop(flight)
             return
-        connection = flight.connection
-        if connection.alive:
-            if flight.assembly.reusable:
-                self._idle.append(connection)
-            else:
-                connection.close()
+        self._pool.give_back(flight.connection, reusable=flight.assembly.reusable)
 
     def _drop(self, flight: Flight) -> None:
         self._loop.abandon(flight)
-        flight.connection.close()
+        self._pool.give_back(flight.connection, reusable=False)
 
 
 def _fill(exchange: Exchange, answer: StreamAssembly) -> None:
@@ -321,17 +267,3 @@ def _fill(exchange: Exchange, answer: StreamAssembly) -> None:
     exchange.error = answer.error
     exchange.error_kind = answer.error_kind
     exchange.error_body = answer.error_body
-
-
-def _allow_files(more: int) -> None:
-    """Raise this process's soft limit of open files to what ``more`` connections need, as far as
-    the hard one lets it.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = more + _SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(
-                resource.RLIMIT_NOFILE,
-                (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard),
-            )

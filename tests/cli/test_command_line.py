@@ -47,7 +47,7 @@ def config_of(line):
 
 
 @pytest.mark.parametrize("separator", ["-", "_"])
-@pytest.mark.parametrize("name", [n for n in VLLM_FLAGS if not n.startswith("speed")])
+@pytest.mark.parametrize("name", VLLM_FLAGS)
 def test_every_flag_of_vllm_is_taken_with_dashes_and_with_underscores(name, separator):
     row = VLLM_FLAGS[name]
     value = TEXTS.get(name) or VALUES.get(row["type"], "x")
@@ -60,10 +60,9 @@ def test_every_flag_of_vllm_is_taken_with_dashes_and_with_underscores(name, sepa
 REFUSED = {  # as vLLM refuses it, too: the ratio of old scripts had another meaning
     "--random-range-ratio 1.0": "--random-range-ratio"
 }
-NOT_YET = "speed_bench", "--num-prompts -1"
 
 
-@pytest.mark.parametrize("line", [x for x in COMMAND_LINES if not any(n in x for n in NOT_YET)])
+@pytest.mark.parametrize("line", COMMAND_LINES)
 def test_command_lines_as_people_write_them_are_understood(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for path in re.findall(r"--dataset-path[ =]\"?([^ \"]+\.jsonl?)", line):

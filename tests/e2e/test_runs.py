@@ -119,7 +119,7 @@ def test_an_interrupted_experiment_keeps_its_runs_and_has_the_last_word(sim, tmp
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     output = finish(process, 30)
-    assert process.returncode == 1, output
+    assert process.returncode == 130, output
     assert "answered with what there is" in output
     found = results(tmp_path)
     assert sorted(found) == [50.0, 100.0]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from llmbench_locust.metrics.audit import AuditInputs, as_seen_by_arrivals, verdict
+from llmbench_locust.metrics.audit import AuditInputs, Connections, as_seen_by_arrivals, verdict
 
 
 def inputs(send=0.001, loop=0.0005, n=1000, **more):
@@ -75,11 +75,30 @@ def test_without_samples():
     assert found["ttft_error_bound_ms"] is None
 
 
-def test_a_late_client_that_had_little_to_do_was_kept_waiting():
+def test_with_the_kernels_times_a_late_loop_matters_only_where_chunks_share_a_read():
+    late = {"loop": 0.02, "kernel_times": True, "token_events": 1000}
+    assert verdict(inputs(**late, shared_chunks=5))["client_limited"] is False
+    assert verdict(inputs(**late, shared_chunks=50))["reasons"] == [
+        "the event loop ran late: P99 20.0 ms (limit 5)"
+    ]
+
+
+def test_too_many_idle_connections_are_a_reason_of_their_own():
+    few = Connections(most_open=9, most_in_use=2, idle_excess_s=0.0)
+    many = Connections(most_open=200, most_in_use=5, idle_excess_s=2.0)
+    assert verdict(inputs(connections=few))["client_limited"] is False
+    found = verdict(inputs(connections=many))
+    assert "200 connections were open for at most 5 requests in flight" in found["reasons"][0]
+    assert "--prewarm-connections" in found["hint"]
+
+
+def test_starvation_is_told_from_own_bursts_by_the_run_queue():
+    idle = {"loop": 0.02, "cpu_fraction": {"local": 0.06, "master": 0.9}}
     assert (
-        "at most 6% of a core"
-        in verdict(inputs(loop=0.02, cpu_fraction={"local": 0.06, "master": 0.9}))["hint"]
+        "starved of CPU (it used 6% of a core but waited 1.5 s"
+        in (verdict(inputs(**idle, starved_s=1.5))["hint"])
     )
+    assert verdict(inputs(**idle))["hint"].startswith("use more worker processes")
     assert verdict(inputs(loop=0.02, cpu_fraction={"local": 0.8}))["hint"].startswith(
         "use more worker processes"
     )

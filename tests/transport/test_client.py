@@ -216,7 +216,7 @@ def test_a_refused_connection_is_a_connect_error(connect):
 
 def test_an_unknown_host_is_a_connect_error(connect):
     exchange = connect("http://no-such-host.invalid:1").exchange(POST, TextSink())
-    assert exchange.error_kind == "connect"
+    assert exchange.error_kind == "dns"
     assert "no-such-host.invalid" in exchange.error
 
 

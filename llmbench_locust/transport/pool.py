@@ -1,0 +1,225 @@
+"""Connections to one server: as many as the load needs, opened off the clock, closed when idle.
+
+Many servers behave differently when hundreds of idle connections are open: a thread or a place is
+held by each. So connections are opened ahead only on request (`open_ahead`) and a few at a time as
+the load grows, and those that nobody needed for some seconds are closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import ssl
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import gevent
+import gevent.pool
+
+from llmbench_locust.transport.connection import (
+    Address,
+    ConnectError,
+    Connection,
+    dial,
+    resolve,
+)
+from llmbench_locust.transport.endpoint import Endpoint
+from llmbench_locust.transport.reader import StreamReader
+
+CONNECT_TIMEOUT_S = 30.0
+#: Seconds for which the peak of connections in use decides how many stay open.
+KEEP_S = 4.0
+#: Seconds between two looks at what is idle.
+TRIM_S = 1.0
+#: Spare connections kept open while the load grows: this share of those in use, at least one.
+SPARE_SHARE = 0.1
+#: More idle connections than this many times the peak of requests in flight are too many.
+IDLE_FACTOR = 4
+_PARALLEL = 64
+_SPARE_FILES = 256
+
+
+@dataclass(slots=True)
+class PoolCounters:
+    """``most_open``: connections at once. ``idle_excess_s``: seconds with too many idle ones."""
+
+    opened: int = 0
+    most_open: int = 0
+    most_in_use: int = 0
+    idle_excess_s: float = 0.0
+
+
+class ConnectionPool:
+    """``stamps``: connections tell the kernel's arrival times."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        context: ssl.SSLContext | None,
+        reader: StreamReader,
+        stamps: bool,
+    ) -> None:
+        self.endpoint = endpoint
+        self.counters = PoolCounters()
+        self._context = context
+        self._reader = reader
+        self._stamps = stamps
+        self._idle: deque[Connection] = deque()  # the longest idle one first
+        self._in_use = 0
+        self._ahead = 0  # opened on request for a run that has not begun: not trimmed
+        self._peaks: deque[int] = deque(maxlen=max(1, round(KEEP_S / TRIM_S)))
+        self._peak = 0
+        self._growing = False
+        self._trimmer: gevent.Greenlet | None = None
+        self._addresses: list[Address] = []
+        self._closed = False
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    def open_ahead(self, n: int) -> int:
+        """Open connections until ``n`` are idle, as far as the server takes them; they stay until
+        the first request. Returns how many are idle.
+        """
+        missing = n - len(self._idle)
+        self._ahead = n
+        if missing > 0:
+            allow_files(missing)
+            pool = gevent.pool.Pool(_PARALLEL)
+            failed: list[ConnectError] = []
+            for _ in range(missing):
+                if failed:
+                    break  # a server that refuses one refuses the next
+                pool.wait_available()
+                pool.spawn(self._open_idle, failed)
+            pool.join()
+        return len(self._idle)
+
+    def take(self) -> Connection | None:
+        """An idle connection, the last used first; None when there is none."""
+        self._start_trimmer()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.alive:
+                self._used(1)
+                self._grow()
+                return connection
+        return None
+
+    def open(self, deadline: float | None) -> Connection:
+        """A new connection for a request. Raises ConnectError, TimeoutError."""
+        connection = self._dial(deadline)
+        self._used(1)
+        self._grow()
+        return connection
+
+    def give_back(self, connection: Connection, *, reusable: bool) -> None:
+        """The request on it is over. A connection that is broken or not reusable is closed."""
+        self._used(-1)
+        if not connection.alive:
+            return
+        if reusable and not self._closed:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def forget_idle(self) -> None:
+        """Close all idle connections: they are as old as one that failed, or older."""
+        idle, self._idle = self._idle, deque()
+        for connection in idle:
+            connection.close()
+
+    def close(self) -> None:
+        """Close the idle connections; what is being opened is closed as soon as it is open."""
+        self._closed = True
+        self.forget_idle()
+        if self._trimmer is not None:
+            self._trimmer.kill(block=False)
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _used(self, change: int) -> None:
+        self._in_use += change
+        if self._in_use > self._peak:
+            self._peak = self._in_use
+            self.counters.most_in_use = max(self.counters.most_in_use, self._peak)
+
+    def _dial(self, deadline: float | None) -> Connection:
+        if not self._addresses:
+            self._addresses = resolve(self.endpoint)
+        limit = time.perf_counter() + CONNECT_TIMEOUT_S
+        if deadline is not None:
+            limit = min(limit, deadline)
+        sock, tls = dial(self.endpoint, self._addresses, self._context, limit, self._stamps)
+        if self._closed:
+            sock.close()
+            raise ConnectError("the run has ended")
+        self.counters.opened += 1
+        connection = Connection(sock, tls, self._reader, self._on_idle_close)
+        self.counters.most_open = max(self.counters.most_open, self._in_use + len(self._idle) + 1)
+        return connection
+
+    def _open_idle(self, failed: list[ConnectError]) -> None:
+        try:
+            self._idle.appendleft(self._dial(None))
+        except ConnectError as error:
+            failed.append(error)
+        except TimeoutError:
+            failed.append(ConnectError(f"cannot connect to {self.endpoint.name}: no answer"))
+
+    def _grow(self) -> None:
+        """Where the last idle connection was taken, open spare ones for those who come next."""
+        if not self._idle and not self._growing and not self._closed and self._in_use > 1:
+            self._growing = True
+            gevent.spawn(self._open_spares)
+
+    def _open_spares(self) -> None:
+        failed: list[ConnectError] = []
+        try:
+            for _ in range(max(1, int(self._in_use * SPARE_SHARE))):
+                if failed or self._closed:
+                    break
+                self._open_idle(failed)
+        finally:
+            self._growing = False
+
+    def _on_idle_close(self, connection: Connection) -> None:
+        with contextlib.suppress(ValueError):
+            self._idle.remove(connection)
+
+    def _start_trimmer(self) -> None:
+        self._ahead = 0
+        if self._trimmer is None:
+            self._trimmer = gevent.spawn(self._trim_loop)
+
+    def _trim_loop(self) -> None:
+        while not self._closed:
+            gevent.sleep(TRIM_S)
+            self._peaks.append(self._peak)
+            self._peak = self._in_use
+            peak = max(self._peaks)
+            if len(self._idle) > IDLE_FACTOR * max(1, self.counters.most_in_use):
+                self.counters.idle_excess_s += TRIM_S
+            if not self._ahead and len(self._peaks) == self._peaks.maxlen:
+                self._trim(peak + max(1, int(peak * SPARE_SHARE)))
+
+    def _trim(self, keep: int) -> None:
+        """Close idle connections, the longest idle first, until ``keep`` are open in all."""
+        while self._idle and len(self._idle) + self._in_use > keep:
+            self._idle.popleft().close()
+
+
+def allow_files(more: int) -> None:
+    """Raise this process's soft limit of open files to what ``more`` connections need, as far as
+    the hard one lets it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = more + _SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE,
+                (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard),
+            )
