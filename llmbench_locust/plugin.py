@@ -34,8 +34,8 @@ from llmbench_locust.signals import (
     Interruption,
     die_with_parent,
     end_quietly_before_init,
-    interrupt_main,
     listen_as_worker,
+    raise_in_main,
 )
 from llmbench_locust.simulator.launch import SimProcess, launch
 from llmbench_locust.terminal import warn
@@ -282,7 +282,7 @@ class Plugin:
     def _leave(self) -> None:
         """End the process in order, wherever Locust's main greenlet waits."""
         if self._waits_for_workers():
-            interrupt_main()
+            raise_in_main(SystemExit(self._interruption.status))
             return
         self.runner.quit()
         if self.web_ui is not None:

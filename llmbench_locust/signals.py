@@ -76,18 +76,18 @@ def listen_as_worker() -> None:
             gevent.sleep(MASTER_ENDS_IT_S)
         elif count < _AT_ONCE:
             return
-        interrupt_main()
+        raise_in_main(KeyboardInterrupt)
 
     gevent.signal_handler(signal.SIGINT, on_signal)
 
 
-def interrupt_main() -> None:
-    """KeyboardInterrupt in the main greenlet where it waits, and nowhere else.
+def raise_in_main(error: type[BaseException] | BaseException) -> None:
+    """An exception in the main greenlet where it waits, and nowhere else.
 
-    Python itself would raise it at whatever line is running, be it the middle of a request or of
-    its accounting.
+    Python itself would raise KeyboardInterrupt at whatever line is running, be it the middle of a
+    request or of its accounting.
     """
-    gevent.kill(gevent.get_hub().parent, KeyboardInterrupt)
+    gevent.kill(gevent.get_hub().parent, error)
 
 
 def die_with_parent() -> None:

@@ -65,15 +65,22 @@ REFUSED = {  # as vLLM refuses it, too: the ratio of old scripts had another mea
 @pytest.mark.parametrize("line", COMMAND_LINES)
 def test_command_lines_as_people_write_them_are_understood(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for path in re.findall(r"--dataset-path[ =]\"?([^ \"]+\.jsonl?)", line):
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_text("{}")
+    found = re.search(r"--dataset-path[ =]\"?([^ \"]+)", line)
+    if found and "hf" not in line:
+        path = Path(found[1])
+        subset = re.search(r"--speed-bench-dataset-subset (\w+)", line)
+        if "speed_bench" in line:
+            path /= f"{subset[1] if subset else 'qualitative'}.jsonl"
+        path = tmp_path / path.relative_to(path.anchor)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+        line = line.replace(' "/tmp/', ' "tmp/')
     refused = [name for part, name in REFUSED.items() if part in line]
     if refused:
         with pytest.raises(ConfigError, match=refused[0]):
             config_of(line)
     else:
-        assert config_of(line).num_prompts > 0
+        assert config_of(line).num_prompts != 0
 
 
 @pytest.mark.parametrize(

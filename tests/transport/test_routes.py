@@ -87,7 +87,7 @@ def test_tls_streams_in_many_records(serve, connect, context):
 
 def test_tls_without_trust_is_refused_with_the_reason(serve, connect, context):
     exchange = connect(serve(always(answer("a")), context=context).url).exchange(POST, TextSink())
-    assert exchange.error_kind == "connect"
+    assert exchange.error_kind == "tls"
     assert "certificate" in exchange.error
     assert "self" in exchange.error
 
@@ -104,7 +104,7 @@ def test_https_to_a_plain_server_is_a_connect_error(serve, connect):
     exchange = connect(server.url.replace("http:", "https:"), insecure=True).exchange(
         POST, TextSink()
     )
-    assert exchange.error_kind == "connect"
+    assert exchange.error_kind == "tls"
 
 
 def test_a_silent_tls_server_times_out(serve, connect):
