@@ -12,6 +12,7 @@ a read that is one chunk equal to the template (`template`), whole plain chunks
 
 from __future__ import annotations
 
+import zlib
 from array import array
 from collections.abc import Callable
 from itertools import repeat
@@ -104,7 +105,9 @@ class StreamAssembly:
         asked for.
         """
         kept = self._plain is not None and (not 200 <= self.status < 300 or self._wrong_type)
-        return self._plain.body if kept and self._plain is not None else b""
+        if not kept or self._plain is None:
+            return b""
+        return decoded(self._plain.body, self.headers.get("content-encoding", ""))
 
     @property
     def _wrong_type(self) -> bool:
@@ -279,6 +282,7 @@ class StreamAssembly:
                     raise HTTPParseError("Expected HTTP/")
                 return b""
             parser.feed(data[: end + 4])
+            parser.check_head()
             data = data[end + 4 :]
         self._head = b""
         self._begin_body()
@@ -293,7 +297,7 @@ class StreamAssembly:
         parser = self._parser
         self.status = parser.get_code()
         encoding = parser.headers.get("content-encoding", "").lower()
-        if encoding not in ("", "identity"):
+        if encoding not in ("", "identity") and 200 <= self.status < 300:
             raise HTTPParseError(f"Content-Encoding {encoding} was not asked for")
         if not 200 <= self.status < 300 or self._wrong_type:
             self._plain = PlainDecoder(ERROR_BODY_BYTES)
@@ -448,3 +452,15 @@ def _cut_words(stream: StreamAssembly, why: str) -> str:
     else:
         words = "stream ended before its end marker"
     return f"{words} ({why})" if why else words
+
+
+def decoded(body: bytes, encoding: str) -> bytes:
+    """An error's body without its content encoding, at most `ERROR_BODY_BYTES`; as it is where the
+    encoding is not gzip or deflate, or the body is cut.
+    """
+    if encoding.lower() not in ("gzip", "x-gzip", "deflate"):
+        return body
+    try:
+        return zlib.decompressobj(47).decompress(body, ERROR_BODY_BYTES)  # 47: either header
+    except zlib.error:
+        return body

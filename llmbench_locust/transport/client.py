@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import urljoin, urlsplit
 
 import gevent
 
@@ -25,6 +26,7 @@ from llmbench_locust.transport.sink import Sink
 from llmbench_locust.transport.timestamps import KernelClock, stamps_work
 from llmbench_locust.transport.tls import client_context
 
+MAX_REDIRECTS = 3
 _TIMED_OUT = object()
 
 
@@ -119,6 +121,7 @@ class Transport:
         limit = self._timeout_s if timeout_s is None else timeout_s
         began = time.perf_counter()
         deadline = None if limit is None else began + limit
+        redirects = 0
         try:
             wire = self._encode(request)
         except ValueError as error:
@@ -151,7 +154,11 @@ class Transport:
                     self._pool.forget_idle()
                     continue
                 _fill(exchange, flight.assembly)
-                return exchange
+                target = self._redirected(exchange, request)
+                if target is None or redirects == MAX_REDIRECTS:
+                    return exchange
+                redirects += 1
+                wire = self._encode(replace(request, target=target))
         finally:
             self._counters.in_flight -= 1
 
@@ -187,6 +194,23 @@ class Transport:
         return connection
 
     # One exchange
+
+    def _redirected(self, exchange: Exchange, request: Request) -> str | None:
+        """The new target of a 307 or 308 within the same origin; None for every other response.
+
+        Another origin is not followed: a request with its key goes to the server that was named.
+        """
+        location = exchange.headers.get("location", "")
+        if exchange.status not in (307, 308) or not location:
+            return None
+        endpoint = self._endpoint
+        base = f"{'https' if endpoint.tls else 'http'}://{endpoint.host_header}"
+        path = urlsplit(endpoint.prefix).path
+        there = urljoin(f"{base}{path}{request.target}", location)
+        if not there.startswith(f"{base}{path}/"):
+            exchange.error_body = f"redirected to {there}, which is not followed".encode()
+            return None
+        return there[len(base + path) :]
 
     def _encode(self, request: Request) -> bytes:
         """Head and body as bytes. Raises ValueError for what no header can hold."""

@@ -11,6 +11,9 @@ from __future__ import annotations
 from geventhttpclient._parser import HTTPParseError, HTTPResponseParser
 
 MAX_HEAD_BYTES = 256 << 10
+MAX_HEADERS = 512
+#: Interim responses (1xx) before the one that counts.
+MAX_INTERIM = 16
 # A chunk that stays unfinished beyond this many bytes is left to llhttp, which does not wait for
 # its end.
 MAX_CARRY_BYTES = 256 << 10
@@ -40,7 +43,15 @@ class ResponseParser(HTTPResponseParser):
         self._value = ""
         self._in_value = False
         self._interim = False
+        self._interims = self._header_lines = 0
         self._body: list[bytes] = []
+
+    def check_head(self) -> None:
+        """Raises HTTPParseError where a head goes on and on."""
+        if self._interims > MAX_INTERIM:
+            raise HTTPParseError(f"more than {MAX_INTERIM} interim responses")
+        if self._header_lines > MAX_HEADERS:
+            raise HTTPParseError(f"more than {MAX_HEADERS} header lines")
 
     def take_body(self) -> bytes:
         """The body bytes since the last call."""
@@ -83,6 +94,7 @@ class ResponseParser(HTTPResponseParser):
         self._value += text
 
     def _end_header(self) -> None:
+        self._header_lines += 1
         if self._name and not self.complete:
             name = self._name.lower()
             old = self.headers.get(name)
@@ -95,6 +107,7 @@ class ResponseParser(HTTPResponseParser):
         code = self.get_code()
         if 100 <= code < 200 and code != 101:
             self._interim = True
+            self._interims += 1
             self.headers.clear()
         else:
             self.head_complete = True

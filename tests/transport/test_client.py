@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import subprocess
 import sys
@@ -543,6 +544,59 @@ def test_interim_answers_are_passed_over(serve, connect):
         POST, TextSink()
     )
     assert (exchange.status, exchange.error) == (200, "")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 100,
+        b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 2000 + b"\r\n",
+    ],
+)
+def test_a_head_that_goes_on_and_on_is_a_protocol_error(serve, connect, head):
+    exchange = connect(serve(once(head, pause_s=0.2)).url).exchange(POST, TextSink())
+    assert exchange.error_kind == "protocol"
+    assert "more than" in exchange.error
+
+
+def test_an_error_in_gzip_is_decoded(serve, connect):
+    body = gzip.compress(b'{"error": "no such model"}')
+    head = (
+        b"HTTP/1.1 404 Not Found\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    ) % len(body)
+    exchange = connect(serve(always(head + body)).url).exchange(POST, TextSink())
+    assert (exchange.status, exchange.error_body) == (404, b'{"error": "no such model"}')
+
+
+def redirecting(location):
+    def handler(peer: Peer) -> None:
+        while (request := peer.request()) is not None:
+            if request.line.split()[1] == "/there":
+                peer.send(answer("a"))
+            else:
+                head = f"HTTP/1.1 307 Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+                peer.send(head.encode())
+
+    return handler
+
+
+def test_a_redirect_within_the_origin_is_followed(serve, connect):
+    sink = TextSink()
+    exchange = connect(serve(redirecting("/there")).url).exchange(POST, sink)
+    assert (exchange.status, exchange.error, sink.texts) == (200, "", ["a"])
+
+
+def test_a_redirect_elsewhere_is_not_followed_and_says_where(serve, connect):
+    other = serve(always(answer("a")))
+    exchange = connect(serve(redirecting(f"{other.url}/there")).url).exchange(POST, TextSink())
+    assert exchange.status == 307
+    assert f"redirected to {other.url}/there" in exchange.error_body.decode()
+    assert other.connections == 0
+
+
+def test_redirects_in_a_circle_end(serve, connect):
+    exchange = connect(serve(redirecting("/v1/completions")).url).exchange(POST, TextSink())
+    assert exchange.status == 307
 
 
 def test_the_request_on_the_wire(serve, connect):
