@@ -16,19 +16,22 @@ import gevent
 import locust
 from gevent.event import Event
 from locust.event import EventHook
-from locust.runners import LocalRunner, WorkerRunner
+from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from llmbench_locust.dispatch import messages
 from llmbench_locust.dispatch.agent import Agent
 from llmbench_locust.errors import BenchError, ConfigError
 from llmbench_locust.metrics.live import LiveStats
-from llmbench_locust.options.config import RunConfig, build_config
+from llmbench_locust.options.config import RunConfig, build_config, start_of
 from llmbench_locust.options.dotted import expand_sys_argv
-from llmbench_locust.options.flags import add_flags
+from llmbench_locust.options.flags import add_flags, check_variables
+from llmbench_locust.options.secrets import Start, secret_dest
 from llmbench_locust.run.closed import ClosedLoop
 from llmbench_locust.run.crew import Crew
 from llmbench_locust.run.lifecycle import Experiment, Runs
 from llmbench_locust.run.report import Report
+from llmbench_locust.run.strangers import drop_malformed
+from llmbench_locust.run.wiring import with_own_secrets, withheld
 from llmbench_locust.shape import ArrivalShape
 from llmbench_locust.signals import (
     Interruption,
@@ -100,8 +103,12 @@ class Plugin:
         self._stopping = self._cancelled = False
         self.sim: SimProcess | None = None
         self.live = LiveStats({}, (50.0, 90.0, 99.0))
+        self.start: Start | None = None
         self.agent = Agent(
-            environment, runner.send_message, runner.client_id if self.is_worker else "local"
+            environment,
+            runner.send_message,
+            runner.client_id if self.is_worker else "local",
+            lambda wire: with_own_secrets(wire, self.start.headers if self.start else ()),
         )
         self.closed_loop = ClosedLoop(self)
         self._interruption = Interruption(self.stop, self._leave)
@@ -126,10 +133,13 @@ class Plugin:
         """Register messages and listeners; on the master, check the flags before anything else
         happens.
         """
+        self._or_exit(self._remember_start)
         events = self.environment.events
         if self.local or self.is_worker:
             for kind in _TO_WORKER:
                 self.runner.register_message(kind, self._for_agent)
+        if isinstance(self.runner, MasterRunner):
+            drop_malformed(self.runner)
         if self.local or not self.is_worker:
             for kind in _TO_MASTER:
                 self.runner.register_message(kind, self._for_coordinator)
@@ -160,6 +170,12 @@ class Plugin:
                 self.environment, self.live, lambda: self.report, self.check_form, self.stop
             )
 
+    def _remember_start(self) -> None:
+        check_variables(os.environ)
+        self.start = start_of(self.options)
+        # Locust sends its options to the workers, and takes every name in them from a web form.
+        vars(self.options).pop(secret_dest("header"), None)
+
     def configure(self) -> RunConfig:
         """The flags, or the web form's values, checked. Starts the simulator when it is asked for.
         Raises ConfigError.
@@ -170,7 +186,7 @@ class Plugin:
         if self.open_loop:
             options.num_users = self._users_asked_for
         try:
-            config = build_config(options)
+            config = build_config(options, self.start)
         finally:
             if self.open_loop:
                 options.run_time = None
@@ -178,6 +194,8 @@ class Plugin:
             self.sim = launch(shlex.split(config.sim_args))
         if config.sim and self.sim is not None:
             config = config.with_server(self.sim.url)
+        if line := withheld(config):
+            logger.warning(line)
         self.config = config
         return config
 
@@ -185,14 +203,19 @@ class Plugin:
         """The line that tells what is wrong with a start form, None when it is right."""
         import copy
 
+        if self.open_loop and (self._going() or self.live.state == "preparing"):
+            return "a run is going on; stop it or wait for its end before you start another"
         options = copy.copy(self.options)
         for name, value in form.items():
             setattr(options, name, value)
         try:
-            build_config(options)
+            build_config(options, self.start)
         except ConfigError as e:
             return str(e)
         return None
+
+    def _going(self) -> bool:
+        return self._conductor is not None and not self._conductor.ready()
 
     def _or_exit(self, step: Any) -> None:
         try:

@@ -26,6 +26,7 @@ from llmbench_locust.dispatch.dispatcher import Dispatcher
 from llmbench_locust.dispatch.lag import LagSampler, run_queue_wait_s
 from llmbench_locust.dispatch.preparer import Preparer
 from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.errors import SetupError
 from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.transport.client import Transport
 from llmbench_locust.transport.gaps import gaps
@@ -43,11 +44,20 @@ Send = Callable[[str, Any], None]
 
 
 class Agent:
-    """Carries out one plan after another. ``send(type, data)`` goes to the master."""
+    """Carries out one plan after another. ``send(type, data)`` goes to the master; ``secrets`` fills
+    in what a plan leaves to the worker, and raises SetupError where it cannot.
+    """
 
-    def __init__(self, environment: Any, send: Send, name: str) -> None:
+    def __init__(
+        self,
+        environment: Any,
+        send: Send,
+        name: str,
+        secrets: Callable[[WireConfig], WireConfig] = lambda wire: wire,
+    ) -> None:
         self.environment = environment
         self.name = name
+        self._secrets = secrets
         self._send = send
         self.run: _Run | None = None
         self._open = Event()  # a run is on, or the users may go
@@ -60,7 +70,13 @@ class Agent:
         if kind == messages.PLAN:
             if self.run is not None:
                 self.run.close()
-            self.run = _Run(self, data)
+            try:
+                wire = self._secrets(WireConfig.from_message(data["wire"]))
+            except SetupError as e:
+                self.run = None
+                self.send(messages.READY, run=data["run"], refused=str(e))
+                return
+            self.run = _Run(self, data, wire)
             self._released = False
             self._open.set()
             return
@@ -109,11 +125,10 @@ class Agent:
 class _Run:
     """One run on this worker."""
 
-    def __init__(self, agent: Agent, plan: dict[str, Any]) -> None:
+    def __init__(self, agent: Agent, plan: dict[str, Any], wire: WireConfig) -> None:
         self.id: str = plan["run"]
         self.agent = agent
         self.closed = False
-        wire = WireConfig.from_message(plan["wire"])
         transport = agent.transport(wire)
         self.session = Session(agent.environment, wire, agent.name, transport)
         self._before = replace(transport.counters)

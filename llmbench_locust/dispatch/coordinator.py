@@ -59,6 +59,7 @@ class WorkerState:
     pid: int = 0
     host: str = ""
     prewarmed: int = 0
+    refused: str = ""
     heard_s: float = 0.0
     lease_until_s: float = float("-inf")
     seen: set[int] = field(default_factory=set)
@@ -124,6 +125,9 @@ class Coordinator:
             self._invite(worker_id, share, len(ids))
         deadline = perf_counter() + READY_S
         while not all(w.ready for w in self.workers.values()) and perf_counter() < deadline:
+            for worker in self.workers.values():
+                if worker.refused:
+                    raise SetupError(f"worker {worker.id} cannot take part: {worker.refused}")
             gevent.sleep(0.005)
         for worker in [w for w in self.workers.values() if not w.ready]:
             logger.warning(
@@ -213,7 +217,9 @@ class Coordinator:
         if worker.lost:
             return
         worker.heard_s = now
-        if kind == messages.READY:
+        if kind == messages.READY and data.get("refused"):
+            worker.refused = data["refused"]
+        elif kind == messages.READY:
             worker.ready, worker.prewarmed = True, data["prewarmed"]
             worker.pid, worker.host = data["pid"], data["host"]
             if data["clock"] and data["clock"] == clock_identity():

@@ -6,6 +6,8 @@ import ast
 import json
 import math
 import re
+from collections.abc import Callable
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -112,8 +114,41 @@ def or_empty(text: str | None) -> str:
     return text or ""
 
 
+def file_name(name: str) -> Callable[[str | None], str | None]:
+    """A check of the flag ``name``: a file's name that stays inside its directory."""
+
+    def check(text: str | None) -> str | None:
+        path = PurePath(text or "")
+        if path.is_absolute() or ".." in path.parts:
+            raise ConfigError(
+                f"{name}: {text!r} leaves the result directory; use a name and set the directory "
+                "with --result-dir"
+            )
+        return text
+
+    return check
+
+
+#: Keys of the result file; those of latencies, probes and speculative decoding by their form.
+_RESULT_KEYS = (
+    "date", "endpoint_type", "backend", "label", "model_id", "tokenizer_id", "num_prompts",
+    "request_rate", "burstiness", "max_concurrency", "ramp_up_strategy", "ramp_up_start_rps",
+    "ramp_up_end_rps", "duration", "completed", "failed", "total_input_tokens",
+    "total_output_tokens", "total_input_sequences", "request_throughput", "request_goodput",
+    "input_sequence_throughput", "output_throughput", "total_token_throughput", "input_lens",
+    "output_lens", "ttfts", "itls", "latencies", "start_times", "queue_times", "generated_texts",
+    "errors", "max_output_tokens_per_s", "max_concurrent_requests", "rtfx", "rps_change_events",
+    "llmbench",
+)  # fmt: skip
+_RESULT_KEY_FORMS = re.compile(r"(mean|median|std|p[\d.]+)_\w+_ms|(probe|spec_decode)_\w+")
+
+
 def metadata(words: tuple[str, ...]) -> dict[str, str]:
-    return pairs("--metadata", words)
+    found = pairs("--metadata", words)
+    for key in found:
+        if key in _RESULT_KEYS or _RESULT_KEY_FORMS.fullmatch(key):
+            raise ConfigError(f"--metadata: {key!r} is a key of the result file; use another name")
+    return found
 
 
 def goodput(words: tuple[str, ...], info: BackendInfo) -> dict[str, float]:

@@ -19,8 +19,10 @@ from llmbench_locust.options import checks, combinations
 from llmbench_locust.options.dataset_flags import DatasetFlags
 from llmbench_locust.options.secrets import (
     MASK,
+    Start,
+    header_lines,
+    origin_of,
     secret_dest,
-    unmasked,
     without_secrets,
     without_user,
 )
@@ -37,7 +39,10 @@ class RunConfig(Benchmark, DatasetFlags, Own):
     not given. ``goodput``: objectives in ms by name. ``sampling``: parameters by API name,
     temperature 0.0 unless given. ``run_time_s``, ``stop_timeout_s``, ``request_timeout_s``,
     ``think_time`` (min, max): seconds. ``random_range_ratio``: (input, output).
-    ``metric_percentiles``: in (0, 100].
+    ``metric_percentiles``: in (0, 100]. ``header``: of --header and --header-file.
+
+    ``at_home``: whether the server is the one given at the start, which alone gets the API key of
+    the environment. ``typed``: headers whose values came with the web form.
     """
 
     _: KW_ONLY
@@ -45,6 +50,8 @@ class RunConfig(Benchmark, DatasetFlags, Own):
     sampling: dict[str, Any]
     run_time_s: float | None
     stop_timeout_s: float
+    at_home: bool
+    typed: tuple[str, ...]
 
     @property
     def dataset(self) -> DatasetInfo:
@@ -61,7 +68,7 @@ class RunConfig(Benchmark, DatasetFlags, Own):
         shown = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
-            if f.name not in ("backend_info", "header")
+            if f.name not in ("backend_info", "header", "at_home", "typed")
         }
         shown["header"] = dict.fromkeys(self.header, MASK)
         shown["base_url"] = without_user(self.base_url)
@@ -70,20 +77,41 @@ class RunConfig(Benchmark, DatasetFlags, Own):
         return {key: json_value(value) for key, value in shown.items()}
 
 
-def build_config(options: object) -> RunConfig:
+def start_of(options: object) -> Start:
+    """What the process was started with, from Locust's parsed options. Raises ConfigError."""
+    v = _read(options)
+    given = getattr(options, secret_dest("header"), None) or v["header"]
+    words = (*given, *(header_lines(v["header_file"]) if v["header_file"] else ()))
+    return Start(
+        _origin(v, getattr(options, "host", None)),
+        words,
+        {name: v[name] for name in ("header_file", "distribute_secrets")},
+        {name: v[name] or "" for name in ("result_dir", "per_request", "llm_html")},
+    )
+
+
+def _origin(v: dict[str, Any], host: str | None) -> str:
+    return "--sim" if v["sim"] else origin_of(checks.base_url(v["base_url"], host, v["port"]))
+
+
+def _read(options: object) -> dict[str, Any]:
+    return {row.field: read(row, getattr(options, row.dest, None)) for row in FLAGS.values()}
+
+
+def build_config(options: object, start: Start | None = None) -> RunConfig:
     """The configuration of a run from Locust's parsed options (or the web form's values, which are
     texts).
 
+    ``start``: what the process was started with; None when ``options`` are those of the start.
     Raises ConfigError: one line.
     """
-    v = {row.field: read(row, getattr(options, row.dest, None)) for row in FLAGS.values()}
+    v = _read(options)
+    start = start or start_of(options)
+    start.check(v)
+    origin = _origin(v, getattr(options, "host", None))
+    v["at_home"] = origin == start.origin
+    v["header"], v["typed"] = _headers(v, start, origin)
     info = _server(v, getattr(options, "host", None))
-    v["header"] = pairs(
-        "--header",
-        unmasked(v["header"], getattr(options, secret_dest("header"), None) or ()),
-        secret=True,
-    )
-    checks.headers(v["header"])
     v["goodput"] = checks.goodput(v["goodput"], info)
     v["percentile_metrics"] = checks.percentile_metrics(v["percentile_metrics"], info)
     v["self_timed"] = checks.self_timed(v["self_timed"], dataset_info(v["dataset_name"]))
@@ -100,6 +128,24 @@ def build_config(options: object) -> RunConfig:
     combinations.numbers(v)
     combinations.combinations(v, info)
     return RunConfig(**{k: value for k, value in v.items() if k not in SAMPLING})
+
+
+def _headers(
+    v: dict[str, Any], start: Start, origin: str
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The headers, and the names of those whose values the start did not give."""
+    words = start.reveal(v["header"], origin)
+    if v["header_file"]:
+        if origin != start.origin:
+            raise ConfigError(
+                f"--header-file: its headers are for {start.origin} and are not sent to {origin}; "
+                "remove the file's name to go without them"
+            )
+        words += tuple(w for w in header_lines(v["header_file"]) if w not in words)
+    found = pairs("--header", words, secret=True)
+    checks.headers(found)
+    known = pairs("--header", start.headers, secret=True)
+    return found, tuple(key for key, value in found.items() if known.get(key) != value)
 
 
 def _server(v: dict[str, Any], host: str | None) -> BackendInfo:

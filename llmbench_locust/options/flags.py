@@ -8,13 +8,16 @@ them all in one place, so that the command line and the web form refuse a value 
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import shlex
+from collections.abc import Iterable
 from typing import Any
 
+from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.flag import Flag
 from llmbench_locust.options.secrets import masked, secret_dest
-from llmbench_locust.options.table import GROUPS
+from llmbench_locust.options.table import FLAGS, GROUPS
 from llmbench_locust.options.values import show, split
 
 
@@ -29,6 +32,16 @@ def add_flags(parser: Any) -> None:
 def env_name(flag: Flag) -> str:
     """The environment variable of a flag."""
     return f"LLMBENCH_{flag.dest.upper()}"
+
+
+def check_variables(names: Iterable[str]) -> None:
+    """Raises ConfigError for an environment variable that looks like a flag's and is none."""
+    known = {env_name(flag) for flag in FLAGS.values()}
+    for name in sorted(names):
+        if name.startswith("LLMBENCH_") and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else "unset it"
+            raise ConfigError(f"{name}: no flag has this environment variable; {hint}")
 
 
 class _Choices(list[str]):

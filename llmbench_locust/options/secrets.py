@@ -4,12 +4,85 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from llmbench_locust.errors import ConfigError
 
 MASK = "***"
 _SECRET_KEY = re.compile(
     r"(api[-_]?key|secret|password|passwd|authorization|bearer|credential|access[-_]?token)$", re.I
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What the command line and the environment said when the process started. The web form can
+    neither see the secrets nor change any of it.
+
+    ``origin``: the server that the secrets are for (`origin_of`). ``headers``: the words of
+    --header and of --header-file. ``fixed``: flags that only the start can set. ``paths``: the
+    files and directories that the run may write.
+    """
+
+    origin: str
+    headers: tuple[str, ...] = field(repr=False)
+    fixed: dict[str, Any]
+    paths: dict[str, str]
+
+    def check(self, v: dict[str, Any]) -> None:
+        """Raises ConfigError for values that go beyond what the start allows."""
+        for name, value in self.fixed.items():
+            if v[name] != value:
+                raise ConfigError(f"{_flag(name)}: can be set only when llmbench is started")
+        root = Path(self.paths["result_dir"]).resolve()
+        for name, value in self.paths.items():
+            given = v[name] or ""
+            if not given and name != "result_dir":
+                continue  # no such file is written
+            if given != value and not Path(given).resolve().is_relative_to(root):
+                raise ConfigError(
+                    f"{_flag(name)}: {given} is outside {root}; the web form writes only inside "
+                    "the result directory of the start"
+                )
+
+    def reveal(self, words: Sequence[str], origin: str) -> tuple[str, ...]:
+        """The words with their values. Raises ConfigError for a masked value that would go to
+        another server than that of the start.
+        """
+        found = unmasked(words, self.headers)
+        hidden = [word.partition("=")[0] for word in words if word.endswith("=" + MASK)]
+        if hidden and origin != self.origin:
+            raise ConfigError(
+                f"--header: the value of {hidden[0]!r} was given for {self.origin} and is not sent "
+                f"to {origin}; type a value for that server or remove the header"
+            )
+        return found
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def origin_of(url: str) -> str:
+    """scheme://host:port, in lower case, without user and path."""
+    parts = urlsplit(url)
+    port = parts.port or {"https": 443}.get(parts.scheme, 80)
+    return f"{parts.scheme}://{parts.hostname}:{port}".lower()
+
+
+def header_lines(path: str) -> tuple[str, ...]:
+    """The KEY=VALUE words of a --header-file, one a line; a line that is empty or begins with # is
+    none. Raises ConfigError.
+    """
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"--header-file: {path} cannot be read: {reason}") from None
+    return tuple(line.strip() for line in lines if line.strip() and line.strip()[0] != "#")
 
 
 def secret_dest(dest: str) -> str:

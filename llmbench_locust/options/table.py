@@ -45,7 +45,9 @@ class Benchmark:
         False, "Turn multi-modal prompts into chat messages when the dataset is loaded."
     )
     label: str | None = flag(
-        None, "Start of the result file's name. Default: the name of the backend."
+        None,
+        "Start of the result file's name. Default: the name of the backend.",
+        parse=checks.file_name("--label"),
     )
     backend: str = flag(
         "openai", "API that the server speaks.", allowed=backend_names, metavar="NAME"
@@ -62,6 +64,11 @@ class Benchmark:
         "Headers to send with each request, as KEY=VALUE ...",
         secret=True,
         metavar="KEY=VALUE",
+    )
+    header_file: str | None = flag(
+        None,
+        "File of headers to send, one KEY=VALUE a line; keeps secrets out of the process list.",
+        metavar="FILE",
     )
     max_concurrency: int | None = flag(
         None,
@@ -123,7 +130,9 @@ class Benchmark:
         None, "Directory of the result file. Default: the current directory."
     )
     result_filename: str | None = flag(
-        None, "Name of the result file. Default: made of label, rate, model and time."
+        None,
+        "Name of the result file. Default: made of label, rate, model and time.",
+        parse=checks.file_name("--result-filename"),
     )
     ignore_eos: bool = flag(False, "Ask the server to generate all requested tokens.")
     percentile_metrics: tuple[str, ...] = flag(
@@ -236,6 +245,11 @@ class Own:
         False,
         "Exit with status 4 when the result is not valid, for example when the client was the "
         "limit.",
+    )
+    distribute_secrets: bool = flag(
+        False,
+        "Send the API key and header values to the workers, readable for anyone who can connect "
+        "to the master's port. Without it, each worker takes them from its own environment.",
     )
     progress_stats: bool = flag(
         False, "Print Locust's table every two seconds in a run without the web UI."

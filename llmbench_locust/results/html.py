@@ -19,6 +19,12 @@ from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.results import charts
 
+#: The toolbar has these buttons and no other: plotly's own default set can upload the data.
+_TOOLBAR = {
+    "responsive": True,
+    "displaylogo": False,
+    "modeBarButtons": [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
+}
 _STYLE = """
 :root{color-scheme:light dark}
 body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1100px;
@@ -129,7 +135,8 @@ def _chart(number: int, title: str, figure: dict[str, Any]) -> str:
     data = json.dumps(json_value(figure)).replace("<", "\\u003c")
     return (
         f'<h2>{_e(title)}</h2><div class="chart" id="chart{number}"></div>'
-        f'<script>(f=>Plotly.newPlot("chart{number}",f.data,f.layout,{{responsive:true,displaylogo:false}}))({data})</script>'
+        f'<script>(f=>Plotly.newPlot("chart{number}",f.data,f.layout,'
+        f"{json.dumps(_TOOLBAR)}))({data})</script>"
     )
 
 

@@ -65,8 +65,17 @@ def request_frame(columns: RecordColumns, summary: Summary, origin_s: float) -> 
 
 
 def table_csv(columns: RecordColumns, summary: Summary, origin_s: float) -> bytes:
-    text: str = request_frame(columns, summary, origin_s).to_csv(index=False)
+    frame = request_frame(columns, summary, origin_s)
+    for name in frame.select_dtypes(include=["object", "string"]):
+        frame[name] = [_no_formula(cell) for cell in frame[name]]
+    text: str = frame.to_csv(index=False)
     return text.encode("utf-8", "backslashreplace")
+
+
+def _no_formula(cell: Any) -> Any:
+    """A text that a spreadsheet would take for a formula, with a quote before it."""
+    risky = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{cell}" if risky else cell
 
 
 def table_parquet(columns: RecordColumns, summary: Summary, origin_s: float) -> bytes:

@@ -37,7 +37,7 @@ from llmbench_locust.run.live_feed import LiveFeed
 from llmbench_locust.run.probe import Prober
 from llmbench_locust.run.ready import Waiting, wait_for_model, wait_until_ready, warm_up
 from llmbench_locust.run.schedule import connections_ahead, make_tickets
-from llmbench_locust.run.wiring import api_key_for, wire_config
+from llmbench_locust.run.wiring import api_key_for, for_workers, wire_config
 from llmbench_locust.terminal import say
 from llmbench_locust.users.session import Session
 from llmbench_locust.workload.sample import SampleRequest
@@ -73,7 +73,7 @@ class Benchmark:
         self.config = config
         self.live = live
         self._crew = crew
-        self._key = api_key_for(config.backend)
+        self._key = api_key_for(config)
         self.finished = Event()
         self.tokenizer: Any = None
         self.samples: list[SampleRequest] = []
@@ -110,9 +110,10 @@ class Benchmark:
         tickets = make_tickets(config, self.samples)
         self.live.reset(self._run_info())
         latency_s = self._rehearse()
+        wire = wire_config(config, key, turns=any(s.turn for s in self.samples))
         plan = RunPlan(
             tickets=tickets,
-            wire=wire_config(config, key, turns=any(s.turn for s in self.samples)).to_message(),
+            wire=(wire if self._crew.local else for_workers(wire, config)).to_message(),
             cap=config.max_concurrency,
             prewarm=self._connections_ahead(tickets, latency_s),
             run_time_s=config.run_time_s,
@@ -330,5 +331,5 @@ class Benchmark:
 
 def server_of(config: RunConfig) -> Server:
     """Control requests to the server of ``config``."""
-    key = api_key_for(config.backend)
+    key = api_key_for(config)
     return Server(config.base_url, config.header, key, insecure=config.insecure)

@@ -96,7 +96,7 @@ class ClosedLoop:
         if session is None:
             config = self._for_backend(self._configure(), name)
             worker = self.plugin.agent.name if self.plugin.is_worker else ""
-            key = api_key_for(name)
+            key = api_key_for(config)
             if config.model is None:
                 server = Server(config.base_url, config.header, key, insecure=config.insecure)
                 config = replace(config, model=server.models()[0])
@@ -110,7 +110,9 @@ class ClosedLoop:
 
     def _configure(self) -> RunConfig:
         if self._config is None:
-            self._config = self.plugin.config or build_config(self.plugin.options)
+            self._config = self.plugin.config or build_config(
+                self.plugin.options, self.plugin.start
+            )
         return self._config
 
     def _for_backend(self, config: RunConfig, name: str) -> RunConfig:

@@ -1,22 +1,39 @@
-"""From `RunConfig` to what workers are told."""
+"""From `RunConfig` to what workers are told, and which secrets go with it."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from llmbench_locust.backends import backend_info
+from llmbench_locust.errors import SetupError
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.options.secrets import MASK
+from llmbench_locust.options.values import pairs
 from llmbench_locust.users.wire import WireConfig
 
 
-def api_key_for(backend: str) -> str:
-    """The key in the environment variable that the backend's row names; "" when it is not set."""
-    return os.environ.get(key_variable(backend), "")
+def api_key_for(config: RunConfig) -> str:
+    """The key in the environment variable that the backend's row names. "" when it is not set, and
+    when the run goes to another server than the one given at the start.
+    """
+    return os.environ.get(key_variable(config.backend), "") if config.at_home else ""
 
 
 def key_variable(backend: str) -> str:
     """The environment variable that holds the backend's key."""
     return backend_info(backend).api_key
+
+
+def withheld(config: RunConfig) -> str | None:
+    """The line that says that the server gets no API key though there is one."""
+    name = key_variable(config.backend)
+    if config.at_home or name not in os.environ:
+        return None
+    return (
+        f"{name} is not sent to {config.redacted()['base_url']}: it is for the server given at the "
+        "start. Type a header such as Authorization into the form if this server needs a key."
+    )
 
 
 def wire_config(config: RunConfig, api_key: str, *, turns: bool = False) -> WireConfig:
@@ -39,3 +56,43 @@ def wire_config(config: RunConfig, api_key: str, *, turns: bool = False) -> Wire
         kernel_timestamps=config.kernel_timestamps,
         keep_text=bool(config.save_detailed or turns),
     )
+
+
+def for_workers(wire: WireConfig, config: RunConfig) -> WireConfig:
+    """``wire`` as it travels: a masked secret is one that each worker has of its own. Raises
+    SetupError where the worker cannot have it.
+    """
+    if config.distribute_secrets:
+        return wire
+    if config.typed:
+        raise SetupError(
+            f"--header: the value of {config.typed[0]!r} was typed into the form; workers get such "
+            "values only when the master was started with --distribute-secrets"
+        )
+    return replace(
+        wire,
+        api_key=MASK if wire.api_key else "",
+        headers=dict.fromkeys(wire.headers, MASK),
+    )
+
+
+def with_own_secrets(wire: WireConfig, words: tuple[str, ...]) -> WireConfig:
+    """`for_workers` undone on a worker. ``words``: its headers, KEY=VALUE. Raises SetupError for a
+    secret that the worker does not have.
+    """
+    own = {k.lower(): v for k, v in pairs("--header", words, secret=True).items()}
+    headers = {k: own.get(k.lower(), v) if v == MASK else v for k, v in wire.headers.items()}
+    missing = [k for k, v in headers.items() if v == MASK]
+    variable = key_variable(wire.backend)
+    key = os.environ.get(variable, "") if wire.api_key == MASK else wire.api_key
+    if wire.api_key and not key:
+        raise SetupError(f"{variable} is not set there; {_REMEDY}")
+    if missing:
+        raise SetupError(
+            f"the header {missing[0]!r} has no value there; set LLMBENCH_HEADER or --header-file "
+            f"for the worker, or {_REMEDY}"
+        )
+    return replace(wire, api_key=key, headers=headers)
+
+
+_REMEDY = "start the master with --distribute-secrets to send secrets to the workers in clear"

@@ -404,8 +404,8 @@ def test_values_of_the_web_form(parse):
 
 
 def test_headers_do_not_show(config):
-    c = config("--header", "Authorization=Bearer secret", "--base-url", "http://user:secret@h:1")
-    assert "secret" not in repr(c.redacted())
+    c = config("--header", "Authorization=Bearer hunter2", "--base-url", "http://user:hunter2@h:1")
+    assert "hunter2" not in repr(c.redacted())
     assert c.redacted()["header"] == {"Authorization": "***"}
 
 

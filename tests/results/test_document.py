@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from llmbench_locust.errors import ConfigError
 from llmbench_locust.metrics.store import RecordStore
+from llmbench_locust.options.checks import METRICS, metadata
 from llmbench_locust.results.document import for_file, ramp_changes
 from tests.metrics.rows import columns, failed, row
 
@@ -128,3 +130,16 @@ def test_moments_of_a_ramp():
     )
     assert [c["rps"] for c in changes] == [2, 3, 4, 5, 6]
     assert [c["timestamp"][17:] for c in changes] == ["01", "02", "02", "03", "03"]
+
+
+@pytest.mark.parametrize("kind", ["generation", "pooling"])
+def test_metadata_overrides_no_key(kind):
+    given = config(
+        percentile_metrics=METRICS, metric_percentiles=(50.0, 99.9), goodput={"e2el": 1.0},
+        max_concurrency=2, ramp_up_strategy="linear", ramp_up_start_rps=1, ramp_up_end_rps=2,
+    )  # fmt: skip
+    *_, document = run(kind=kind, given=given)
+    for key in [*document, "rps_change_events", "probe_completed", "spec_decode_num_drafts"]:
+        with pytest.raises(ConfigError, match=f"--metadata: '{key}' is a key of the result file"):
+            metadata((f"{key}=1",))
+    assert metadata(("tensor_parallel_size=2",)) == {"tensor_parallel_size": "2"}

@@ -212,3 +212,18 @@ def test_runs_in_which_nothing_happened():
         row(0, **answer), kind="pooling", given=config(percentile_metrics=("e2el",))
     )
     assert "mean_e2el_ms" in report_html({}, cols, summary, document, 0.0)
+
+
+def test_no_page_holds_a_foreign_address():
+    _, cols, summary, _, document = run()
+    pages = [
+        report_html({"base_url": "h"}, cols, summary, document, 0.0),
+        timeline_html(cols, 0.0, (25, 50)),
+        dataset_stats_html(cols, summary),
+    ]
+    for text in pages:
+        plotlys, ours = text.partition("<script>")[2].partition("</script>")[::2]
+        assert len(plotlys) > 1_000_000
+        rest = text.partition("<script>")[0] + ours
+        assert re.findall(r"(?:https?:)?//[\w.]+", rest) == []
+        assert "modeBarButtons" in rest

@@ -60,3 +60,15 @@ def test_read_back(form):
 def test_a_broken_character_does_not_lose_the_table():
     _, cols, summary, _, _ = run(failed(0, error="\ud83d broke"))
     assert b"broke" in table_csv(cols, summary, 0.0)
+
+
+def test_a_spreadsheet_finds_no_formula():
+    texts = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"]
+    records = [row(i, label=text, request_id=text) for i, text in enumerate(texts)]
+    _, cols, summary, _, _ = run(*records, failed(5, error="=HYPERLINK(1)"), row(6, label="a=b"))
+    table = pd.read_csv(io.BytesIO(table_csv(cols, summary, 0.0)))
+    assert table["label"].tolist()[:5] == ["'" + text for text in texts]
+    assert table["request_id"].tolist()[:5] == ["'" + text for text in texts]
+    assert table["error"][5] == "'=HYPERLINK(1)"
+    assert table["label"][6] == "a=b"
+    assert table["due_s"].dtype == float

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from llmbench_locust.results.html import report_html
 from llmbench_locust.simulator.launch import launch
 from tests.web.conftest import SERVE, SHORT, SYNTHETIC, Web, problems
 from tests.web.hostile import MARKUP, hostile_server
@@ -88,6 +89,33 @@ def watch(browser: Any, web: Web) -> tuple[Any, list[str]]:
     return page, errors
 
 
+TOOLBAR = {"Download plot as a PNG", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"}
+
+
+def toolbar(page: Any) -> set[str]:
+    """The titles of all buttons of all charts."""
+    found = page.evaluate(
+        """() => [...document.querySelectorAll(".modebar-btn")]
+               .map(b => b.dataset.title ?? b.getAttribute("aria-label"))"""
+    )
+    return set(found)
+
+
+def test_the_toolbar_of_a_report_uploads_nothing(browser: Any, tmp_path: Path) -> None:
+    from tests.results.runs import run
+
+    _, cols, summary, _, document = run()
+    path = tmp_path / "report.html"
+    path.write_text(report_html({}, cols, summary, document, 0.0))
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    page.wait_for_selector(".modebar-btn")
+    assert toolbar(page) == TOOLBAR
+    assert asked == [path.as_uri()]
+
+
 def download(page: Any, name: str) -> bytes:
     with page.expect_download() as found:
         page.locator("#downloads").get_by_text(name, exact=True).click()
@@ -130,6 +158,7 @@ def run_and_look(browser: Any, web: Web, shots: Callable[[Any, str], None]) -> d
     assert charts.evaluate("document.getElementById('plot-ttft').layout.shapes.map(s => s.y0)") == [
         10000
     ]
+    assert toolbar(charts) == TOOLBAR
     shots(charts, "charts")
     page.bring_to_front()
     page.get_by_role("button", name="Stop").click()

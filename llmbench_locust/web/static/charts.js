@@ -8,6 +8,9 @@ const COLOURS = {
   dark: ["#6db1ff", "#ffab6b", "#63d6a5", "#c9a6ff"],
 };
 
+// The toolbar has these buttons and no other: Plotly's own default set can upload the data.
+const CONFIG = { displaylogo: false, responsive: true, modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
+
 const lines = (...series) => ({ lines: series });
 const CHARTS = [
   { id: "rates", title: "Request rate", unit: "req/s", ...lines(["offered", "offered"], ["sent", "sent"], ["completed", "completed"], ["failed", "failed"]) },
@@ -53,7 +56,7 @@ export class Charts {
       const data = chart.heat ? heat(rows, heatRows, width, this.heatOf) : traces(chart, rows, times);
       const key = chart.latency ?? (chart.heat ? this.heatOf : null);
       const layout = frame(chart, key !== null ? objectives[key] : undefined);
-      Plotly.react(plot, data, layout, { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] });
+      Plotly.react(plot, data, layout, CONFIG);
     }
   }
 }
