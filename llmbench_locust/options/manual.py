@@ -26,7 +26,14 @@ The first of these wins:
    `pyproject.toml`): `request-rate = 8`. Several words are a list: `goodput = [ttft:300, tpot:40]`.
 
 The form of the web UI starts with these values, and a run uses the values of the form. Values of
-`--header` are masked there; `KEY=***` means the value that was given at the start.
+`--header` are masked there; `KEY=***` means the value that was given at the start. The form cannot
+send such a value, nor the API key of the environment, to another server than the one given at the
+start, and it writes files only inside the result directory of the start.
+
+Anyone on the machine can read the values of `--header` in the process list. Use `--header-file` (a
+file with one KEY=VALUE a line) or `LLMBENCH_HEADER` for secrets.
+
+A variable that begins with `LLMBENCH_` and belongs to no flag is refused, with the nearest name.
 
 A JSON object can be given whole or by dotted keys. These are the same:
 

@@ -19,7 +19,7 @@ import numpy as np
 from llmbench_locust.dispatch.clock_sync import clock_identity
 from llmbench_locust.errors import BenchError
 from llmbench_locust.metrics.store import RecordStore
-from llmbench_locust.options.config import RunConfig, build_config
+from llmbench_locust.options.config import RunConfig, build_config, start_of
 from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.run.control_api import Server
 from llmbench_locust.run.report import Report, make_closed_report
@@ -110,9 +110,10 @@ class ClosedLoop:
 
     def _configure(self) -> RunConfig:
         if self._config is None:
-            self._config = self.plugin.config or build_config(
-                self.plugin.options, self.plugin.start
-            )
+            options, own = self.plugin.options, self.plugin.start
+            # A worker follows its master's options, with header values of its own.
+            start = replace(start_of(options), headers=own.headers if own else ())
+            self._config = self.plugin.config or build_config(options, start)
         return self._config
 
     def _for_backend(self, config: RunConfig, name: str) -> RunConfig:
