@@ -39,6 +39,7 @@ from llmbench_locust.run.ready import Waiting, wait_for_model, wait_until_ready,
 from llmbench_locust.run.schedule import connections_ahead, make_tickets
 from llmbench_locust.run.wiring import api_key_for, for_workers, wire_config
 from llmbench_locust.terminal import say
+from llmbench_locust.transport.pool import check_files
 from llmbench_locust.users.session import Session
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -164,7 +165,9 @@ class Benchmark:
         if config.prewarm_connections is not None:
             return min(config.prewarm_connections, len(tickets))
         due = np.array([ticket.due_s for ticket in tickets])
-        return connections_ahead(due, config.max_concurrency, latency_s)
+        ahead = connections_ahead(due, config.max_concurrency, latency_s)
+        check_files(-(-ahead // max(1, len(self._crew.workers()))))
+        return ahead
 
     def _rehearse(self) -> float | None:
         """Ready check, warm-ups, profiler, the server's counters: with a session that is closed

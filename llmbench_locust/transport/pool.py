@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import gevent
 import gevent.pool
 
+from llmbench_locust.errors import SetupError
 from llmbench_locust.transport.connection import (
     Address,
     ConnectError,
@@ -209,6 +210,17 @@ class ConnectionPool:
         """Close idle connections, the longest idle first, until ``keep`` are open in all."""
         while self._idle and len(self._idle) + self._in_use > keep:
             self._idle.popleft().close()
+
+
+def check_files(connections: int) -> None:
+    """Raises SetupError where this process may not open so many connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _SPARE_FILES
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise SetupError(
+            f"the run needs about {wanted} open files, and the limit is {hard}: raise it "
+            "(ulimit -Hn), lower --max-concurrency, or use more workers"
+        )
 
 
 def allow_files(more: int) -> None:
