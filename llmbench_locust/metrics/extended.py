@@ -16,6 +16,7 @@ from llmbench_locust._version import __version__
 from llmbench_locust.metrics.concurrency import Sweep, steady_window, sweep
 from llmbench_locust.metrics.error_kinds import errors_by_kind
 from llmbench_locust.metrics.histogram import Histogram
+from llmbench_locust.metrics.intervals import intervals
 from llmbench_locust.metrics.latencies import Floats, Latencies, input_lengths, latencies
 from llmbench_locust.metrics.store import Folded
 from llmbench_locust.metrics.tokens import TokenBins, per_token_gaps, token_weights
@@ -73,6 +74,7 @@ def extended(
         "errors": errors_by_kind(columns),
         "by_label": group(columns.texts["label"]),
         "by_turn": group(turns),
+        "intervals": intervals(columns, summary, percentiles, exact),
         "exact": folded is None,
         "folded_token_events": 0 if folded is None else folded.events,
         "audit": audit,

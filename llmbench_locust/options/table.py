@@ -223,6 +223,14 @@ class Own:
         above=0,
         finite=True,
     )
+    repeat: int = flag(
+        1,
+        "Runs, one after the other, with seeds --seed, --seed + 1, …; then their mean, interval and "
+        "spread. Each file gets the run's number.",
+        least=1,
+    )
+    same_seed: bool = flag(False, "--repeat uses one seed for all runs.")
+    intervals: bool = flag(False, "Show 95% intervals of the figures in the console table.")
     llm_html: str | None = flag(None, "Write a self-contained HTML report to this file.")
     per_request: str | None = flag(None, "Write one row per request to this .csv or .parquet file.")
     kernel_timestamps: bool | None = flag(

@@ -52,6 +52,8 @@ def render_console(
     if spec_decode:
         lines += _spec_decode(spec_decode)
     if extended is not None:
+        if config.intervals:
+            lines += _intervals(extended.get("intervals") or {})
         lines += _ours(extended)
     lines.append("=" * 50)
     if extended is not None:
@@ -101,6 +103,30 @@ def _metric(short: str, title: str, d: Distribution) -> list[str]:
     return lines + [
         _line(f"P{p_word(p)} {short} (ms):", value, ".2f") for p, value in d.percentiles
     ]
+
+
+def _intervals(found: dict[str, Any]) -> list[str]:
+    """Of what a run of this length knows by itself."""
+    lines = [f"{'95% intervals within this run':-^50}"]
+    for name in ("ttft", "tpot", "itl", "e2el"):
+        for key, ends in (found.get(f"{name}_ms") or {}).items():
+            word = key.capitalize() if key != "p50" else "Median"
+            lines.append(_line(f"{word} {_TITLES[name][0]} (ms):", _ends(ends)))
+    for title, key in (
+        ("Request throughput (req/s):", "request_throughput"),
+        ("Output token throughput (tok/s):", "output_throughput"),
+        ("Total token throughput (tok/s):", "total_token_throughput"),
+    ):
+        if found.get(key):
+            lines.append(_line(title, _ends(found[key])))
+    return lines
+
+
+def _ends(ends: list[float | None] | None) -> str:
+    if ends is None:
+        return "too few requests"
+    low, high = ends
+    return f"{low:.2f} to {high:.2f}" if high is not None else f"{low:.2f} or more"
 
 
 def _spec_decode(found: dict[str, Any]) -> list[str]:

@@ -30,7 +30,7 @@ def config(**more):
         "result_dir": None,
         "result_filename": None,
     }
-    return SimpleNamespace(**{**plain, **more})
+    return SimpleNamespace(**{"intervals": False, **plain, **more})
 
 
 def run(*records, kind="generation", audit=None, detailed=True, given=None, **more):
