@@ -1,5 +1,7 @@
 """As many connections as the load needs: opened ahead, grown off the clock, closed when idle."""
 
+import subprocess
+import sys
 import time
 
 import gevent
@@ -63,3 +65,13 @@ def test_a_connection_that_opens_after_the_end_is_closed(serve, connect):
     transport.close()
     opening.join(20)
     assert transport._pool.idle == 0
+
+
+def test_too_few_open_files_are_said_before_the_run():
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300));"
+        "from llmbench_locust.transport.pool import check_files; check_files(10);"
+        "check_files(1000)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "the run needs about 1256 open files, and the limit is 300" in done.stderr
