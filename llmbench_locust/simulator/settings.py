@@ -1,88 +1,137 @@
-"""Everything the simulator can be told, as one frozen value, and the command line that makes it."""
+"""Everything the simulator can be told: a field is an option, with its default, bounds and help."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from llmbench_locust.command_parser import CommandParser
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.simulator.faults import HELP, NONE, Faults, parse_faults
+
+_MS = (0.0, 3_600_000.0)
+
+
+def _opt(
+    default: Any,
+    group: str,
+    help: str,
+    bounds: tuple[float, float] | None = None,
+    **more: Any,
+) -> Any:
+    """The field of an option. ``more``: `flag` where its name is another, `scale` from its unit to
+    seconds, and what `add_argument` takes.
+    """
+    row = {"group": group, "help": help, "bounds": bounds, **more}
+    return dataclasses.field(default=default, repr=more.get("flag") != "--api-key", metadata=row)
+
+
+_INF = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Times in seconds, rates in tokens per second."""
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    model: str = "sim"
-    clock: str = "engine"
-    ttft_s: float = 0.05
-    itl_s: float = 0.01
-    jitter: float = 0.0
-    prefill_rate: float = 200_000.0
-    step_s: float = 0.006
-    step_per_seq_s: float = 0.00003
-    max_num_seqs: int = 256
-    max_batched_tokens: int = 8192
-    kv_tokens: int | None = None
-    prefix_cache: int = 0
-    block_size: int = 16
-    request_metrics: bool = False
-    gpu_idle_w: float = 100.0
-    gpu_request_w: float = 5.0
-    max_model_len: int = 131_072
-    default_output: int = 128
-    reasoning: int = 0
-    reasoning_field: str = "reasoning"
-    tool_calls: bool = False
-    early_stop: float = 0.0
-    spec_tokens: int = 0
-    spec_acceptance: float = 0.7
-    dimensions: int = 64
-    count: str = "tokenizer"
-    strict_model: bool = False
-    api_key: str | None = field(default=None, repr=False)
-    tls_cert: str | None = None
-    tls_key: str | None = None
+    host: str = _opt("127.0.0.1", "server", "address to listen on, IPv4 or IPv6")
+    port: int = _opt(8000, "server", "0: any free one, printed", (0, 65535))
+    model: str = _opt("sim", "server", "the model's name")
+    strict_model: bool = _opt(False, "server", "404 for any other model, as vLLM")
+    api_key: str | None = _opt(
+        None, "server", "refuse requests without this bearer token or x-api-key", flag="--api-key"
+    )
+    tls_cert: str | None = _opt(None, "server", "serve HTTPS with this PEM file", metavar="FILE")
+    tls_key: str | None = _opt(None, "server", "its key; default: the same file", metavar="FILE")
+    max_model_len: int = _opt(131_072, "server", "longest prompt and response", (1, 2**31))
+    log: str | None = _opt(
+        None,
+        "server",
+        "append a JSON line for each request: t (CLOCK_MONOTONIC), sha, id, path, …",
+        metavar="FILE",
+    )
+    keep: int = _opt(10_000, "server", "requests listed by /sim/stats", (0, 2**31))
+    clock: str = _opt(
+        "engine",
+        "clock",
+        "engine: continuous batching; fixed: as told",
+        choices=("engine", "fixed"),
+    )
+    ttft_s: float = _opt(
+        0.05, "clock", "fixed: first token after the arrival", _MS, flag="--ttft-ms", scale=1e-3
+    )
+    itl_s: float = _opt(
+        0.01, "clock", "fixed: between token events", _MS, flag="--itl-ms", scale=1e-3
+    )
+    jitter: float = _opt(
+        0.0, "clock", "fixed: each gap times 1 ± J, uniform, by seed", (0, 1), metavar="J"
+    )
+    prefill_rate: float = _opt(200_000.0, "clock", "engine: prompt tokens/s", (1, _INF))
+    step_s: float = _opt(
+        0.006, "clock", "engine: a step of an empty batch", _MS, flag="--step-ms", scale=1e-3
+    )
+    step_per_seq_s: float = _opt(
+        0.00003, "clock", "engine: + per sequence", _MS, flag="--step-per-seq-ms", scale=1e-3
+    )
+    max_num_seqs: int = _opt(256, "clock", "engine: sequences at once", (1, 2**31))
+    max_batched_tokens: int = _opt(8192, "clock", "engine: tokens of a step", (1, 2**31))
+    kv_tokens: int | None = _opt(
+        None,
+        "clock",
+        "engine: size of the KV cache; the youngest sequence is preempted when it is full",
+        (1, 2**31),
+    )
+    prefix_cache: int = _opt(
+        0,
+        "clock",
+        "keep this many blocks of prompts, which then need no prefill",
+        (0, 2**31),
+        metavar="BLOCKS",
+    )
+    block_size: int = _opt(16, "clock", "tokens of a block", (1, 2**31))
+    gpu_idle_w: float = _opt(100.0, "clock", "/dcgm/metrics: watts of the idle GPU", (0, _INF))
+    gpu_request_w: float = _opt(
+        5.0, "clock", "/dcgm/metrics: watts more for each request in flight", (0, _INF)
+    )
+    seed: int = _opt(0, "clock", "of jitter, faults, early stops, texts", (0, 2**31))
+    default_output: int = _opt(128, "answers", "tokens when none are asked for", (1, 2**31))
+    early_stop: float = _opt(0.0, "answers", "share that stops early unless ignore_eos", (0, 1))
+    reasoning: int = _opt(
+        0, "answers", "chat: this many tokens of reasoning come first", (0, 2**31)
+    )
+    reasoning_field: str = _opt(
+        "reasoning", "answers", "its name in a delta", choices=("reasoning", "reasoning_content")
+    )
+    request_metrics: bool = _opt(
+        False, "answers", "tell each request's queue and prefill time beside its usage, as vLLM can"
+    )
+    tool_calls: bool = _opt(False, "answers", "chat: answer with a tool call")
+    spec_tokens: int = _opt(0, "answers", "speculative decoding: draft tokens a step", (0, 64))
+    spec_acceptance: float = _opt(0.7, "answers", "share of draft tokens accepted", (0, 1))
+    dimensions: int = _opt(64, "answers", "of an embedding", (1, 2**31))
+    count: str = _opt(
+        "tokenizer",
+        "answers",
+        "how prompts of text are counted",
+        choices=("tokenizer", "words"),
+    )
     faults: Faults = NONE
-    fault_rate: float = 1.0
-    seed: int = 0
-    log: str | None = None
-    keep: int = 10_000
-    die_with_stdin: bool = False
-    parent: int = 0
-
-
-def _number(low: float, high: float = float("inf")) -> type:
-    def convert(text: str) -> float:
-        value = float(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(
-                f"{text} is not allowed; a number from {low:g} to {high:g}"
-            )
-        return value
-
-    convert.__name__ = "number"
-    return convert  # type: ignore[return-value]
-
-
-def _whole(low: int, high: int = 2**31) -> type:
-    def convert(text: str) -> int:
-        value = int(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(
-                f"{text} is not allowed; a whole number from {low} to {high}"
-            )
-        return value
-
-    convert.__name__ = "whole number"
-    return convert  # type: ignore[return-value]
+    fault_rate: float = _opt(1.0, "faults", "share of the requests that get --fault", (0, 1))
+    die_with_stdin: bool = _opt(
+        False, "for programs that start it", "stop when standard input closes"
+    )
+    parent: int = _opt(
+        0,
+        "for programs that start it",
+        "stop when this parent process dies (Linux)",
+        (0, 2**31),
+        metavar="PID",
+    )
 
 
 def parser() -> argparse.ArgumentParser:
-    d = Settings()
     p = CommandParser(
         "llmbench sim",
         "An LLM server without a model: real HTTP, the protocols of real servers, token times "
@@ -90,263 +139,77 @@ def parser() -> argparse.ArgumentParser:
         epilog="Headers for one request: x-sim-fault (like --fault), x-sim-ttft-ms, "
         "x-sim-itl-ms, x-sim-reasoning, x-sim-tool-calls",
     )
-    g = p.add_argument_group("server")
-    g.add_argument(
-        "--host", default=d.host, help=f"address to listen on, IPv4 or IPv6 (default {d.host})"
-    )
-    g.add_argument(
-        "--port",
-        type=_whole(0, 65535),
-        default=d.port,
-        help=f"0: any free one, printed (default {d.port})",
-    )
-    g.add_argument("--model", default=d.model, help=f"the model's name (default {d.model})")
-    g.add_argument("--strict-model", action="store_true", help="404 for any other model, as vLLM")
-    g.add_argument("--api-key", help="refuse requests without this bearer token (or x-api-key)")
-    g.add_argument("--tls-cert", metavar="FILE", help="serve HTTPS with this certificate (PEM)")
-    g.add_argument("--tls-key", metavar="FILE", help="its key; default: in the certificate's file")
-    g.add_argument(
-        "--max-model-len",
-        type=_whole(1),
-        default=d.max_model_len,
-        help=f"(default {d.max_model_len})",
-    )
-    g.add_argument(
-        "--log",
-        metavar="FILE",
-        help="append a JSON line for each request: t (CLOCK_MONOTONIC), sha, id, path, …",
-    )
-    g.add_argument(
-        "--keep",
-        type=_whole(0),
-        default=d.keep,
-        help=f"requests listed by /sim/stats (default {d.keep})",
-    )
-    _time_arguments(p, d)
-    _answer_arguments(p, d)
-    g = p.add_argument_group("faults")
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for field in dataclasses.fields(Settings):
+        if not field.metadata:
+            continue
+        title = field.metadata["group"]
+        if title not in groups:
+            groups[title] = p.add_argument_group(title)
+        _add(groups[title], field)
     listing = "; ".join(f"{name}: {text}" for name, (_, _, text) in HELP.items())
-    g.add_argument(
-        "--fault",
-        action="append",
-        default=[],
-        metavar="NAME[=K],…",
-        help=listing.replace("%", "%%"),
+    faults = groups["faults"]
+    faults.add_argument(
+        *("--fault",), action="append", default=[], metavar="NAME[=K],…", help=_percent(listing)
     )
-    g.add_argument(
-        "--fault-rate",
-        type=_number(0, 1),
-        default=1.0,
-        help="share of the requests that get --fault (default 1)",
-    )
-    g.add_argument(
-        "--error-rate", type=_number(0, 1), help="short for --fault status=500 --fault-rate P"
-    )
-    g = p.add_argument_group("for programs that start it")
-    g.add_argument("--die-with-stdin", action="store_true", help="stop when standard input closes")
-    g.add_argument(
-        "--parent",
-        type=_whole(0),
-        default=0,
-        metavar="PID",
-        help="stop when this parent process dies (Linux)",
+    faults.add_argument(
+        "--error-rate",
+        type=_number(float, (0, 1)),
+        help="short for --fault status=500 --fault-rate P",
     )
     return p
 
 
-def _time_arguments(p: argparse.ArgumentParser, d: Settings) -> None:
-    g = p.add_argument_group("clock")
-    g.add_argument(
-        "--clock",
-        choices=("engine", "fixed"),
-        default=d.clock,
-        help="engine: continuous batching; fixed: as told (default engine)",
-    )
-    ms = _number(0, 3_600_000)
-    g.add_argument(
-        "--ttft-ms",
-        type=ms,
-        default=d.ttft_s * 1e3,
-        help="fixed: first token after the arrival (default 50)",
-    )
-    g.add_argument(
-        "--itl-ms", type=ms, default=d.itl_s * 1e3, help="fixed: between token events (default 10)"
-    )
-    g.add_argument(
-        "--jitter",
-        type=_number(0, 1),
-        default=0.0,
-        help="fixed: each gap times 1 ± J, uniform, by seed (default 0)",
-    )
-    g.add_argument(
-        "--prefill-rate",
-        type=_number(1),
-        default=d.prefill_rate,
-        help="engine: prompt tokens/s (default 200000)",
-    )
-    g.add_argument(
-        "--step-ms",
-        type=ms,
-        default=d.step_s * 1e3,
-        help="engine: a step of an empty batch (default 6)",
-    )
-    g.add_argument(
-        "--step-per-seq-ms",
-        type=ms,
-        default=d.step_per_seq_s * 1e3,
-        help="engine: + per sequence (default 0.03)",
-    )
-    g.add_argument(
-        "--max-num-seqs",
-        type=_whole(1),
-        default=d.max_num_seqs,
-        help="engine: sequences at once (default 256)",
-    )
-    g.add_argument(
-        "--max-batched-tokens",
-        type=_whole(1),
-        default=d.max_batched_tokens,
-        help="engine: a step (default 8192)",
-    )
-    g.add_argument(
-        "--kv-tokens",
-        type=_whole(1),
-        help="engine: size of the KV cache; the youngest sequence is preempted when it is full "
-        "(default no limit)",
-    )
-    g.add_argument(
-        "--prefix-cache",
-        type=_whole(0),
-        default=0,
-        metavar="BLOCKS",
-        help="keep this many blocks of prompts; cached tokens need no prefill (default 0: off)",
-    )
-    g.add_argument(
-        "--block-size", type=_whole(1), default=d.block_size, help="tokens a block (default 16)"
-    )
-    g.add_argument(
-        "--gpu-idle-w",
-        type=_number(0),
-        default=d.gpu_idle_w,
-        help="/dcgm/metrics: watts of the idle GPU (default 100)",
-    )
-    g.add_argument(
-        "--gpu-request-w",
-        type=_number(0),
-        default=d.gpu_request_w,
-        help="/dcgm/metrics: watts more for each request in flight (default 5)",
-    )
-    g.add_argument(
-        "--seed",
-        type=_whole(0),
-        default=0,
-        help="of jitter, faults, early stops, texts (default 0)",
-    )
+def _add(group: argparse._ArgumentGroup, field: dataclasses.Field[Any]) -> None:
+    row = dict(field.metadata)
+    help_text, bounds, scale = row.pop("help"), row.pop("bounds"), row.pop("scale", None)
+    row.pop("group")
+    name = row.pop("flag", f"--{field.name.replace('_', '-')}")
+    if field.type == "bool":
+        group.add_argument(name, dest=field.name, action="store_true", help=_percent(help_text))
+        return
+    default = field.default if scale is None else round(field.default / scale, 9)
+    if default is not None:
+        shown = f"{default:g}" if isinstance(default, float) else str(default)
+        help_text = f"{help_text} (default {shown})"
+    if bounds is not None:
+        row["type"] = _number(int if "int" in str(field.type) else float, bounds)
+    group.add_argument(name, dest=field.name, default=default, help=_percent(help_text), **row)
 
 
-def _answer_arguments(p: argparse.ArgumentParser, d: Settings) -> None:
-    g = p.add_argument_group("answers")
-    g.add_argument(
-        "--default-output",
-        type=_whole(1),
-        default=d.default_output,
-        help="tokens when none asked for (default 128)",
-    )
-    g.add_argument(
-        "--early-stop",
-        type=_number(0, 1),
-        default=0.0,
-        help="share that stops early unless ignore_eos (default 0)",
-    )
-    g.add_argument(
-        "--reasoning",
-        type=_whole(0),
-        default=0,
-        help="chat: this many tokens of reasoning come first (default 0)",
-    )
-    g.add_argument(
-        "--reasoning-field",
-        choices=("reasoning", "reasoning_content"),
-        default=d.reasoning_field,
-        help="its name in a delta",
-    )
-    g.add_argument(
-        "--request-metrics",
-        action="store_true",
-        help="tell each request's queue and prefill time beside its usage, as vLLM can",
-    )
-    g.add_argument("--tool-calls", action="store_true", help="chat: answer with a tool call")
-    g.add_argument(
-        "--spec-tokens",
-        type=_whole(0, 64),
-        default=0,
-        help="speculative decoding: draft tokens a step (default 0)",
-    )
-    g.add_argument(
-        "--spec-acceptance",
-        type=_number(0, 1),
-        default=d.spec_acceptance,
-        help="of each draft token (default 0.7)",
-    )
-    g.add_argument(
-        "--dimensions", type=_whole(1), default=d.dimensions, help="of an embedding (default 64)"
-    )
-    g.add_argument(
-        "--count",
-        choices=("tokenizer", "words"),
-        default=d.count,
-        help="how prompts of text are counted (default tokenizer)",
-    )
+def _percent(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _number(kind: type[int] | type[float], bounds: tuple[float, float]) -> Callable[[str], float]:
+    low, high = bounds
+    called = "whole number" if kind is int else "number"
+
+    def convert(text: str) -> float:
+        value = kind(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"{text} is not allowed; a {called} from {low:g} to {high:.12g}"
+            )
+        return value
+
+    convert.__name__ = called
+    return convert
 
 
 def parse(argv: list[str]) -> Settings:
     """Command line → Settings. Raises ConfigError for bad input; `--help` exits as argparse does."""
-    a = parser().parse_args(argv)
-    fault_text, fault_rate = ",".join(a.fault), a.fault_rate
-    if a.error_rate is not None:
-        if a.fault:
+    given = vars(parser().parse_args(argv))
+    fault, error_rate = given.pop("fault"), given.pop("error_rate")
+    fault_text = ",".join(fault)
+    if error_rate is not None:
+        if fault:
             raise ConfigError("--error-rate: is itself a --fault; give one of them")
-        fault_text, fault_rate = ("status=500", a.error_rate) if a.error_rate else ("", 1.0)
-    if a.tls_key and not a.tls_cert:
+        fault_text, given["fault_rate"] = ("status=500", error_rate) if error_rate else ("", 1.0)
+    if given["tls_key"] and not given["tls_cert"]:
         raise ConfigError("--tls-key: needs --tls-cert")
-    return Settings(
-        host=a.host.strip("[]"),
-        port=a.port,
-        model=a.model,
-        clock=a.clock,
-        ttft_s=a.ttft_ms / 1e3,
-        itl_s=a.itl_ms / 1e3,
-        jitter=a.jitter,
-        prefill_rate=a.prefill_rate,
-        step_s=a.step_ms / 1e3,
-        step_per_seq_s=a.step_per_seq_ms / 1e3,
-        max_num_seqs=a.max_num_seqs,
-        max_batched_tokens=a.max_batched_tokens,
-        kv_tokens=a.kv_tokens,
-        prefix_cache=a.prefix_cache,
-        block_size=a.block_size,
-        request_metrics=a.request_metrics,
-        gpu_idle_w=a.gpu_idle_w,
-        gpu_request_w=a.gpu_request_w,
-        max_model_len=a.max_model_len,
-        default_output=a.default_output,
-        reasoning=a.reasoning,
-        reasoning_field=a.reasoning_field,
-        tool_calls=a.tool_calls,
-        early_stop=a.early_stop,
-        spec_tokens=a.spec_tokens,
-        spec_acceptance=a.spec_acceptance,
-        dimensions=a.dimensions,
-        count=a.count,
-        strict_model=a.strict_model,
-        api_key=a.api_key,
-        tls_cert=a.tls_cert,
-        tls_key=a.tls_key,
-        faults=parse_faults(fault_text),
-        fault_rate=fault_rate,
-        seed=a.seed,
-        log=a.log,
-        keep=a.keep,
-        die_with_stdin=a.die_with_stdin,
-        parent=a.parent,
-    )
+    for field in dataclasses.fields(Settings):
+        if "scale" in field.metadata:
+            given[field.name] *= field.metadata["scale"]
+    given["host"] = given["host"].strip("[]")
+    return Settings(**given, faults=parse_faults(fault_text))
