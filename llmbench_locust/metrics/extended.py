@@ -18,6 +18,7 @@ from llmbench_locust.metrics.error_kinds import errors_by_kind
 from llmbench_locust.metrics.histogram import Histogram
 from llmbench_locust.metrics.intervals import intervals
 from llmbench_locust.metrics.latencies import Floats, Latencies, input_lengths, latencies
+from llmbench_locust.metrics.overload import overload
 from llmbench_locust.metrics.store import Folded
 from llmbench_locust.metrics.tokens import TokenBins, per_token_gaps, token_weights
 from llmbench_locust.metrics.vllm import Summary, good
@@ -45,6 +46,7 @@ def extended(
     found = summary.latencies
     shape = shaper(percentiles)
     flying = sweep(columns)
+    too_much = overload(columns)
     exact = np.ones(len(columns), np.bool_) if folded is None else ~folded.mask(columns)
     rows = columns.success & exact
     weights = token_weights(columns) if summary.kind == "generation" else None
@@ -63,7 +65,8 @@ def extended(
         "per_token_itl_ms": _per_token(columns, rows, weights, folded, found, percentiles, shape),
         "latency_from_intended_arrival_ms": _from_due(columns, found, shape),
         "slo_attainment": slo_attainment(summary, goodput_ms),
-        "steady_state": steady_state(columns, summary, flying, bins),
+        "overload": too_much,
+        "steady_state": None if too_much else steady_state(columns, summary, flying, bins),
         "time_to_first_answer_token_ms": shape(_first_answer(columns)),
         "reasoning_tokens": _sum_known(columns.ints["reasoning_tokens"][columns.success]),
         "finish_reasons": _finish_reasons(columns),

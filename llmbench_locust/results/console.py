@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmbench_locust.metrics.overload import overload_line
 from llmbench_locust.metrics.vllm import Distribution, Summary
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.results.document import p_word, shown_metrics
@@ -218,6 +219,8 @@ def verdict_lines(extended: dict[str, Any]) -> list[str]:
 
 def _warnings(extended: dict[str, Any]) -> list[str]:
     lines = []
+    if extended.get("overload"):
+        lines.append("warning: " + overload_line(extended["overload"]))
     lengths = extended.get("output_length") or {}
     for word in ("shorter", "longer"):
         if lengths.get(word):

@@ -1,0 +1,53 @@
+"""The steady part of a run, and whether its queue grows without end. Pure numpy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench_locust.statistics.blocks import block_means, t_quantile
+
+Floats = NDArray[np.float64]
+
+#: A server fills up from empty within a few latencies; of a short run, at most a part is cut off.
+LATENCIES, MOST = 2.0, 0.3
+BLOCKS = 8
+SLOPE = 0.02  # a queue that grows by less than this share of the arrivals may only be wandering
+
+
+def steady_window(start_s: Floats, end_s: Floats) -> NDArray[np.bool_]:
+    """Which requests saw the server at its load: bool (n,). NaN ends are of failed requests.
+
+    Neither those of the first three mean latencies, while the server fills up, nor those of the
+    last one, which it serves while nothing follows. The rule looks at times only, not at what is
+    reported: MSER-5 on the waits themselves would cut off early slow episodes and so make the run
+    look better than it was.
+    """
+    if not len(start_s):
+        return np.zeros(0, np.bool_)
+    taken = end_s - start_s
+    latency = float(np.nanmean(taken)) if not np.all(np.isnan(taken)) else 0.0
+    first, last = float(np.nanmin(start_s)), float(np.nanmax(start_s))
+    longest = (last - first) * MOST
+    begin = first + min(LATENCIES * latency, longest)
+    return np.asarray((start_s >= begin) & (start_s <= last - min(latency, longest)))
+
+
+def grows(in_flight: Floats, every_s: float, rate: float, level: float = 0.95) -> bool:
+    """Whether the requests in flight, one sample each ``every_s``, grow without end at ``rate``.
+
+    The slope over the means of eight blocks of the later half (single samples are correlated: a
+    test on them is wrong in a third of the cases), by a one-sided t test against 2% of the
+    arrivals: above capacity the queue grows by what the server cannot carry.
+    """
+    later = np.asarray(in_flight, np.float64)[len(in_flight) // 3 :]
+    if len(later) < 2 * BLOCKS or rate <= 0:
+        return False
+    means = block_means(later, BLOCKS)
+    time = (np.arange(BLOCKS) - (BLOCKS - 1) / 2) * len(later) / BLOCKS * every_s
+    slope = float(time @ means / (time @ time))
+    residuals = means - means.mean() - slope * time
+    error = math.sqrt(float(residuals @ residuals) / (BLOCKS - 2) / float(time @ time))
+    return slope - t_quantile(level, BLOCKS - 2) * error > SLOPE * rate
