@@ -1,4 +1,5 @@
-"""What vLLM's keys cannot say: the ``llmbench`` block of a result. Pure: records in, a dict out.
+"""From the facts of a run to its figures: vLLM's summary, and what its keys cannot say (the
+``llmbench`` block of a result). Pure.
 
 Missing is None, never 0. Latencies in milliseconds. docs/results.md describes every key.
 """
@@ -7,83 +8,86 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust._version import __version__
+from llmbench_locust.metrics.audit import verdict
 from llmbench_locust.metrics.concurrency import Sweep, steady_window, sweep
 from llmbench_locust.metrics.error_kinds import errors_by_kind
+from llmbench_locust.metrics.facts import RunFacts
 from llmbench_locust.metrics.histogram import Histogram
 from llmbench_locust.metrics.intervals import intervals
-from llmbench_locust.metrics.latencies import Floats, Latencies, input_lengths, latencies
-from llmbench_locust.metrics.overload import overload
-from llmbench_locust.metrics.store import Folded
+from llmbench_locust.metrics.latencies import Floats, input_lengths, latencies
+from llmbench_locust.metrics.overload import Overload, overload
 from llmbench_locust.metrics.tokens import TokenBins, per_token_gaps, token_weights
-from llmbench_locust.metrics.vllm import Summary, good
+from llmbench_locust.metrics.vllm import Summary, good, summarize
 from llmbench_locust.records import RecordColumns
 
 Shape = Callable[[Floats], dict[str, float] | None]
 
 
-def extended(
-    columns: RecordColumns,
-    summary: Summary,
-    *,
-    percentiles: Sequence[float],
-    goodput_ms: dict[str, float],
-    audit: dict[str, Any] | None = None,
-    interrupted: bool = False,
-    unsent: int = 0,
-    workers: Sequence[dict[str, Any]] = (),
-    folded: Folded | None = None,
-    environment: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The whole block. ``unsent``: requests of the plan that were never sent (a bounded run time,
-    an interruption).
-    """
-    found = summary.latencies
-    shape = shaper(percentiles)
-    flying = sweep(columns)
-    too_much = overload(columns)
-    exact = np.ones(len(columns), np.bool_) if folded is None else ~folded.mask(columns)
-    rows = columns.success & exact
-    weights = token_weights(columns) if summary.kind == "generation" else None
-    bins = _token_bins(columns, rows, weights, folded)
-    turns = ["" if t < 0 else str(t) for t in columns.ints["turn"].tolist()]
-    group = _grouper(columns, summary, exact, goodput_ms, shape)
-    return {
-        "version": __version__,
-        "interrupted": interrupted,
-        "completed": summary.completed,
-        "failed": summary.failed,
-        "unsent_requests": unsent,
-        "peak_concurrent_requests": flying.peak,
-        "peak_output_tokens_per_s": float(bins.peak()) if summary.kind == "generation" else None,
-        "tokens_per_event": _tokens_per_event(columns, summary, folded),
-        "per_token_itl_ms": _per_token(columns, rows, weights, folded, found, percentiles, shape),
-        "latency_from_intended_arrival_ms": _from_due(columns, found, shape),
-        "slo_attainment": slo_attainment(summary, goodput_ms),
-        "overload": too_much,
-        "steady_state": None if too_much else steady_state(columns, summary, flying, bins),
-        "time_to_first_answer_token_ms": shape(_first_answer(columns)),
-        "reasoning_tokens": _sum_known(columns.ints["reasoning_tokens"][columns.success]),
-        "finish_reasons": _finish_reasons(columns),
-        "output_length": output_length(columns, summary),
-        "connections_opened_on_the_clock": int(
-            np.count_nonzero(np.nan_to_num(columns.floats["connect_s"]) > 0)
-        ),
-        "errors": errors_by_kind(columns),
-        "by_label": group(columns.texts["label"]),
-        "by_turn": group(turns),
-        "intervals": intervals(columns, summary, percentiles, exact),
-        "exact": folded is None,
-        "folded_token_events": 0 if folded is None else folded.events,
-        "audit": audit,
-        "workers": list(workers),
-        "environment": environment or {},
-    }
+class Basis:
+    """A finished run's facts and summary, and what several figures need, each computed once."""
+
+    def __init__(self, facts: RunFacts, summary: Summary) -> None:
+        self.facts, self.summary = facts, summary
+        self.columns, self.found = facts.columns, summary.latencies
+        self.percentiles = facts.config.metric_percentiles
+        self.shape = shaper(self.percentiles)
+
+    @cached_property
+    def exact(self) -> NDArray[np.bool_]:
+        return ~self.facts.gone
+
+    @cached_property
+    def rows(self) -> NDArray[np.bool_]:
+        return self.columns.success & self.exact
+
+    @cached_property
+    def weights(self) -> NDArray[np.int64] | None:
+        return token_weights(self.columns) if self.summary.kind == "generation" else None
+
+    @cached_property
+    def flying(self) -> Sweep:
+        return sweep(self.columns)
+
+    @cached_property
+    def overload(self) -> Overload | None:
+        return overload(self.columns)
+
+    @cached_property
+    def bins(self) -> TokenBins:
+        return _token_bins(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """``block``: what stands under the key ``llmbench`` of the result."""
+
+    facts: RunFacts
+    summary: Summary
+    block: dict[str, Any]
+
+
+def derive(facts: RunFacts) -> Figures:
+    """All figures of a finished run."""
+    config = facts.config
+    summary = summarize(
+        facts.columns,
+        duration_s=facts.duration_s,
+        percentiles=config.metric_percentiles,
+        goodput_ms=config.goodput,
+        kind=config.backend_info.kind,
+        counted=facts.counted,
+        folded=facts.folded,
+    )
+    basis = Basis(facts, summary)
+    return Figures(facts, summary, {name: block(basis) for name, block in BLOCKS.items()})
 
 
 def shaper(percentiles: Sequence[float]) -> Shape:
@@ -114,48 +118,34 @@ def _named(
 # --- tokens
 
 
-def _token_bins(
-    columns: RecordColumns,
-    rows: NDArray[np.bool_],
-    weights: NDArray[np.int64] | None,
-    folded: Folded | None,
-) -> TokenBins:
-    bins = TokenBins()
-    chosen = np.repeat(rows, np.diff(columns.token_offsets))
+def _token_bins(basis: Basis) -> TokenBins:
+    bins, columns, weights = TokenBins(), basis.columns, basis.weights
+    chosen = np.repeat(basis.rows, np.diff(columns.token_offsets))
     bins.add(columns.token_times[chosen], None if weights is None else weights[chosen])
-    if folded is not None:
-        bins.merge(folded.token_bins)
+    if basis.facts.folded is not None:
+        bins.merge(basis.facts.folded.token_bins)
     return bins
 
 
-def _tokens_per_event(
-    columns: RecordColumns, summary: Summary, folded: Folded | None
-) -> float | None:
+def _tokens_per_event(basis: Basis) -> float | None:
     """Above 1 where chunks carry several tokens: then vLLM's ITL is of chunks."""
-    if folded is not None:
+    if basis.facts.folded is not None:
         return None
-    events = int(np.diff(columns.token_offsets)[columns.success].sum())
-    return summary.total_output / events if events else None
+    events = int(np.diff(basis.columns.token_offsets)[basis.columns.success].sum())
+    return basis.summary.total_output / events if events else None
 
 
-def _per_token(
-    columns: RecordColumns,
-    rows: NDArray[np.bool_],
-    weights: NDArray[np.int64] | None,
-    folded: Folded | None,
-    found: Latencies,
-    percentiles: Sequence[float],
-    shape: Shape,
-) -> dict[str, float] | None:
+def _per_token(basis: Basis) -> dict[str, float] | None:
     """Exact where each event carries one token (it is the ITL then), else percentiles within
     0.1%.
     """
-    if weights is None and folded is None:
-        return shape(found.itl_s)
-    gaps = per_token_gaps(columns, rows, weights)
+    folded = basis.facts.folded
+    if basis.weights is None and folded is None:
+        return basis.shape(basis.found.itl_s)
+    gaps = per_token_gaps(basis.columns, basis.rows, basis.weights)
     if folded is not None:
         gaps.merge(folded.token_gaps)
-    return _of_histogram(gaps, percentiles)
+    return _of_histogram(gaps, basis.percentiles)
 
 
 def _of_histogram(gaps: Histogram, percentiles: Sequence[float]) -> dict[str, float] | None:
@@ -218,8 +208,9 @@ def slo_attainment(summary: Summary, goodput_ms: dict[str, float]) -> dict[str, 
     return {**one, "all": float(np.count_nonzero(good(summary.latencies, goodput_ms))) / total}
 
 
-def _from_due(columns: RecordColumns, found: Latencies, shape: Shape) -> dict[str, Any] | None:
+def _from_due(basis: Basis) -> dict[str, Any] | None:
     """From when a request should have left: what a user saw who came at that moment."""
+    columns, found, shape = basis.columns, basis.found, basis.shape
     waited = columns.floats["start_time"] - columns.floats["due_time"]
     if np.all(np.isnan(waited)):
         return None
@@ -268,49 +259,91 @@ def _mean_ms(seconds: Floats) -> float | None:
 # --- groups
 
 
-def _grouper(
-    columns: RecordColumns,
-    summary: Summary,
-    exact: NDArray[np.bool_],
-    goodput_ms: dict[str, float],
-    shape: Shape,
-) -> Callable[[list[str]], dict[str, Any]]:
+def _groups(basis: Basis, names: list[str]) -> dict[str, Any]:
     """Figures of each group of requests, by a name for each row ("" for none); {} where there are
     no groups.
     """
+    present = sorted(
+        {n for n in names if n},
+        key=lambda n: (not n.isdecimal(), int(n) if n.isdecimal() else 0, n),
+    )
+    number = {name: i for i, name in enumerate(present)}
+    place = np.array([number.get(n, -1) for n in names], np.int64)
+    return {name: _group(basis, np.flatnonzero(place == i)) for i, name in enumerate(present)}
 
-    def figures(rows: NDArray[np.int64]) -> dict[str, Any]:
-        part, lens = columns.take(rows), summary.output_lens[rows]
-        found = latencies(part, lens, summary.kind, exact[rows])
-        completed = int(np.count_nonzero(found.ok))
-        good_share = (
-            float(np.count_nonzero(good(found, goodput_ms))) / len(rows) if goodput_ms else None
-        )
-        per_s = 1 / summary.duration_s if summary.duration_s > 0 else 0.0
-        return {
-            "requests": len(rows),
-            "completed": completed,
-            "failed": len(rows) - completed,
-            "input_tokens": int(input_lengths(part)[found.ok].sum()),
-            "output_tokens": int(lens.sum()),
-            "request_throughput": completed * per_s,
-            "output_throughput": int(lens.sum()) * per_s,
-            "ttft_ms": shape(found.ttft_s),
-            "tpot_ms": shape(found.tpot_s),
-            "itl_ms": shape(found.itl_s) if bool(exact[rows].all()) else None,
-            "e2el_ms": shape(found.e2el_s),
-            "goodput_share": good_share,
-        }
 
-    def group(names: list[str]) -> dict[str, Any]:
-        present = sorted(
-            {n for n in names if n},
-            key=lambda n: (not n.isdecimal(), int(n) if n.isdecimal() else 0, n),
-        )
-        if not present:
-            return {}
-        number = {name: i for i, name in enumerate(present)}
-        place = np.array([number.get(n, -1) for n in names], np.int64)
-        return {name: figures(np.flatnonzero(place == i)) for i, name in enumerate(present)}
+def _group(basis: Basis, rows: NDArray[np.int64]) -> dict[str, Any]:
+    summary, shape, goodput_ms = basis.summary, basis.shape, basis.facts.config.goodput
+    part, lens, exact = basis.columns.take(rows), summary.output_lens[rows], basis.exact[rows]
+    found = latencies(part, lens, summary.kind, exact)
+    completed = int(np.count_nonzero(found.ok))
+    good_share = (
+        float(np.count_nonzero(good(found, goodput_ms))) / len(rows) if goodput_ms else None
+    )
+    per_s = 1 / summary.duration_s if summary.duration_s > 0 else 0.0
+    return {
+        "requests": len(rows),
+        "completed": completed,
+        "failed": len(rows) - completed,
+        "input_tokens": int(input_lengths(part)[found.ok].sum()),
+        "output_tokens": int(lens.sum()),
+        "request_throughput": completed * per_s,
+        "output_throughput": int(lens.sum()) * per_s,
+        "ttft_ms": shape(found.ttft_s),
+        "tpot_ms": shape(found.tpot_s),
+        "itl_ms": shape(found.itl_s) if bool(exact.all()) else None,
+        "e2el_ms": shape(found.e2el_s),
+        "goodput_share": good_share,
+    }
 
-    return group
+
+def workload(basis: Basis) -> dict[str, Any] | None:
+    """What tells whether two runs had the same workload; rates stand in the document itself. None
+    for a run without a plan. ``hash``: of the prompts, media and lengths in the order of the plan.
+    """
+    config = basis.facts.config
+    if not basis.facts.prompts:
+        return None
+    found = {"dataset": config.dataset_name, "seed": config.seed, "sampling": config.sampling}
+    return {"hash": basis.facts.prompts, **found}
+
+
+#: The keys of the block, in their order. A figure more is a pure function of `Basis` and one line.
+BLOCKS: dict[str, Callable[[Basis], Any]] = {
+    "version": lambda b: __version__,
+    "interrupted": lambda b: b.facts.interrupted,
+    "completed": lambda b: b.summary.completed,
+    "failed": lambda b: b.summary.failed,
+    "unsent_requests": lambda b: b.facts.unsent,
+    "peak_concurrent_requests": lambda b: b.flying.peak,
+    "peak_output_tokens_per_s": lambda b: (
+        float(b.bins.peak()) if b.summary.kind == "generation" else None
+    ),
+    "tokens_per_event": _tokens_per_event,
+    "per_token_itl_ms": _per_token,
+    "latency_from_intended_arrival_ms": _from_due,
+    "slo_attainment": lambda b: slo_attainment(b.summary, b.facts.config.goodput),
+    "overload": lambda b: b.overload,
+    "steady_state": lambda b: (
+        None if b.overload else steady_state(b.columns, b.summary, b.flying, b.bins)
+    ),
+    "time_to_first_answer_token_ms": lambda b: b.shape(_first_answer(b.columns)),
+    "reasoning_tokens": lambda b: _sum_known(b.columns.ints["reasoning_tokens"][b.columns.success]),
+    "finish_reasons": lambda b: _finish_reasons(b.columns),
+    "output_length": lambda b: output_length(b.columns, b.summary),
+    "connections_opened_on_the_clock": lambda b: int(
+        np.count_nonzero(np.nan_to_num(b.columns.floats["connect_s"]) > 0)
+    ),
+    "errors": lambda b: errors_by_kind(b.columns),
+    "by_label": lambda b: _groups(b, b.columns.texts["label"]),
+    "by_turn": lambda b: _groups(
+        b, ["" if turn < 0 else str(turn) for turn in b.columns.ints["turn"].tolist()]
+    ),
+    "intervals": lambda b: intervals(b.columns, b.summary, b.percentiles, b.exact),
+    "exact": lambda b: b.facts.folded is None,
+    "folded_token_events": lambda b: 0 if b.facts.folded is None else b.facts.folded.events,
+    "audit": lambda b: None if b.facts.audit is None else verdict(b.facts.audit),
+    "workload": workload,
+    "workers": lambda b: list(b.facts.workers),
+    "environment": lambda b: b.facts.environment,
+}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmbench_locust.metrics.extended import Figures
 from llmbench_locust.metrics.overload import overload_line
 from llmbench_locust.metrics.vllm import Distribution, Summary
 from llmbench_locust.options.config import RunConfig
@@ -25,16 +26,11 @@ _TITLES = {
 _OF_TOKENS = ("ttft", "tpot", "itl")
 
 
-def render_console(
-    config: RunConfig,
-    summary: Summary,
-    *,
-    has_tokenizer: bool = True,
-    spec_decode: dict[str, Any] | None = None,
-    probes: dict[str, Any] | None = None,
-    extended: dict[str, Any] | None = None,
-) -> str:
-    """The table. ``has_tokenizer``: without one, vLLM shows no token figures."""
+def render_console(figures: Figures) -> str:
+    """The table. Without a tokenizer, vLLM shows no token figures."""
+    facts, summary, block = figures.facts, figures.summary, figures.block
+    config, probes, spec_decode = facts.config, facts.probes, facts.spec_decode
+    has_tokenizer = not config.skip_tokenizer_init
     generation = summary.kind == "generation"
     lines = [f"{' Serving Benchmark Result ':=^50}"]
     lines += _head(config, summary, generation, has_tokenizer)
@@ -52,13 +48,11 @@ def render_console(
             lines += _metric(*_TITLES[name], summary.distributions[name])
     if spec_decode:
         lines += _spec_decode(spec_decode)
-    if extended is not None:
-        if config.intervals:
-            lines += _intervals(extended.get("intervals") or {})
-        lines += _ours(extended)
+    if config.intervals:
+        lines += _intervals(block.get("intervals") or {})
+    lines += _ours(block)
     lines.append("=" * 50)
-    if extended is not None:
-        lines += verdict_lines(extended)
+    lines += verdict_lines(block)
     return "\n".join(lines)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.metrics.error_kinds import redacted
+from llmbench_locust.metrics.extended import Figures
 from llmbench_locust.metrics.latencies import input_lengths
-from llmbench_locust.metrics.store import Folded
 from llmbench_locust.metrics.vllm import Distribution, Summary
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
@@ -30,40 +30,27 @@ PER_REQUEST = (
 )
 
 
-def build_document(
-    config: RunConfig,
-    columns: RecordColumns,
-    summary: Summary,
-    *,
-    started_at: datetime,
-    tokenizer_id: str | None,
-    spec_decode: dict[str, Any] | None = None,
-    probes: dict[str, Any] | None = None,
-    rps_changes: list[dict[str, Any]] | None = None,
-    extended: dict[str, Any] | None = None,
-    folded: Folded | None = None,
-    detailed: bool = True,
-) -> dict[str, Any]:
-    """``config``: a `RunConfig`. Everything in it JSON can hold. ``detailed``: with the arrays of
-    `PER_REQUEST`; those of millions of tokens take much memory. ``folded``: rows whose gaps are no
-    longer there; their list of gaps is empty.
+def build_document(figures: Figures) -> dict[str, Any]:
+    """Everything in it JSON can hold. Without ``save_detailed`` the arrays of `PER_REQUEST` are left
+    out: those of millions of tokens take much memory.
     """
-    document = _head(config, started_at, tokenizer_id)
+    facts, summary = figures.facts, figures.summary
+    config, columns = facts.config, facts.columns
+    document = _head(config, facts.started_at)
     document.update(
         _pooling(columns, summary) if summary.kind == "pooling" else _generation(columns, summary)
     )
-    if detailed:
-        document.update(_per_request(columns, summary, folded))
+    if config.save_detailed:
+        document.update(_per_request(columns, summary, facts.gone))
     else:
         document = {key: value for key, value in document.items() if key not in PER_REQUEST}
-    document.update(probes or {})
-    if rps_changes:
-        document["rps_change_events"] = rps_changes
-    document.update(spec_decode or {})
+    document.update(facts.probes or {})
+    if facts.rps_changes:
+        document["rps_change_events"] = facts.rps_changes
+    document.update(facts.spec_decode or {})
     for name in shown_metrics(config, summary):
         document.update(_metric(name, summary.distributions[name]))
-    if extended is not None:
-        document["llmbench"] = extended
+    document["llmbench"] = figures.block
     return document
 
 
@@ -72,7 +59,7 @@ def for_file(document: dict[str, Any], *, detailed: bool) -> dict[str, Any]:
     return document if detailed else {k: v for k, v in document.items() if k not in PER_REQUEST}
 
 
-def _head(config: RunConfig, started_at: datetime, tokenizer_id: str | None) -> dict[str, Any]:
+def _head(config: RunConfig, started_at: datetime) -> dict[str, Any]:
     rate = config.request_rate
     head: dict[str, Any] = {
         "date": started_at.strftime("%Y%m%d-%H%M%S"),
@@ -80,7 +67,7 @@ def _head(config: RunConfig, started_at: datetime, tokenizer_id: str | None) -> 
         "backend": config.backend,
         "label": config.label,
         "model_id": config.model,
-        "tokenizer_id": tokenizer_id,
+        "tokenizer_id": None if config.skip_tokenizer_init else config.tokenizer or config.model,
         "num_prompts": config.num_prompts,
     }
     head.update(config.metadata)
@@ -137,7 +124,7 @@ def _generation(columns: RecordColumns, s: Summary) -> dict[str, Any]:
     }
 
 
-def _per_request(columns: RecordColumns, s: Summary, folded: Folded | None) -> dict[str, Any]:
+def _per_request(columns: RecordColumns, s: Summary, gone: NDArray[np.bool_]) -> dict[str, Any]:
     lens = input_lengths(columns)
     if s.kind == "pooling":
         return {"input_lens": lens.tolist(), "errors": _errors(columns)}
@@ -145,7 +132,7 @@ def _per_request(columns: RecordColumns, s: Summary, folded: Folded | None) -> d
         "input_lens": lens.tolist(),
         "output_lens": s.output_lens.tolist(),
         "ttfts": _zeros(s.latencies.ttft_s),
-        "itls": _itls(columns, folded),
+        "itls": _itls(columns, gone),
         "start_times": _zeros(columns.floats["start_time"]),
         "generated_texts": columns.texts["text"],
         "errors": _errors(columns),
@@ -166,12 +153,11 @@ def _errors(columns: RecordColumns) -> list[str]:
     return ["" if ok else redacted(error) or kind or "failed" for ok, error, kind in rows]
 
 
-def _itls(columns: RecordColumns, folded: Folded | None) -> list[list[float]]:
+def _itls(columns: RecordColumns, gone: NDArray[np.bool_]) -> list[list[float]]:
     bounds = columns.token_offsets.tolist()
-    gone = [False] * len(columns) if folded is None else folded.mask(columns).tolist()
     return [
         [] if g else np.diff(columns.token_times[a:b]).tolist()
-        for g, (a, b) in zip(gone, pairwise(bounds), strict=True)
+        for g, (a, b) in zip(gone.tolist(), pairwise(bounds), strict=True)
     ]
 
 

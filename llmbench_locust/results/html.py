@@ -11,12 +11,8 @@ import html
 import json
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from llmbench_locust.json_values import json_value
-from llmbench_locust.metrics.vllm import Summary
-from llmbench_locust.records import RecordColumns
+from llmbench_locust.metrics.extended import Figures
 from llmbench_locust.results import charts
 
 #: The toolbar has these buttons and no other: plotly's own default set can upload the data.
@@ -40,25 +36,15 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}
 """
 
 
-def report_html(
-    config: dict[str, Any],
-    columns: RecordColumns,
-    summary: Summary,
-    document: dict[str, Any],
-    origin_s: float,
-    folded: NDArray[np.bool_] | None = None,
-) -> str:
-    """The whole report. ``config``: redacted; ``origin_s``: start of the arrivals on the records'
-    clock; ``folded``: rows whose gaps are no longer there.
-    """
-    block = document.get("llmbench") or {}
-    goodput = config.get("goodput") or {}
-    thresholds = tuple(config.get("timeline_itl_thresholds") or (25, 50))
-    figures = [
+def report_html(figures: Figures, document: dict[str, Any]) -> str:
+    """The whole report. ``document``: of `build_document`."""
+    facts, summary, block = figures.facts, figures.summary, figures.block
+    columns, origin_s, goodput = facts.columns, facts.origin_s, facts.config.goodput
+    shown = [
         ("Load over time", charts.load_over_time(columns, origin_s)),
         ("Latency over time", charts.latency_over_time(columns, summary, origin_s, goodput)),
         ("Distributions", charts.distributions(summary, goodput)),
-        ("Timeline of requests", charts.timeline(columns, summary, origin_s, thresholds, folded)),
+        ("Timeline of requests", _timeline(figures)),
     ]
     title = f"{document.get('model_id')} on {document.get('backend')}"
     more = {
@@ -74,26 +60,20 @@ def report_html(
         + ('<p class="bad">The run was interrupted.</p>' if block.get("interrupted") else "")
         + f"<h2>Summary</h2>{_summary(document)}"
         + _errors(block)
-        + charts_html([(name, figure) for name, figure in figures if figure is not None])
+        + charts_html([(name, figure) for name, figure in shown if figure is not None])
         + f"<h2>More figures</h2>{_table(_flat(more))}"
         + _groups("By label", block.get("by_label") or {})
         + _groups("By turn", block.get("by_turn") or {})
         + f"<h2>Client audit</h2>{_table(_flat(block.get('audit') or {}))}"
         + f"<h2>Workers</h2>{_rows(block.get('workers') or [])}"
-        + f"<h2>Configuration</h2>{_table(_set(config))}"
+        + f"<h2>Configuration</h2>{_table(_set(facts.config.redacted()))}"
         + f"<h2>Environment</h2>{_table(_flat(block.get('environment') or {}))}",
     )
 
 
-def timeline_html(
-    columns: RecordColumns,
-    origin_s: float,
-    thresholds_ms: tuple[float, float],
-    summary: Summary | None = None,
-    folded: NDArray[np.bool_] | None = None,
-) -> str:
+def timeline_html(figures: Figures) -> str:
     """The timeline alone."""
-    figure = charts.timeline(columns, summary, origin_s, thresholds_ms, folded)
+    figure = _timeline(figures)
     return page(
         "Timeline of requests",
         charts_html([("Timeline of requests", figure)])
@@ -102,10 +82,16 @@ def timeline_html(
     )
 
 
-def dataset_stats_html(columns: RecordColumns, summary: Summary) -> str:
+def _timeline(figures: Figures) -> charts.Figure | None:
+    facts = figures.facts
+    limits_ms = facts.config.timeline_itl_thresholds
+    return charts.timeline(facts.columns, figures.summary, facts.origin_s, limits_ms, facts.gone)
+
+
+def dataset_stats_html(figures: Figures) -> str:
     """Distributions of input and output lengths."""
-    figures = charts.lengths(columns, summary)
-    return page("Lengths of the dataset", charts_html(figures))
+    shown = charts.lengths(figures.facts.columns, figures.summary)
+    return page("Lengths of the dataset", charts_html(shown))
 
 
 # --- the page

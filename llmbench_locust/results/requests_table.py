@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from llmbench_locust.metrics.error_kinds import redacted
-from llmbench_locust.metrics.vllm import Summary
-from llmbench_locust.records import RecordColumns
+from llmbench_locust.metrics.extended import Figures
 
 
-def request_frame(columns: RecordColumns, summary: Summary, origin_s: float) -> Any:
-    """A pandas DataFrame. Times in seconds from ``origin_s`` (the start of the arrivals), latencies
-    in milliseconds.
+def request_frame(figures: Figures) -> Any:
+    """A pandas DataFrame. Times in seconds from the start of the arrivals, latencies in
+    milliseconds.
 
     What is not known is missing: NaN, <NA>, or an empty text.
     """
     import pandas as pd
 
+    columns, summary, origin_s = figures.facts.columns, figures.summary, figures.facts.origin_s
     found, floats, ints, texts = summary.latencies, columns.floats, columns.ints, columns.texts
 
     def count(name: str) -> Any:
@@ -64,8 +64,8 @@ def request_frame(columns: RecordColumns, summary: Summary, origin_s: float) -> 
     )
 
 
-def table_csv(columns: RecordColumns, summary: Summary, origin_s: float) -> bytes:
-    frame = request_frame(columns, summary, origin_s)
+def table_csv(figures: Figures) -> bytes:
+    frame = request_frame(figures)
     for name in frame.select_dtypes(include=["object", "string"]):
         frame[name] = [_no_formula(cell) for cell in frame[name]]
     text: str = frame.to_csv(index=False)
@@ -78,8 +78,8 @@ def _no_formula(cell: Any) -> Any:
     return f"'{cell}" if risky else cell
 
 
-def table_parquet(columns: RecordColumns, summary: Summary, origin_s: float) -> bytes:
+def table_parquet(figures: Figures) -> bytes:
     """Needs pyarrow, which ``datasets`` brings."""
     file = io.BytesIO()
-    request_frame(columns, summary, origin_s).to_parquet(file, index=False)
+    request_frame(figures).to_parquet(file, index=False)
     return file.getvalue()

@@ -41,6 +41,7 @@ from llmbench_locust.run.wiring import api_key_for, for_workers, wire_config
 from llmbench_locust.terminal import say
 from llmbench_locust.transport.pool import check_files
 from llmbench_locust.users.session import Session
+from llmbench_locust.workload.digest import digest
 from llmbench_locust.workload.sample import SampleRequest
 
 #: Users are only holders of tickets: more than this many help nobody, overflow carries the rest.
@@ -78,6 +79,7 @@ class Benchmark:
         self.finished = Event()
         self.tokenizer: Any = None
         self.samples: list[SampleRequest] = []
+        self.prompts = ""
         self.store = RecordStore(max_exact_tokens=config.max_exact_tokens)
         self.audit = AuditLog()
         self.coordinator: Coordinator | None = None
@@ -107,6 +109,7 @@ class Benchmark:
         self.samples = self._load()
         if not self.samples:
             raise SetupError("the workload is empty: nothing to send")
+        self.prompts = gevent.get_hub().threadpool.apply(digest, (self.samples,))
         self._greet()
         tickets = make_tickets(config, self.samples)
         self.live.reset(self._run_info())

@@ -15,42 +15,49 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmbench_locust.metrics.audit import AuditInputs, Connections, verdict
-from llmbench_locust.metrics.extended import extended
+from llmbench_locust.metrics.audit import AuditInputs, Connections
+from llmbench_locust.metrics.extended import Figures, derive
+from llmbench_locust.metrics.facts import RunFacts, duration_of
 from llmbench_locust.metrics.store import Folded
-from llmbench_locust.metrics.vllm import Summary, summarize
+from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.results.console import render_console
 from llmbench_locust.results.document import build_document, ramp_changes
 from llmbench_locust.results.files import not_taken, result_path, write_result, write_whole
 from llmbench_locust.results.requests_table import table_csv, table_parquet
+from llmbench_locust.run.schedule import ramp_of
 from llmbench_locust.terminal import say, warn
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from llmbench_locust.dispatch.coordinator import Coordinator, WorkerState
     from llmbench_locust.run.benchmark import Benchmark
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Report:
-    """One finished run. ``origin_s``: start of the arrivals, seconds of perf_counter."""
+    """One finished run: its figures, and the result document made of them."""
 
-    config: RunConfig
-    columns: RecordColumns
-    summary: Summary
+    figures: Figures
     document: dict[str, Any]
-    origin_s: float
-    started_at: datetime
-    has_tokenizer: bool
-    spec_decode: dict[str, Any] | None = None
-    probes: dict[str, Any] | None = None
-    folded: Folded | None = None
+
+    @classmethod
+    def of(cls, facts: RunFacts) -> Report:
+        figures = derive(facts)
+        return cls(figures, build_document(figures))
+
+    @property
+    def config(self) -> RunConfig:
+        return self.figures.facts.config
+
+    @property
+    def summary(self) -> Summary:
+        return self.figures.summary
 
     @property
     def extended(self) -> dict[str, Any]:
-        block: dict[str, Any] = self.document["llmbench"]
-        return block
+        return self.figures.block
 
     @property
     def audit(self) -> dict[str, Any] | None:
@@ -58,26 +65,18 @@ class Report:
         return found
 
     def console(self) -> str:
-        return render_console(
-            self.config,
-            self.summary,
-            has_tokenizer=self.has_tokenizer,
-            spec_decode=self.spec_decode,
-            probes=self.probes,
-            extended=self.extended,
-        )
+        return render_console(self.figures)
 
     def report_html(self) -> str:
         from llmbench_locust.results.html import report_html
 
-        config, folded = self.config.redacted(), self._folded_rows()
-        return report_html(config, self.columns, self.summary, self.document, self.origin_s, folded)
+        return report_html(self.figures, self.document)
 
     def table_csv(self) -> bytes:
-        return table_csv(self.columns, self.summary, self.origin_s)
+        return table_csv(self.figures)
 
     def table_parquet(self) -> bytes:
-        return table_parquet(self.columns, self.summary, self.origin_s)
+        return table_parquet(self.figures)
 
     def publish(self) -> bool:
         """Print the table and write the files that were asked for.
@@ -86,7 +85,7 @@ class Report:
         temporary directory instead, and a line says so.
         """
         say(self.console())
-        config, path = self.config, result_path(self.config, self.started_at)
+        config, path = self.config, result_path(self.config, self.figures.facts.started_at)
         if not config.append_result:
             path = not_taken(path)
         wanted: list[tuple[Path, Callable[[Path], None]]] = []
@@ -118,18 +117,12 @@ class Report:
     def _timeline(self) -> bytes:
         from llmbench_locust.results.html import timeline_html
 
-        thresholds_ms = self.config.timeline_itl_thresholds
-        return timeline_html(
-            self.columns, self.origin_s, thresholds_ms, self.summary, self._folded_rows()
-        ).encode("utf-8")
-
-    def _folded_rows(self) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
-        return None if self.folded is None else self.folded.mask(self.columns)
+        return timeline_html(self.figures).encode("utf-8")
 
     def _dataset_stats(self) -> bytes:
         from llmbench_locust.results.html import dataset_stats_html
 
-        return dataset_stats_html(self.columns, self.summary).encode("utf-8")
+        return dataset_stats_html(self.figures).encode("utf-8")
 
 
 def _write(path: Path, write: Callable[[Path], None]) -> bool:
@@ -158,72 +151,72 @@ def _rescue(path: Path, write: Callable[[Path], None]) -> None:
 
 def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
     """The report of a run with a plan."""
-    config, coordinator = benchmark.config, benchmark.coordinator
+    coordinator = benchmark.coordinator
     assert coordinator is not None
-    burst = (
-        config.request_rate == float("inf")
-        and config.ramp_up_strategy is None
-        and not config.self_timed
-    )
-    audit = verdict(
-        AuditInputs(
-            benchmark.audit.send_lag_s,
-            benchmark.audit.loop_lag_s,
-            benchmark.audit.cpu(),
-            cores=benchmark.audit.cores,
-            overflow=int(benchmark.audit.total("overflow")),
-            resent=int(benchmark.audit.total("resent")),
-            connections=Connections(
-                int(benchmark.audit.total("most_connections")),
-                int(benchmark.audit.total("most_in_use")),
-                benchmark.audit.total("idle_excess_s"),
-            ),
-            starved_s=benchmark.audit.starved_s,
-            shared_chunks=int(benchmark.audit.total("shared_chunks")),
-            token_events=int(benchmark.audit.total("token_events")),
-            kernel_times=benchmark.audit.kernel_times,
-            workers_lost=coordinator.workers_lost,
-            clock_error_s=max((w.clock.error_s for w in coordinator.workers.values()), default=0.0),
-            burst=burst,
-        )
-    )
-    workers = [
-        {
-            "id": w.id,
-            "host": w.host,
-            "pid": w.pid,
-            "lost": w.lost,
-            "connections": w.prewarmed,
-            "clock_offset_s": w.clock.offset_s,
-            "clock_error_s": w.clock.error_s,
-        }
-        for w in coordinator.workers.values()
-    ]
-    changes = None
-    if config.ramp_up_strategy is not None:
-        from llmbench_locust.run.schedule import ramp_of
-
-        heads = sorted(coordinator.plan.tickets, key=lambda t: t.due_s)
-        ramp = ramp_of(config)
-        assert ramp is not None
-        changes = ramp_changes(
-            config, ramp.rates(len(heads)), np.array([t.due_s for t in heads]), benchmark.started_at
-        )
-    return _report(
-        config,
-        columns,
-        benchmark.start_s,
+    facts = RunFacts(
+        config=benchmark.config,
+        columns=columns,
+        origin_s=benchmark.start_s,
+        duration_s=duration_of(columns, benchmark.start_s),
         started_at=benchmark.started_at,
-        tokenizer=benchmark.tokenizer,
-        spec_decode=benchmark.spec_decode,
-        probes=benchmark.probe_figures(),
-        changes=changes,
-        audit=audit,
+        counted=count_texts(columns, benchmark.tokenizer),
+        audit=_audit_inputs(benchmark, coordinator),
+        workers=[_worker(w) for w in coordinator.workers.values()],
         interrupted=benchmark.interrupted,
         unsent=coordinator.ledger.never_count,
-        workers=workers,
         folded=benchmark.store.folded,
+        spec_decode=benchmark.spec_decode,
+        probes=benchmark.probe_figures(),
+        rps_changes=_rps_changes(benchmark, coordinator),
+        prompts=benchmark.prompts,
+        environment=environment_of(),
     )
+    return Report.of(facts)
+
+
+def _audit_inputs(benchmark: Benchmark, coordinator: Coordinator) -> AuditInputs:
+    config, log = benchmark.config, benchmark.audit
+    ramp = config.ramp_up_strategy is not None
+    return AuditInputs(
+        log.send_lag_s,
+        log.loop_lag_s,
+        log.cpu(),
+        cores=log.cores,
+        overflow=int(log.total("overflow")),
+        resent=int(log.total("resent")),
+        connections=Connections(
+            int(log.total("most_connections")),
+            int(log.total("most_in_use")),
+            log.total("idle_excess_s"),
+        ),
+        starved_s=log.starved_s,
+        shared_chunks=int(log.total("shared_chunks")),
+        token_events=int(log.total("token_events")),
+        kernel_times=log.kernel_times,
+        workers_lost=coordinator.workers_lost,
+        clock_error_s=max((w.clock.error_s for w in coordinator.workers.values()), default=0.0),
+        burst=config.request_rate == float("inf") and not ramp and not config.self_timed,
+    )
+
+
+def _worker(w: WorkerState) -> dict[str, Any]:
+    return {
+        "id": w.id,
+        "host": w.host,
+        "pid": w.pid,
+        "lost": w.lost,
+        "connections": w.prewarmed,
+        "clock_offset_s": w.clock.offset_s,
+        "clock_error_s": w.clock.error_s,
+    }
+
+
+def _rps_changes(benchmark: Benchmark, coordinator: Coordinator) -> list[dict[str, Any]] | None:
+    ramp = ramp_of(benchmark.config)
+    if ramp is None:
+        return None
+    due_s = np.array(sorted(ticket.due_s for ticket in coordinator.plan.tickets))
+    return ramp_changes(benchmark.config, ramp.rates(len(due_s)), due_s, benchmark.started_at)
 
 
 def make_closed_report(
@@ -234,75 +227,16 @@ def make_closed_report(
     folded: Folded | None,
 ) -> Report:
     """The report of a closed loop: its duration ends with the last answer."""
-    return _report(config, columns, origin_s, started_at=started_at, tokenizer=None, folded=folded)
-
-
-def _report(
-    config: RunConfig,
-    columns: RecordColumns,
-    origin_s: float,
-    *,
-    started_at: datetime,
-    tokenizer: Tokenizer | None,
-    spec_decode: dict[str, Any] | None = None,
-    probes: dict[str, Any] | None = None,
-    changes: list[dict[str, Any]] | None = None,
-    audit: dict[str, Any] | None = None,
-    interrupted: bool = False,
-    unsent: int = 0,
-    workers: list[dict[str, Any]] | None = None,
-    folded: Folded | None = None,
-) -> Report:
-    ends = columns.floats["end_time"]
-    duration = (
-        float(np.nanmax(ends) - origin_s) if len(columns) and not np.all(np.isnan(ends)) else 0.0
-    )
-    summary = summarize(
-        columns,
-        duration_s=max(duration, 0.0),
-        percentiles=config.metric_percentiles,
-        goodput_ms=config.goodput,
-        kind=config.backend_info.kind,
-        counted=count_texts(columns, tokenizer),
-        folded=folded,
-    )
-    block = extended(
-        columns,
-        summary,
-        percentiles=config.metric_percentiles,
-        goodput_ms=config.goodput,
-        audit=audit,
-        interrupted=interrupted,
-        unsent=unsent,
-        workers=workers or [],
+    facts = RunFacts(
+        config=config,
+        columns=columns,
+        origin_s=origin_s,
+        duration_s=duration_of(columns, origin_s),
+        started_at=started_at,
         folded=folded,
         environment=environment_of(),
     )
-    document = build_document(
-        config,
-        columns,
-        summary,
-        started_at=started_at,
-        tokenizer_id=None if config.skip_tokenizer_init else config.tokenizer or config.model,
-        spec_decode=spec_decode,
-        probes=probes,
-        rps_changes=changes,
-        extended=block,
-        folded=folded,
-        detailed=config.save_detailed,
-    )
-    return Report(
-        config,
-        columns,
-        summary,
-        document,
-        origin_s,
-        started_at,
-        not config.skip_tokenizer_init,
-        spec_decode,
-        probes,
-        folded,
-    )
+    return Report.of(facts)
 
 
 def count_texts(

@@ -5,17 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from llmbench_locust.metrics.extended import extended
-from llmbench_locust.metrics.vllm import summarize
+from llmbench_locust.metrics.audit import AuditInputs
+from tests.results.runs import config, figures
 
 from .rows import columns, failed, row
 
 
 def block(*records, goodput=None, kind="generation", duration=10.0, **more):
+    given = config(goodput=goodput or {})
     cols = columns(*records)
-    goodput = goodput or {}
-    summary = summarize(cols, duration_s=duration, percentiles=[99], goodput_ms=goodput, kind=kind)
-    found = extended(cols, summary, percentiles=[99], goodput_ms=goodput, **more)
+    found = figures(cols, given=given, kind=kind, duration_s=duration, **more).block
     json.dumps(found)  # plain values all the way down
     return found
 
@@ -159,7 +158,7 @@ def test_missing_is_none_and_never_0():
 
 
 def test_of_the_run():
-    audit = {"client_limited": False}
+    audit = AuditInputs(np.full(50, 0.001), np.full(50, 0.001))
     found = block(
         row(0),
         audit=audit,
@@ -168,7 +167,8 @@ def test_of_the_run():
         workers=[{"id": "w"}],
         environment={"python": "3"},
     )
-    assert (found["interrupted"], found["unsent_requests"], found["audit"]) == (True, 7, audit)
+    assert (found["interrupted"], found["unsent_requests"]) == (True, 7)
+    assert found["audit"]["client_limited"] is False
     assert (found["workers"], found["environment"]["python"]) == ([{"id": "w"}], "3")
     assert found["version"]
 

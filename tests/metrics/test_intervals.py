@@ -3,17 +3,15 @@
 import numpy as np
 import pytest
 
-from llmbench_locust.metrics.extended import extended
-from llmbench_locust.metrics.vllm import summarize
 from llmbench_locust.statistics.estimates import Sample, mean_interval
+from tests.results.runs import config, figures
 
 from .rows import columns, failed, row
 
 
 def block(records, percentiles=(99.0,)):
-    cols = columns(*records)
-    summary = summarize(cols, duration_s=100.0, percentiles=percentiles)
-    return extended(cols, summary, percentiles=percentiles, goodput_ms={})["intervals"]
+    given = config(metric_percentiles=percentiles)
+    return figures(columns(*records), given=given, duration_s=100.0).block["intervals"]
 
 
 def test_they_follow_the_order_of_time_and_leave_failed_requests_out():

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmbench_locust.metrics.extended import extended
 from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.metrics.vllm import summarize
 from llmbench_locust.records import RecordColumns
+from tests.results.runs import figures
 
 from .rows import columns, failed, row
 
@@ -116,8 +116,8 @@ def test_past_the_limit_latencies_stay_exact_and_gaps_within_a_thousandth():
     )
     assert got.max_output_tokens_per_s == pytest.approx(wanted.max_output_tokens_per_s, rel=0.05)
     assert got.max_concurrent_requests == wanted.max_concurrent_requests
-    ours = extended(store.columns(), got, percentiles=[99], goodput_ms={}, folded=store.folded)
-    exact = extended(columns(*records), wanted, percentiles=[99], goodput_ms={})
+    ours = figures(store.columns(), folded=store.folded).block
+    exact = figures(columns(*records)).block
     assert ours["exact"] is False
     assert exact["exact"] is True
     assert ours["folded_token_events"] + store.tokens == len(columns(*records).token_times)
@@ -135,20 +135,15 @@ def test_ten_million_token_events_in_less_than_600_mb():
     code = """
         import resource
         import numpy as np
-        from types import SimpleNamespace
-        from datetime import datetime
         from llmbench_locust.records import RecordColumns
         from llmbench_locust.metrics.store import RecordStore
-        from llmbench_locust.metrics.vllm import summarize
-        from llmbench_locust.metrics.extended import extended
         from llmbench_locust.results.document import build_document
+        from tests.results.runs import config, figures
         from tests.metrics.rows import row
 
         rss = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        config = SimpleNamespace(backend="openai", label=None, model="m", num_prompts=10_000,
-        metadata={}, request_rate=20.0,
-                                 burstiness=1.0, max_concurrency=None, ramp_up_strategy=None,
-                                 percentile_metrics=("itl",))
+        given = config(percentile_metrics=("itl",), goodput={"ttft": 300}, save_detailed=False,
+                       metric_percentiles=(99.0, 99.9))
         gaps = np.random.default_rng(0).exponential(0.02, 999)
         before = rss()
         store = RecordStore()
@@ -157,11 +152,7 @@ def test_ten_million_token_events_in_less_than_600_mb():
             gaps) for i in range(begin, begin + 50)]))
         columns = store.columns()
         assert len(columns.token_times) == 10_000_000 and store.folded is None
-        summary = summarize(columns, duration_s=520.0, percentiles=[99, 99.9],
-        goodput_ms={"ttft": 300})
-        block = extended(columns, summary, percentiles=[99], goodput_ms={"ttft": 300})
-        build_document(config, columns, summary, started_at=datetime.now(), tokenizer_id=None,
-        extended=block, detailed=False)
+        build_document(figures(columns, given=given, duration_s=520.0))
         print(rss() - before)
     """
     done = subprocess.run(

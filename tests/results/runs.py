@@ -3,12 +3,19 @@
 from datetime import datetime
 from types import SimpleNamespace
 
-from llmbench_locust.metrics.extended import extended
-from llmbench_locust.metrics.vllm import summarize
+from llmbench_locust.metrics.extended import derive
+from llmbench_locust.metrics.facts import RunFacts
 from llmbench_locust.results.document import build_document
 from tests.metrics.rows import columns, failed, row
 
 WHEN = datetime(2026, 11, 24, 3, 42, 1)
+
+
+class Given(SimpleNamespace):
+    """What formats read of a `RunConfig`."""
+
+    def redacted(self):
+        return {k: v for k, v in vars(self).items() if k != "backend_info"}
 
 
 def config(**more):
@@ -29,40 +36,36 @@ def config(**more):
         "goodput": {},
         "result_dir": None,
         "result_filename": None,
+        "save_detailed": True,
+        "skip_tokenizer_init": False,
+        "tokenizer": "tok",
+        "timeline_itl_thresholds": (25.0, 50.0),
     }
-    return SimpleNamespace(**{"intervals": False, **plain, **more})
+    return Given(**{"intervals": False, **plain, **more})
 
 
-def run(*records, kind="generation", audit=None, detailed=True, given=None, **more):
-    """(config, columns, summary, block, document)."""
+def figures(cols, *, given=None, kind="generation", duration_s=2.0, **facts):
+    """`derive` of ``cols``; ``facts``: more fields of `RunFacts`."""
     given = given or config()
+    given.backend_info = SimpleNamespace(kind=kind)
+    known = {"origin_s": 0.0, "started_at": WHEN, "duration_s": duration_s, **facts}
+    return derive(RunFacts(config=given, columns=cols, **known))
+
+
+def run(*records, **facts):
+    """(config, columns, summary, block, document)."""
+    done = finished(*records, **facts)
+    return (*done_parts(done), build_document(done))
+
+
+def done_parts(done):
+    return done.facts.config, done.facts.columns, done.summary, done.block
+
+
+def finished(*records, detailed=True, given=None, **facts):
+    """`figures` of these records, or of three that are as good as any."""
+    given = given or config()
+    given.save_detailed = detailed
     if not records:
         records = (row(0, 0.0, 0.1, (0.01, 0.02)), row(1, 0.5, 0.2, (0.05,)), failed(2, 0.6, 0.9))
-    cols = columns(*records)
-    summary = summarize(
-        cols,
-        duration_s=2.0,
-        percentiles=given.metric_percentiles,
-        goodput_ms=given.goodput or None,
-        kind=kind,
-        **more,
-    )
-    block = extended(
-        cols,
-        summary,
-        percentiles=given.metric_percentiles,
-        goodput_ms=given.goodput,
-        audit=audit,
-        folded=more.get("folded"),
-    )
-    document = build_document(
-        given,
-        cols,
-        summary,
-        started_at=WHEN,
-        tokenizer_id="tok",
-        extended=block,
-        detailed=detailed,
-        folded=more.get("folded"),
-    )
-    return given, cols, summary, block, document
+    return figures(columns(*records), given=given, **facts)

@@ -4,19 +4,16 @@ it.
 
 import numpy as np
 
-from llmbench_locust.metrics.audit import AuditInputs, verdict
+from llmbench_locust.metrics.audit import AuditInputs
 from llmbench_locust.results.console import render_console
 from tests.metrics.rows import failed, row
 
-from .runs import config, run
+from .runs import config, finished
 
 
 def lines_of(*records, given=None, kind="generation", audit=None, **more):
-    given, _, summary, block, _ = run(*records, given=given, kind=kind, audit=audit)
-    return [
-        line.rstrip()
-        for line in render_console(given, summary, extended=block, **more).splitlines()
-    ]
+    done = finished(*records, given=given, kind=kind, audit=audit, **more)
+    return [line.rstrip() for line in render_console(done).splitlines()]
 
 
 def test_poolings_layout():
@@ -102,9 +99,7 @@ def test_what_failed_each_kind_once():
 
 
 def test_nobody_misses_that_the_client_was_the_limit():
-    audit = verdict(
-        AuditInputs(np.full(100, 0.05), np.full(100, 0.001), {"local": 0.97}, overflow=3)
-    )
+    audit = AuditInputs(np.full(100, 0.05), np.full(100, 0.001), {"local": 0.97}, overflow=3)
     lines = lines_of(audit=audit)
     at = next(i for i, line in enumerate(lines) if line.startswith("THE CLIENT WAS THE LIMIT"))
     assert (
@@ -113,7 +108,7 @@ def test_nobody_misses_that_the_client_was_the_limit():
     assert lines[at - 1] == lines[-1] == "!" * 50
     assert "P99 send lag (ms):                       50.00" in lines
     assert "Requests sent by overflow:               3" in lines
-    fine = lines_of(audit=verdict(AuditInputs(np.full(100, 0.001), np.full(100, 0.001))))
+    fine = lines_of(audit=AuditInputs(np.full(100, 0.001), np.full(100, 0.001)))
     assert not any("LIMIT" in line for line in fine)
 
 

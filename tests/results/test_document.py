@@ -6,10 +6,10 @@ import pytest
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.options.checks import METRICS, metadata
-from llmbench_locust.results.document import for_file, ramp_changes
+from llmbench_locust.results.document import build_document, for_file, ramp_changes
 from tests.metrics.rows import columns, failed, row
 
-from .runs import WHEN, config, run
+from .runs import WHEN, config, figures, run
 
 PER_REQUEST = {
     "input_lens",
@@ -112,13 +112,7 @@ def test_gaps_that_were_folded_are_not_made_up():
     store.add(columns(row(1, gaps=(0.3, 0.4))))
     assert store.folded is not None
     cols = store.columns()
-    from llmbench_locust.metrics.vllm import summarize
-    from llmbench_locust.results.document import build_document
-
-    summary = summarize(cols, duration_s=1.0, percentiles=[99], folded=store.folded)
-    document = build_document(
-        config(), cols, summary, started_at=WHEN, tokenizer_id=None, folded=store.folded
-    )
+    document = build_document(figures(cols, duration_s=1.0, folded=store.folded))
     assert document["itls"] == [pytest.approx([0.1, 0.2]), []]
     assert document["mean_itl_ms"] == pytest.approx(250)
 

@@ -6,13 +6,15 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from llmbench_locust.metrics.audit import AuditInputs, verdict
+from llmbench_locust.metrics.audit import AuditInputs
 from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.results.charts import MOST_PIECES, MOST_ROWS, lengths, timeline
+from llmbench_locust.results.document import build_document
 from llmbench_locust.results.html import charts_html, dataset_stats_html, report_html, timeline_html
 from tests.metrics.rows import columns, failed, row
 
-from .runs import config, run
+from .runs import config, finished
+from .runs import figures as derived
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'</script>\u2028"
 
@@ -54,6 +56,10 @@ def figures(page):
     return found
 
 
+def report(done):
+    return report_html(done, build_document(done))
+
+
 def hostile():
     records = [
         row(
@@ -69,16 +75,13 @@ def hostile():
         for i in range(30)
     ]
     records.append(failed(30, 1.0, 2.0, kind=EVIL, error=EVIL, request_id=EVIL, label="b"))
-    audit = verdict(AuditInputs(np.full(50, 0.5), np.full(50, 0.001), {EVIL: 0.1}))
+    audit = AuditInputs(np.full(50, 0.5), np.full(50, 0.001), {EVIL: 0.1})
     given = config(model=EVIL, goodput={"ttft": 50.0, "e2el": 400.0}, metadata={EVIL: EVIL})
-    return run(*records, given=given, audit=audit)
+    return finished(*records, given=given, audit=audit)
 
 
 def test_a_hostile_server_is_shown_as_text():
-    _, cols, summary, _, document = hostile()
-    page = Page(
-        report_html({"model": EVIL, "goodput": {"ttft": 50.0}}, cols, summary, document, 0.0)
-    )
+    page = Page(report(hostile()))
     assert "img" not in page.tags
     assert not [a for a in page.attributes if ".on" in a]
     assert page.tags.count("script") == 1 + 4  # plotly's and one a chart
@@ -98,8 +101,7 @@ def test_no_text_of_a_chart_ends_its_script():
 
 
 def test_it_stands_alone():
-    _, cols, summary, _, document = hostile()
-    text = report_html({}, cols, summary, document, 0.0)
+    text = report(hostile())
     page = Page(text)
     assert not {"script.src", "link.href", "img.src"} & set(page.attributes)
     assert "Plotly" in page.scripts[0]
@@ -108,10 +110,8 @@ def test_it_stands_alone():
 
 def test_charts_hold_the_figures():
     given = config(goodput={"ttft": 150.0})
-    _, cols, summary, _, document = run(
-        row(0, 10.0, 0.1, (0.1,)), row(1, 10.5, 0.3, (0.2,)), failed(2, 10.6, 11.5), given=given
-    )
-    page = Page(report_html({"goodput": {"ttft": 150.0}}, cols, summary, document, 10.0))
+    records = row(0, 10.0, 0.1, (0.1,)), row(1, 10.5, 0.3, (0.2,)), failed(2, 10.6, 11.5)
+    page = Page(report(finished(*records, given=given, origin_s=10.0)))
     load, latency, shares, _ = figures(page)
     sent = next(t for t in load["data"] if t["name"] == "sent/s")
     width = sent["x"][1] - sent["x"][0]
@@ -169,7 +169,7 @@ def test_a_timeline_has_a_bound_and_says_so():
         == f"request (the first {MOST_ROWS} of {MOST_ROWS + 5})"
     )
     assert timeline(columns(), None, 0.0, (25.0, 50.0)) is None
-    assert "No request was sent" in timeline_html(columns(), 0.0, (25.0, 50.0))
+    assert "No request was sent" in timeline_html(derived(columns()))
 
 
 def test_gaps_that_were_not_kept_are_not_drawn_as_gaps():
@@ -181,13 +181,13 @@ def test_gaps_that_were_not_kept_are_not_drawn_as_gaps():
 
 
 def test_lengths_of_the_workload():
-    _, cols, summary, _, _ = run(
+    done = finished(
         row(0, prompt_len=5, expected_output_len=4),
         row(1, prompt_len=5, gaps=(0.1,)),
         row(2, prompt_len=7),
         failed(3),
     )
-    charts = dict(lengths(cols, summary))
+    charts = dict(lengths(done.facts.columns, done.summary))
     bars = charts["Input tokens"]["data"][0]
     assert {x: y for x, y in zip(bars["x"], bars["y"], strict=True) if y} == {
         5.0: 2,
@@ -199,27 +199,25 @@ def test_lengths_of_the_workload():
         1.0: 2,
         2.0: 1,
     }
-    page = Page(dataset_stats_html(cols, summary))
+    page = Page(dataset_stats_html(done))
     assert len(figures(page)) == 4
 
 
 def test_runs_in_which_nothing_happened():
     for records in ([failed(0, float("nan"), float("nan"))], [failed(0)]):
-        _given, cols, summary, _, document = run(*records)
-        assert "http_500" in report_html({"goodput": {"ttft": 1.0}}, cols, summary, document, 0.0)
+        done = finished(*records, given=config(goodput={"ttft": 1.0}))
+        assert "http_500" in report(done)
     answer = {"token_times": np.empty(0), "output_len": 0, "first_token_time": float("nan")}
-    _, cols, summary, _, document = run(
-        row(0, **answer), kind="pooling", given=config(percentile_metrics=("e2el",))
-    )
-    assert "mean_e2el_ms" in report_html({}, cols, summary, document, 0.0)
+    done = finished(row(0, **answer), kind="pooling", given=config(percentile_metrics=("e2el",)))
+    assert "mean_e2el_ms" in report(done)
 
 
 def test_no_page_holds_a_foreign_address():
-    _, cols, summary, _, document = run()
+    done = finished()
     pages = [
-        report_html({"base_url": "h"}, cols, summary, document, 0.0),
-        timeline_html(cols, 0.0, (25, 50)),
-        dataset_stats_html(cols, summary),
+        report(done),
+        timeline_html(done),
+        dataset_stats_html(done),
     ]
     for text in pages:
         plotlys, ours = text.partition("<script>")[2].partition("</script>")[::2]

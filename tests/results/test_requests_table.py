@@ -8,7 +8,7 @@ import pytest
 from llmbench_locust.results.requests_table import table_csv, table_parquet
 from tests.metrics.rows import failed, row
 
-from .runs import run
+from .runs import finished
 
 READ = {
     "csv": (table_csv, lambda data: pd.read_csv(io.BytesIO(data), keep_default_na=True)),
@@ -19,7 +19,7 @@ READ = {
 @pytest.mark.parametrize("form", READ)
 def test_read_back(form):
     write, read = READ[form]
-    _, cols, summary, _, _ = run(
+    done = finished(
         row(
             0,
             100.5,
@@ -32,8 +32,9 @@ def test_read_back(form):
         ),
         row(1, 101.0, 0.1, (), input_tokens=12),
         failed(2, 102.0, 103.5, error="said Bearer abcdefghijk"),
+        origin_s=100.0,
     )
-    table = read(write(cols, summary, 100.0))
+    table = read(write(done))
     assert len(table) == 3
     first, second, third = (table.iloc[i] for i in range(3))
     assert (first["due_s"], first["start_s"], first["end_s"]) == pytest.approx((0.0, 0.5, 1.25))
@@ -58,15 +59,15 @@ def test_read_back(form):
 
 
 def test_a_broken_character_does_not_lose_the_table():
-    _, cols, summary, _, _ = run(failed(0, error="\ud83d broke"))
-    assert b"broke" in table_csv(cols, summary, 0.0)
+    done = finished(failed(0, error="\ud83d broke"))
+    assert b"broke" in table_csv(done)
 
 
 def test_a_spreadsheet_finds_no_formula():
     texts = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"]
     records = [row(i, label=text, request_id=text) for i, text in enumerate(texts)]
-    _, cols, summary, _, _ = run(*records, failed(5, error="=HYPERLINK(1)"), row(6, label="a=b"))
-    table = pd.read_csv(io.BytesIO(table_csv(cols, summary, 0.0)))
+    done = finished(*records, failed(5, error="=HYPERLINK(1)"), row(6, label="a=b"))
+    table = pd.read_csv(io.BytesIO(table_csv(done)))
     assert table["label"].tolist()[:5] == ["'" + text for text in texts]
     assert table["request_id"].tolist()[:5] == ["'" + text for text in texts]
     assert table["error"][5] == "'=HYPERLINK(1)"

@@ -15,8 +15,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from llmbench_locust.results.document import build_document
 from llmbench_locust.results.html import report_html
 from llmbench_locust.simulator.launch import launch
+from tests.results.runs import finished
 from tests.web.conftest import SERVE, SHORT, SYNTHETIC, Web, problems
 from tests.web.hostile import MARKUP, hostile_server
 
@@ -102,11 +104,9 @@ def toolbar(page: Any) -> set[str]:
 
 
 def test_the_toolbar_of_a_report_uploads_nothing(browser: Any, tmp_path: Path) -> None:
-    from tests.results.runs import run
-
-    _, cols, summary, _, document = run()
+    done = finished()
     path = tmp_path / "report.html"
-    path.write_text(report_html({}, cols, summary, document, 0.0))
+    path.write_text(report_html(done, build_document(done)))
     page = browser.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

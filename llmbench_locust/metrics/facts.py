@@ -1,0 +1,60 @@
+"""All that is known of a finished run. Every figure and every format is a function of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench_locust.metrics.audit import AuditInputs
+from llmbench_locust.metrics.latencies import Ints
+from llmbench_locust.metrics.store import Folded
+from llmbench_locust.options.config import RunConfig
+from llmbench_locust.records import RecordColumns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """``origin_s``: start of the arrivals on the records' clock; ``duration_s``: from there to the
+    last end. ``counted``: the tokenizer's count of each answer (int64, shape (n,), -1 for none).
+    ``audit``: what the client recorded of itself, None where it did not. ``unsent``: requests of
+    the plan that were never sent. ``folded``: token events that are no longer held one by one.
+
+    ``spec_decode``, ``probes``, ``rps_changes``: vLLM's keys, from the server's counters, the probe
+    requests and the ramp; None where there were none. ``prompts``: the digest of the prompts in the
+    order of the plan, "" without a plan. ``environment``: what the client ran on.
+    """
+
+    config: RunConfig
+    columns: RecordColumns
+    origin_s: float
+    duration_s: float
+    started_at: datetime
+    counted: Ints | None = None
+    audit: AuditInputs | None = None
+    workers: Sequence[dict[str, Any]] = ()
+    interrupted: bool = False
+    unsent: int = 0
+    folded: Folded | None = None
+    spec_decode: dict[str, Any] | None = None
+    probes: dict[str, Any] | None = None
+    rps_changes: list[dict[str, Any]] | None = None
+    prompts: str = ""
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def gone(self) -> NDArray[np.bool_]:
+        """Rows whose token events are not all there (bool, shape (n,))."""
+        if self.folded is None:
+            return np.zeros(len(self.columns), np.bool_)
+        return self.folded.mask(self.columns)
+
+
+def duration_of(columns: RecordColumns, origin_s: float) -> float:
+    """Seconds from the start of the arrivals to the close of the last stream; 0.0 without one."""
+    ends = columns.floats["end_time"]
+    return max(float(np.nanmax(ends) - origin_s), 0.0) if np.any(~np.isnan(ends)) else 0.0
