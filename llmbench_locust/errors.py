@@ -30,3 +30,14 @@ class Interrupted(SetupError):
 
     def __init__(self) -> None:
         super().__init__("interrupted before the first request was sent")
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What the operating system said, below the layers of an HTTP library; ``error`` without it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen
+        inner = [getattr(seen, "reason", None), *seen.args, seen.__cause__, seen.__context__]
+        seen = next((e for e in inner if isinstance(e, BaseException)), None)
+    return error

@@ -105,7 +105,9 @@ class Benchmark:
         config, key = self.config, self._key
         check_outputs(config)
         if config.model is None:
-            self.config = config = replace(config, model=wait_for_model(self.server, self._waiting))
+            self.config = config = replace(
+                config, model=wait_for_model(self.server, self._waiting, config.backend)
+            )
         self.samples = self._load()
         if not self.samples:
             raise SetupError("the workload is empty: nothing to send")

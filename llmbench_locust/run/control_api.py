@@ -5,13 +5,17 @@ tokenizer. Not timed.
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
-from llmbench_locust.errors import SetupError
+from llmbench_locust.errors import SetupError, cause_of
 from llmbench_locust.options.secrets import without_user
+from llmbench_locust.users.protocols.server_errors import clean, message_of
 
 TIMEOUT_S = 30.0
 #: Gauges of running and queued requests: vLLM, SGLang, TGI, llama.cpp.
@@ -24,10 +28,11 @@ _LEFT = re.compile(
 
 
 class NotAnswered(SetupError):
-    """The server did not tell. ``status``: of its answer, None when there was none."""
+    """The server did not tell. ``kind`` and ``status``: as in `RequestRecord`, -1 for no status."""
 
-    def __init__(self, message: str, status: int | None) -> None:
+    def __init__(self, message: str, kind: str, status: int = -1) -> None:
         super().__init__(message)
+        self.kind = kind
         self.status = status
 
 
@@ -52,14 +57,20 @@ class Server:
         try:
             answer = self._session.get(f"{self.base_url}/v1/models", timeout=TIMEOUT_S)
             if not answer.ok:
-                raise NotAnswered(f"{url} answered {answer.status_code}", answer.status_code)
+                raise NotAnswered(
+                    f"{url} answered {answer.status_code}: {_told(answer)}",
+                    f"http_{answer.status_code}",
+                    answer.status_code,
+                )
             ids = [str(model["id"]) for model in answer.json()["data"]]
-        except (ValueError, LookupError, TypeError) as e:
-            raise NotAnswered(f"{url} lists no models", 200) from e
+        except requests.JSONDecodeError as e:
+            raise NotAnswered(f"{url} did not answer with JSON", "protocol", 200) from e
         except requests.RequestException as e:
-            raise NotAnswered(f"{url} did not answer ({_brief(e)})", None) from e
+            raise NotAnswered(*_unanswered(e)) from e
+        except (ValueError, LookupError, TypeError) as e:
+            raise NotAnswered(f"{url} lists no models", "protocol", 200) from e
         if not ids:
-            raise NotAnswered(f"{url} lists no models", 200)
+            raise NotAnswered(f"{url} lists no models", "protocol", 200)
         return ids
 
     def loading(self) -> bool:
@@ -111,6 +122,26 @@ class Server:
             return answer.json() if answer.ok else None
         except (requests.RequestException, ValueError):
             return None
+
+
+def _unanswered(error: requests.RequestException) -> tuple[str, str]:
+    """(message, kind) of a request without an answer."""
+    cause = cause_of(error)
+    if isinstance(cause, socket.gaierror):
+        host = urlsplit(error.request.url).hostname if error.request is not None else "the host"
+        return f"cannot resolve {host!s}: {cause.strerror}", "dns"
+    if isinstance(cause, ssl.SSLError) or isinstance(error, requests.exceptions.SSLError):
+        return f"TLS failed: {cause}", "tls"
+    if isinstance(error, requests.Timeout):
+        return f"timed out after {TIMEOUT_S:g} s", "timeout"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower(), "connect"
+    return _brief(error), "connect"
+
+
+def _told(answer: requests.Response) -> str:
+    """The server's own message, on one line."""
+    return clean(message_of(answer.content) or str(answer.reason))
 
 
 def _brief(error: Exception) -> str:

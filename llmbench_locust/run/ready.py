@@ -11,7 +11,7 @@ import os
 import ssl
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TypeVar
 
@@ -35,6 +35,7 @@ RETRY_S = 2.0
 LINE_S = 10.0
 
 _HEALING_KINDS = {"connect", "timeout", "cut"}
+_UNANSWERED = {*_HEALING_KINDS, "dns", "tls"}
 _HEALING_STATUS = {429, 502, 503, 504}
 #: What a server that is still loading may answer, too.
 _MAYBE_LOADING = {404, 500}
@@ -104,18 +105,27 @@ class Waiting:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def wait_for_model(server: Server, waiting: Waiting) -> str:
+def wait_for_model(server: Server, waiting: Waiting, backend: str) -> str:
     """The first model that the server lists. Raises SetupError."""
 
     def attempt(left_s: float) -> str | Problem:
         try:
             return server.models()[0]
         except NotAnswered as e:
-            heals = e.status is None or e.status in _HEALING_STATUS
-            text = f"--model was not given and {e}; give --model"
-            return Problem(text, heals and waiting.timeout_s > 0)
+            problem = _unlisted(e, server.base_url, backend)
+            return replace(problem, can_heal=problem.can_heal and waiting.timeout_s > 0)
 
     return waiting.until(attempt)
+
+
+def _unlisted(error: NotAnswered, base_url: str, backend: str) -> Problem:
+    """Why the server names no model; a connection fails here as it does for a request."""
+    if error.kind in _UNANSWERED:
+        return _no_answer(error.kind, str(error), base_url)
+    if error.status in (401, 403):
+        return Problem(f"{error}{_key_hint(backend)}", False)
+    text = f"--model was not given and {error}; give --model"
+    return Problem(text, error.status in _HEALING_STATUS)
 
 
 def wait_until_ready(
@@ -151,26 +161,34 @@ def problem_of(record: RequestRecord, session: Session, server: Server) -> Probl
         heals = status in _HEALING_STATUS or (status in _MAYBE_LOADING and server.loading())
         hint = "" if heals else _hint(status, wire.backend, wire.model, server)
         return Problem(f"{url} answered {status}: {record.error}{hint}", heals)
-    if kind == "tls":
-        hint = (
-            "" if "certificate" in record.error else "  Does it need http:// instead of https://?"
-        )
-        return Problem(f"{record.error}{hint}", False)
-    if kind in _HEALING_KINDS:
-        if kind != "timeout" and wire.base_url.startswith("http:") and _speaks_tls(wire.base_url):
-            return Problem(f"{origin} speaks TLS; use https://", False)
-        return Problem(_brief(record.error), True)
+    if kind in _UNANSWERED:
+        return _no_answer(kind, record.error, wire.base_url)
     if kind == "protocol":
         return Problem(f"{url} did not answer as --backend {wire.backend}: {record.error}", False)
     return Problem(f"{url}: {record.error}", False)
 
 
+def _no_answer(kind: str, error: str, base_url: str) -> Problem:
+    """A request that got no whole response. A name that does not resolve and TLS that fails do not
+    heal.
+    """
+    if kind == "tls" and "certificate" not in error.lower():
+        return Problem(f"{error}  Does it need http:// instead of https://?", False)
+    if kind in ("connect", "cut") and base_url.startswith("http:") and _speaks_tls(base_url):
+        return Problem(f"{without_user(base_url)} speaks TLS; use https://", False)
+    return Problem(_brief(error), kind in _HEALING_KINDS)
+
+
+def _key_hint(backend: str) -> str:
+    name = key_variable(backend)
+    state = "it is set, but the server refuses it" if os.environ.get(name) else "it is not set"
+    return f"  Set {name} ({state})"
+
+
 def _hint(status: int, backend: str, model: str, server: Server) -> str:
     """What helps against a refusal; "" where nothing is known."""
     if status in (401, 403):
-        name = key_variable(backend)
-        state = "it is set, but the server refuses it" if os.environ.get(name) else "it is not set"
-        return f"  Set {name} ({state})"
+        return _key_hint(backend)
     if status in (404, 405):
         try:
             models = server.models()

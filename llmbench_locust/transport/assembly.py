@@ -298,7 +298,7 @@ class StreamAssembly:
         self.status = parser.get_code()
         encoding = parser.headers.get("content-encoding", "").lower()
         if encoding not in ("", "identity") and 200 <= self.status < 300:
-            raise HTTPParseError(f"Content-Encoding {encoding} was not asked for")
+            raise HTTPParseError(f"unrequested Content-Encoding: {encoding}")
         if not 200 <= self.status < 300 or self._wrong_type:
             self._plain = PlainDecoder(ERROR_BODY_BYTES)
         elif self._sse:
@@ -434,7 +434,9 @@ class StreamAssembly:
             self._events(time_s, self._decoder.finish())
         if self._plain is not None and self.complete and 200 <= self.status < 300:
             if self._wrong_type:
-                self._fail("protocol", f"no event stream but {self.headers['content-type']}")
+                self._fail(
+                    "protocol", f"the response is {self.headers['content-type']}, not a stream"
+                )
             else:
                 self.sink.on_body(self._plain.body)
 
@@ -446,11 +448,11 @@ class StreamAssembly:
 
 def _cut_words(stream: StreamAssembly, why: str) -> str:
     if stream.status < 0:
-        words = "the server closed the connection without an answer"
-    elif stream.sink.framing == "plain" or not 200 <= stream.status < 300:
-        words = "the answer ended before its end"
+        words = "connection closed before a response"
+    elif stream.complete:
+        words = "stream ended without its end marker"
     else:
-        words = "stream ended before its end marker"
+        words = "connection closed before the response was complete"
     return f"{words} ({why})" if why else words
 
 

@@ -187,7 +187,7 @@ class Transport:
             exchange.error_kind = "timeout" if timed_out else getattr(error, "kind", "connect")
             exchange.error = (
                 str(error)
-                or f"cannot connect to {self._endpoint.name}: no answer in {now - began:.3g} s"
+                or f"cannot connect to {self._endpoint.name}: timed out after {now - began:.3g} s"
             )
             return None
         exchange.connect_s += time.perf_counter() - began

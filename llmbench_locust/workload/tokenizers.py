@@ -16,6 +16,7 @@ from typing import Any
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload.hub import offline
 from llmbench_locust.workload.tokenizer import Messages, Tokenizer
 
 #: The name by which ``--tokenizer`` asks for the one that ships with the package.
@@ -284,6 +285,8 @@ def _from_directory(path: Path, name: str) -> FastTokenizer:
 
 
 def _from_transformers(name: str, config: RunConfig, *, given: bool) -> HFTokenizer:
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    unasked = "" if Path(name).exists() else offline()
     from transformers import AutoTokenizer
 
     mode = config.tokenizer_mode
@@ -293,11 +296,14 @@ def _from_transformers(name: str, config: RunConfig, *, given: bool) -> HFTokeni
         )
     except Exception as e:
         flag = "--tokenizer" if given else "--model"
-        advice = (
-            "a directory or a Hub name" if given else "give --tokenizer, or --skip-tokenizer-init"
-        )
+        if unasked:
+            raise ConfigError(
+                f"{flag}: the tokenizer of {name!r} is not in the local cache, and {unasked}; "
+                "use --tokenizer with a local directory, or --tokenizer llmbench"
+            ) from None
         raise ConfigError(
-            f"{flag}: no tokenizer can be loaded for {name!r} ({_line(e)}); {advice}"
+            f"{flag}: no tokenizer can be loaded for {name!r} ({_line(e)}); "
+            "use --tokenizer with a local directory or a Hub name, or --tokenizer llmbench"
         ) from None
     return HFTokenizer(inner, name)
 

@@ -73,6 +73,19 @@ def test_an_unknown_host(strict):
     assert "cannot resolve no.such.host.invalid" in line
 
 
+def test_without_a_model_the_cause_is_the_same(strict):
+    line = last_line(run("--base-url", strict))
+    assert line == (
+        f"error: {strict}/v1/models answered 401: Unauthorized  Set OPENAI_API_KEY (it is not set)"
+    )
+    line = last_line(run("--base-url", strict.replace("http:", "https:")))
+    assert "Does it need http:// instead of https://?" in line
+    line = last_line(run("--base-url", "http://no.such.host.invalid:8000"))
+    assert line.startswith("error: cannot resolve no.such.host.invalid: ")
+    line = last_line(run("--base-url", f"{strict}/api", key="right-key"))
+    assert f"{strict}/api/v1/models answered 404: Not Found; give --model" in line
+
+
 def test_a_password_in_the_url_is_masked(strict):
     url = strict.replace("//", "//user:s3cret-pass@")
     done = run("--base-url", url, "--model", "wrong")
@@ -95,6 +108,7 @@ def test_http_where_the_server_speaks_https(tmp_path):
         assert last_line(run("--base-url", url, "--model", "sim")) == (
             f"error: {url} speaks TLS; use https://"
         )
+        assert last_line(run("--base-url", url)) == f"error: {url} speaks TLS; use https://"
         # The certificate is nobody's: that cannot heal either.
         assert "certificate" in last_line(run("--base-url", sim.url, "--model", "sim"))
 

@@ -228,9 +228,9 @@ FAULTS = [
     (
         {"body": completion("a") + completion("b"), "whole": False},
         "cut",
-        "stream ended before its end marker",
+        "connection closed before the response was complete",
     ),
-    ({"body": completion("a") + completion("b")}, "cut", "stream ended before its end marker"),
+    ({"body": completion("a") + completion("b")}, "cut", "stream ended without its end marker"),
     ({"body": completion("a") + "data: {oops\n\n"}, "protocol", "an event is not JSON: '{oops'"),
     ({"body": USAGE + DONE}, "no_tokens", "the response has no tokens"),
     (

@@ -72,7 +72,7 @@ RESPONSES_FAULTS = [
         "server",
         "out of memory",
     ),
-    ([delta("a")], "cut", "stream ended before its end marker"),
+    ([delta("a")], "cut", "stream ended without its end marker"),
     ([{"type": "response.completed", "response": {}}], "no_tokens", "the response has no tokens"),
 ]
 

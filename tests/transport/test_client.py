@@ -215,7 +215,7 @@ def test_a_refused_connection_is_a_connect_error(connect):
     assert exchange.end_time >= exchange.start_time
 
 
-def test_an_unknown_host_is_a_connect_error(connect):
+def test_an_unknown_host_is_a_dns_error(connect):
     exchange = connect("http://no-such-host.invalid:1").exchange(POST, TextSink())
     assert exchange.error_kind == "dns"
     assert "no-such-host.invalid" in exchange.error
@@ -231,7 +231,8 @@ def test_an_unknown_host_is_a_connect_error(connect):
 )
 def test_a_cut_stream_keeps_what_came(serve, connect, body):
     exchange = connect(serve(once(HEAD + body)).url).exchange(POST, TextSink())
-    assert (exchange.error_kind, exchange.error) == ("cut", "stream ended before its end marker")
+    assert exchange.error_kind == "cut"
+    assert exchange.error == "connection closed before the response was complete"
     assert exchange.status == 200
     assert len(exchange.token_times) == 2
     assert not exchange.complete

@@ -99,7 +99,7 @@ def test_insecure_takes_any_certificate(serve, connect, context):
     assert exchange.error == ""
 
 
-def test_https_to_a_plain_server_is_a_connect_error(serve, connect):
+def test_https_to_a_plain_server_is_a_tls_error(serve, connect):
     server = serve(lambda peer: peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
     exchange = connect(server.url.replace("http:", "https:"), insecure=True).exchange(
         POST, TextSink()

@@ -24,6 +24,7 @@ RED = Image.new("RGB", (4, 3), (250, 10, 10))
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 def flags(path, name, *more):
@@ -399,7 +400,7 @@ def test_bad_input_is_one_line(tmp_path, tokenizer):
         load(flags(path, "Lin-Chen/MMStar"), tokenizer)
     with pytest.raises(ConfigError, match="--hf-output-column: only with --hf-prompt-column"):
         load(flags(path, None, "--hf-output-column", "x"), tokenizer)
-    with pytest.raises(ConfigError, match="'philschmid/mt-bench' cannot be loaded"):
+    with pytest.raises(ConfigError, match="'philschmid/mt-bench' is not in the local cache"):
         load(flags("philschmid/mt-bench", None), tokenizer)
     (tmp_path / "broken.jsonl").write_text('{"q": "a"}\n{"q": \n')
     with pytest.raises(ConfigError, match=r"--dataset-path: .*broken.jsonl"):

@@ -26,7 +26,7 @@ from llmbench_locust.users.protocols.sinks import TextSink, count
 from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.sample import SampleRequest
 
-CUT = "stream ended before its end marker"
+CUT = "stream ended without its end marker"
 NO_TOKENS = "the response has no tokens"
 
 

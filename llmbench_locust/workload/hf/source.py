@@ -14,6 +14,7 @@ from typing import Any
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.hf.adapter import Adapter, Context, Row
+from llmbench_locust.workload.hub import offline
 from llmbench_locust.workload.media import need
 
 _BUILDERS = {
@@ -92,11 +93,17 @@ def _load(adapter: Adapter, context: Context) -> Any:
     split = config.hf_split or (None if local else adapter.split)
     if config.trust_remote_code:
         where["trust_remote_code"] = True
+    unasked = "" if local or "data_files" in where else offline()
     try:
         return _one_split(_opened(where, subset, split, config), adapter, config)
     except ConfigError:
         raise
     except Exception as e:  # the library and the hub raise without a common base
+        if unasked:
+            raise ConfigError(
+                f"--dataset-path: {config.dataset_path!r} is not in the local cache, and "
+                f"{unasked}; use a local copy, or another --dataset-name"
+            ) from None
         raise ConfigError(
             f"--dataset-path: {config.dataset_path!r} cannot be loaded: {_first_line(e)}"
         ) from None
