@@ -1,0 +1,97 @@
+"""Exit statuses, and results that are never lost: docs/exit-status.md, row by row."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from llmbench_locust.run.outcome import exit_status
+from tests.commands import SMALL, finish, locust, result, start, wait_for
+
+GOOD = {"written": True, "workers_lost": 0, "completed": 9, "checks_passed": True, "valid": True}
+SIX = ("--sim", *SMALL, "--num-prompts", 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({}, None),
+        ({"written": False}, 1),
+        ({"workers_lost": 1}, 1),
+        ({"completed": 0}, 1),
+        ({"checks_passed": False}, 3),
+        ({"valid": False}, 4),
+        ({"valid": False, "checks_passed": False}, 3),
+        ({"written": False, "checks_passed": False}, 1),
+    ],
+)
+def test_the_table(change, status):
+    assert exit_status(**{**GOOD, **change}) == status
+
+
+def test_a_directory_that_cannot_be_written_is_said_before_the_run(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = locust(*SIX, "--save-result", "--result-dir", tmp_path / "file" / "out")
+    assert done.returncode == 2
+    assert f"--result-dir: {tmp_path}/file/out cannot be written: Not a directory" in done.stderr
+    assert "Starting main benchmark run" not in done.stdout
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting a small disk needs root")
+def test_a_result_is_rescued_when_its_disk_is_full(tmp_path):
+    disk, rescue = tmp_path / "disk", tmp_path / "rescue"
+    disk.mkdir()
+    rescue.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("this machine cannot mount a tmpfs")
+    try:
+        flags = ("--save-result", "--save-detailed", "--result-dir", disk)
+        done = locust("--sim", *SMALL, "--num-prompts", 200, *flags, env={"TMPDIR": str(rescue)})
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert done.returncode == 1
+    assert "could not be written: No space left on device" in done.stderr
+    (found,) = rescue.glob("*.json")
+    assert f"Wrote {found} instead" in done.stderr
+    assert json.loads(found.read_text())["completed"] == 200
+
+
+def test_an_existing_result_is_not_overwritten(tmp_path):
+    flags = ("--save-result", "--result-dir", tmp_path, "--result-filename", "r.json")
+    (tmp_path / "r.json").write_text("old")
+    done = locust(*SIX, *flags)
+    assert done.returncode == 0, done.stderr
+    assert f"Wrote {tmp_path}/r.1.json" in done.stdout
+    assert (tmp_path / "r.json").read_text() == "old"
+
+
+def test_a_killed_worker_is_no_success(tmp_path):
+    process = start(
+        *("--sim", *SMALL, "--processes", 2, "--num-prompts", 400, "--request-rate", 100),
+        *("--save-result", "--result-dir", tmp_path, "--exit-code-on-error", 0),
+    )
+    workers = wait_for(lambda: _children(process.pid, "locust", 2), 30)
+    wait_for(lambda: _runs(process), 30)
+    os.kill(workers[0], signal.SIGKILL)
+    output = finish(process, 60)
+    assert process.returncode == 1, output
+    assert sum(worker["lost"] for worker in result(tmp_path)["llmbench"]["workers"]) == 1
+
+
+def _children(pid, name, count):
+    """The forked workers: children of the master that run the same command."""
+    found = [
+        int(child)
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if name in Path(f"/proc/{child}/cmdline").read_text()
+        and "sim" not in Path(f"/proc/{child}/cmdline").read_text().split("\0")[2:4]
+    ]
+    return found if len(found) == count else None
+
+
+def _runs(process):
+    return "Starting main benchmark run" in process.stdout.readline()
