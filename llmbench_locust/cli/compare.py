@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from llmbench_locust.errors import ConfigError
 
 if TYPE_CHECKING:
     from llmbench_locust.compare.engine import Comparison, Condition
+    from llmbench_locust.compare.metrics import Metric
     from llmbench_locust.compare.reading import Run
     from llmbench_locust.compare.tables import Outcomes
 
@@ -26,14 +27,16 @@ PASSED, FAILED, NOT_COMPARABLE = 0, 3, 4
 def main(argv: list[str]) -> int:
     """0: passed; 3: a --fail-on condition failed; 4: not comparable. Raises ConfigError."""
     flags, base_paths, new_paths = _parsed(argv)
+    return judge(flags, _cells(base_paths, new_paths))
 
+
+def judge(flags: argparse.Namespace, cells: Iterable[tuple[str, list[Run], list[Run]]]) -> int:
+    """Compare each cell (name, base, new), print, write files; returns the exit status."""
     from llmbench_locust.compare import engine, tables
-    from llmbench_locust.compare.metrics import metric
 
-    conditions = [engine.parse_condition(text) for text in flags.fail_on]
-    wanted = [metric(key.strip()) for key in flags.metrics.split(",")] if flags.metrics else []
+    conditions, wanted = checked(flags)
     comparisons = []
-    for name, base, new in _cells(base_paths, new_paths):
+    for name, base, new in cells:
         metrics = wanted or engine.default_metrics(base)
         metrics = [*dict.fromkeys([*metrics, *(c.metric for c in conditions)])]
         comparisons.append(engine.compare(name, base, new, metrics, flags.equivalence / 100))
@@ -50,6 +53,15 @@ def main(argv: list[str]) -> int:
         )
         return NOT_COMPARABLE
     return FAILED if any(outcome == "failed" for _, _, outcome in outcomes) else PASSED
+
+
+def checked(flags: argparse.Namespace) -> tuple[list[Condition], list[Metric]]:
+    """--fail-on and --metrics. Raises ConfigError."""
+    from llmbench_locust.compare.engine import parse_condition
+    from llmbench_locust.compare.metrics import metric
+
+    wanted = [metric(key.strip()) for key in flags.metrics.split(",")] if flags.metrics else []
+    return [parse_condition(text) for text in flags.fail_on], wanted
 
 
 def _outcome(condition: Condition, found: Comparison, strict: bool) -> str:
@@ -70,6 +82,27 @@ def _parsed(argv: list[str]) -> tuple[argparse.Namespace, list[Path], list[Path]
         "comparable.",
     )
     parser.add_argument("paths", nargs="+", metavar="FILE", help="BASE… -- NEW…, or BASE NEW")
+    add_arguments(parser)
+    before, new = argv, None
+    if "--" in argv:
+        cut = argv.index("--")
+        before, new = argv[:cut], [Path(word) for word in argv[cut + 1 :]]
+    flags = parser.parse_args(before)
+    base = [Path(word) for word in flags.paths]
+    if new is None:
+        if len(base) != 2:
+            raise ConfigError(
+                f"compare: {len(base)} file{'s' * (len(base) != 1)} without --; give two, or put "
+                "-- between the files of the base and those of the new side"
+            )
+        base, new = base[:1], base[1:]
+    if not new or any(str(path).startswith("--") for path in new):
+        raise ConfigError("compare: options come first, and files follow --")
+    return flags, base, new
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """How to compare, and what to write."""
     parser.add_argument(
         "--metrics",
         metavar="NAMES",
@@ -101,22 +134,6 @@ def _parsed(argv: list[str]) -> tuple[argparse.Namespace, list[Path], list[Path]
         ("--html", "write a page with distributions and timelines"),
     ):
         parser.add_argument(flag, type=Path, metavar="FILE", help=what)
-    before, new = argv, None
-    if "--" in argv:
-        cut = argv.index("--")
-        before, new = argv[:cut], [Path(word) for word in argv[cut + 1 :]]
-    flags = parser.parse_args(before)
-    base = [Path(word) for word in flags.paths]
-    if new is None:
-        if len(base) != 2:
-            raise ConfigError(
-                f"compare: {len(base)} file{'s' * (len(base) != 1)} without --; give two, or put "
-                "-- between the files of the base and those of the new side"
-            )
-        base, new = base[:1], base[1:]
-    if not new or any(str(path).startswith("--") for path in new):
-        raise ConfigError("compare: options come first, and files follow --")
-    return flags, base, new
 
 
 def _percent(text: str) -> float:

@@ -1,0 +1,42 @@
+"""`llmbench ab` against real simulators: a slower server fails the gate; bad input runs nothing."""
+
+import pytest
+
+from llmbench_locust.cli import main
+from llmbench_locust.simulator.launch import launch
+
+FLAGS = ["--tokenizer", "llmbench", "--input-len", "16", "--output-len", "8",
+         "--num-prompts", "40", "--request-rate", "60", "--repeat", "2"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def servers():
+    fast, slow = (launch(["--clock", "fixed", "--ttft-ms", ms]) for ms in ("20", "60"))
+    with fast, slow:
+        yield fast.url, slow.url
+
+
+def test_a_slower_server_fails_the_gate(servers, tmp_path, capsys):
+    a, b = (f"--base-url {url}" for url in servers)
+    gate = ["--metrics", "mean_ttft_ms", "--fail-on", "mean_ttft_ms>+20%", "--force"]
+    assert main(["ab", "--a", a, "--b", b, *FLAGS, *gate, "--dir", str(tmp_path)]) == 3
+    shown = capsys.readouterr().out
+    assert [line[0] for line in shown.splitlines()[:4]] == ["A", "B", "B", "A"]
+    assert "The run is the unit: 2 and 2 of them." in shown
+    assert "Runs are paired" in shown
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["--a", "x"], "the following arguments are required: --b"),
+        (["--repeat", "1"], "--repeat: 1 is too few; 2 or more"),
+        (["--fail-on", "x"], "--fail-on: 'x' is no condition"),
+        (["--result-dir", "d"], "--result-dir: not in an A/B comparison; use --dir"),
+        (["--num-promts", "9"], "--num-promts: unknown flag; did you mean --num-prompts?"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, capsys, argv, line):
+    sides = [] if "--a" in argv else ["--a=--seed 1", "--b=--seed 2"]
+    assert main(["ab", *sides, "--dir", str(tmp_path), *argv]) == 2
+    assert line in capsys.readouterr().err
