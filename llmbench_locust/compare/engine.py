@@ -95,6 +95,8 @@ def parse_condition(text: str) -> Condition:
 
 def default_metrics(base: Sequence[Run]) -> list[Metric]:
     """What is compared unless the command says."""
+    if "capacity" in base[0].document:
+        return [metric("capacity")]
     pooling = "total_input_sequences" in base[0].document
     return [metric(key) for key in (DEFAULT_POOLING if pooling else DEFAULT)]
 

@@ -21,6 +21,7 @@ THROUGHPUTS = {
     "request_goodput": "goodput (requests/s)",
     "output_throughput": "output tok/s",
     "total_token_throughput": "total tok/s",
+    "capacity": "capacity",  # of a capacity search
 }
 # Few, as each metric more widens the intervals of all.
 DEFAULT = (
@@ -112,6 +113,8 @@ def _throughput(run: Run, wanted: Metric) -> Figure | None:
 
 def _known_error(run: Run, wanted: Metric) -> StandardError:
     """From the intervals that our files carry, where they do not carry their requests."""
+    if wanted.key == "capacity":
+        return _error_of([run.document.get("low"), run.document.get("high")])
     intervals = section(run.block, "intervals")
     name = "mean" if wanted.p is None else f"p{wanted.p * 100:g}"
     found = (
@@ -119,7 +122,12 @@ def _known_error(run: Run, wanted: Metric) -> StandardError:
         if wanted.latency
         else intervals.get(wanted.key)
     )
-    ends = [number(end) for end in found] if isinstance(found, list) else []
+    return _error_of(found) if isinstance(found, list) else UNKNOWN
+
+
+def _error_of(interval: list[object]) -> StandardError:
+    """Of the logarithm, from a 95% interval."""
+    ends = [number(end) for end in interval]
     if len(ends) != 2 or not ends[0] or not ends[1]:
         return UNKNOWN
     df = BLOCKS - 1

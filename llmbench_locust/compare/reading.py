@@ -61,8 +61,10 @@ def number(value: object) -> float | None:
 def read_runs(path: Path) -> list[Run]:
     """The runs of a file: one, or one for each line. Raises ConfigError."""
     documents = _documents(path)
-    wrong = next((d for d in documents if "duration" not in d or "completed" not in d), None)
-    if wrong is not None or not documents:
+    if not documents or not all(
+        {"duration", "completed"} <= d.keys() or {"capacity", "low", "high"} <= d.keys()
+        for d in documents
+    ):
         raise ConfigError(f"{path}: not a result of a benchmark: it has no duration and completed")
     many = len(documents) > 1
     return [
@@ -159,7 +161,9 @@ def read_side(paths: Sequence[Path]) -> list[Run]:
 
 
 def read_cells(directory: Path) -> dict[str, list[Run]]:
-    """Every result below a directory, by folder and traffic; other JSON files are left out."""
+    """Every result below a directory, by folder and traffic; other JSON files are left out. Where
+    there are capacities, only those: the loads that a search probed differ from time to time.
+    """
     cells: dict[str, list[Run]] = {}
     for path in sorted(directory.rglob("*.json")):
         try:
@@ -169,6 +173,8 @@ def read_cells(directory: Path) -> dict[str, list[Run]]:
         for run in runs:
             folder = path.parent.relative_to(directory).as_posix()
             cells.setdefault(_cell(folder, run.document), []).append(run)
+    if found := {k: r for k, r in cells.items() if all("capacity" in x.document for x in r)}:
+        return found
     if not cells:
         raise ConfigError(f"{directory}: no result file in it")
     return cells
@@ -176,6 +182,8 @@ def read_cells(directory: Path) -> dict[str, list[Run]]:
 
 def _cell(folder: str, document: Document) -> str:
     words = [] if folder == "." else [folder]
+    if "capacity" in document:
+        return ", ".join([*words, "capacity"])
     if document.get("ramp_up_strategy"):
         ramp = ("ramp_up_strategy", "ramp_up_start_rps", "ramp_up_end_rps")
         words += ["ramp"] + [str(document.get(key)) for key in ramp]

@@ -100,32 +100,6 @@ def add(first: StandardError, second: StandardError) -> StandardError:
     return StandardError(math.sqrt(a + b), (a + b) ** 2 / (a**2 / first.df + b**2 / second.df))
 
 
-def effective_size(share: float, error: StandardError, n: int) -> float:
-    """How many independent requests know the share as well: p(1 − p) ÷ se², at most n."""
-    if error.se <= 0:
-        return float(n)
-    return min(float(n), share * (1 - share) / error.se**2)
-
-
-def share_interval(met: NDArray[np.bool_], level: float = 0.95) -> tuple[Interval, float]:
-    """Wilson's interval of the share of true values, bool (n,) in time order, and its n_eff.
-
-    Wilson (JASA 22, 1927) with n_eff for n and Student's t for z: it holds near 0 and 1. With
-    fewer than 5 effective misses it is rough, with fewer than 2 it says nothing.
-    """
-    n = len(met)
-    if not n:
-        return Interval(0.0, 1.0), 0.0
-    share, error = float(met.mean()), standard_error(met.astype(np.float64))
-    if math.isinf(error.se):
-        return Interval(0.0, 1.0), 0.0
-    size = effective_size(share, error, n)
-    t2 = t_quantile((1 + level) / 2, error.df) ** 2
-    centre = (share + t2 / (2 * size)) / (1 + t2 / size)
-    half = math.sqrt(t2 * share * (1 - share) / size + t2**2 / (4 * size**2)) / (1 + t2 / size)
-    return Interval(max(0.0, centre - half), min(1.0, centre + half)), size
-
-
 def runs_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
     """Student's t over the values of independent runs; None with fewer than two of them."""
     if len(values) < 2:
@@ -133,15 +107,3 @@ def runs_interval(values: Sequence[float], level: float = 0.95) -> Interval | No
     mean, se = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
     half = StandardError(se, len(values) - 1).margin(level)
     return Interval(mean - half, mean + half)
-
-
-def resample_blocks(rng: np.random.Generator, n: int, blocks: int, draws: int) -> Ints:
-    """Row numbers of ``draws`` block bootstraps of n rows in time order, int64 (draws, about n).
-
-    Circular blocks of equal length, drawn with replacement (Politis and Romano, 1992). For what has
-    no formula, as a fitted capacity; with few blocks its percentile intervals are too narrow.
-    """
-    length = max(1, n // blocks)
-    first = rng.integers(0, n, (draws, -(-n // length)))
-    rows: Ints = (first[:, :, None] + np.arange(length)).reshape(draws, -1)[:, :n] % n
-    return rows

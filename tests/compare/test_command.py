@@ -115,6 +115,22 @@ def test_directories_are_compared_cell_by_cell(runs, tmp_path, capsys):
     assert "- rate 9.0: only in" in shown
 
 
+def test_capacities_are_compared(tmp_path, capsys):
+    for side, ends in (("a", (9.0, 10.0, 11.0)), ("b", (19.0, 20.0, 21.0))):
+        low, found, high = ends
+        (tmp_path / side / "probes").mkdir(parents=True)
+        capacity = {"capacity": found, "low": low, "high": high, "unit": "requests/s"}
+        write(tmp_path / side / "capacity.json", capacity)
+        probe = {"duration": 1.0, "completed": 1, "request_rate": found}
+        write(tmp_path / side / "probes" / "0.json", probe)
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    shown = capsys.readouterr().out
+    assert "== capacity" in shown
+    assert "+100" in shown
+    assert "better" in shown
+    assert "probes" not in shown
+
+
 def test_files_for_machines_and_people(runs, tmp_path, monkeypatch):
     summary = tmp_path / "step.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))

@@ -57,7 +57,6 @@ def test_too_few_values_tell_nothing():
     assert blocks.standard_error(np.ones(19)) == blocks.UNKNOWN
     assert estimates.mean_interval(Sample(np.ones(19))) is None
     assert estimates.quantile_interval(Sample(np.ones(19)), 0.5) is None
-    assert blocks.share_interval(np.ones(5, bool)) == ((0.0, 1.0), 0.0)
     assert blocks.runs_interval([1.0]) is None
 
 
@@ -70,15 +69,6 @@ def test_a_percentile_beyond_the_data_has_no_upper_bound():
 def test_runs_interval_is_students():
     low, high = blocks.runs_interval([1.0, 2.0, 3.0])
     assert (low, high) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
-
-
-def test_a_share_of_independent_outcomes_is_near_wilsons():
-    met = np.random.default_rng(2).random(10_000) < 0.95
-    (low, high), size = blocks.share_interval(met)
-    assert low < met.mean() < high <= 1
-    assert 2000 < size <= 10_000
-    (low, high), size = blocks.share_interval(np.ones(1000, bool))
-    assert (low, high) == (pytest.approx(1000 / (1000 + 2.262157**2)), 1.0)
 
 
 def test_welch():
@@ -101,9 +91,3 @@ def test_a_steady_server_has_an_exact_throughput():
     ends = np.arange(1, 101.0)
     assert not estimates.rate_influence(np.full(100, 8.0), ends).any()
     assert not estimates.rate_influence(np.full(3, 8.0), np.ones(3)).any()
-
-
-def test_resampled_blocks_keep_neighbours_together():
-    rows = blocks.resample_blocks(np.random.default_rng(0), 100, 10, 50)
-    assert rows.shape == (50, 100)
-    assert (np.diff(rows.reshape(50, 10, 10), axis=2) % 100 == 1).all()
