@@ -32,7 +32,7 @@ def document(run, *, detailed=True, **more):
         gap = (run.end - run.start - ttft) / (tokens - 1)
         found |= {
             "input_lens": [10] * n,
-            "output_lens": [tokens] * n,
+            "output_lens": [1, *[tokens] * (n - 1)],
             "ttfts": ttft.tolist(),
             "start_times": run.start.tolist(),
             "itls": [[g] * 3 for g in gap.tolist()],

@@ -90,6 +90,12 @@ def test_files_of_vllm_are_compared(b, capsys):
     assert "mean TTFT (ms)" in capsys.readouterr().out
 
 
+def test_a_single_token_has_no_time_per_output_token(runs, capsys):
+    """The first request of each file has one token: its whole decoding time is no TPOT."""
+    assert main(["compare", runs["a0"], runs["a0"], "--metrics", "p99.99_tpot_ms"]) == 0
+    assert f"{1000 * 0.95 / 49:.2f}  {1000 * 0.95 / 49:.2f}" in capsys.readouterr().out
+
+
 def test_json_lines_are_several_runs(runs, tmp_path, capsys):
     for name in ("a", "slow"):
         lines = [json.loads(Path(path).read_text()) for path in side(runs, name)]
