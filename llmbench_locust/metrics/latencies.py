@@ -8,6 +8,7 @@ token. Failed requests are in none of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,61 @@ class Latencies:
     e2el_s: Floats
     tpot_s: Floats
     itl_s: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyRow:
+    """A latency as all that show it have it. ``title``: as in vLLM's table; ``stem``: of its name
+    in /metrics, ``help`` there. ``of``: its samples in seconds, with NaN where a request has none.
+    """
+
+    key: str
+    title: str
+    stem: str
+    help: str
+    of: Callable[[Latencies], Floats]
+
+    @property
+    def short(self) -> str:
+        return self.key.upper()
+
+    @property
+    def name(self) -> str:
+        """Its title and short name, for pages: Time to first token (TTFT)."""
+        return f"{self.title.partition(' (')[0].capitalize()} ({self.short})"
+
+
+#: In the order in which they are shown.
+LATENCIES = (
+    LatencyRow(
+        "ttft",
+        "Time to First Token",
+        "time_to_first_token",
+        "Time from sending a request to its first token event.",
+        lambda found: found.ttft_s,
+    ),
+    LatencyRow(
+        "tpot",
+        "Time per Output Token (excl. 1st token)",
+        "time_per_output_token",
+        "Mean time per output token after the first, one sample a request.",
+        lambda found: found.tpot_s,
+    ),
+    LatencyRow(
+        "itl",
+        "Inter-token Latency",
+        "inter_token_latency",
+        "Time between two consecutive token events.",
+        lambda found: found.itl_s,
+    ),
+    LatencyRow(
+        "e2el",
+        "End-to-end Latency",
+        "e2e_request_latency",
+        "Time from sending a request to its last token event.",
+        lambda found: found.e2el_s,
+    ),
+)
 
 
 def latencies(

@@ -17,10 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.json_values import json_value
-from llmbench_locust.metrics.latencies import Latencies, input_lengths, latencies, output_lengths
+from llmbench_locust.metrics.latencies import (
+    LATENCIES,
+    Latencies,
+    input_lengths,
+    latencies,
+    output_lengths,
+)
 from llmbench_locust.metrics.live_histogram import Samples, bins_of, bounds_ms
 from llmbench_locust.metrics.live_rows import figure_rows, latency_rows
-from llmbench_locust.metrics.live_series import HEAT_STEP, LATENCIES, Series
+from llmbench_locust.metrics.live_series import HEAT_STEP, Series
 from llmbench_locust.metrics.vllm import good
 from llmbench_locust.records import RecordColumns
 
@@ -54,7 +60,7 @@ class LiveStats:
 
     def _clear(self) -> None:
         self.series = Series()
-        self.samples = {name: Samples() for name in LATENCIES}
+        self.samples = {row.key: Samples() for row in LATENCIES}
         self.lags = {"send": Samples(), "loop": Samples()}
         self._start_s = float("nan")
         self._told_s = float("nan")

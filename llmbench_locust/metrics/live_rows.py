@@ -7,13 +7,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-#: Latency → (name, unit) as the console table has them.
-LATENCY_NAMES = {
-    "ttft": "Time to first token (TTFT)",
-    "tpot": "Time per output token (TPOT)",
-    "itl": "Inter-token latency (ITL)",
-    "e2el": "End-to-end latency (E2EL)",
-}
+from llmbench_locust.metrics.latencies import LATENCIES
 
 #: key of the result document → (name, unit). The order is the table's.
 FIGURES = {
@@ -65,7 +59,7 @@ def latency_rows(
     ``live``: `Samples.figures` by latency.
     """
     rows = []
-    for key, name in LATENCY_NAMES.items():
+    for key, name in ((row.key, row.name) for row in LATENCIES):
         figures = dict(live.get(key, {}))
         for stat in ("mean", "median", "std", *(f"p{q:g}" for q in percentiles)):
             final = number(document.get(f"{stat}_{key}_ms")) if document is not None else None

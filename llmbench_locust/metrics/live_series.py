@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.metrics.latencies import LATENCIES
 from llmbench_locust.metrics.live_histogram import BINS, percentiles
 
 BUCKETS = 600
@@ -27,7 +28,6 @@ GAUGES = (
     "loop_lag_max",
     "cpu",
 )
-LATENCIES = ("ttft", "tpot", "itl", "e2el")
 #: Bins of the histogram that make one row of the heat map: 12 rows a decade.
 HEAT_STEP = 10
 #: Longest time that a bucket's number may stand for; what claims to be later is a broken clock.
@@ -134,7 +134,9 @@ class Series:
         for name, values in self._gauges.items():
             rows[name] = plain(values[where])
         rows["latency"] = {
-            name: self._latency(name, where) for name in LATENCIES if name in self._counts
+            name: self._latency(name, where)
+            for name in (row.key for row in LATENCIES)
+            if name in self._counts
         }
         return rows, version
 

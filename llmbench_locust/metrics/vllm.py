@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from llmbench_locust.metrics.histogram import SLICE
 from llmbench_locust.metrics.latencies import (
+    LATENCIES,
     Floats,
     Ints,
     Latencies,
@@ -124,10 +125,8 @@ def summarize(
         max_concurrent_requests=peak_requests,
         rtfx=per(float(columns.floats["audio_s"][ok].sum())),
         distributions={
-            "ttft": Distribution.of(_some(found.ttft_s), percentiles),
-            "tpot": Distribution.of(_some(found.tpot_s), percentiles),
+            **{r.key: Distribution.of(_some(r.of(found)), percentiles) for r in LATENCIES},
             "itl": _itl(found.itl_s, percentiles, folded),
-            "e2el": Distribution.of(_some(found.e2el_s), percentiles),
             "client_queue_time": Distribution.of(waited, percentiles),
             "e2el_including_client_queue": Distribution.of(found.e2el_s[ok] + waited, percentiles),
         },

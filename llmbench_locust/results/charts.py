@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.metrics.concurrency import sweep
-from llmbench_locust.metrics.latencies import Floats
+from llmbench_locust.metrics.latencies import LATENCIES, Floats
 from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.records import RecordColumns
 
@@ -163,12 +163,7 @@ def gaps_over_time(columns: RecordColumns, most: int = 2_000_000) -> tuple[Float
 def distributions(summary: Summary, goodput_ms: dict[str, float]) -> Figure | None:
     """The share of samples at or below each value; objectives as vertical lines."""
     found, data = summary.latencies, []
-    for name, values in (
-        ("ttft", found.ttft_s),
-        ("tpot", found.tpot_s),
-        ("itl", found.itl_s),
-        ("e2el", found.e2el_s),
-    ):
+    for name, values in ((row.key, row.of(found)) for row in LATENCIES):
         some = values[~np.isnan(values)]
         if len(some):
             shares = np.linspace(0, 100, min(len(some), CURVE))

@@ -7,16 +7,14 @@ from __future__ import annotations
 from typing import Any
 
 from llmbench_locust.metrics.extended import Figures
+from llmbench_locust.metrics.latencies import LATENCIES
 from llmbench_locust.metrics.overload import overload_line
 from llmbench_locust.metrics.vllm import Distribution, Summary
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.results.document import p_word, shown_metrics
 
 _TITLES = {
-    "ttft": ("TTFT", "Time to First Token"),
-    "tpot": ("TPOT", "Time per Output Token (excl. 1st token)"),
-    "itl": ("ITL", "Inter-token Latency"),
-    "e2el": ("E2EL", "End-to-end Latency"),
+    **{row.key: (row.short, row.title) for row in LATENCIES},
     "client_queue_time": ("Client Queue Time", "Client-side Queueing"),
     "e2el_including_client_queue": (
         "E2EL incl. Client Queue",
@@ -103,7 +101,7 @@ def _metric(short: str, title: str, d: Distribution) -> list[str]:
 def _intervals(found: dict[str, Any]) -> list[str]:
     """Of what a run of this length knows by itself."""
     lines = [f"{'95% intervals within this run':-^50}"]
-    for name in ("ttft", "tpot", "itl", "e2el"):
+    for name in (row.key for row in LATENCIES):
         for key, ends in (found.get(f"{name}_ms") or {}).items():
             word = key.capitalize() if key != "p50" else "Median"
             lines.append(_line(f"{word} {_TITLES[name][0]} (ms):", _ends(ends)))

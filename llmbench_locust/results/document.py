@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from llmbench_locust.metrics.error_kinds import redacted
 from llmbench_locust.metrics.extended import Figures
-from llmbench_locust.metrics.latencies import input_lengths
+from llmbench_locust.metrics.latencies import LATENCIES, input_lengths
 from llmbench_locust.metrics.vllm import Distribution, Summary
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
@@ -165,7 +165,7 @@ def shown_metrics(config: RunConfig, summary: Summary) -> list[str]:
     """The metrics that are reported, in vLLM's order. Those of the client's queue need a cap, and a
     rate for E2EL with it.
     """
-    order = ["ttft", "tpot", "itl", "e2el"] if summary.kind == "generation" else ["e2el"]
+    order = [row.key for row in LATENCIES] if summary.kind == "generation" else ["e2el"]
     if config.max_concurrency is not None:
         order.append("client_queue_time")
         if config.request_rate < float("inf"):

@@ -19,17 +19,8 @@ from prometheus_client.core import (
     Metric,
 )
 
+from llmbench_locust.metrics.latencies import LATENCIES
 from llmbench_locust.metrics.live import LiveStats
-
-HISTOGRAMS = {
-    "ttft": ("time_to_first_token", "Time from sending a request to its first token event."),
-    "itl": ("inter_token_latency", "Time between two consecutive token events."),
-    "tpot": (
-        "time_per_output_token",
-        "Mean time per output token after the first, one sample a request.",
-    ),
-    "e2el": ("e2e_request_latency", "Time from sending a request to its last token event."),
-}
 
 
 class LiveCollector:
@@ -79,15 +70,15 @@ class LiveCollector:
                 "Requests that are due and wait for --max-concurrency.",
                 value=totals["waiting"],
             )
-        for name, (stem, text) in HISTOGRAMS.items():
-            bounds, cumulated, sum_s = live.histogram(name)
-            count = live.samples[name].count
+        for row in LATENCIES:
+            bounds, cumulated, sum_s = live.histogram(row.key)
+            count = live.samples[row.key].count
             buckets: list[Any] = [
                 (f"{b:.6g}", float(n)) for b, n in zip(bounds, cumulated, strict=True)
             ]
             yield HistogramMetricFamily(
-                f"llmbench_{stem}_seconds",
-                text,
+                f"llmbench_{row.stem}_seconds",
+                row.help,
                 buckets=[*buckets, ("+Inf", count)],
                 sum_value=sum_s,
             )
