@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Ramp:
-    """A rate that changes over the requests. ``strategy``: "linear" or "exponential"; rates in
-    requests per second.
-    """
+    """A changing rate. ``strategy``: "linear" or "exponential"; rates in requests per second."""
 
     strategy: str
     start_rps: float

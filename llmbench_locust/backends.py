@@ -59,16 +59,12 @@ def register_backend(info: BackendInfo) -> None:
 
 
 def backend_names() -> tuple[str, ...]:
-    """All names that ``--backend`` knows: the table's, then those of entry points and locustfiles.
-    Loads nothing.
-    """
+    """All names that ``--backend`` knows, without loading any: ours, entry points, locustfiles."""
     return tuple(dict.fromkeys((*BACKENDS, *(point.name for point in entry_points(group=_GROUP)))))
 
 
 def backend_info(name: str) -> BackendInfo:
-    """The row of a name. Raises ConfigError for one that nobody brings, or whose package does not
-    load.
-    """
+    """The row of a name. Raises ConfigError for an unknown name or a package that fails to load."""
     found = BACKENDS.get(name)
     if found is not None:
         return found

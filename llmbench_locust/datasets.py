@@ -62,9 +62,7 @@ def dataset_names() -> tuple[str, ...]:
 
 
 def dataset_info(name: str) -> DatasetInfo:
-    """The row of a name. Raises ConfigError for an unknown one and for a package that does not
-    load.
-    """
+    """The row of a name. Raises ConfigError for an unknown name or a package that fails to load."""
     if name in DATASETS:
         return DATASETS[name]
     for point in entry_points(group=_GROUP):

@@ -9,9 +9,7 @@ import numpy as np
 
 
 def json_value(value: Any) -> Any:
-    """NaN becomes null, infinity the text "inf", tuples and NumPy's scalars plain values; what JSON
-    cannot hold becomes its text.
-    """
+    """What strict JSON can hold: NaN becomes null, infinity "inf", anything unknown its text."""
     if isinstance(value, dict):
         return {str(k): json_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -1,6 +1,4 @@
-"""The range of each number, and which flags go together. Each failure is one line: the flag, what
-was found, what is allowed.
-"""
+"""The range of each number, and which flags go together. Each failure is one line."""
 
 from __future__ import annotations
 

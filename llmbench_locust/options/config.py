@@ -1,6 +1,4 @@
-"""The configuration of a run: every flag checked once, in one frozen object. Code below this reads
-no flags.
-"""
+"""The configuration of a run: one frozen object. Code below this reads no flags."""
 
 from __future__ import annotations
 
@@ -62,9 +60,7 @@ class RunConfig(Benchmark, DatasetFlags, Own):
         return replace(self, base_url=base_url)
 
     def redacted(self) -> dict[str, Any]:
-        """For reports: what JSON can hold, without the values of headers, passwords in URLs, and
-        keys that say secret.
-        """
+        """For reports: without values of headers, passwords in URLs, and keys that name secrets."""
         shown = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)

@@ -1,6 +1,4 @@
-"""The configuration of one part of a mix: the run's, with the flags of the part in place of its
-own.
-"""
+"""The configuration of one part of a mix: the run's, with the flags of the part."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ PART_FLAGS = {row.field: row for row in FLAGS.values() if row.part}
 
 
 def part_config(config: RunConfig, flags: dict[str, Any], num_prompts: int) -> RunConfig:
-    """``config`` for ``num_prompts`` requests with ``flags`` (by name, with - or _; values as in
-    JSON). Raises ConfigError.
-    """
+    """``config`` with a part's ``flags`` (by name; values as in JSON). Raises ConfigError."""
     given = {key.removeprefix("--").replace("-", "_"): value for key, value in flags.items()}
     for dest in given:
         if dest not in PART_FLAGS:

@@ -31,9 +31,7 @@ def expand_sys_argv() -> None:
 
 
 def expand_dotted(argv: Sequence[str]) -> list[str]:
-    """The same arguments, each JSON flag once, where it came first. Raises ConfigError. Leaves
-    alone what follows ``--``.
-    """
+    """The arguments with each JSON flag given once; those after ``--`` stay. Raises ConfigError."""
     flags = list(argv[: argv.index("--")] if "--" in argv else argv)
     rest: list[str | _Json] = []
     gathered: dict[str, _Json] = {}
@@ -109,9 +107,7 @@ def _put(tree: dict[str, Any], path: str, value: str, name: str) -> None:
 
 
 def _items(value: str) -> list[Any]:
-    """The values of one +: a JSON value with commas of its own ({...}, [...], "...") is one, else
-    commas part them.
-    """
+    """The values of one +: one JSON object, list or string, else texts separated by commas."""
     if value[:1] in ("{", "[", '"'):
         whole = _parse(value)
         if whole != value:

@@ -45,9 +45,7 @@ def check_variables(names: Iterable[str]) -> None:
 
 
 class _Choices(list[str]):
-    """For the form's drop-down. It refuses nothing: a wrong choice gets our line with everything
-    else.
-    """
+    """The form's drop-down. It accepts everything: `build_config` refuses a wrong choice."""
 
     def __contains__(self, value: object) -> bool:
         return True

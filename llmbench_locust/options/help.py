@@ -20,9 +20,7 @@ from typing import Any
 
 
 def on_patched(event: Any) -> None:
-    """What gevent calls when it has patched a process, any process where this package is installed:
-    it has to cost nothing.
-    """
+    """gevent calls this in every process that it patches, so it must cost nothing."""
     if any(isinstance(finder, _AtImportOfMain) for finder in sys.meta_path):
         return
     if _help_wanted(sys.argv[1:]) and _ours(_locustfiles(sys.argv[1:])):

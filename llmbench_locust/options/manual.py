@@ -1,6 +1,4 @@
-"""docs/flags.md, made from the table of flags: ``python -m llmbench_locust.options.manual >
-docs/flags.md``.
-"""
+"""Makes docs/flags.md: ``python -m llmbench_locust.options.manual > docs/flags.md``."""
 
 from __future__ import annotations
 

@@ -86,9 +86,7 @@ def header_lines(path: str) -> tuple[str, ...]:
 
 
 def secret_dest(dest: str) -> str:
-    """Where the namespace keeps the words of a secret flag; no argument has this name, so no form
-    shows it.
-    """
+    """Where the namespace keeps the words of a secret flag; no form shows this name."""
     return f"{dest}_secret"
 
 

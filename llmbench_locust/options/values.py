@@ -1,6 +1,4 @@
-"""One text becomes one value, or one clear line. Pure; each function names the flag in its
-error.
-"""
+"""One text becomes one value, or one error that names the flag. Pure."""
 
 from __future__ import annotations
 

@@ -86,9 +86,7 @@ def load_over_time(columns: RecordColumns, origin_s: float) -> Figure | None:
 def latency_over_time(
     columns: RecordColumns, summary: Summary, origin_s: float, goodput_ms: dict[str, float]
 ) -> Figure | None:
-    """Each request's TTFT, TPOT and E2EL at its start; the ITL's median and P99 over time;
-    objectives as lines.
-    """
+    """TTFT, TPOT and E2EL of each request, the ITL's median and P99 over time, and objectives."""
     start, found = columns.floats["start_time"] - origin_s, summary.latencies
     data: list[Figure] = []
     for name, values in (("ttft", found.ttft_s), ("tpot", found.tpot_s), ("e2el", found.e2el_s)):
@@ -146,9 +144,7 @@ def _itl_over_time(columns: RecordColumns, origin_s: float) -> list[Figure]:
 
 
 def gaps_over_time(columns: RecordColumns, most: int = 2_000_000) -> tuple[Floats, Floats]:
-    """(time at which a gap ended, the gap), seconds, of the successful requests; of very many,
-    those of every k-th request.
-    """
+    """(end of each gap, its length), in seconds, of successful requests; sampled above ``most``."""
     n = len(columns)
     step = max(1, -(-len(columns.token_times) // most))
     rows = np.flatnonzero(columns.success & (np.arange(n) % step == 0))
@@ -185,9 +181,7 @@ def distributions(summary: Summary, goodput_ms: dict[str, float]) -> Figure | No
 
 
 def lengths(columns: RecordColumns, summary: Summary) -> list[tuple[str, Figure]]:
-    """What the workload was: distributions of input, output and total tokens, and both for each
-    request.
-    """
+    """The workload: distributions of input, output and total tokens, and both for each request."""
     prompt = columns.ints["prompt_len"]
     asked, output = columns.ints["expected_output_len"], summary.output_lens
     ok = summary.latencies.ok

@@ -1,6 +1,4 @@
-"""One request as the simulator understands it, whatever protocol it came by, and how it can be
-refused.
-"""
+"""One request as the simulator understands it, in whatever protocol, and its refusal."""
 
 from __future__ import annotations
 
@@ -10,9 +8,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class Ask:
-    """``prompt`` is what is hashed. ``max_tokens`` is None where the request leaves the length to
-    the server.
-    """
+    """``prompt`` is what is hashed. ``max_tokens``: None leaves the length to the server."""
 
     prompt: Any
     prompt_tokens: int
@@ -38,9 +34,7 @@ class Ask:
 
 
 class Refusal(Exception):
-    """The request is answered with this status and message. ``kind`` is the error's type in vLLM's
-    JSON.
-    """
+    """Answers the request with this status and message. ``kind``: the type in vLLM's JSON."""
 
     def __init__(
         self, status: int, message: str, kind: str = "BadRequestError", param: str | None = None

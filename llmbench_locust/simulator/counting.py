@@ -1,6 +1,4 @@
-"""How long a prompt is: by the package's own tokenizer and chat template where they are shipped,
-else by words.
-"""
+"""Counts a prompt's tokens: by the shipped tokenizer and chat template, else by words."""
 
 from __future__ import annotations
 
@@ -51,9 +49,7 @@ class Counter:
 
 
 class TokenCounter(Counter):
-    """Counts as a server with this tokenizer does. `template`: the chat template's source, None
-    where there is none.
-    """
+    """Counts as a server with this tokenizer does. `template`: of the chat, None without one."""
 
     def __init__(self, tokenizer: Any, template: str | None) -> None:
         self._encode = tokenizer.encode

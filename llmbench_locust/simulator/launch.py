@@ -1,6 +1,4 @@
-"""The simulator in a process of its own, for `--sim` and for tests. It never outlives the one who
-started it.
-"""
+"""The simulator as a process of its own, for `--sim` and tests. It ends with its parent."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from llmbench_locust.errors import ConfigError, SetupError
 
 
 class SimProcess:
-    """A running simulator. `url` has no slash at its end; `stop` may be called more than once. A
-    context manager.
-    """
+    """A running simulator, as a context manager. `url` has no slash at its end."""
 
     def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
         self._process = process

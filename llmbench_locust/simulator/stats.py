@@ -1,6 +1,4 @@
-"""What the simulator saw: counts, the last requests, a log line for each. Tests prove by it what a
-client sent, and when.
-"""
+"""What the simulator saw: counts, the last requests, a log line for each."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ _HEADERS = ("user-agent", "x-request-id", "content-type", "accept", "connection"
 
 @dataclass(slots=True)
 class Seen:
-    """One request. Times are seconds of CLOCK_MONOTONIC, so that processes of one machine compare
-    them.
-    """
+    """One request. Times are seconds of CLOCK_MONOTONIC, comparable within one machine."""
 
     t: float
     path: str

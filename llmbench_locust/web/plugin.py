@@ -95,9 +95,7 @@ def _add_tab(web_ui: Any, live: LiveStats, cancel: Callable[[], None] | None) ->
 
 
 def _beginning(live: LiveStats, state: str | None) -> bool:
-    """A run is on its way (workload, ready check, warm-ups), and Locust's runner, in ``state``,
-    knows nothing of it yet.
-    """
+    """A run is being prepared, and Locust's runner, in ``state``, knows nothing of it yet."""
     ours = live.state in ("preparing", "waiting") or (
         live.state == "running" and not live.info.get("closed_loop")
     )
@@ -105,9 +103,7 @@ def _beginning(live: LiveStats, state: str | None) -> bool:
 
 
 def _with_rows(content: bytes, live: LiveStats) -> bytes:
-    """Locust keeps this answer for two seconds and hands out the same object: what is ours in it is
-    renewed each time.
-    """
+    """Locust caches this answer for two seconds: our rows in it are renewed each time."""
     report = orjson.loads(content)
     others = [s for s in report.get("extended_stats", []) if s["key"] != TAB["key"]]
     report["extended_stats"] = [*others, {"key": TAB["key"], "data": table_rows(live.snapshot(-1))}]
@@ -234,9 +230,7 @@ def _routes(web_ui: Any, live: LiveStats, results: Callable[[], Results | None])
 
 
 def plotly_path() -> Path:
-    """plotly.min.js of the installed package, found without importing it. Raises
-    FileNotFoundError.
-    """
+    """plotly.min.js of the installed package, found without an import. Raises FileNotFoundError."""
     spec = importlib.util.find_spec("plotly")
     if spec is None or spec.origin is None:
         raise FileNotFoundError("the package plotly is not installed")
@@ -257,9 +251,7 @@ def content_of(done: Results, name: str) -> bytes | str:
 
 
 def file_name(document: dict[str, Any], name: str) -> str:
-    """A name for the download that tells the runs apart: made of the backend, the model and the
-    date, in plain characters.
-    """
+    """A file name that tells runs apart: backend, model and date, in plain characters."""
     stem, _, extension = name.partition(".")
     model = str(document.get("model_id") or "").rsplit("/", 1)[-1]
     parts = [

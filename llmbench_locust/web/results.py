@@ -1,6 +1,4 @@
-"""What the web page needs of a run that is over. The page formats nothing itself: it hands out what
-``results`` makes.
-"""
+"""What the web page needs of a finished run; ``results`` makes it, the page formats nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The tab LLM: one of Locust's own extended tables, filled from a snapshot. Cells are plain values,
-which its page escapes.
-"""
+"""The tab LLM: an extended table of Locust's page, which escapes the cells."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""``burstgpt``: the lengths of a CSV trace; the rows of GPT-4 that had an answer, sampled by the
-seed; prompts are made up.
-"""
+"""``burstgpt``: lengths of a CSV trace (rows of GPT-4 with an answer); prompts are made up."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ COLUMNS = ("Model", "Request tokens", "Response tokens")
 
 
 def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
-    """With ``--self-timed`` the trace as it was (`csv_trace`), else a sample of it. Raises
-    ConfigError.
-    """
+    """With ``--self-timed`` the trace as it was (`csv_trace`), else a sample of it."""
     if config.self_timed:
         from llmbench_locust.workload import csv_trace
 

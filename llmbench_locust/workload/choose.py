@@ -1,6 +1,4 @@
-"""Which samples are taken, and how often: the rules that the datasets share. As in vLLM, seed for
-seed.
-"""
+"""Which samples are taken, and how often: as in vLLM, seed for seed."""
 
 from __future__ import annotations
 
@@ -22,18 +20,14 @@ def fits(
     most_total: int = 2048,
     any_output: bool = False,
 ) -> bool:
-    """Whether a sample of these lengths (tokens) is kept. ``any_output``: the output length was
-    given, so it may be short.
-    """
+    """Whether these lengths (tokens) are kept. ``any_output``: the output length was given."""
     if prompt_len < least or (output_len < least and not any_output):
         return False
     return prompt_len <= most_prompt and prompt_len + output_len <= most_total
 
 
 def oversample(requests: list[SampleRequest], config: RunConfig) -> list[SampleRequest]:
-    """As many as ``--num-prompts``: random ones again, with ids of their own, unless
-    ``--no-oversample``. In place.
-    """
+    """Repeats random ones up to ``--num-prompts``, unless ``--no-oversample``. In place."""
     missing = config.num_prompts - len(requests)
     if config.no_oversample or missing <= 0 or not requests:
         return requests
@@ -50,9 +44,7 @@ def oversample(requests: list[SampleRequest], config: RunConfig) -> list[SampleR
 
 
 def own_output_len(row: dict[str, Any], line: int, config: RunConfig) -> int:
-    """``--custom-output-len``; where that is -1, the ``output_tokens`` of the line. Raises
-    ConfigError.
-    """
+    """``--custom-output-len``, or the line's ``output_tokens`` if it is -1. Raises ConfigError."""
     if config.custom_output_len != -1:
         return int(config.custom_output_len)
     value = row.get("output_tokens")

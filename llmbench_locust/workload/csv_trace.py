@@ -64,9 +64,7 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
 
 
 def read_rows(path: str) -> list[Row]:
-    """The rows that count, sorted by time. Raises ConfigError where a column is missing, a value
-    bad, or nothing is left.
-    """
+    """The rows that count, sorted by time. Raises ConfigError."""
     names, lines = read_csv(path)
     time_name, input_name, output_name = (_column(names, path, what) for what in _COLUMNS)
     found = []

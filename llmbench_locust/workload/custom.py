@@ -19,9 +19,7 @@ Row = tuple[int, dict[str, Any]]
 def load(
     config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
 ) -> list[SampleRequest]:
-    """Prompts in shuffled order, with the chat template unless ``--skip-chat-template``. Raises
-    ConfigError with the line.
-    """
+    """Prompts in shuffled order, in the chat template unless ``--skip-chat-template``."""
     if not config.dataset_path.endswith(".jsonl"):
         raise ConfigError(
             f"--dataset-path: {config.dataset_path!r} is not a .jsonl file; custom reads only those"
@@ -76,9 +74,7 @@ def questions(
     tokenizer: Tokenizer | None,
     progress: Progress,
 ) -> list[SampleRequest]:
-    """``prompts`` shuffled by ``config.seed``, one user message each; all of them where
-    ``--num-prompts`` is below 1.
-    """
+    """Shuffled ``prompts``, one user message each; all where ``--num-prompts`` is below 1."""
     if config.num_prompts < 1:
         config = replace(config, num_prompts=len(prompts))
     _shuffle(prompts, config)

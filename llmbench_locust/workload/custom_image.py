@@ -25,9 +25,7 @@ Part = dict[str, Any]
 def load(
     config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
 ) -> list[SampleRequest]:
-    """The samples, shuffled by seed. ``prompt_len`` is that of the text alone. Raises ConfigError
-    with the line's number.
-    """
+    """The samples, shuffled by seed. ``prompt_len`` is that of the text alone."""
     if not str(config.dataset_path).endswith(".jsonl"):
         raise ConfigError(
             f"--dataset-path: {config.dataset_path!r}; custom_image reads files that end in .jsonl"

@@ -30,9 +30,7 @@ def exact_prompts(
     draw: Draw,
     progress: Progress = None,
 ) -> list[tuple[str, list[int]]]:
-    """(text, its token ids) for each sequence; the number of ids is the target, unless the tries
-    were not enough.
-    """
+    """(text, its token ids) for each; as many ids as the target says, unless tries ran out."""
     found: list[tuple[str, list[int]]] = []
     for begin in range(0, len(sequences), BATCH):
         end = min(begin + BATCH, len(sequences))

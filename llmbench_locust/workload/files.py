@@ -1,6 +1,4 @@
-"""Files of datasets: JSON, JSONL and CSV, read whole, with errors that name the file and the
-line.
-"""
+"""Reads JSON, JSONL and CSV files whole; errors name the flag, the file and the line."""
 
 from __future__ import annotations
 
@@ -51,9 +49,7 @@ def read_jsonl(path: str, flag: str = "--dataset-path") -> list[tuple[int, dict[
 def read_csv(
     path: str, flag: str = "--dataset-path"
 ) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """(column names, [(line number from 1, row)]) of a CSV file with a header. Rows may be missing,
-    the header not.
-    """
+    """(column names, [(line number from 1, row)]) of a CSV file with a header."""
     lines = read_text(path, flag).splitlines()
     reader = csv.DictReader(lines)
     try:

@@ -1,6 +1,4 @@
-"""The workload of a run: from a configuration to a list of requests. No network but that of the
-dataset itself, no clock.
-"""
+"""The workload of a run: from a configuration to a list of requests."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from llmbench_locust.workload.tokenizer import Tokenizer
 def load_requests(
     config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
 ) -> list[SampleRequest]:
-    """The requests of the dataset or mix. ``progress(done, total)`` is called now and then. Raises
-    ConfigError.
-    """
+    """The requests of the dataset or mix. Raises ConfigError."""
     if config.mix:
         from llmbench_locust.workload import mix
 

@@ -88,9 +88,7 @@ def jpeg(image: Any) -> bytes:
 
 
 def video_part(video: Any, *, folder: str | None = None) -> dict[str, Any]:
-    """A ``video_url`` part of ``{"bytes": an MP4 file's}``, ``{"path": …}``, or of a reference
-    (URL, path).
-    """
+    """A ``video_url`` part of ``{"bytes": MP4}``, ``{"path": …}``, or a URL or path."""
     if isinstance(video, dict):
         if video.get("bytes") is not None:
             return {
@@ -142,9 +140,7 @@ def audio_file(audio: Any, *, folder: str | None = None) -> dict[str, Any]:
 
 
 def audio_part(audio: Any, *, folder: str | None = None) -> dict[str, Any]:
-    """A part for chat: ``input_audio`` with base64 WAV; for an http(s) or data URL an
-    ``audio_url``.
-    """
+    """``input_audio`` with base64 WAV for chat; ``audio_url`` for an http(s) or data URL."""
     if isinstance(audio, str) and audio.startswith((*_REMOTE, "data:audio/")):
         return {"type": "audio_url", "audio_url": {"url": audio}}
     found = audio_file(audio, folder=folder)

@@ -37,9 +37,7 @@ class Part:
 def load(
     config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
 ) -> list[SampleRequest]:
-    """The requests of all parts, interleaved. Raises ConfigError with the file and the entry's
-    number.
-    """
+    """The requests of all parts, interleaved. Raises ConfigError with file and entry."""
     parts = read_parts(config.mix or "")
     order = random.Random(config.seed).choices(
         range(len(parts)), [p.weight for p in parts], k=config.num_prompts

@@ -76,9 +76,7 @@ def draw_think_times(think_time: tuple[float, float], rng: random.Random, n: int
 
 
 def think_times(config: RunConfig, n: int) -> list[float]:
-    """The think time before each of ``n`` requests, in seconds: by ``--think-time`` and
-    ``--seed``.
-    """
+    """The think time before each of ``n`` requests, in seconds, by ``--think-time`` and seed."""
     return draw_think_times(config.think_time, random.Random(config.seed), n)
 
 
@@ -193,9 +191,7 @@ def _turns(
 
 
 def _renderer(config: RunConfig, tokenizer: Tokenizer) -> Callable[[str, bool], str]:
-    """(text, whether it is the first turn) → what is sent of it: itself, or with the marks of the
-    chat template around it.
-    """
+    """(text, is it the first turn) → what is sent: the text, or it within the chat template."""
     if config.backend_info.chat:
         return lambda text, first: text
     if config.skip_chat_template or tokenizer.chat_template is None:

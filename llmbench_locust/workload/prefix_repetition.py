@@ -1,6 +1,4 @@
-"""``prefix_repetition``: a few prefixes, each followed by many suffixes; all random tokens. For
-prefix caches.
-"""
+"""``prefix_repetition``: few prefixes, many suffixes, all random tokens. For prefix caches."""
 
 from __future__ import annotations
 

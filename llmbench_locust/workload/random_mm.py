@@ -32,9 +32,7 @@ Bucket = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class ItemPlan:
-    """What a request's items are drawn from. ``weights`` sum to 1, none is 0; ``limits``: most
-    items by modality.
-    """
+    """``weights`` sum to 1, none is 0; ``limits``: most items by modality."""
 
     least: int
     most: int
@@ -154,9 +152,7 @@ def normalized(weights: dict[Bucket, float]) -> dict[Bucket, float]:
 
 
 def draw_items(plan: ItemPlan, rng: np.random.Generator) -> Iterator[Bucket]:
-    """The buckets of one request, drawn one by one: what is made of a bucket draws from the same
-    generator in between.
-    """
+    """The buckets of one request, one by one: making an item draws from ``rng`` in between."""
     wanted = int(rng.integers(plan.least, plan.most + 1))
     taken = dict.fromkeys(plan.limits, 0)
     weights = plan.weights

@@ -23,9 +23,7 @@ Ints = NDArray[np.int64]
 
 
 def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
-    """``--num-prompts`` prompts; with ``--random-batch-size`` several in one request. Raises
-    ConfigError.
-    """
+    """``--num-prompts`` prompts; with ``--random-batch-size`` several in one request."""
     if config.random_batch_size > 1 and config.backend_info.kind != "pooling":
         raise ConfigError(
             f"--random-batch-size: {config.random_batch_size} is for pooling backends; use 1 with "

@@ -1,6 +1,4 @@
-"""One request of a workload, as every part of the package sees it. No I/O, no tokenizer, no
-network.
-"""
+"""One request of a workload, as every part of the package sees it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""``sharegpt``: the first question of each conversation; its first answer's length is the output
-length.
-"""
+"""``sharegpt``: each conversation's first question; its answer gives the output length."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ BATCH = 512
 
 
 def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
-    """Conversations of two turns or more, shuffled, pruned by length as vLLM does. Raises
-    ConfigError.
-    """
+    """Conversations of two turns or more, shuffled, pruned by length as vLLM does."""
     if config.multi_turn:
         from llmbench_locust.workload import multi_turn
 
@@ -80,9 +76,7 @@ def _entries(config: RunConfig) -> list[dict[str, Any]]:
 def _counted(
     entries: list[dict[str, Any]], tokenizer: Tokenizer, answer_len: int | None
 ) -> Iterator[tuple[dict[str, Any], str, int, int]]:
-    """(entry, question, its tokens, the answer's tokens or ``answer_len``), encoded many at a
-    time.
-    """
+    """(entry, question, its tokens, tokens of the answer or ``answer_len``), in batches."""
     for begin in range(0, len(entries), BATCH):
         part = entries[begin : begin + BATCH]
         questions = [e["conversations"][0]["value"] for e in part]

@@ -1,6 +1,4 @@
-"""``sonnet``: lines of poems; the first lines are shared by all prompts, the others drawn at
-random.
-"""
+"""``sonnet``: lines of poems; all prompts share the first lines, the others are random."""
 
 from __future__ import annotations
 

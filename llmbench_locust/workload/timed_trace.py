@@ -31,9 +31,7 @@ _BATCH = 32
 
 
 def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
-    """The first ``--num-prompts`` lines of the trace, in its order; fewer when it is shorter.
-    Raises ConfigError.
-    """
+    """The first ``--num-prompts`` lines of the trace, in its order; fewer when it is shorter."""
     rows = read_jsonl(config.dataset_path)[: config.num_prompts]
     ids_wanted = config.backend_info.token_ids
     blocks = Blocks(
@@ -72,9 +70,7 @@ def _count(samples: list[SampleRequest], tokenizer: Tokenizer) -> None:
 
 
 class Blocks:
-    """Makes the tokens of a hash id, always the same; keeps them, so that equal blocks are in
-    memory once.
-    """
+    """The tokens of a hash id, always the same; equal blocks are in memory once."""
 
     def __init__(self, tokenizer: Tokenizer, size: int, seed: int, *, as_text: bool) -> None:
         special = set(tokenizer.all_special_ids)
@@ -117,9 +113,7 @@ class Blocks:
         return self._texts[key, n]
 
     def _make(self, key: int | str, n: int) -> list[int]:
-        """``n`` random tokens by seed and key. The first one counts up from block to block, so that
-        no two begin alike.
-        """
+        """``n`` random tokens by seed and key; the first counts up, so that no two begin alike."""
         digest = hashlib.blake2b(f"{self._seed}/{key!r}".encode(), digest_size=8).digest()
         made = self._tokens[
             np.random.default_rng(int.from_bytes(digest)).integers(0, len(self._tokens), n)

@@ -8,9 +8,7 @@ Messages = list[dict[str, Any]]
 
 
 class Tokenizer(Protocol):
-    """Token ids are ints below ``vocab_size``, added tokens aside. ``name``: what reports call
-    it.
-    """
+    """Ids are below ``vocab_size``, added tokens aside. ``name``: what reports call it."""
 
     name: str
     vocab_size: int

@@ -78,9 +78,7 @@ class FastTokenizer:
 
     @property
     def added_special_ids(self) -> list[int]:
-        """Ids of all added tokens that are special: the named ones and marks such as those of
-        images and turns.
-        """
+        """Ids of all added special tokens: the named ones and marks of images and turns."""
         return [i for i, token in self._backend.get_added_tokens_decoder().items() if token.special]
 
     def num_special_tokens_to_add(self) -> int:
@@ -207,9 +205,7 @@ class HFTokenizer:
 
 
 def _plain_backend(inner: Any) -> Any:
-    """The tokenizers library's object, for its threads, where transformers' class adds nothing of
-    its own to encoding.
-    """
+    """The tokenizers library's object, where transformers adds nothing to encoding."""
     method = getattr(type(inner), "_encode_plus", None)
     generic = (
         "TokenizersBackend._encode_plus",
@@ -228,9 +224,7 @@ def _plain_backend(inner: Any) -> Any:
 
 
 def load_tokenizer(config: RunConfig) -> Tokenizer | None:
-    """The tokenizer of a run, None with ``--skip-tokenizer-init``. Raises ConfigError for one that
-    cannot be loaded.
-    """
+    """The tokenizer of a run, None with ``--skip-tokenizer-init``. Raises ConfigError."""
     if config.skip_tokenizer_init:
         return None
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -309,9 +303,7 @@ def _from_transformers(name: str, config: RunConfig, *, given: bool) -> HFTokeni
 
 
 def _of_vllm(mode: str, name: str, config: RunConfig) -> HFTokenizer:
-    """Modes that are vLLM's own (deepseek_v32 and its like) or a plugin's: by vLLM's registry,
-    where vLLM is installed.
-    """
+    """vLLM's own modes (deepseek_v32 and such) or a plugin's, by vLLM's registry."""
     try:
         from vllm.tokenizers.registry import TokenizerRegistry
     except ImportError:

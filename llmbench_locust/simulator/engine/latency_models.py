@@ -65,9 +65,7 @@ class Clock(Protocol):
 
 
 class FixedClock:
-    """First token `ttft_s` after the arrival, then one each `itl_s`; each gap times 1 ± `jitter`,
-    uniform, by seed.
-    """
+    """First token `ttft_s` after arrival, then one each `itl_s`, times 1 ± `jitter` by seed."""
 
     def __init__(self, wheel: Timer, ttft_s: float, itl_s: float, jitter: float) -> None:
         self._wheel = wheel
@@ -124,9 +122,7 @@ class FixedClock:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An imagined engine. ``prefill_rate``: prompt tokens per second. ``kv_tokens``: size of the KV
-    cache, None for no limit.
-    """
+    """An imagined engine. ``kv_tokens``: size of the KV cache, None for no limit."""
 
     prefill_rate: float
     step_s: float

@@ -17,9 +17,7 @@ def chunk(data: bytes) -> bytes:
 
 
 class Outlet:
-    """A socket that is written to from the hub without ever blocking. `lost` once the other side
-    has gone.
-    """
+    """Writes to a socket from the hub, never blocking. `lost` once the other side has gone."""
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock

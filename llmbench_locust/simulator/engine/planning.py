@@ -1,6 +1,4 @@
-"""From an ask to the plan of its answer: how many tokens, in which events, with which text.
-Repeatable by seed and prompt.
-"""
+"""From an ask to the plan of its answer: tokens, events, text. Repeatable by seed and prompt."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ def job_seed(settings: Settings, sha: str) -> int:
 
 
 def output_tokens(ask: Ask, settings: Settings, faults: Faults, seed: int) -> tuple[int, str]:
-    """(tokens of one choice, finish reason). Raises Refusal where the model's length is exceeded,
-    with vLLM's words.
-    """
+    """(tokens of one choice, finish reason). Raises Refusal above the model's length."""
     limit = settings.max_model_len
     if ask.prompt_tokens > limit:
         raise Refusal(

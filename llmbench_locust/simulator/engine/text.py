@@ -1,6 +1,4 @@
-"""What the simulated model says: a vocabulary prepared as JSON-escaped bytes, and the plan of one
-answer's events.
-"""
+"""What the simulated model says: a vocabulary as JSON-escaped bytes, and an answer's plan."""
 
 from __future__ import annotations
 
@@ -53,9 +51,7 @@ def escaped(text: str) -> bytes:
 
 
 class Vocabulary:
-    """Tokens in a fixed circular order; `take` is a slice, so that an answer of a thousand tokens
-    costs nothing.
-    """
+    """Tokens in a fixed circular order; `take` is a slice, so that long answers cost nothing."""
 
     def __init__(self, tokens: tuple[str, ...]) -> None:
         self._size = len(tokens)
@@ -101,9 +97,7 @@ class Plan:
 
 
 def grouped(texts: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[int]]:
-    """Merge single tokens into events of the given sizes; the last may be short. Sizes must cover
-    all tokens.
-    """
+    """Merge tokens into events of the given sizes, which must cover all; the last may be short."""
     pieces: list[bytes] = []
     cumulative: list[int] = []
     done = 0
@@ -118,7 +112,5 @@ def grouped(texts: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[int
 
 
 def prompt_sha(prompt: Any) -> str:
-    """First 16 hex digits of sha256 over the prompt's JSON with sorted keys: the project's own way
-    to name a prompt.
-    """
+    """First 16 hex digits of sha256 over the prompt's JSON with sorted keys."""
     return hashlib.sha256(json.dumps(prompt, sort_keys=True).encode()).hexdigest()[:16]

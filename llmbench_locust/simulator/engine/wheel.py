@@ -56,9 +56,7 @@ class _KernelTimer:
         self._watcher.start(fire)
 
     def arm(self, due_s: float) -> None:
-        """Fire at `due_s`; this also forgets an expiry that nobody has read, so that the descriptor
-        turns quiet.
-        """
+        """Fire at `due_s`; also forgets an expiry that nobody has read."""
         spec = self._spec
         spec.value_s = whole = int(due_s)
         spec.value_ns = int((due_s - whole) * 1e9) or 1

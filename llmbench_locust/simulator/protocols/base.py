@@ -1,6 +1,4 @@
-"""What the protocols share: a script says which bytes an answer consists of; when they leave is the
-clock's business.
-"""
+"""What the protocols share: a script gives an answer's bytes, the clock says when they leave."""
 
 from __future__ import annotations
 
@@ -77,9 +75,7 @@ class Script:
         return ()
 
     def failure(self, message: str) -> Frames:
-        """The error event of a stream that has begun with status 200, with what the server sends
-        after it.
-        """
+        """The error event of a stream that began with status 200, and what follows it."""
         return (
             b"data: "
             b'{"error":{"message":"%b","type":"InternalServerError","param":null,"code":500}}\n\n'

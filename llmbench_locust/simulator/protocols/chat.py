@@ -1,6 +1,4 @@
-"""OpenAI's chat completions, as vLLM writes them: a role chunk, content deltas, reasoning and tool
-calls on request.
-"""
+"""OpenAI's chat completions as vLLM writes them, with reasoning and tool calls on request."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Ollama's /api/generate and /api/chat: a JSON object on each line, streamed unless `stream` is
-false.
-"""
+"""Ollama's /api/generate and /api/chat: lines of JSON, streamed unless `stream` is false."""
 
 from __future__ import annotations
 

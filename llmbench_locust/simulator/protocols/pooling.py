@@ -1,6 +1,4 @@
-"""Embeddings, pooling and rerank: one body, no tokens. The vectors are of the right length and say
-nothing.
-"""
+"""Embeddings, pooling and rerank: one body without tokens. The vectors mean nothing."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ def _items(given: Any) -> int:
 
 
 class Embeddings(Script):
-    """/v1/embeddings: `input` of text, token ids or a list of either, or chat `messages` with
-    content of any kind.
-    """
+    """/v1/embeddings: `input` (text, token ids or a list of either) or chat `messages`."""
 
     generates = False
     prefix = "embd"
@@ -94,9 +90,7 @@ class _ByLength(Counter):
 
 
 class Infinity(Embeddings):
-    """Infinity's /embeddings: as OpenAI's; an image's `input` is its URL, which counts as one token
-    each 768 bytes.
-    """
+    """As OpenAI's, but `input` may be an image's URL: one token for each 768 bytes of it."""
 
     prefix = "infinity"
 

@@ -1,6 +1,4 @@
-"""OpenAI's Responses, as vLLM writes them: named events with sequence numbers; the end is
-`response.completed`.
-"""
+"""OpenAI's Responses as vLLM writes them: named, numbered events up to `response.completed`."""
 
 from __future__ import annotations
 

@@ -11,9 +11,7 @@ from llmbench_locust.simulator.protocols.base import Frames, Script
 
 
 class TensorRt(Script):
-    """Nothing marks the end but the end of the body; no counts. With `accumulate_tokens` each event
-    repeats the text so far.
-    """
+    """No end marker, no counts. With `accumulate_tokens` each event repeats the text so far."""
 
     done = ()
 

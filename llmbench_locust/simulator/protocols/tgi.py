@@ -1,6 +1,4 @@
-"""text-generation-inference: /generate_stream and /generate. Its events have no blank after
-`data:`.
-"""
+"""text-generation-inference: /generate_stream and /generate. No blank follows `data:`."""
 
 from __future__ import annotations
 

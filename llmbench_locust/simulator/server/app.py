@@ -1,6 +1,4 @@
-"""What happens to a request: generation goes to a job on the clock, everything else to Flask's
-routes (control.py).
-"""
+"""Sends generation requests to a job on the clock, all others to Flask's routes (control.py)."""
 
 from __future__ import annotations
 
@@ -55,9 +53,7 @@ StartResponse = Any  # of WSGI
 
 
 class Connection(Protocol):
-    """What the application needs of the connection's handler, which stands in the WSGI environment
-    as `sim.handler`.
-    """
+    """What the application needs of the connection's handler: `sim.handler` in the environment."""
 
     arrived_s: float
     socket: Any

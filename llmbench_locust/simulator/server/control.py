@@ -1,6 +1,4 @@
-"""The endpoints around generation: models, health, metrics, tokenizing, the profiler, and the
-simulator's own statistics.
-"""
+"""The endpoints around generation: models, health, tokenizing, the profiler, statistics."""
 
 from __future__ import annotations
 

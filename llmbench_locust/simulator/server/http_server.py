@@ -99,9 +99,7 @@ class Handler(WSGIHandler):
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A listening socket. Raises ConfigError for an address that does not exist, SetupError for one
-    that is taken.
-    """
+    """A listening socket. Raises ConfigError for an unknown address, SetupError for a taken one."""
     try:
         found = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -123,9 +121,7 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT, or until the parent goes. Prints the URL on a line when ready.
-    Returns the exit status.
-    """
+    """Serve until SIGTERM, SIGINT or the parent's end. Prints the URL. Returns the exit status."""
     _die_with_parent(settings.parent)
     _many_descriptors()
     listener = listen(settings)

@@ -13,9 +13,7 @@ _REGISTERED: dict[str, type[Protocol]] = {}
 
 
 def register_protocol(protocol: type[Protocol]) -> type[Protocol]:
-    """Make one's own protocol known by its ``info.name``; also a decorator for a class in a
-    locustfile.
-    """
+    """Make a protocol known by its ``info.name``; also a decorator for a class in a locustfile."""
     register_backend(protocol.info)
     _REGISTERED[protocol.info.name] = protocol
     return protocol

@@ -1,6 +1,4 @@
-"""Anthropic's /v1/messages: named events, content blocks, input counted at the start and output at
-the end.
-"""
+"""Anthropic's /v1/messages: named events; input is counted at the start, output at the end."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""OpenAI-compatible transcriptions and translations: a multipart form goes out, chunks of text come
-back.
-"""
+"""OpenAI-compatible transcriptions and translations: a multipart form, a stream of text."""
 
 from __future__ import annotations
 
@@ -98,9 +96,7 @@ def sound_of(sample: SampleRequest) -> tuple[str, bytes]:
 
 
 def wav_of(samples: Any, rate: int) -> bytes:
-    """A WAV file, 16 bits, of samples: floats in [-1, 1] or 16-bit integers, shape (n,) or (n,
-    channels).
-    """
+    """A 16-bit WAV file of samples: floats in [-1, 1] or int16, shape (n,) or (n, channels)."""
     if samples.dtype.kind == "f":
         samples = np.rint(np.clip(samples, -1.0, 1.0) * 32767)
     buffer = io.BytesIO()
@@ -113,9 +109,7 @@ def wav_of(samples: Any, rate: int) -> bytes:
 
 
 def duration_s(sample: SampleRequest) -> float:
-    """Seconds of sound: as the sample says, else of its samples or its file; 0.0 where nothing
-    tells.
-    """
+    """Seconds of sound: of the sample, else of its samples or file; 0.0 if unknown."""
     media = sample.multi_modal
     if not isinstance(media, dict):
         return 0.0

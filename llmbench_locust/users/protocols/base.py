@@ -50,9 +50,7 @@ class Protocol:
     # --- the request
 
     def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
-        """The backend's own fields, before ignore_eos, sampling, --extra-body and the sample's
-        overrides are merged. A field of None is not sent.
-        """
+        """The backend's own fields, before others are merged in. A field of None is not sent."""
         raise NotImplementedError
 
     def sampling(self) -> dict[str, Any]:
@@ -81,9 +79,7 @@ class Protocol:
             return json.dumps(body).encode()
 
     def merged(self, sample: SampleRequest, model: str) -> dict[str, Any]:
-        """The whole body: own fields, ignore_eos, sampling, --extra-body, the sample's overrides;
-        later wins.
-        """
+        """Own fields, ignore_eos, sampling, --extra-body, the sample's overrides; later wins."""
         body = {
             name: value
             for name, value in self.body(sample, model or self.wire.model).items()
@@ -122,9 +118,7 @@ class Protocol:
     def record(
         self, index: int, sample: SampleRequest, exchange: Exchange, sink: TextSink
     ) -> RequestRecord:
-        """The outcome: success or the error and its kind, lengths, text when needed, finish reason,
-        times.
-        """
+        """The outcome: success or the kind of error, lengths, text if needed, times."""
         record = RequestRecord(
             index,
             sample.request_id,
@@ -159,9 +153,7 @@ class Protocol:
         return record
 
     def fault(self, exchange: Exchange, sink: TextSink) -> tuple[str, str]:
-        """(kind, message), both "" for a success. What the server said beats what followed from
-        it.
-        """
+        """(kind, message), "" for a success. The server's own words come first."""
         kind, error = exchange.error_kind, exchange.error
         answered = 200 <= exchange.status < 300
         if exchange.status >= 0 and not answered and kind in ("", "cut"):
@@ -185,9 +177,7 @@ class Protocol:
 
 
 def _lay_over(body: dict[str, Any], more: dict[str, Any]) -> None:
-    """Later wins; a null takes away what is there (some servers refuse fields that they do not
-    know).
-    """
+    """Later wins; null removes a field (some servers refuse fields that they do not know)."""
     for name, value in more.items():
         if value is None and name in body:
             del body[name]
@@ -203,9 +193,7 @@ def _set_header(headers: dict[str, str], name: str, value: str) -> None:
 
 
 def _reasoning_tokens(exchange: Exchange, sink: TextSink) -> int:
-    """The server's count, else what its events of reasoning carried; -1 when there was no
-    reasoning.
-    """
+    """The server's count, else that of its reasoning events; -1 without reasoning."""
     if sink.reasoning_tokens >= 0 or not sink.thoughts:
         return sink.reasoning_tokens
     if exchange.token_counts is None:

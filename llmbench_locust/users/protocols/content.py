@@ -36,9 +36,7 @@ def media_of(sample: SampleRequest) -> list[dict[str, Any]]:
 
 
 def media_within(sample: SampleRequest) -> list[dict[str, Any]]:
-    """The multi-modal parts wherever they are: beside the prompt, in a prompt of parts, or in
-    messages.
-    """
+    """The multi-modal parts, be they beside the prompt, in a prompt of parts, or in messages."""
     found: Any = media_of(sample)
     if found:
         return list(found)
@@ -52,9 +50,7 @@ def media_within(sample: SampleRequest) -> list[dict[str, Any]]:
 
 
 def own_messages(sample: SampleRequest) -> list[dict[str, Any]] | None:
-    """The chat messages that the sample brings, to be sent as they are; None when it brings a
-    prompt.
-    """
+    """The chat messages of the sample, sent as they are; None when it has a prompt instead."""
     if sample.chat_messages is not None:
         return sample.chat_messages
     prompt: Any = sample.prompt
@@ -86,8 +82,6 @@ def chat_messages(
 
 
 def plain_messages(sample: SampleRequest) -> list[dict[str, Any]]:
-    """The sample's own messages, or one of the user whose content is the text: for protocols
-    without content parts.
-    """
+    """The sample's messages, or one user message of plain text."""
     own = own_messages(sample)
     return own if own is not None else [{"role": "user", "content": text_of(sample)}]

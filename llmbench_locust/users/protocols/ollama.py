@@ -12,9 +12,7 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 class OllamaSink(TextSink):
-    """The last line has ``done`` true and the counts. Lines carry a time each, so that few equal
-    the one before.
-    """
+    """The last line has ``done`` true and the counts. Each line has its own time."""
 
     framing = "ndjson"
     markers = (b'"response":"', b'"content":"')

@@ -1,6 +1,4 @@
-"""OpenAI-compatible completions and chat completions: vLLM, SGLang, llama.cpp's server, TGI, hosted
-APIs.
-"""
+"""OpenAI-compatible completions and chat: vLLM, SGLang, llama.cpp's server, TGI, hosted APIs."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ class OpenAISink(TextSink):
 
 
 class CompletionSink(OpenAISink):
-    """A chunk with choices is a token event; its text may be empty (a special token, a character in
-    parts).
-    """
+    """A chunk with choices is a token event; its text may be empty (a special token)."""
 
     markers = (b'"text":"',)
 
@@ -80,9 +76,7 @@ class CompletionSink(OpenAISink):
 
 
 class ChatSink(OpenAISink):
-    """A delta with content, reasoning or a call is a token event; one with a role and no content is
-    none.
-    """
+    """A delta with content, reasoning or a tool call is a token event; a role alone is not."""
 
     markers = (b'"content":"', b'"reasoning_content":"', b'"reasoning":"')
 

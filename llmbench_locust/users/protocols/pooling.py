@@ -1,6 +1,4 @@
-"""Pooling backends: embeddings, infinity, vLLM's pooling and rerank. One body comes back; no token
-events.
-"""
+"""Embeddings, infinity, vLLM's pooling and rerank: one body comes back, no token events."""
 
 from __future__ import annotations
 
@@ -100,9 +98,7 @@ class ClipEmbeddings(ChatEmbeddings):
 
 
 class VLM2VecEmbeddings(ChatEmbeddings):
-    """VLM2Vec wants the image first and one of two instructions; half of the requests get each, by
-    their number.
-    """
+    """Image first, then one of two instructions, by the parity of the request's number."""
 
     info = BACKENDS["openai-embeddings-vlm2vec"]
 

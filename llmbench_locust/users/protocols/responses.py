@@ -13,9 +13,7 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 class ResponsesSink(TextSink):
-    """Events number themselves (``sequence_number``), so that none equals the one before: each is
-    parsed.
-    """
+    """Events number themselves (``sequence_number``), so that each differs and is parsed."""
 
     def on_event(self, data: bytes) -> int:
         if data.strip() == b"[DONE]":

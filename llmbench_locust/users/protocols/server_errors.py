@@ -1,6 +1,4 @@
-"""What went wrong, in the server's own words: the message out of an error body of any form, short
-and without secrets.
-"""
+"""What went wrong in the server's own words, out of an error body of any form."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ _MESSAGE_KEYS = ("message", "error", "detail", "msg", "errors", "error_message",
 
 
 def message_of(error: Any) -> str:
-    """The message of an error: JSON of any form (parsed, or as bytes), a page of HTML (its title),
-    or text. "" for none.
-    """
+    """The message of JSON in any form, the title of an HTML page, or the text. "" for none."""
     if isinstance(error, bytes):
         return _of_bytes(error)
     if isinstance(error, str):

@@ -42,9 +42,7 @@ class SGLangSink(TextSink):
         return max(counted - before, 0) if counted >= 0 else int(grown)
 
     def _finish(self, reason: Any) -> None:
-        """An object like {"type": "length", "length": 16}; an aborted request has its error
-        there.
-        """
+        """An object like {"type": "length", "length": 16}; an aborted request's has its error."""
         kind = reason.get("type") if isinstance(reason, dict) else reason
         if kind == "abort" and isinstance(reason, dict):
             self.fail(str(reason.get("message") or "the server aborted the request"))

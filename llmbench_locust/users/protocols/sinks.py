@@ -109,9 +109,7 @@ class TextSink:
         self.pieces.append("")
 
     def reasoning(self, piece: str) -> bool:
-        """The piece of a token event of reasoning. Whether the next one like it may come by
-        `on_text`.
-        """
+        """A piece of reasoning. Whether the next event like it may come by `on_text`."""
         self.thoughts.append(piece)
         return not self.answered
 

@@ -16,9 +16,7 @@ _WIDEST = 0.99
 
 
 class TGISink(TextSink):
-    """Each event is one token with its id and log probability, so that none equals the one
-    before.
-    """
+    """Each event is one token with id and log probability, so that each differs."""
 
     def on_event(self, data: bytes) -> int:
         event = self.parse(data)

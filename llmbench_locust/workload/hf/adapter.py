@@ -16,9 +16,7 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class Context:
-    """What an adapter needs besides the row. ``name``: the dataset's id on the hub; ``folder``: of
-    a local copy, or None.
-    """
+    """``name``: the dataset's id on the hub; ``folder``: of a local copy, or None."""
 
     config: RunConfig
     tokenizer: Tokenizer
@@ -29,9 +27,7 @@ class Context:
         return len(self.tokenizer.encode(text, add_special_tokens=special))
 
     def templated(self, messages: list[dict[str, Any]], **kwargs: Any) -> str:
-        """The messages as the tokenizer's chat template renders them for an answer. Raises
-        ConfigError without one.
-        """
+        """The messages in the tokenizer's chat template. Raises ConfigError without one."""
         if self.tokenizer.chat_template is None:
             raise ConfigError(
                 "--tokenizer: it has no chat template, which this dataset is sent with; "
@@ -47,9 +43,7 @@ class Context:
         return SampleRequest(text, self.tokens(text), output_len)
 
     def with_media(self, text: str, media: Any, output_len: int) -> SampleRequest:
-        """A request of a text and one content part; with ``--enable-multimodal-chat`` as
-        messages.
-        """
+        """A text and one content part; as messages with ``--enable-multimodal-chat``."""
         sample = SampleRequest(text, self.tokens(text), output_len, multi_modal=media)
         if self.config.enable_multimodal_chat:
             parts = [] if media is None else [media]

@@ -11,9 +11,7 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 def conversation(row: Row, context: Context) -> SampleRequest | None:
-    """The first question of ``conversations``, with its image where there is one; the answer gives
-    the length.
-    """
+    """The first question, with its image if any; its answer gives the output length."""
     said = row["conversations"]
     if len(said) < 2:
         return None
@@ -42,9 +40,7 @@ def _first_image(text: str, row: Row, context: Context) -> SampleRequest:
 
 
 def mmvu(row: Row, context: Context) -> SampleRequest:
-    """A question about a video. Its URL on the hub passes as it is, or becomes the path in a local
-    copy.
-    """
+    """A question about a video: its URL on the hub, or its path in a local copy."""
     choices = " ".join(f"{letter}.{text}" for letter, text in row["choices"].items())
     video: Any = row["video"]
     if context.folder is not None and isinstance(video, str):

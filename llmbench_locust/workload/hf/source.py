@@ -1,6 +1,4 @@
-"""Opens a dataset of the hub, a folder or a file, whole or as a stream, in the order of the
-seed.
-"""
+"""Opens a dataset of the hub, a folder or a file, whole or streamed, in the seed's order."""
 
 from __future__ import annotations
 
@@ -59,9 +57,7 @@ def local_folder(path: str) -> str | None:
 
 
 def open_rows(adapter: Adapter, context: Context) -> Iterable[Row]:
-    """The rows, shuffled by seed unless ``--disable-shuffle``; images and sounds as bytes or paths.
-    Raises ConfigError.
-    """
+    """The rows, shuffled by seed unless ``--disable-shuffle``. Raises ConfigError."""
     config = context.config
     data = _load(adapter, context)
     if not config.disable_shuffle:
@@ -139,9 +135,7 @@ def _one_split(data: Any, adapter: Adapter, config: RunConfig) -> Any:
 
 
 def _undecoded(data: Any, adapter: Adapter) -> Any:
-    """Sounds as bytes or paths: decoding is ours, lazily and without torch. Images too, where only
-    a text column is read.
-    """
+    """Sounds (and images, if not needed) stay bytes or paths: we decode, lazily, without torch."""
     from datasets import Audio, Image
 
     for name, feature in (data.features or {}).items():

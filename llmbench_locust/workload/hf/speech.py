@@ -1,6 +1,4 @@
-"""Layout of speech datasets for transcription: LibriSpeech, VoxPopuli, TED-LIUM, AMI, GigaSpeech,
-SPGISpeech, Earnings22.
-"""
+"""Speech datasets for transcription: LibriSpeech, VoxPopuli, TED-LIUM, AMI and others."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ _COHERE = (
 
 
 def transcription(row: Row, context: Context) -> SampleRequest | None:
-    """A sound of ``--asr-min-audio-len-sec`` to ``--asr-max-audio-len-sec``; bytes and samples are
-    sent as WAV, files as is.
-    """
+    """A sound within the flags' lengths; bytes and samples are sent as WAV, files as they are."""
     config = context.config
     audio: Any = row["url"] if "audio" not in row else row["audio"]
     if isinstance(audio, dict) and audio.get("bytes") is not None:

@@ -53,9 +53,7 @@ def aimo(row: Row, context: Context) -> SampleRequest | None:
 
 
 def next_edit(row: Row, context: Context) -> SampleRequest:
-    """Zed's zeta. The length asked for is that of the editable region, with which the reference
-    begins.
-    """
+    """Zed's zeta. The output length is that of the editable region."""
     prompt = (
         "### Instruction:\nYou are a code completion assistant and your task is to analyze "
         "user edits and then rewrite an "

@@ -1,6 +1,4 @@
-"""BFCL, the Berkeley function calling leaderboard: questions with tool schemas, one JSONL file for
-each category.
-"""
+"""BFCL, the Berkeley function calling leaderboard: questions with tool schemas, as JSONL."""
 
 from __future__ import annotations
 
@@ -93,9 +91,7 @@ def _as_list(functions: Any) -> list[Any]:
 
 
 def _length(messages: list[Row], tools: list[Row], context: Context) -> int:
-    """Tokens of messages and tools by the chat template; of the plain text where it cannot render
-    them.
-    """
+    """Tokens of messages and tools in the chat template, else of the plain text."""
     for kwargs in _renderings(tools):
         try:
             return context.tokens(context.templated(messages, **kwargs))
