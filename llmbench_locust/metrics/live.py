@@ -363,6 +363,7 @@ class LiveStats:
             "version": version,
             "more": version < self.series.version,
             "info": self.info,
+            "latency_names": {row.key: row.short for row in LATENCIES},
             "objectives_ms": self.goodput_ms,
             "totals": {k: json_value(v) for k, v in totals.items()},
             "summary": figure_rows(totals, self.document),

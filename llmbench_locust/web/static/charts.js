@@ -2,7 +2,6 @@
 
 import { make } from "./dom.js";
 
-const NAMES = { ttft: "TTFT", tpot: "TPOT", itl: "ITL", e2el: "E2EL" };
 const COLOURS = {
   light: ["#0b63ce", "#c2570c", "#1b7f5a", "#8a3ffc"],
   dark: ["#6db1ff", "#ffab6b", "#63d6a5", "#c9a6ff"],
@@ -12,20 +11,22 @@ const COLOURS = {
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
 
 const lines = (...series) => ({ lines: series });
-const CHARTS = [
+// names: latency key → its short name, in the order of the rows.
+const charts = (names) => [
   { id: "rates", title: "Request rate", unit: "req/s", ...lines(["offered", "offered"], ["sent", "sent"], ["completed", "completed"], ["failed", "failed"]) },
   { id: "concurrency", title: "Requests in flight and waiting", unit: "requests", ...lines(["in_flight", "in flight"], ["waiting", "waiting"]) },
   { id: "tokens", title: "Output tokens", unit: "tok/s", ...lines(["tokens", "output tokens"]) },
-  ...["ttft", "tpot", "itl", "e2el"].map((key) => ({ id: key, title: `${NAMES[key]} over time`, unit: "ms", latency: key })),
+  ...Object.entries(names).map(([key, name]) => ({ id: key, title: `${name} over time`, unit: "ms", latency: key })),
   { id: "heat", title: "Latency distribution", unit: "ms", heat: true },
   { id: "lag", title: "Client: send lag and loop lag", unit: "ms", ...lines(["send_lag_p99", "send lag P99"], ["send_lag_max", "send lag max"], ["loop_lag_p99", "loop lag P99"], ["loop_lag_max", "loop lag max"]) },
 ];
 
 export class Charts {
-  constructor(parent) {
+  constructor(parent, names) {
+    this.names = names;
     this.plots = new Map();
-    this.heatOf = "e2el";
-    for (const chart of CHARTS) {
+    this.heatOf = Object.keys(names).at(-1);
+    for (const chart of charts(names)) {
       const card = make("div", null, { class: "card", id: `card-${chart.id}` });
       const head = make("div", null, { class: "head" });
       head.append(make("h2", `${chart.title} (${chart.unit})`));
@@ -39,7 +40,7 @@ export class Charts {
 
   picker() {
     const select = make("select", null, { "aria-label": "Latency shown as distribution" });
-    for (const [key, name] of Object.entries(NAMES)) select.append(make("option", name, { value: key }));
+    for (const [key, name] of Object.entries(this.names)) select.append(make("option", name, { value: key }));
     select.value = this.heatOf;
     select.addEventListener("change", () => {
       this.heatOf = select.value;

@@ -137,6 +137,7 @@ async function ask() {
     if (answer.type === "opaqueredirect") location.reload();
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     latest = await answer.json();
+    charts ??= new Charts(byId("charts"), latest.latency_names);
     if (!keep(latest)) wait = 0;
     else if (!paused && !document.hidden) render();
   } catch (error) {
@@ -166,5 +167,4 @@ byId("theme").addEventListener("click", () => {
 document.addEventListener("visibilitychange", () => { if (!document.hidden && !paused) render(); });
 
 themed();
-charts = new Charts(byId("charts"));
 ask();
