@@ -48,8 +48,8 @@ def render_console(figures: Figures) -> str:
         lines += _spec_decode(spec_decode)
     if config.intervals:
         lines += _intervals(block.get("intervals") or {})
-    lines += _ours(block)
     lines.append("=" * 50)
+    lines += _ours(block)
     lines += verdict_lines(block)
     return "\n".join(lines)
 

@@ -13,7 +13,10 @@ from typing import Any
 
 from llmbench_locust.json_values import json_value
 from llmbench_locust.metrics.extended import Figures
+from llmbench_locust.metrics.overload import overload_line
+from llmbench_locust.options.command import command_of
 from llmbench_locust.results import charts
+from llmbench_locust.results.headline import headline, tiles
 
 #: The toolbar has these buttons and no other: plotly's own default set can upload the data.
 _TOOLBAR = {
@@ -32,6 +35,12 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}
 .bad{background:#b00020;color:#fff;padding:.6rem 1rem;border-radius:.3rem;font-weight:600}
 .good{background:#1b6e3c;color:#fff;padding:.6rem 1rem;border-radius:.3rem}
 .chart{width:100%;min-height:360px;background:#fff;border-radius:.3rem;margin:.5rem 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.6rem;margin:1rem 0}
+.tile{border:1px solid #8886;border-radius:.3rem;padding:.5rem .8rem;font-size:.85rem}
+.tile b{display:block;font-size:1.25rem}
+summary{font-weight:600;cursor:pointer;margin:1rem 0 .3rem}
+pre{white-space:pre-wrap;overflow-wrap:anywhere;border:1px solid #8886;border-radius:.3rem;padding:.6rem}
+@media print{details{display:none}.chart{break-inside:avoid}}
 .wide{overflow-x:auto}td{overflow-wrap:anywhere}
 """
 
@@ -47,6 +56,9 @@ def report_html(figures: Figures, document: dict[str, Any]) -> str:
         ("Timeline of requests", _timeline(figures)),
     ]
     title = f"{document.get('model_id')} on {document.get('backend')}"
+    cards = "".join(
+        f'<div class="tile"><b>{_e(value)}</b>{_e(name)}</div>' for name, value in tiles(figures)
+    )
     more = {
         k: v
         for k, v in block.items()
@@ -54,21 +66,33 @@ def report_html(figures: Figures, document: dict[str, Any]) -> str:
     }
     return page(
         f"llmbench: {title}",
-        f"<h1>{_e(title)}</h1><p>{_e(document.get('date'))}, {_e(document.get('completed'))} "
-        "requests completed</p>"
+        f"<h1>{_e(headline(figures))}</h1>"
+        f"<p>{_e(title)}, {facts.started_at:%Y-%m-%d %H:%M:%S}, {facts.duration_s:.1f} s</p>"
         + _verdict(block)
         + ('<p class="bad">The run was interrupted.</p>' if block.get("interrupted") else "")
-        + f"<h2>Summary</h2>{_summary(document)}"
+        + _overload(block)
+        + f'<div class="tiles">{cards}</div>'
         + _errors(block)
         + charts_html([(name, figure) for name, figure in shown if figure is not None])
-        + f"<h2>More figures</h2>{_table(_flat(more))}"
+        + f"<h2>Repeat it</h2><pre>{_e(command_of(facts.config))}</pre>"
         + _groups("By label", block.get("by_label") or {})
         + _groups("By turn", block.get("by_turn") or {})
-        + f"<h2>Client audit</h2>{_table(_flat(block.get('audit') or {}))}"
-        + f"<h2>Workers</h2>{_rows(block.get('workers') or [])}"
-        + f"<h2>Configuration</h2>{_table(_set(facts.config.redacted()))}"
-        + f"<h2>Environment</h2>{_table(_flat(block.get('environment') or {}))}",
+        + _folded("Client audit", _table(_flat(block.get("audit") or {})))
+        + _folded("Workers", _rows(block.get("workers") or []))
+        + _folded("All keys of vllm bench serve", _summary(document))
+        + _folded("All keys of llmbench", _table(_flat(more)))
+        + _folded("Configuration", _table(_set(facts.config.redacted())))
+        + _folded("Environment", _table(_flat(block.get("environment") or {}))),
     )
+
+
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{_e(title)}</summary>{body}</details>" if body else ""
+
+
+def _overload(block: dict[str, Any]) -> str:
+    found = block.get("overload")
+    return f'<p class="bad">{_e(overload_line(found))}</p>' if found else ""
 
 
 def timeline_html(figures: Figures) -> str:

@@ -1,21 +1,16 @@
 """Small runs to report on."""
 
+from dataclasses import replace
 from datetime import datetime
 from types import SimpleNamespace
 
 from llmbench_locust.metrics.extended import derive
 from llmbench_locust.metrics.facts import RunFacts
+from llmbench_locust.options.config import build_config
 from llmbench_locust.results.document import build_document
 from tests.metrics.rows import columns, failed, row
 
 WHEN = datetime(2026, 11, 24, 3, 42, 1)
-
-
-class Given(SimpleNamespace):
-    """What formats read of a `RunConfig`."""
-
-    def redacted(self):
-        return {k: v for k, v in vars(self).items() if k != "backend_info"}
 
 
 def config(**more):
@@ -41,13 +36,14 @@ def config(**more):
         "tokenizer": "tok",
         "timeline_itl_thresholds": (25.0, 50.0),
     }
-    return Given(**{"intervals": False, **plain, **more})
+    base = build_config(SimpleNamespace(host=None))
+    return replace(base, **{**plain, **more})
 
 
 def figures(cols, *, given=None, kind="generation", duration_s=2.0, **facts):
     """`derive` of ``cols``; ``facts``: more fields of `RunFacts`."""
     given = given or config()
-    given.backend_info = SimpleNamespace(kind=kind)
+    given = replace(given, backend_info=replace(given.backend_info, kind=kind))
     known = {"origin_s": 0.0, "started_at": WHEN, "duration_s": duration_s, **facts}
     return derive(RunFacts(config=given, columns=cols, **known))
 
@@ -64,8 +60,7 @@ def done_parts(done):
 
 def finished(*records, detailed=True, given=None, **facts):
     """`figures` of these records, or of three that are as good as any."""
-    given = given or config()
-    given.save_detailed = detailed
+    given = replace(given or config(), save_detailed=detailed)
     if not records:
         records = (row(0, 0.0, 0.1, (0.01, 0.02)), row(1, 0.5, 0.2, (0.05,)), failed(2, 0.6, 0.9))
     return figures(columns(*records), given=given, **facts)

@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.results.console import render_console
 from llmbench_locust.results.document import build_document, for_file
 from llmbench_locust.results.files import result_path
-from tests.results.runs import figures
+from tests.results.runs import config, figures
 
 DATA = Path(__file__).parent.parent / "data/results"
 NAMES = ("openai-rate", "openai-chat-concurrency", "ramp-up")
@@ -53,7 +52,7 @@ def config_of(gold):
         k[1:].removesuffix("_ttft_ms") for k in gold if k.startswith("p") and k.endswith("_ttft_ms")
     ]
     goodput = {"ttft": 40.0, "tpot": 12.0} if gold["request_goodput"] is not None else {}
-    return SimpleNamespace(
+    return config(
         backend=gold["backend"],
         label=gold["label"],
         model=gold["model_id"],
@@ -68,12 +67,7 @@ def config_of(gold):
         percentile_metrics=tuple(shown),
         metric_percentiles=tuple(float(w) for w in words),
         goodput=goodput,
-        result_filename=None,
-        save_detailed=True,
-        skip_tokenizer_init=False,
         tokenizer=gold["tokenizer_id"],
-        intervals=False,
-        result_dir=None,
     )
 
 
@@ -145,14 +139,12 @@ def test_file_names():
     when = datetime(2026, 11, 24, 3, 42, 1)
     config = config_of(load("openai-rate"))
     assert str(result_path(config, when)) == "openai-8.0qps-tiny-20261124-034201.json"
-    config = config_of(load("openai-chat-concurrency"))
-    config.model = "org/name"
+    config = replace(config_of(load("openai-chat-concurrency")), model="org/name")
     assert (
         str(result_path(config, when))
         == "openai-chat-infqps-concurrency4-name-20261124-034201.json"
     )
-    config = config_of(load("ramp-up"))
-    config.result_dir = "out"
+    config = replace(config_of(load("ramp-up")), result_dir="out")
     assert (
         str(result_path(config, when))
         == "out/ramp-ramp-up-linear-2qps-12qps-tiny-20261124-034201.json"

@@ -223,5 +223,23 @@ def test_no_page_holds_a_foreign_address():
         plotlys, ours = text.partition("<script>")[2].partition("</script>")[::2]
         assert len(plotlys) > 1_000_000
         rest = text.partition("<script>")[0] + ours
-        assert re.findall(r"(?:https?:)?//[\w.]+", rest) == []
+        # The only address is the server's, in the command that repeats the run.
+        assert set(re.findall(r"(?:https?:)?//[\w.]+", rest)) <= {"http://127.0.0.1"}
         assert "modeBarButtons" in rest
+
+
+def test_the_command_that_repeats_the_run_has_what_was_set_and_no_secret():
+    given = config(goodput={"ttft": 50.0}, header={"X-Api": "h1dden-v"}, num_prompts=30, sim=True)
+    text = report(finished(given=given))
+    assert "llmbench serve" in text
+    assert "--num-prompts 30" in text
+    assert "--goodput ttft:50" in text
+    assert "h1dden" not in text
+
+
+def test_it_opens_with_a_headline_and_tiles():
+    text = Page(report(finished(given=config(goodput={"ttft": 1000.0})))).text
+    assert "1.0 req/s · SLO met 66.7% · P99 TTFT" in text
+    for title in ("TTFT P50 / P99 (ms)", "Output tokens/s", "Goodput (req/s)", "Failed"):
+        assert title in text
+    assert "1 of 3" in text
