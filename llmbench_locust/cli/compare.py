@@ -35,14 +35,14 @@ def judge(flags: argparse.Namespace, cells: Iterable[tuple[str, list[Run], list[
     from llmbench_locust.compare import engine, tables
 
     conditions, wanted = checked(flags)
-    comparisons = []
+    gated = [*dict.fromkeys(c.metric for c in conditions)]
+    comparisons, outcomes = [], []
     for name, base, new in cells:
-        metrics = wanted or engine.default_metrics(base)
-        metrics = [*dict.fromkeys([*metrics, *(c.metric for c in conditions)])]
+        metrics = [*dict.fromkeys([*(wanted or engine.default_metrics(base)), *gated])]
         comparisons.append(engine.compare(name, base, new, metrics, flags.equivalence / 100))
-    outcomes = [
-        (c, found, _outcome(c, found, flags.strict)) for found in comparisons for c in conditions
-    ]
+        # Chosen before the runs, so that they need no correction for the rest of the table.
+        gate = engine.compare(name, base, new, gated, flags.equivalence / 100)
+        outcomes += [(c, gate, _outcome(c, gate, flags.strict)) for c in conditions]
     shown = (comparisons, flags.equivalence / 100, outcomes)
     print(tables.console(*shown))
     _write(flags, shown)
