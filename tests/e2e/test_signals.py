@@ -5,6 +5,7 @@ files whole; only the third signal may cost the files.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import requests
 
 from llmbench_locust.simulator.launch import launch
+from tests.cluster.test_cluster import free_port
 from tests.commands import SMALL, finish, start, wait_for
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
@@ -45,7 +47,7 @@ PHASES = {
     "running": (["--num-prompts", 500, "--request-rate", 50], lambda n, out: n >= 20),
     "draining": (["--num-prompts", 20, "--request-rate", "inf"], lambda n, out: n >= 21),
 }
-MODES = {"alone": [], "processes": ["--processes", 2]}
+MODES = ("alone", "processes")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -116,21 +118,27 @@ def _interrupt(phase, mode, url, tmp_path, signals):
     """Exit status and output of a run that gets ``signals`` once ``phase`` has begun."""
     flags, begun = PHASES[phase]
     before = received(url)
+    crew = []
+    if mode == "processes":
+        port = free_port()  # not 5557, where another test's master may listen
+        crew = ["--processes", 2, "--master-bind-port", port, "--master-port", port]
     process = start(
-        *("--base-url", url, *SMALL, *MODES[mode], *flags),
+        *("--base-url", url, *SMALL, *crew, *flags),
         *("--save-result", "--result-dir", tmp_path / "out"),
     )
     lines = []
     reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, "")))
     reader.start()
-    wait_for(lambda: begun(received(url) - before, lambda: "".join(lines)), 40)
-    for number in signals:
-        process.send_signal(number)
-        time.sleep(0.02)
     try:
+        wait_for(lambda: begun(received(url) - before, lambda: "".join(lines)), 40)
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.02)
         process.wait(30)
     finally:
-        finish(process, 1) if process.poll() is None else reader.join()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        reader.join()
     return process.returncode, "".join(lines)
 
 
