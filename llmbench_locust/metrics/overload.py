@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.statistics.transients import grows
@@ -13,6 +14,11 @@ SAMPLES = 240
 #: A trend over fewer requests, or over less time, says nothing.
 LEAST_REQUESTS = 50
 LEAST_S = 2.0
+#: After the fill-up, the run must last this many times as long.
+FILL_UPS = 2.0
+GROWING_LOAD = 1.3
+
+Floats = NDArray[np.float64]
 
 
 class Overload(TypedDict):
@@ -34,20 +40,37 @@ def overload(columns: RecordColumns) -> Overload | None:
     known = ~np.isnan(began)
     if np.count_nonzero(known) < LEAST_REQUESTS:
         return None
-    began = np.sort(began[known])
+    order = np.argsort(began)[: np.count_nonzero(known)]
+    began, took = began[order], (end - began)[order]
     ended = np.sort(end[~np.isnan(end)])
-    length = float(began[-1] - began[0])
-    if length < LEAST_S:
+    begin, last = float(began[0]) + _fill_up_s(took), float(began[-1])
+    length = last - begin
+    if length < LEAST_S or length < FILL_UPS * _fill_up_s(took) or _load_grows(began, begin):
         return None
-    moments = np.linspace(began[0], began[-1], SAMPLES)
+    moments = np.linspace(begin, last, SAMPLES)
     arrived = np.searchsorted(began, moments, side="right")
     done = np.searchsorted(ended, moments, side="right")
     unanswered = (arrived - done).astype(np.float64)
-    offered = len(began) / length
+    offered = float(arrived[-1] - arrived[0]) / length
     if not grows(unanswered, length / (SAMPLES - 1), offered):
         return None
     growth = float(np.polyfit(moments, unanswered, 1)[0])
-    return {"offered": offered, "completed": float(done[-1]) / length, "growth": growth}
+    completed = float(done[-1] - done[0]) / length
+    return {"offered": offered, "completed": completed, "growth": growth}
+
+
+def _fill_up_s(took: Floats) -> float:
+    """How long an empty server takes to fill up: twice the latency of the first tenth."""
+    first = took[: max(5, len(took) // 10)]
+    known = first[~np.isnan(first)]
+    return 2 * float(np.median(known)) if len(known) else 0.0
+
+
+def _load_grows(began: Floats, begin: float) -> bool:
+    """Whether more arrives in the later half: a ramp, or a trace; then a queue may grow, too."""
+    middle = (begin + float(began[-1])) / 2
+    earlier = np.count_nonzero((began >= begin) & (began < middle))
+    return int(np.count_nonzero(began >= middle)) > GROWING_LOAD * max(1, int(earlier))
 
 
 def overload_line(found: Overload) -> str:

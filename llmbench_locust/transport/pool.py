@@ -11,8 +11,8 @@ import contextlib
 import resource
 import ssl
 import time
-from collections import deque
-from dataclasses import dataclass
+from collections import Counter, deque
+from dataclasses import dataclass, field
 
 import gevent
 import gevent.pool
@@ -43,12 +43,18 @@ _SPARE_FILES = 256
 
 @dataclass(slots=True)
 class PoolCounters:
-    """``most_open``: connections at once. ``idle_excess_s``: seconds with too many idle ones."""
+    """``most_open``: connections at once. ``idle``: how often so many were idle, once a second."""
 
     opened: int = 0
     most_open: int = 0
     most_in_use: int = 0
-    idle_excess_s: float = 0.0
+    idle: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def idle_excess_s(self) -> float:
+        """Judged by the peak of the whole run, not by what had been needed by then."""
+        most = IDLE_FACTOR * max(1, self.most_in_use)
+        return TRIM_S * sum(times for idle, times in self.idle.items() if idle > most)
 
 
 class ConnectionPool:
@@ -201,8 +207,7 @@ class ConnectionPool:
             self._peaks.append(self._peak)
             self._peak = self._in_use
             peak = max(self._peaks)
-            if len(self._idle) > IDLE_FACTOR * max(1, self.counters.most_in_use):
-                self.counters.idle_excess_s += TRIM_S
+            self.counters.idle[len(self._idle)] += 1
             if not self._ahead and len(self._peaks) == self._peaks.maxlen:
                 self._trim(peak + max(1, int(peak * SPARE_SHARE)))
 

@@ -42,6 +42,20 @@ def test_a_server_that_keeps_up_is_not_called_overloaded():
     assert sum(called) <= 3
 
 
+def test_a_server_that_only_fills_up_is_not_called_overloaded():
+    # A hundred requests at 40 a second that take 0.9 s each: 2.5 s, of which most is the fill-up.
+    assert all(overload(queue(40, 200, 0.9, 100, seed=s)) is None for s in range(20))
+
+
+def test_a_growing_load_is_no_growing_queue():
+    due = np.cumsum(1 / np.linspace(5, 60, 900))
+    rows = [
+        RequestRecord(i, success=True, due_time=t, start_time=t, end_time=t + 0.5)
+        for i, t in enumerate(due)
+    ]
+    assert overload(RecordColumns.from_records(rows)) is None
+
+
 def test_a_burst_a_short_run_and_a_closed_loop_say_nothing():
     assert overload(queue(1e6, 8, 0.1, 500, seed=0)) is None
     assert overload(queue(60, 8, 0.1, 20, seed=0)) is None
