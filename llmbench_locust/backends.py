@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 
 _GROUP = "llmbench_locust.backends"
 
@@ -96,7 +97,7 @@ _MEDIA = ("image", "audio", "video")
 
 
 def _openai(name: str, endpoint: str, ending: str, cls: str, **row: Any) -> BackendInfo:
-    known: dict[str, Any] = {"sampling": _OPENAI, "ignore_eos": True, "logprobs": True}
+    known: Json = {"sampling": _OPENAI, "ignore_eos": True, "logprobs": True}
     return BackendInfo(name, endpoint, (ending,), _HERE + cls, **(known | row))
 
 

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from llmbench_locust.backends import BackendInfo
 from llmbench_locust.datasets import DATASETS, DatasetInfo
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options.secrets import without_user
 from llmbench_locust.options.values import json_object, number, pairs
 
@@ -213,7 +214,7 @@ def prewarm(given: str) -> int | None:
     return int(given)
 
 
-def range_ratio(text: Any) -> tuple[float, float]:
+def range_ratio(text: object) -> tuple[float, float]:
     """(input, output) of a number or of an object with both."""
     shown = str(text).strip()
     if shown.startswith("{"):
@@ -270,7 +271,7 @@ def self_timed(given: bool | None, dataset: DatasetInfo) -> bool:
     return dataset.times == "used" if given is None else given
 
 
-def sampling(v: dict[str, Any], names: tuple[str, ...], info: BackendInfo) -> dict[str, Any]:
+def sampling(v: Json, names: tuple[str, ...], info: BackendInfo) -> Json:
     """The sampling parameters that were given, by API name; temperature 0.0 (greedy) unless given.
 
     Raises ConfigError for one that the protocol cannot carry.
@@ -288,7 +289,7 @@ def sampling(v: dict[str, Any], names: tuple[str, ...], info: BackendInfo) -> di
     return found
 
 
-def mm_limits(given: Any) -> dict[str, int]:
+def mm_limits(given: object) -> dict[str, int]:
     """Most items by modality."""
     name = "--random-mm-limit-mm-per-prompt"
     found = given if isinstance(given, dict) else json_object(name, str(given))
@@ -300,7 +301,7 @@ def mm_limits(given: Any) -> dict[str, int]:
     return found
 
 
-def mm_buckets(given: Any) -> dict[str, float]:
+def mm_buckets(given: object) -> dict[str, float]:
     """Probability by "(height, width, frames)". Takes JSON, and vLLM's Python form with tuples as
     keys.
     """
@@ -323,7 +324,7 @@ def mm_buckets(given: Any) -> dict[str, float]:
     return found
 
 
-def _bucket(name: str, key: Any) -> tuple[int, int, int]:
+def _bucket(name: str, key: object) -> tuple[int, int, int]:
     try:
         parts = ast.literal_eval(key) if isinstance(key, str) else key
     except (ValueError, SyntaxError):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any
 
 from llmbench_locust.backends import BackendInfo
 from llmbench_locust.datasets import DATASETS, DatasetInfo, dataset_info
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options.table import FLAGS
 
 BOUNDED = tuple(flag for flag in FLAGS.values() if flag.bounded)
@@ -20,7 +20,7 @@ _PATHS = {
 }
 
 
-def numbers(v: dict[str, Any]) -> None:
+def numbers(v: Json) -> None:
     """The range of each number. ``v``: values by the fields of `RunConfig`."""
     for flag in BOUNDED:
         flag.check(v.get(flag.field))
@@ -41,7 +41,7 @@ def numbers(v: dict[str, Any]) -> None:
         )
 
 
-def combinations(v: dict[str, Any], info: BackendInfo) -> None:
+def combinations(v: Json, info: BackendInfo) -> None:
     """Which flags go together. ``v``: values by the fields of `RunConfig`."""
     dataset = dataset_info(v["dataset_name"])
     if v["num_prompts"] < 1 and (v["num_prompts"] != -1 or v["mix"] or not dataset.all_rows):
@@ -66,7 +66,7 @@ def combinations(v: dict[str, Any], info: BackendInfo) -> None:
     _outputs(v)
 
 
-def _server(v: dict[str, Any]) -> None:
+def _server(v: Json) -> None:
     if v["sim_args"] and not v["sim"]:
         raise ConfigError("--sim-args: only with --sim")
     if v["base_url"].endswith("/v1") and v["endpoint"].startswith("/v1/"):
@@ -75,7 +75,7 @@ def _server(v: dict[str, Any]) -> None:
         )
 
 
-def _ramp(v: dict[str, Any]) -> None:
+def _ramp(v: Json) -> None:
     start, end = v["ramp_up_start_rps"], v["ramp_up_end_rps"]
     if v["ramp_up_strategy"] is None:
         if start is not None or end is not None:
@@ -147,7 +147,7 @@ def _dataset(dataset: DatasetInfo, info: BackendInfo) -> None:
         )
 
 
-def _times(v: dict[str, Any]) -> None:
+def _times(v: Json) -> None:
     """Either the trace's own times or a rate decide when requests are sent."""
     if not v["self_timed"]:
         if v["trace_speedup"] != 1 and v["mix"] is None:
@@ -166,7 +166,7 @@ def _times(v: dict[str, Any]) -> None:
             )
 
 
-def _turns(v: dict[str, Any], dataset: DatasetInfo, info: BackendInfo) -> None:
+def _turns(v: Json, dataset: DatasetInfo, info: BackendInfo) -> None:
     if not v["multi_turn"]:
         if v["think_time"][1] > 0:
             raise ConfigError("--think-time: only with --multi-turn")
@@ -180,7 +180,7 @@ def _turns(v: dict[str, Any], dataset: DatasetInfo, info: BackendInfo) -> None:
         raise ConfigError(f"--multi-turn: --backend {info.name} generates no answers")
 
 
-def _outputs(v: dict[str, Any]) -> None:
+def _outputs(v: Json) -> None:
     """Whether the output files can be written, as far as can be seen before the run."""
     directory = v["result_dir"]
     if directory and os.path.exists(directory):

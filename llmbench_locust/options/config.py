@@ -12,6 +12,7 @@ from typing import Any
 from llmbench_locust.backends import BackendInfo, backend_info
 from llmbench_locust.datasets import DatasetInfo, dataset_info
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.json_values import json_value
 from llmbench_locust.options import checks, combinations
 from llmbench_locust.options.dataset_flags import DatasetFlags
@@ -45,7 +46,7 @@ class RunConfig(Benchmark, DatasetFlags, Own):
 
     _: KW_ONLY
     backend_info: BackendInfo
-    sampling: dict[str, Any]
+    sampling: Json
     run_time_s: float | None
     stop_timeout_s: float
     at_home: bool
@@ -59,7 +60,7 @@ class RunConfig(Benchmark, DatasetFlags, Own):
         """The same run against another server."""
         return replace(self, base_url=base_url)
 
-    def redacted(self) -> dict[str, Any]:
+    def redacted(self) -> Json:
         """For reports: without values of headers, passwords in URLs, and keys that name secrets."""
         shown = {
             f.name: getattr(self, f.name)
@@ -86,11 +87,11 @@ def start_of(options: object) -> Start:
     )
 
 
-def _origin(v: dict[str, Any], host: str | None) -> str:
+def _origin(v: Json, host: str | None) -> str:
     return "--sim" if v["sim"] else origin_of(checks.base_url(v["base_url"], host, v["port"]))
 
 
-def _read(options: object) -> dict[str, Any]:
+def _read(options: object) -> Json:
     return {row.field: read(row, getattr(options, row.dest, None)) for row in FLAGS.values()}
 
 
@@ -126,9 +127,7 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
     return RunConfig(**{k: value for k, value in v.items() if k not in SAMPLING})
 
 
-def _headers(
-    v: dict[str, Any], start: Start, origin: str
-) -> tuple[dict[str, str], tuple[str, ...]]:
+def _headers(v: Json, start: Start, origin: str) -> tuple[dict[str, str], tuple[str, ...]]:
     """The headers, and the names of those whose values the start did not give."""
     words = start.reveal(v["header"], origin)
     if v["header_file"]:
@@ -144,7 +143,7 @@ def _headers(
     return found, tuple(key for key, value in found.items() if known.get(key) != value)
 
 
-def _server(v: dict[str, Any], host: str | None) -> BackendInfo:
+def _server(v: Json, host: str | None) -> BackendInfo:
     """Complete base URL and endpoint; the backend's row for that endpoint."""
     if v["sim"] and v["base_url"]:
         raise ConfigError("--base-url: cannot be used with --sim, which starts its own server")
@@ -157,7 +156,7 @@ def _server(v: dict[str, Any], host: str | None) -> BackendInfo:
     return info
 
 
-def _body(v: dict[str, Any], info: BackendInfo) -> None:
+def _body(v: Json, info: BackendInfo) -> None:
     """What other flags add to --extra-body."""
     if v["chat_template_kwargs"] and info.applies_template:
         v["extra_body"] = {"chat_template_kwargs": v["chat_template_kwargs"], **v["extra_body"]}
@@ -180,7 +179,7 @@ def goes_to_the_full_length(dataset_name: str, info: BackendInfo) -> bool:
     return info.ignore_eos and dataset_info(dataset_name).full_length
 
 
-def _users(given: Any) -> int | None:
+def _users(given: object) -> int | None:
     """Locust's -u as a cap."""
     if given in (None, ""):
         return None
@@ -206,7 +205,7 @@ def _seconds(name: str, value: Any) -> float | None:
     return seconds
 
 
-def apply_lengths(v: dict[str, Any], given: Collection[str] = ()) -> None:
+def apply_lengths(v: Json, given: Collection[str] = ()) -> None:
     """--input-len and --output-len set the fields of the dataset in use, as in vLLM.
 
     ``given``: flags of a part of a mix; what the part says comes before what the command line says.

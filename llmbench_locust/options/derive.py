@@ -7,6 +7,7 @@ from typing import Any
 
 from llmbench_locust.datasets import dataset_info
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options import checks, combinations
 from llmbench_locust.options.config import RunConfig, apply_lengths, goes_to_the_full_length
 from llmbench_locust.options.table import FLAGS
@@ -16,15 +17,13 @@ from llmbench_locust.options.values import read
 PART_FLAGS = {row.field: row for row in FLAGS.values() if row.part}
 
 
-def part_config(config: RunConfig, flags: dict[str, Any], num_prompts: int) -> RunConfig:
+def part_config(config: RunConfig, flags: Json, num_prompts: int) -> RunConfig:
     """``config`` with a part's ``flags`` (by name; values as in JSON). Raises ConfigError."""
     given = {key.removeprefix("--").replace("-", "_"): value for key, value in flags.items()}
     for dest in given:
         if dest not in PART_FLAGS:
             raise ConfigError(f"{dest.replace('_', '-')!r} is not a flag of a dataset")
-    v: dict[str, Any] = {
-        field.name: getattr(config, field.name) for field in dataclasses.fields(config)
-    }
+    v: Json = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     v |= {field: read(PART_FLAGS[field], _text(value)) for field, value in given.items()}
     v |= {"mix": None, "num_prompts": num_prompts, "think_time": (0.0, 0.0)}
     name = v["dataset_name"]
@@ -41,6 +40,6 @@ def part_config(config: RunConfig, flags: dict[str, Any], num_prompts: int) -> R
     return RunConfig(**v)
 
 
-def _text(value: Any) -> Any:
+def _text(value: object) -> Any:
     """Numbers and truth values as the command line would give them."""
     return str(value) if isinstance(value, bool | int | float) else value

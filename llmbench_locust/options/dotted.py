@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options.table import FLAGS, JSON_FLAGS
 from llmbench_locust.options.values import json_object
 
@@ -63,7 +64,7 @@ class _Json:
     def __init__(self, flag: str) -> None:
         self.flag = flag
         self.whole: str | None = None
-        self.tree: dict[str, Any] = {}
+        self.tree: Json = {}
 
     def words(self) -> list[str]:
         if self.whole is not None and not self.tree:
@@ -87,7 +88,7 @@ def _dashed(word: str) -> str:
     return word
 
 
-def _put(tree: dict[str, Any], path: str, value: str, name: str) -> None:
+def _put(tree: Json, path: str, value: str, name: str) -> None:
     """Set one dotted path; a path that ends in + appends (several values by commas)."""
     append = path.endswith("+")
     keys = path.removesuffix("+").split(".")
@@ -123,7 +124,7 @@ def _parse(text: str) -> Any:
         return text
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _merge(base: Json, over: Json) -> Json:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)

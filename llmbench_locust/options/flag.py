@@ -24,7 +24,7 @@ _KINDS = {
     "str": "text",
     "bool": "bool",
     "bool | None": "truth",
-    "dict[str, Any]": "json",
+    "Json": "json",
     "dict[str, str]": "pairs",
     "tuple[str, ...]": "words",
 }
@@ -93,7 +93,7 @@ class Flag:
         return self.finite or any(x is not None for x in (self.least, self.above, self.most))
 
 
-def flag(default: Any, help: str, **row: Any) -> Any:
+def flag(default: object, help: str, **row: Any) -> Any:
     """The field of a flag; ``row``: attributes of `Flag`."""
     return dataclasses.field(
         kw_only=True,
@@ -102,7 +102,7 @@ def flag(default: Any, help: str, **row: Any) -> Any:
     )
 
 
-def dataset_flag(default: Any, help: str, **row: Any) -> Any:
+def dataset_flag(default: object, help: str, **row: Any) -> Any:
     """The field of a flag that an entry of ``--mix`` may hold, too."""
     return flag(default, help, part=True, **row)
 

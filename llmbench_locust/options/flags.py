@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options.flag import Flag
 from llmbench_locust.options.secrets import masked, secret_dest
 from llmbench_locust.options.table import FLAGS, GROUPS
@@ -79,13 +80,13 @@ class _TrueFalse(argparse.BooleanOptionalAction):
     """--x and --no-x as the texts true and false, beside not given at all."""
 
     def __call__(
-        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+        self, parser: object, namespace: object, values: object, option_string: str | None = None
     ) -> None:
         setattr(namespace, self.dest, "false" if str(option_string).startswith("--no-") else "true")
 
 
 def _add(section: Any, flag: Flag) -> None:
-    options: dict[str, Any] = {"help": _help(flag), "env_var": env_name(flag), "dest": flag.dest}
+    options: Json = {"help": _help(flag), "env_var": env_name(flag), "dest": flag.dest}
     if flag.kind == "bool":
         options.update(action="store_true", default=False)
     elif flag.kind == "truth":

@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
 
 
-def on_patched(event: Any) -> None:
+def on_patched(event: object) -> None:
     """gevent calls this in every process that it patches, so it must cost nothing."""
     if any(isinstance(finder, _AtImportOfMain) for finder in sys.meta_path):
         return

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 
 MASK = "***"
 _SECRET_KEY = re.compile(
@@ -29,10 +30,10 @@ class Start:
 
     origin: str
     headers: tuple[str, ...] = field(repr=False)
-    fixed: dict[str, Any]
+    fixed: Json
     paths: dict[str, str]
 
-    def check(self, v: dict[str, Any]) -> None:
+    def check(self, v: Json) -> None:
         """Raises ConfigError for values that go beyond what the start allows."""
         for name, value in self.fixed.items():
             if v[name] != value:
@@ -115,7 +116,7 @@ def cut(word: str) -> str:
     return re.split(r"[\s:=]", word, maxsplit=1)[0][:16]
 
 
-def without_secrets(value: Any) -> Any:
+def without_secrets(value: object) -> Any:
     """The same JSON value, masked wherever the name of a key says secret."""
     if isinstance(value, dict):
         return {

@@ -5,10 +5,10 @@ it fills (`options.flag`). Defaults are those of the `vllm bench serve` page.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from llmbench_locust.backends import backend_names
 from llmbench_locust.datasets import dataset_names
+from llmbench_locust.json_types import Json
 from llmbench_locust.options import checks, dataset_flags
 from llmbench_locust.options.flag import INF, Flag, dataset_flag, flag, rows
 
@@ -169,10 +169,10 @@ class Benchmark:
     ready_check_timeout_sec: float = flag(
         600, "Seconds to wait for the server to become ready (0 skips the check).", least=0
     )
-    extra_body: dict[str, Any] = flag(
+    extra_body: Json = flag(
         None, "JSON object to merge into each request body; or --extra-body.KEY VALUE."
     )
-    chat_template_kwargs: dict[str, Any] = flag(
+    chat_template_kwargs: Json = flag(
         None, "JSON object of arguments for the chat template, on the client or the server."
     )
     input_len: int | None = dataset_flag(

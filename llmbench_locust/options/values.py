@@ -8,13 +8,14 @@ import shlex
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options.flag import Flag
 from llmbench_locust.options.secrets import cut
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
 
-def read(flag: Flag, given: Any) -> Any:
+def read(flag: Flag, given: object) -> Any:
     """The value of a flag. None, and a text that is empty, mean the default. Raises ConfigError."""
     if flag.kind == "bool":
         return _bool(flag, given)
@@ -27,7 +28,7 @@ def read(flag: Flag, given: Any) -> Any:
     return flag.parse(value) if flag.parse else value
 
 
-def _given(flag: Flag, given: Any) -> Any:
+def _given(flag: Flag, given: object) -> Any:
     if flag.kind == "truth":
         return _bool(flag, given)
     if flag.kind == "json":
@@ -63,7 +64,7 @@ def number(name: str, text: str) -> float:
     return value
 
 
-def json_object(name: str, text: str) -> dict[str, Any]:
+def json_object(name: str, text: str) -> Json:
     """An object of finite numbers: NaN and Infinity are not JSON, and no server reads them."""
     try:
         value = json.loads(text, parse_constant=_no_constant)
@@ -91,7 +92,7 @@ def split(text: str) -> list[str]:
         return text.split()
 
 
-def show(value: Any) -> str:
+def show(value: object) -> str:
     """A default as one would type it."""
     return json.dumps(value) if isinstance(value, dict) else str(value)
 
@@ -114,7 +115,7 @@ def pairs(
     return found
 
 
-def _bool(flag: Flag, given: Any) -> bool:
+def _bool(flag: Flag, given: object) -> bool:
     if isinstance(given, bool) or given is None:
         return bool(given)
     text = str(given).strip().lower()

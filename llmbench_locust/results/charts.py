@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.concurrency import sweep
 from llmbench_locust.metrics.latencies import LATENCIES, Floats
 from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.records import RecordColumns
 
-Figure = dict[str, Any]
+Figure = Json
 
 #: What a browser draws without effort.
 MOST_POINTS = 20_000

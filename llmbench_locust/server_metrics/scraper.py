@@ -12,10 +12,10 @@ import json
 import select
 import sys
 import time
-from typing import Any
 
 import requests
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.server_metrics.reading import NotMetricsError, Reading, parse
 
 TIMEOUT_S = 5.0
@@ -56,7 +56,7 @@ def line_of(url: str, reading: Reading) -> str:
 
 def main() -> int:
     """Read until standard input closes."""
-    order: dict[str, Any] = json.loads(sys.stdin.readline())
+    order: Json = json.loads(sys.stdin.readline())
     session = requests.Session()
     session.verify = not order["insecure"]
     session.headers.update(order["headers"])

@@ -9,8 +9,8 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import Any
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.server_metrics.figures import ServerFigures, figures_of, summed
 from llmbench_locust.server_metrics.reading import Histogram, Reading
 
@@ -92,7 +92,7 @@ class ServerWatch:
                 self.readings[url].append(reading_from(found))
 
 
-def reading_from(found: dict[str, Any]) -> Reading:
+def reading_from(found: Json) -> Reading:
     """A reading from its JSON line."""
     return Reading(
         found["time_s"],

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from llmbench_locust.json_types import Json
+
 
 @dataclass(slots=True)
 class Ask:
@@ -45,7 +47,7 @@ class Refusal(Exception):
         self.kind = kind
         self.param = param
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> Json:
         return {
             "error": {
                 "message": self.message,
@@ -56,7 +58,7 @@ class Refusal(Exception):
         }
 
 
-def whole(body: dict[str, Any], *names: str) -> int | None:
+def whole(body: Json, *names: str) -> int | None:
     """The first of the named fields that is set, as a positive whole number. Raises Refusal."""
     for name in names:
         value = body.get(name)
@@ -68,7 +70,7 @@ def whole(body: dict[str, Any], *names: str) -> int | None:
     return None
 
 
-def message_turns(messages: Any) -> tuple[Any, list[tuple[str, str]]]:
+def message_turns(messages: object) -> tuple[Any, list[tuple[str, str]]]:
     """(what is hashed, role and text of each message) of chat messages. Raises Refusal.
 
     One message of text alone hashes as that text, so that the same workload has the same hashes by

@@ -32,7 +32,7 @@ class Counter:
     def __call__(self, text: str) -> int:
         return len(text.split())
 
-    def units(self, prompt: Any) -> list[Hashable]:
+    def units(self, prompt: object) -> list[Hashable]:
         """A prompt as what a prefix cache compares: token ids, or words."""
         if isinstance(prompt, str):
             return list(self._split(prompt))

@@ -16,7 +16,7 @@ _MS = (0.0, 3_600_000.0)
 
 
 def _opt(
-    default: Any,
+    default: object,
     group: str,
     help: str,
     bounds: tuple[float, float] | None = None,

@@ -6,11 +6,11 @@ import os
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.engine.power import PowerMeter
 from llmbench_locust.simulator.histograms import Latencies
 
@@ -39,7 +39,7 @@ class Seen:
     first: float | None = None
     last: float | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Json:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -127,8 +127,8 @@ class Stats:
         for position in range(accepted):
             self.accepted_at[position] += 1
 
-    def snapshot(self, with_requests: bool = True) -> dict[str, Any]:
-        answer: dict[str, Any] = {
+    def snapshot(self, with_requests: bool = True) -> Json:
+        answer: Json = {
             "now": time.monotonic(),
             "uptime_s": time.monotonic() - self.started,
             "received": self.received,
@@ -148,7 +148,7 @@ class Stats:
         return answer
 
 
-def header_subset(environ: dict[str, Any]) -> dict[str, str]:
+def header_subset(environ: Json) -> dict[str, str]:
     """The headers worth keeping; of a credential only that there was one."""
     found: dict[str, str] = {}
     for name in _HEADERS:

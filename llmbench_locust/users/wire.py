@@ -5,7 +5,8 @@ by message.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+
+from llmbench_locust.json_types import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,10 @@ class WireConfig:
     base_url: str
     endpoint: str
     model: str
-    sampling: dict[str, Any] = field(default_factory=dict)
+    sampling: Json = field(default_factory=dict)
     ignore_eos: bool = False
     logprobs: int | None = None
-    extra_body: dict[str, Any] = field(default_factory=dict)
+    extra_body: Json = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     api_key: str = field(default="", repr=False)
     request_timeout_s: float | None = None
@@ -34,9 +35,9 @@ class WireConfig:
     kernel_timestamps: bool | None = None
     keep_text: bool = False
 
-    def to_message(self) -> dict[str, Any]:
+    def to_message(self) -> Json:
         return asdict(self)
 
     @classmethod
-    def from_message(cls, message: dict[str, Any]) -> WireConfig:
+    def from_message(cls, message: Json) -> WireConfig:
         return cls(**message)

@@ -18,6 +18,7 @@ import gevent
 import orjson
 from flask import Blueprint, Flask, Response, make_response, request, send_file, send_from_directory
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.table import GROUPS
 from llmbench_locust.web.prometheus import registry_of
@@ -49,7 +50,7 @@ def install_web(
     environment: Any,
     live: LiveStats,
     results: Callable[[], Results | None],
-    check: Callable[[dict[str, Any]], str | None] | None = None,
+    check: Callable[[Json], str | None] | None = None,
     cancel: Callable[[], None] | None = None,
 ) -> None:
     """Add our part to ``environment.web_ui``; call it once, before the web server starts (in
@@ -250,7 +251,7 @@ def content_of(done: Results, name: str) -> bytes | str:
     return done.report_html()
 
 
-def file_name(document: dict[str, Any], name: str) -> str:
+def file_name(document: Json, name: str) -> str:
     """A file name that tells runs apart: backend, model and date, in plain characters."""
     stem, _, extension = name.partition(".")
     model = str(document.get("model_id") or "").rsplit("/", 1)[-1]

@@ -19,6 +19,7 @@ from prometheus_client.core import (
     Metric,
 )
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.latencies import LATENCIES
 from llmbench_locust.metrics.live import LiveStats
 
@@ -132,7 +133,7 @@ def registry_of(live: LiveStats) -> CollectorRegistry:
     return registry
 
 
-def _labels(info: dict[str, Any]) -> dict[str, str]:
+def _labels(info: Json) -> dict[str, str]:
     known = (
         "model",
         "backend",

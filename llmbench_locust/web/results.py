@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
+
+from llmbench_locust.json_types import Json
 
 
 class Results(Protocol):
     """The methods make their file when they are asked."""
 
     @property
-    def document(self) -> dict[str, Any] | None:
+    def document(self) -> Json | None:
         """The result JSON as a dict, None when the run has none."""
 
     def report_html(self) -> str:

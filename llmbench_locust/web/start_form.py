@@ -12,18 +12,20 @@ from typing import Any, TypeVar
 
 from flask import Flask, Response, jsonify, request
 
+from llmbench_locust.json_types import Json
+
 _View = TypeVar("_View", bound=Callable[..., Any])
 SWARM = "locust.swarm"
 
 
-def form_values() -> dict[str, Any]:
+def form_values() -> Json:
     """The form of this request: a text for each field, a list where a field came more than once."""
     return {
         name: values[0] if len(values) == 1 else values for name, values in request.form.lists()
     }
 
 
-def install_check(web_ui: Any, check: Callable[[dict[str, Any]], str | None]) -> None:
+def install_check(web_ui: Any, check: Callable[[Json], str | None]) -> None:
     """``check(form)`` returns the line that tells what is wrong, None when nothing is."""
 
     app: Flask = web_ui.app

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from llmbench_locust.json_types import Json
 
 TAB = {"title": "LLM", "key": "llm"}
 
@@ -26,7 +26,7 @@ def shown(value: float | int | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
-def verdict(snapshot: dict[str, Any]) -> str:
+def verdict(snapshot: Json) -> str:
     """The audit's one sentence."""
     audit = snapshot["audit"]
     limited, reason = audit.get("client_limited"), "; ".join(audit.get("reasons") or ())
@@ -45,7 +45,7 @@ def verdict(snapshot: dict[str, Any]) -> str:
     return "OK: the client kept up"
 
 
-def table_rows(snapshot: dict[str, Any]) -> list[dict[str, str]]:
+def table_rows(snapshot: Json) -> list[dict[str, str]]:
     """The rows of the tab. ``snapshot``: `LiveStats.snapshot`."""
     info = snapshot["info"]
     rows = [{"figure": "Client audit", "value": verdict(snapshot)}]
@@ -81,17 +81,17 @@ def table_rows(snapshot: dict[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
-def slo_name(slo: dict[str, Any]) -> str:
+def slo_name(slo: Json) -> str:
     if slo["limit_ms"] is None:
         return "SLO attainment: every objective"
     return f"SLO attainment: {slo['metric'].upper()} ≤ {slo['limit_ms']:g} ms"
 
 
-def _share(slo: dict[str, Any]) -> str:
+def _share(slo: Json) -> str:
     return "" if slo["share"] is None else f"{slo['share']:.1%} ({slo['met']:,} of {slo['of']:,})"
 
 
-def _audit_rows(audit: dict[str, Any]) -> list[dict[str, str]]:
+def _audit_rows(audit: Json) -> list[dict[str, str]]:
     rows = []
     for key, name in (("send_lag_ms", "Send lag (ms)"), ("loop_lag_ms", "Event loop lag (ms)")):
         lag = audit.get(key) or {}
@@ -116,5 +116,5 @@ def _audit_rows(audit: dict[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
-def _with_unit(row: dict[str, Any]) -> str:
+def _with_unit(row: Json) -> str:
     return f"{row['name']} ({row['unit']})" if row["unit"] else str(row["name"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -43,7 +43,7 @@ def oversample(requests: list[SampleRequest], config: RunConfig) -> list[SampleR
     return requests
 
 
-def own_output_len(row: dict[str, Any], line: int, config: RunConfig) -> int:
+def own_output_len(row: Json, line: int, config: RunConfig) -> int:
     """``--custom-output-len``, or the line's ``output_tokens`` if it is -1. Raises ConfigError."""
     if config.custom_output_len != -1:
         return int(config.custom_output_len)

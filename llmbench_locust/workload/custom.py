@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import oversample, own_output_len
 from llmbench_locust.workload.files import read_jsonl
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 
-Row = tuple[int, dict[str, Any]]
+Row = tuple[int, Json]
 
 
 def load(

@@ -12,6 +12,7 @@ import random
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import oversample, own_output_len
 from llmbench_locust.workload.files import read_jsonl
@@ -19,7 +20,7 @@ from llmbench_locust.workload.media import image_part
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 
-Part = dict[str, Any]
+Part = Json
 
 
 def load(
@@ -95,7 +96,7 @@ def _part(part: Any, line: int, config: RunConfig) -> Part:
     raise _bad(config, line, "has a part whose type is none of text, image, image_url")
 
 
-def _image(image: Any, line: int, config: RunConfig) -> Part:
+def _image(image: object, line: int, config: RunConfig) -> Part:
     folder = os.path.dirname(os.path.abspath(config.dataset_path))
     try:
         return image_part(image, embed=config.custom_ensure_client_side_data, folder=folder)

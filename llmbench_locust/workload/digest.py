@@ -21,5 +21,5 @@ def digest(samples: Iterable[SampleRequest]) -> str:
     return found.hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 
 
 def read_text(path: str, flag: str = "--dataset-path") -> str:
@@ -28,7 +29,7 @@ def read_json(path: str, flag: str = "--dataset-path") -> Any:
         raise ConfigError(f"{flag}: {path!r} is not JSON ({e})") from None
 
 
-def read_jsonl(path: str, flag: str = "--dataset-path") -> list[tuple[int, dict[str, Any]]]:
+def read_jsonl(path: str, flag: str = "--dataset-path") -> list[tuple[int, Json]]:
     """(line number from 1, object) of each line that is not blank. At least one."""
     rows = []
     for number, line in enumerate(read_text(path, flag).split("\n"), 1):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 
 #: Module → (extra that brings it, what it is needed for).
 _EXTRAS = {
@@ -49,7 +50,7 @@ def data_url(mime: str, data: bytes) -> str:
     return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def image_part(image: Any, *, embed: bool = False, folder: str | None = None) -> dict[str, Any]:
+def image_part(image: object, *, embed: bool = False, folder: str | None = None) -> Json:
     """An ``image_url`` part of a Pillow image, of ``{"bytes": …}`` or ``{"path": …}``, or of a
     reference (URL, path).
 
@@ -87,7 +88,7 @@ def jpeg(image: Any) -> bytes:
     return buffer.getvalue()
 
 
-def video_part(video: Any, *, folder: str | None = None) -> dict[str, Any]:
+def video_part(video: object, *, folder: str | None = None) -> Json:
     """A ``video_url`` part of ``{"bytes": MP4}``, ``{"path": …}``, or a URL or path."""
     if isinstance(video, dict):
         if video.get("bytes") is not None:
@@ -105,7 +106,7 @@ def video_part(video: Any, *, folder: str | None = None) -> dict[str, Any]:
     return {"type": "video_url", "video_url": {"url": url}}
 
 
-def audio_file(audio: Any, *, folder: str | None = None) -> dict[str, Any]:
+def audio_file(audio: object, *, folder: str | None = None) -> Json:
     """What ``openai-audio`` sends: ``{"audio": bytes of a file, "filename", "duration_s"}``.
 
     ``audio``: a path (the file as it is), ``{"path": …}``, ``{"bytes": …}``, ``{"array",
@@ -139,7 +140,7 @@ def audio_file(audio: Any, *, folder: str | None = None) -> dict[str, Any]:
     )
 
 
-def audio_part(audio: Any, *, folder: str | None = None) -> dict[str, Any]:
+def audio_part(audio: object, *, folder: str | None = None) -> Json:
     """``input_audio`` with base64 WAV for chat; ``audio_url`` for an http(s) or data URL."""
     if isinstance(audio, str) and audio.startswith((*_REMOTE, "data:audio/")):
         return {"type": "audio_url", "audio_url": {"url": audio}}
@@ -211,7 +212,7 @@ def _wav(soundfile: Any, samples: Any, rate: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _file_of_bytes(soundfile: Any, data: bytes, name: str) -> dict[str, Any]:
+def _file_of_bytes(soundfile: Any, data: bytes, name: str) -> Json:
     try:
         duration_s = float(soundfile.info(io.BytesIO(data)).duration)
     except RuntimeError as e:

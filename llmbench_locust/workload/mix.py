@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.options.derive import part_config
 from llmbench_locust.workload.files import read_json
@@ -31,7 +32,7 @@ class Part:
 
     weight: float
     label: str
-    flags: dict[str, Any]
+    flags: Json
 
 
 def load(
@@ -109,7 +110,7 @@ def interleave(
     return found
 
 
-def _part(entry: Any, where: str) -> Part:
+def _part(entry: object, where: str) -> Part:
     if not isinstance(entry, dict):
         raise ConfigError(
             f"{where} is not an object with 'weight', 'label', 'dataset-name' and flags of the dataset"
@@ -131,11 +132,11 @@ def _part(entry: Any, where: str) -> Part:
     return Part(float(weight), label, flags)
 
 
-def _of_part(sample: SampleRequest, part: Part, own: Any, config: RunConfig) -> SampleRequest:
+def _of_part(sample: SampleRequest, part: Part, own: RunConfig, config: RunConfig) -> SampleRequest:
     overrides = sample.body_overrides
     if own.ignore_eos and not config.ignore_eos:
         # Of this part only, as without a mix.
-        wanted: dict[str, Any] = {"ignore_eos": True}
+        wanted: Json = {"ignore_eos": True}
         nested = own.backend_info.nested
         overrides = {**(overrides or {}), **({nested: wanted} if nested else wanted)}
     return replace(sample, label=part.label, body_overrides=overrides)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.exact import exact_prompt
 from llmbench_locust.workload.media import image_part, need, video_part
@@ -167,7 +168,7 @@ def draw_items(plan: ItemPlan, rng: np.random.Generator) -> Iterator[Bucket]:
             weights = normalized({b: w for b, w in weights.items() if modality(b) != kind})
 
 
-def make_item(bucket: Bucket, rng: np.random.Generator) -> dict[str, Any]:
+def make_item(bucket: Bucket, rng: np.random.Generator) -> Json:
     """The content part of one item of noise."""
     height, width, frames = bucket
     if modality(bucket) == "image":

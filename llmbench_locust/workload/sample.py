@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+
+from llmbench_locust.json_types import Json
 
 #: Text, token ids, a list of either (a batch, for pooling), or chat messages.
-Prompt = str | list[int] | list[str] | list[list[int]] | list[dict[str, Any]]
+Prompt = str | list[int] | list[str] | list[list[int]] | list[Json]
 
 #: Called with (requests made, requests wanted) while a dataset is loaded.
 Progress = Callable[[int, int], None] | None
@@ -41,10 +42,10 @@ class SampleRequest:
     prompt_len: int
     expected_output_len: int | None
     request_id: str = ""
-    multi_modal: dict[str, Any] | list[dict[str, Any]] | None = None
-    body_overrides: dict[str, Any] | None = None
+    multi_modal: Json | list[Json] | None = None
+    body_overrides: Json | None = None
     due_s: float | None = None
     label: str | None = None
-    chat_messages: list[dict[str, Any]] | None = None
+    chat_messages: list[Json] | None = None
     conversation: int | None = None
     turn: int | None = None

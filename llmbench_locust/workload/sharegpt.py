@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import fits, oversample
 from llmbench_locust.workload.files import read_json
@@ -51,7 +51,7 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
     return oversample(samples, config)
 
 
-def _entries(config: RunConfig) -> list[dict[str, Any]]:
+def _entries(config: RunConfig) -> list[Json]:
     data = read_json(config.dataset_path)
     if not isinstance(data, list):
         raise ConfigError(
@@ -74,8 +74,8 @@ def _entries(config: RunConfig) -> list[dict[str, Any]]:
 
 
 def _counted(
-    entries: list[dict[str, Any]], tokenizer: Tokenizer, answer_len: int | None
-) -> Iterator[tuple[dict[str, Any], str, int, int]]:
+    entries: list[Json], tokenizer: Tokenizer, answer_len: int | None
+) -> Iterator[tuple[Json, str, int, int]]:
     """(entry, question, its tokens, tokens of the answer or ``answer_len``), in batches."""
     for begin in range(0, len(entries), BATCH):
         part = entries[begin : begin + BATCH]
@@ -86,7 +86,7 @@ def _counted(
         yield from zip(part, questions, counts[: len(part)], lens, strict=True)
 
 
-def _media(entry: dict[str, Any]) -> dict[str, Any] | None:
+def _media(entry: Json) -> Json | None:
     if entry.get("image"):
         return image_part(entry["image"])
     if entry.get("video"):

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Any
 
 import numpy as np
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.files import read_jsonl
 from llmbench_locust.workload.sample import Progress, Prompt, SampleRequest
@@ -128,7 +128,7 @@ def _bad(config: RunConfig, line: int, what: str) -> ConfigError:
     return ConfigError(f"--dataset-path: {config.dataset_path!r} line {line}: {what}")
 
 
-def _whole(row: dict[str, Any], label: str, flag: str, line: int, config: RunConfig) -> int:
+def _whole(row: Json, label: str, flag: str, line: int, config: RunConfig) -> int:
     value = row.get(label)
     if (
         isinstance(value, bool)
@@ -149,7 +149,7 @@ def _whole(row: dict[str, Any], label: str, flag: str, line: int, config: RunCon
     return int(value)
 
 
-def _time(row: dict[str, Any], line: int, config: RunConfig) -> float:
+def _time(row: Json, line: int, config: RunConfig) -> float:
     label = config.timed_trace_label_timestamp
     value = row.get(label)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

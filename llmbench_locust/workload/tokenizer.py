@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-Messages = list[dict[str, Any]]
+from llmbench_locust.json_types import Json
+
+Messages = list[Json]
 
 
 class Tokenizer(Protocol):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.hub import offline
 from llmbench_locust.workload.tokenizer import Messages, Tokenizer
@@ -44,9 +45,7 @@ _NAMED = (
 class FastTokenizer:
     """A tokenizer of the tokenizers library, with the results that transformers would give."""
 
-    def __init__(
-        self, backend: Any, config: dict[str, Any], chat_template: str | None, name: str
-    ) -> None:
+    def __init__(self, backend: Any, config: Json, chat_template: str | None, name: str) -> None:
         self._backend = backend
         self._config = config
         self.chat_template = chat_template
@@ -204,7 +203,7 @@ class HFTokenizer:
             ) from None
 
 
-def _plain_backend(inner: Any) -> Any:
+def _plain_backend(inner: object) -> Any:
     """The tokenizers library's object, where transformers adds nothing to encoding."""
     method = getattr(type(inner), "_encode_plus", None)
     generic = (
@@ -343,9 +342,9 @@ def _mistral(name: str) -> HFTokenizer:
 def render_chat_template(
     template: str,
     messages: Messages,
-    config: dict[str, Any],
+    config: Json,
     add_generation_prompt: bool,
-    more: dict[str, Any],
+    more: Json,
 ) -> str:
     """A chat template as transformers renders it: sandboxed jinja with its few additions."""
     from jinja2 import TemplateError
@@ -385,14 +384,14 @@ def _compiled(template: str) -> Any:
     return environment.from_string(template)
 
 
-def _content(token: Any) -> str | None:
+def _content(token: object) -> str | None:
     """A special token's text, in either form that files have it."""
     if isinstance(token, dict):
         token = token.get("content")
     return token if isinstance(token, str) else None
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path) -> Json:
     if not path.is_file():
         return {}
     try:

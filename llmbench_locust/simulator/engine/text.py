@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
@@ -111,6 +110,6 @@ def grouped(texts: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[int
     return pieces, cumulative
 
 
-def prompt_sha(prompt: Any) -> str:
+def prompt_sha(prompt: object) -> str:
     """First 16 hex digits of sha256 over the prompt's JSON with sorted keys."""
     return hashlib.sha256(json.dumps(prompt, sort_keys=True).encode()).hexdigest()[:16]

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Ask, Refusal, message_turns, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
@@ -26,7 +27,7 @@ class Messages(Script):
     tools = True
 
     @classmethod
-    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+    def ask_of(cls, body: Json, count: Counter) -> Ask:
         prompt, turns = message_turns(body.get("messages"))
         limit = whole(body, "max_tokens")
         if limit is None:
@@ -62,7 +63,7 @@ class Messages(Script):
         return {"input_tokens": self.ask.prompt_tokens, "output_tokens": output}
 
     def opening(self) -> Frames:
-        message: dict[str, Any] = {
+        message: Json = {
             "id": f"msg_{self.ident}",
             "type": "message",
             "role": "assistant",
@@ -135,7 +136,7 @@ class Messages(Script):
     def whole(self) -> bytes:
         plan = self.plan
         answer = self.string(plan.text(plan.reasoning))
-        content: list[dict[str, Any]] = []
+        content: list[Json] = []
         if plan.reasoning:
             thought = self.string(plan.text(0, plan.reasoning))
             content.append({"type": "thinking", "thinking": thought, "signature": ""})

@@ -6,10 +6,10 @@ import hashlib
 import io
 import math
 import wave
-from typing import Any
 
 import orjson
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Ask, Refusal
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
@@ -28,7 +28,7 @@ def seconds_of(audio: bytes) -> float:
         return 0.0
 
 
-def truth(value: Any) -> bool:
+def truth(value: object) -> bool:
     return str(value).lower() in ("true", "1", "yes", "on")
 
 
@@ -36,7 +36,7 @@ class Transcription(Script):
     multipart = True
 
     @classmethod
-    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+    def ask_of(cls, body: Json, count: Counter) -> Ask:
         audio = body.get("file")
         if not isinstance(audio, bytes) or not audio:
             raise Refusal(400, "file must be an uploaded audio file.", param="file")
@@ -57,7 +57,7 @@ class Transcription(Script):
         )
 
     @classmethod
-    def streams(cls, body: dict[str, Any], path: str) -> bool:
+    def streams(cls, body: Json, path: str) -> bool:
         return truth(body.get("stream"))
 
     def prepare(self) -> None:

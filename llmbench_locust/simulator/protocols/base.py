@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import orjson
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Ask, Refusal
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import Plan, escaped
@@ -37,12 +38,12 @@ class Script:
         self.prepare()
 
     @classmethod
-    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+    def ask_of(cls, body: Json, count: Counter) -> Ask:
         """Read the request. Raises Refusal."""
         raise NotImplementedError
 
     @classmethod
-    def streams(cls, body: dict[str, Any], path: str) -> bool:
+    def streams(cls, body: Json, path: str) -> bool:
         """Whether a stream was asked for."""
         return bool(body.get("stream"))
 

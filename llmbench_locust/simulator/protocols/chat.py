@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Ask, message_turns, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
@@ -22,7 +21,7 @@ class Chat(Script):
     tools = True
 
     @classmethod
-    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+    def ask_of(cls, body: Json, count: Counter) -> Ask:
         prompt, turns = message_turns(body.get("messages"))
         usage, every = stream_options(body)
         return Ask(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 import orjson
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Ask, Refusal, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
 from llmbench_locust.simulator.protocols.base import Frames, Script
 
 
-def prompt_tokens(prompt: Any, count: Counter) -> int:
+def prompt_tokens(prompt: object, count: Counter) -> int:
     """Tokens of a text, of token ids, or of a list of either. Raises Refusal."""
     if isinstance(prompt, str):
         return count(prompt)
@@ -23,7 +23,7 @@ def prompt_tokens(prompt: Any, count: Counter) -> int:
     raise Refusal(400, "prompt must be a text, token ids, or a list of either.", param="prompt")
 
 
-def stream_options(body: dict[str, Any]) -> tuple[bool, bool]:
+def stream_options(body: Json) -> tuple[bool, bool]:
     """(usage at the end, usage on every chunk)."""
     options = body.get("stream_options") or {}
     every = bool(options.get("continuous_usage_stats"))
@@ -34,7 +34,7 @@ class Completions(Script):
     """`choices` events of index 0 to n-1 for each step; usage where it was asked for; `[DONE]`."""
 
     @classmethod
-    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+    def ask_of(cls, body: Json, count: Counter) -> Ask:
         prompt = body.get("prompt")
         usage, every = stream_options(body)
         return Ask(

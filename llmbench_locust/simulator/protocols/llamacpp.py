@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Ask, Refusal, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
@@ -17,7 +18,7 @@ class LlamaCpp(Script):
     """After the tokens an event with empty content, `stop` true and the counts; no `[DONE]`."""
 
     @classmethod
-    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+    def ask_of(cls, body: Json, count: Counter) -> Ask:
         prompt = body.get("prompt")
         wanted = body.get("n_predict")
         return Ask(

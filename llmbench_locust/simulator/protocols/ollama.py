@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Ask, Refusal, message_turns, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
@@ -18,14 +19,14 @@ class OllamaGenerate(Script):
     reasons = True
 
     @classmethod
-    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+    def ask_of(cls, body: Json, count: Counter) -> Ask:
         prompt = body.get("prompt")
         if not isinstance(prompt, str):
             raise Refusal(400, "prompt must be a text")
         return cls._ask(body, prompt, count(prompt))
 
     @classmethod
-    def _ask(cls, body: dict[str, Any], prompt: Any, tokens: int) -> Ask:
+    def _ask(cls, body: Json, prompt: object, tokens: int) -> Ask:
         options = body.get("options") or {}
         wanted = options.get("num_predict")
         unlimited = wanted in (-1, -2)
@@ -36,7 +37,7 @@ class OllamaGenerate(Script):
         )
 
     @classmethod
-    def streams(cls, body: dict[str, Any], path: str) -> bool:
+    def streams(cls, body: Json, path: str) -> bool:
         return body.get("stream") is not False
 
     @classmethod
@@ -101,7 +102,7 @@ class OllamaGenerate(Script):
 
 class OllamaChat(OllamaGenerate):
     @classmethod
-    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+    def ask_of(cls, body: Json, count: Counter) -> Ask:
         prompt, turns = message_turns(body.get("messages"))
         return cls._ask(body, prompt, count.chat(turns))
 

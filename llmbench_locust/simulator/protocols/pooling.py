@@ -6,10 +6,10 @@ import base64
 import math
 import struct
 from functools import cache
-from typing import Any
 
 import orjson
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Ask, Refusal, message_turns
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.protocols.base import Script
@@ -28,7 +28,7 @@ def vector(dimensions: int, as_base64: bool) -> bytes:
     return orjson.dumps([round(value / norm, 8) for value in values])
 
 
-def _items(given: Any) -> int:
+def _items(given: object) -> int:
     """How many texts an `input` holds."""
     return len(given) if isinstance(given, list) and given and not isinstance(given[0], int) else 1
 
@@ -41,7 +41,7 @@ class Embeddings(Script):
     kind, field = "embedding", "embedding"
 
     @classmethod
-    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+    def ask_of(cls, body: Json, count: Counter) -> Ask:
         if "messages" in body:
             prompt, turns = message_turns(body["messages"])
             tokens, items = sum(count(text) for _, text in turns), 1
@@ -59,7 +59,7 @@ class Embeddings(Script):
         )
 
     @classmethod
-    def streams(cls, body: dict[str, Any], path: str) -> bool:
+    def streams(cls, body: Json, path: str) -> bool:
         return False
 
     def whole(self) -> bytes:
@@ -95,7 +95,7 @@ class Infinity(Embeddings):
     prefix = "infinity"
 
     @classmethod
-    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+    def ask_of(cls, body: Json, count: Counter) -> Ask:
         if body.get("modality", "text") == "text":
             return super().ask_of(body, count)
         return super().ask_of(body, _ByLength())
@@ -105,7 +105,7 @@ class Rerank(Script):
     generates = False
 
     @classmethod
-    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+    def ask_of(cls, body: Json, count: Counter) -> Ask:
         query, documents = body.get("query"), body.get("documents")
         if not isinstance(query, (str, list)) or not isinstance(documents, list) or not documents:
             raise Refusal(400, "query and documents must be given.", param="documents")
@@ -117,7 +117,7 @@ class Rerank(Script):
         )
 
     @classmethod
-    def streams(cls, body: dict[str, Any], path: str) -> bool:
+    def streams(cls, body: Json, path: str) -> bool:
         return False
 
     def whole(self) -> bytes:

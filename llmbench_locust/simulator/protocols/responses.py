@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Ask, Refusal, message_turns, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
@@ -16,7 +17,7 @@ class Responses(Script):
     reasons = True
 
     @classmethod
-    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+    def ask_of(cls, body: Json, count: Counter) -> Ask:
         given = body.get("input")
         if isinstance(given, str):
             prompt, turns = given, [("user", given)]
@@ -47,9 +48,7 @@ class Responses(Script):
         data = orjson.dumps({**fields, "sequence_number": self.number, "type": kind})
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
-    def _response(
-        self, status: str, output: list[Any], usage: dict[str, Any] | None
-    ) -> dict[str, Any]:
+    def _response(self, status: str, output: list[Any], usage: Json | None) -> Json:
         cut = status == "incomplete"
         return {
             "id": f"resp_{self.ident}",
@@ -104,7 +103,7 @@ class Responses(Script):
     def lead(self) -> Frames:
         if not self.plan.reasoning:
             return (self._message_start(),)
-        item: dict[str, Any] = {
+        item: Json = {
             "id": self.thought,
             "summary": [],
             "type": "reasoning",
@@ -149,7 +148,7 @@ class Responses(Script):
             + self._message_start()
         )
 
-    def _thought(self, text: str) -> dict[str, Any]:
+    def _thought(self, text: str) -> Json:
         content = [{"text": text, "type": "reasoning_text"}]
         return {
             "id": self.thought,
@@ -159,9 +158,9 @@ class Responses(Script):
             "status": "completed",
         }
 
-    def _message(self) -> dict[str, Any]:
+    def _message(self) -> Json:
         text = self.string(self.plan.text(self.plan.reasoning))
-        part: dict[str, Any] = {
+        part: Json = {
             "annotations": [],
             "text": text,
             "type": "output_text",
@@ -192,7 +191,7 @@ class Responses(Script):
         """vLLM's name for the end is `response.completed`, whatever the status in it says."""
         return (self._named("response.completed", response=self._final()),)
 
-    def _final(self) -> dict[str, Any]:
+    def _final(self) -> Json:
         plan = self.plan
         output: list[Any] = (
             [self._thought(self.string(plan.text(0, plan.reasoning)))] if plan.reasoning else []

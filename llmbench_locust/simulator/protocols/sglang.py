@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Ask, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
@@ -17,7 +16,7 @@ class Sglang(Script):
     """`meta_info` carries the counts; `[DONE]`."""
 
     @classmethod
-    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+    def ask_of(cls, body: Json, count: Counter) -> Ask:
         prompt = body.get("text") if body.get("text") is not None else body.get("input_ids")
         sampling = body.get("sampling_params") or {}
         return Ask(

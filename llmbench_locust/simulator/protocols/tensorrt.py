@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Ask, Refusal, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
@@ -16,7 +17,7 @@ class TensorRt(Script):
     done = ()
 
     @classmethod
-    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+    def ask_of(cls, body: Json, count: Counter) -> Ask:
         prompt = body.get("text_input")
         if not isinstance(prompt, str):
             raise Refusal(400, "text_input must be a text")
@@ -28,7 +29,7 @@ class TensorRt(Script):
         )
 
     @classmethod
-    def streams(cls, body: dict[str, Any], path: str) -> bool:
+    def streams(cls, body: Json, path: str) -> bool:
         return path.endswith("_stream")
 
     @classmethod

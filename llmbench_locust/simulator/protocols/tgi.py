@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Ask, Refusal, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
@@ -18,7 +19,7 @@ class Tgi(Script):
     done = ()
 
     @classmethod
-    def ask_of(cls, body: dict[str, Any], count: Counter) -> Ask:
+    def ask_of(cls, body: Json, count: Counter) -> Ask:
         prompt, parameters = body.get("inputs"), body.get("parameters") or {}
         if not isinstance(prompt, str):
             raise Refusal(422, "inputs must be a text", "validation")
@@ -29,7 +30,7 @@ class Tgi(Script):
         )
 
     @classmethod
-    def streams(cls, body: dict[str, Any], path: str) -> bool:
+    def streams(cls, body: Json, path: str) -> bool:
         return path.endswith("_stream") or bool(body.get("stream"))
 
     @classmethod

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import orjson
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Ask, Refusal
 from llmbench_locust.simulator.counting import load_tokenizer, make_counter
 from llmbench_locust.simulator.engine.fault_filter import FaultFilter
@@ -95,7 +96,7 @@ class Simulator:
         add_metrics(self.control, settings, self.stats, self.clock, self.cache)
         self._draw = random.Random(settings.seed).random
 
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Answer:
+    def __call__(self, environ: Json, start_response: StartResponse) -> Answer:
         path = environ["PATH_INFO"]
         protocol = ROUTES.get(path)
         if (
@@ -117,7 +118,7 @@ class Simulator:
         return self._generate(environ, start_response, protocol)
 
     def _generate(
-        self, environ: dict[str, Any], start_response: StartResponse, protocol: type[Script]
+        self, environ: Json, start_response: StartResponse, protocol: type[Script]
     ) -> Answer:
         handler: Connection = environ["sim.handler"]
         seen = Seen(
@@ -162,7 +163,7 @@ class Simulator:
         self.clock.start(job)
         return ()
 
-    def _faults(self, environ: dict[str, Any]) -> Faults:
+    def _faults(self, environ: Json) -> Faults:
         try:
             own = header_faults(environ)
         except ConfigError as error:
@@ -176,7 +177,7 @@ class Simulator:
             return NONE
         return settings.faults
 
-    def _ask(self, environ: dict[str, Any], protocol: type[Script], faults: Faults) -> Ask:
+    def _ask(self, environ: Json, protocol: type[Script], faults: Faults) -> Ask:
         raw = environ["wsgi.input"].read()
         if protocol.multipart:
             body = read_form(environ.get("CONTENT_TYPE", ""), raw)
@@ -222,7 +223,7 @@ class Simulator:
         )
 
     def _fault_answer(
-        self, environ: dict[str, Any], start_response: StartResponse, seen: Seen, faults: Faults
+        self, environ: Json, start_response: StartResponse, seen: Seen, faults: Faults
     ) -> Answer:
         """An answer that is no stream of tokens at all."""
         if faults.disconnect:
@@ -256,7 +257,7 @@ class Simulator:
         )
 
 
-def _number(environ: dict[str, Any], key: str, default: float) -> float:
+def _number(environ: Json, key: str, default: float) -> float:
     try:
         return max(0.0, float(environ[key])) if key in environ else default
     except ValueError:
@@ -265,7 +266,7 @@ def _number(environ: dict[str, Any], key: str, default: float) -> float:
         ) from None
 
 
-def _milliseconds(environ: dict[str, Any], key: str) -> float | None:
+def _milliseconds(environ: Json, key: str) -> float | None:
     """A header's time in seconds, None when it is not there."""
     return _number(environ, key, 0.0) / 1e3 if key in environ else None
 

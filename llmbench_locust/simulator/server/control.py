@@ -8,17 +8,18 @@ from typing import Any
 import orjson
 from flask import Flask, Response, request
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Refusal, message_turns
 from llmbench_locust.simulator.engine.wheel import Wheel
 from llmbench_locust.simulator.settings import Settings
 from llmbench_locust.simulator.stats import Stats
 
 
-def _json(value: Any, status: int = 200) -> Response:
+def _json(value: object, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status=status, content_type="application/json")
 
 
-def _body() -> dict[str, Any]:
+def _body() -> Json:
     try:
         body = orjson.loads(request.get_data())
     except orjson.JSONDecodeError as error:
@@ -82,7 +83,7 @@ def make_control(settings: Settings, stats: Stats, wheel: Wheel, tokenizer: Any 
     return app
 
 
-def _model(settings: Settings) -> dict[str, Any]:
+def _model(settings: Settings) -> Json:
     return {
         "id": settings.model,
         "object": "model",

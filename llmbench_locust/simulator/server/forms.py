@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 from werkzeug.formparser import parse_form_data
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Refusal
 
 
-def read_form(content_type: str, raw: bytes) -> dict[str, Any]:
+def read_form(content_type: str, raw: bytes) -> Json:
     """Fields as str, files as bytes (and `NAME_filename`). Raises Refusal."""
     if not content_type.startswith("multipart/form-data"):
         raise Refusal(
@@ -23,7 +23,7 @@ def read_form(content_type: str, raw: bytes) -> dict[str, Any]:
         "wsgi.input": io.BytesIO(raw),
     }
     _, fields, uploads = parse_form_data(environ)
-    body: dict[str, Any] = fields.to_dict()
+    body: Json = fields.to_dict()
     for name, upload in uploads.items():
         body[name] = upload.read()
         body[name + "_filename"] = upload.filename

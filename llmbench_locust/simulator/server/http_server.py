@@ -22,6 +22,7 @@ import gevent
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
 from llmbench_locust.errors import ConfigError, SetupError
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.engine.job import Job
 from llmbench_locust.simulator.server.app import Simulator
 from llmbench_locust.simulator.settings import Settings
@@ -45,8 +46,8 @@ class Handler(WSGIHandler):
         self.arrived_s = time.monotonic()
         return line
 
-    def get_environ(self) -> dict[str, Any]:
-        environ: dict[str, Any] = super().get_environ()
+    def get_environ(self) -> Json:
+        environ: Json = super().get_environ()
         environ["sim.handler"] = self
         return environ
 

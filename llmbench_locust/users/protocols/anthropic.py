@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 from llmbench_locust.backends import BACKENDS
+from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import message_text, plain_messages
 from llmbench_locust.users.protocols.sinks import TextSink, count
@@ -40,7 +40,7 @@ class AnthropicSink(TextSink):
             self.fail("an error without a message")
         return 0
 
-    def _delta(self, event: dict[str, Any]) -> int:
+    def _delta(self, event: Json) -> int:
         delta = event.get("delta")
         if not isinstance(delta, dict):
             return 0
@@ -56,7 +56,7 @@ class AnthropicSink(TextSink):
             return 0  # signatures, citations
         return -1 if like_others else 1
 
-    def _usage(self, usage: Any, ended: bool = False) -> None:
+    def _usage(self, usage: object, ended: bool = False) -> None:
         if not isinstance(usage, dict):
             return
         if (n := count(usage.get("input_tokens"))) >= 0:
@@ -77,7 +77,7 @@ class Anthropic(Protocol):
             found["x-api-key"] = self.wire.api_key
         return found
 
-    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+    def body(self, sample: SampleRequest, model: str) -> Json:
         messages = plain_messages(sample)
         system = [message_text(m) for m in messages if m.get("role") in ("system", "developer")]
         return {

@@ -13,6 +13,7 @@ import numpy as np
 
 from llmbench_locust.backends import BACKENDS
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.records import RequestRecord
 from llmbench_locust.transport.exchange import Exchange
 from llmbench_locust.users.protocols.base import Protocol
@@ -29,7 +30,7 @@ class Transcriptions(Protocol):
     info = BACKENDS["openai-audio"]
     sink_class = ChatSink
 
-    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+    def body(self, sample: SampleRequest, model: str) -> Json:
         return {
             "model": model,
             "max_completion_tokens": sample.expected_output_len,
@@ -40,7 +41,7 @@ class Transcriptions(Protocol):
             "stream_continuous_usage_stats": True,
         }
 
-    def encode(self, body: dict[str, Any], sample: SampleRequest, headers: dict[str, str]) -> bytes:
+    def encode(self, body: Json, sample: SampleRequest, headers: dict[str, str]) -> bytes:
         name, audio = sound_of(sample)
         boundary = f"llmbench{uuid.uuid4().hex}"
         for old in [n for n in headers if n.lower() == "content-type"]:
@@ -56,7 +57,7 @@ class Transcriptions(Protocol):
         return record
 
 
-def form(fields: dict[str, Any], filename: str, audio: bytes, boundary: str) -> bytes:
+def form(fields: Json, filename: str, audio: bytes, boundary: str) -> bytes:
     """The file and the fields as multipart/form-data (RFC 7578)."""
     quoted = filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
     kind = "audio/wav" if filename.lower().endswith(".wav") else "application/octet-stream"
@@ -74,7 +75,7 @@ def form(fields: dict[str, Any], filename: str, audio: bytes, boundary: str) -> 
     return b"".join([*parts, b"--", boundary.encode(), b"--\r\n"])
 
 
-def _field(value: Any) -> str:
+def _field(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -8,12 +8,13 @@ socket, no Locust, no clock.
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import orjson
 
 from llmbench_locust.backends import BackendInfo
+from llmbench_locust.json_types import Json
 from llmbench_locust.records import RequestRecord
 from llmbench_locust.transport.exchange import Exchange, Request
 from llmbench_locust.users.protocols.server_errors import (
@@ -49,11 +50,11 @@ class Protocol:
 
     # --- the request
 
-    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+    def body(self, sample: SampleRequest, model: str) -> Json:
         """The backend's own fields, before others are merged in. A field of None is not sent."""
         raise NotImplementedError
 
-    def sampling(self) -> dict[str, Any]:
+    def sampling(self) -> Json:
         """The sampling parameters that this protocol carries, under its own names."""
         known = self.info.sampling
         return {
@@ -69,7 +70,7 @@ class Protocol:
             found["Authorization"] = f"Bearer {self.wire.api_key}"
         return found
 
-    def encode(self, body: dict[str, Any], sample: SampleRequest, headers: dict[str, str]) -> bytes:
+    def encode(self, body: Json, sample: SampleRequest, headers: dict[str, str]) -> bytes:
         """The body as bytes; may set the content type."""
         try:
             return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -78,7 +79,7 @@ class Protocol:
             # of more than 64 bits.
             return json.dumps(body).encode()
 
-    def merged(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+    def merged(self, sample: SampleRequest, model: str) -> Json:
         """Own fields, ignore_eos, sampling, --extra-body, the sample's overrides; later wins."""
         body = {
             name: value
@@ -176,7 +177,7 @@ class Protocol:
         return "", ""
 
 
-def _lay_over(body: dict[str, Any], more: dict[str, Any]) -> None:
+def _lay_over(body: Json, more: Json) -> None:
     """Later wins; null removes a field (some servers refuse fields that they do not know)."""
     for name, value in more.items():
         if value is None and name in body:
@@ -202,7 +203,7 @@ def _reasoning_tokens(exchange: Exchange, sink: TextSink) -> int:
     return int(np.sum(exchange.token_counts[:leading])) + len(sink.thoughts) - leading
 
 
-def _json_object(data: bytes) -> dict[str, Any]:
+def _json_object(data: bytes) -> Json:
     try:
         found = orjson.loads(data)
     except orjson.JSONDecodeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.workload.sample import SampleRequest
 
 
@@ -17,7 +18,7 @@ def text_of(sample: SampleRequest) -> str:
     return " ".join(map(str, prompt))
 
 
-def message_text(message: dict[str, Any]) -> str:
+def message_text(message: Json) -> str:
     """The text of one message, or of one content part."""
     content = message.get("content", message.get("text"))
     if isinstance(content, list):
@@ -27,7 +28,7 @@ def message_text(message: dict[str, Any]) -> str:
     return content if isinstance(content, str) else ""
 
 
-def media_of(sample: SampleRequest) -> list[dict[str, Any]]:
+def media_of(sample: SampleRequest) -> list[Json]:
     """The multi-modal content parts; [] for none."""
     media = sample.multi_modal
     if not media:
@@ -35,7 +36,7 @@ def media_of(sample: SampleRequest) -> list[dict[str, Any]]:
     return media if isinstance(media, list) else [media]
 
 
-def media_within(sample: SampleRequest) -> list[dict[str, Any]]:
+def media_within(sample: SampleRequest) -> list[Json]:
     """The multi-modal parts, be they beside the prompt, in a prompt of parts, or in messages."""
     found: Any = media_of(sample)
     if found:
@@ -49,7 +50,7 @@ def media_within(sample: SampleRequest) -> list[dict[str, Any]]:
     return [part for part in found if part.get("type") != "text"]
 
 
-def own_messages(sample: SampleRequest) -> list[dict[str, Any]] | None:
+def own_messages(sample: SampleRequest) -> list[Json] | None:
     """The chat messages of the sample, sent as they are; None when it has a prompt instead."""
     if sample.chat_messages is not None:
         return sample.chat_messages
@@ -65,7 +66,7 @@ def own_messages(sample: SampleRequest) -> list[dict[str, Any]] | None:
 
 def chat_messages(
     sample: SampleRequest, text: str | None = None, *, media_first: bool = False
-) -> list[dict[str, Any]]:
+) -> list[Json]:
     """The sample's own messages, or one of the user with a text part and the media. ``text``
     replaces the prompt.
     """
@@ -81,7 +82,7 @@ def chat_messages(
     return [{"role": "user", "content": [*media, *parts] if media_first else [*parts, *media]}]
 
 
-def plain_messages(sample: SampleRequest) -> list[dict[str, Any]]:
+def plain_messages(sample: SampleRequest) -> list[Json]:
     """The sample's messages, or one user message of plain text."""
     own = own_messages(sample)
     return own if own is not None else [{"role": "user", "content": text_of(sample)}]

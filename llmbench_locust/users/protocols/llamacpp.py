@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from llmbench_locust.backends import BACKENDS
+from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.sinks import TextSink, count
 from llmbench_locust.workload.sample import SampleRequest
@@ -40,7 +39,7 @@ class LlamaCppSink(TextSink):
         added, self._counted = predicted - self._counted, predicted
         return max(1, added)
 
-    def _end(self, event: dict[str, Any]) -> None:
+    def _end(self, event: Json) -> None:
         self.finished = True
         self.output_tokens = count(event.get("tokens_predicted"))
         self.input_tokens = count(event.get("tokens_evaluated"))
@@ -53,5 +52,5 @@ class LlamaCpp(Protocol):
     sink_class = LlamaCppSink
     renamed = {"repetition_penalty": "repeat_penalty"}
 
-    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+    def body(self, sample: SampleRequest, model: str) -> Json:
         return {"prompt": sample.prompt, "n_predict": sample.expected_output_len, "stream": True}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 from llmbench_locust.backends import BACKENDS
+from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import plain_messages, text_of
 from llmbench_locust.users.protocols.sinks import TextSink, count
@@ -45,7 +45,7 @@ class OllamaSink(TextSink):
         return 1
 
 
-def _calls(calls: Any) -> str:
+def _calls(calls: object) -> str:
     found = (
         [c.get("function") for c in calls if isinstance(c, dict)] if isinstance(calls, list) else []
     )
@@ -61,7 +61,7 @@ class Ollama(Protocol):
     sink_class = OllamaSink
     renamed = {"repetition_penalty": "repeat_penalty"}
 
-    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+    def body(self, sample: SampleRequest, model: str) -> Json:
         chat = self.wire.endpoint.partition("?")[0].rstrip("/").endswith("chat")
         wanted = (
             {}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 from llmbench_locust.backends import BACKENDS
+from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import chat_messages
 from llmbench_locust.users.protocols.sinks import TextSink, count
@@ -50,7 +50,7 @@ class OpenAISink(TextSink):
             -1 if plain and not reason and len(choices) == 1 and not choice.get("logprobs") else 1
         )
 
-    def _usage(self, usage: dict[str, Any]) -> None:
+    def _usage(self, usage: Json) -> None:
         if (n := count(usage.get("completion_tokens"))) >= 0:
             self.output_tokens = n
         if (n := count(usage.get("prompt_tokens"))) >= 0:
@@ -59,7 +59,7 @@ class OpenAISink(TextSink):
         if isinstance(details, dict) and (n := count(details.get("reasoning_tokens"))) >= 0:
             self.reasoning_tokens = n
 
-    def _token(self, choice: dict[str, Any]) -> bool | None:
+    def _token(self, choice: Json) -> bool | None:
         """None: no token. True: nothing but its text may differ in the next one like it."""
         raise NotImplementedError
 
@@ -69,7 +69,7 @@ class CompletionSink(OpenAISink):
 
     markers = (b'"text":"',)
 
-    def _token(self, choice: dict[str, Any]) -> bool | None:
+    def _token(self, choice: Json) -> bool | None:
         text = choice.get("text")
         self.answer(text if isinstance(text, str) else "")
         return isinstance(text, str)
@@ -80,7 +80,7 @@ class ChatSink(OpenAISink):
 
     markers = (b'"content":"', b'"reasoning_content":"', b'"reasoning":"')
 
-    def _token(self, choice: dict[str, Any]) -> bool | None:
+    def _token(self, choice: Json) -> bool | None:
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             return None
@@ -100,7 +100,7 @@ class ChatSink(OpenAISink):
         return None
 
 
-def _text(content: Any) -> str:
+def _text(content: object) -> str:
     """The text of a delta's content: a string, or parts as Mistral's API sends them."""
     if isinstance(content, str):
         return content
@@ -109,7 +109,7 @@ def _text(content: Any) -> str:
     return str(content)
 
 
-def _called(call: Any) -> str:
+def _called(call: object) -> str:
     """The text that a tool call's chunk adds: its name, then its arguments, piece by piece."""
     calls = call if isinstance(call, list) else [{"function": call}]
     text = ""
@@ -124,7 +124,7 @@ class Completions(Protocol):
     info = BACKENDS["openai"]
     sink_class = CompletionSink
 
-    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+    def body(self, sample: SampleRequest, model: str) -> Json:
         return {
             "model": model,
             "prompt": sample.prompt,
@@ -144,7 +144,7 @@ class Chat(Protocol):
     info = BACKENDS["openai-chat"]
     sink_class = ChatSink
 
-    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+    def body(self, sample: SampleRequest, model: str) -> Json:
         logprobs = self.wire.logprobs
         return {
             "model": model,

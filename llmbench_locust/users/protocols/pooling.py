@@ -9,6 +9,7 @@ import orjson
 
 from llmbench_locust.backends import BACKENDS
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.records import RequestRecord
 from llmbench_locust.transport.exchange import Exchange
 from llmbench_locust.users.protocols.base import Protocol
@@ -67,7 +68,7 @@ def _usage_of_header(metadata: str | None) -> Any:
 class Embeddings(PoolingProtocol):
     info = BACKENDS["openai-embeddings"]
 
-    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+    def body(self, sample: SampleRequest, model: str) -> Json:
         return {"model": model, "input": sample.prompt, **_TRUNCATE}
 
 
@@ -78,10 +79,10 @@ class Pooling(Embeddings):
 class ChatEmbeddings(PoolingProtocol):
     info = BACKENDS["openai-embeddings-chat"]
 
-    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+    def body(self, sample: SampleRequest, model: str) -> Json:
         return {"model": model, "messages": self.messages(sample), **_TRUNCATE}
 
-    def messages(self, sample: SampleRequest) -> list[dict[str, Any]]:
+    def messages(self, sample: SampleRequest) -> list[Json]:
         return chat_messages(sample)
 
     def sequences(self, sample: SampleRequest) -> int:
@@ -93,7 +94,7 @@ class ClipEmbeddings(ChatEmbeddings):
 
     info = BACKENDS["openai-embeddings-clip"]
 
-    def messages(self, sample: SampleRequest) -> list[dict[str, Any]]:
+    def messages(self, sample: SampleRequest) -> list[Json]:
         return chat_messages(sample, "" if sample.multi_modal else None)
 
 
@@ -102,7 +103,7 @@ class VLM2VecEmbeddings(ChatEmbeddings):
 
     info = BACKENDS["openai-embeddings-vlm2vec"]
 
-    def messages(self, sample: SampleRequest) -> list[dict[str, Any]]:
+    def messages(self, sample: SampleRequest) -> list[Json]:
         text = None
         if sample.multi_modal:
             number = re.search(r"\d+$", sample.request_id)
@@ -117,7 +118,7 @@ class InfinityEmbeddings(PoolingProtocol):
 
     info = BACKENDS["infinity-embeddings"]
 
-    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+    def body(self, sample: SampleRequest, model: str) -> Json:
         media = media_within(sample)
         if not media:
             messages = own_messages(sample) is not None
@@ -149,7 +150,7 @@ class Rerank(PoolingProtocol):
 
     info = BACKENDS["vllm-rerank"]
 
-    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+    def body(self, sample: SampleRequest, model: str) -> Json:
         prompt = sample.prompt
         if not isinstance(prompt, list) or len(prompt) < 2:
             raise ConfigError(

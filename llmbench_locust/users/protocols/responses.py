@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from llmbench_locust.backends import BACKENDS
+from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import own_messages, text_of
 from llmbench_locust.users.protocols.server_errors import message_of
@@ -38,7 +37,7 @@ class ResponsesSink(TextSink):
             self.fail(message_of(response.get("error")) or f"the server sent {kind}")
         return 0
 
-    def _end(self, kind: str, response: dict[str, Any]) -> None:
+    def _end(self, kind: str, response: Json) -> None:
         usage = response.get("usage")
         if isinstance(usage, dict):
             self.output_tokens = count(usage.get("output_tokens"))
@@ -57,7 +56,7 @@ class Responses(Protocol):
     info = BACKENDS["openai-responses"]
     sink_class = ResponsesSink
 
-    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+    def body(self, sample: SampleRequest, model: str) -> Json:
         messages = own_messages(sample)
         return {
             "model": model,

@@ -6,9 +6,10 @@ import html
 import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Any
 
 import orjson
+
+from llmbench_locust.json_types import Json
 
 MOST_ERROR_CHARS = 500
 # A value shorter than this is no secret, and its like would be found in every message.
@@ -18,7 +19,7 @@ _SECRET_NAMES = re.compile(r"auth|key|token|secret|cookie|password|session", re.
 _MESSAGE_KEYS = ("message", "error", "detail", "msg", "errors", "error_message", "title", "reason")
 
 
-def message_of(error: Any) -> str:
+def message_of(error: object) -> str:
     """The message of JSON in any form, the title of an HTML page, or the text. "" for none."""
     if isinstance(error, bytes):
         return _of_bytes(error)
@@ -41,7 +42,7 @@ def _of_bytes(body: bytes) -> str:
         return _of_text(text)
 
 
-def _of_object(error: dict[str, Any]) -> str:
+def _of_object(error: Json) -> str:
     for key in _MESSAGE_KEYS:
         said = message_of(error.get(key))
         if said:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 from llmbench_locust.backends import BACKENDS
+from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import text_of
 from llmbench_locust.users.protocols.sinks import TextSink, count
@@ -41,7 +41,7 @@ class SGLangSink(TextSink):
         # A server that does not count tells of a token by its text alone.
         return max(counted - before, 0) if counted >= 0 else int(grown)
 
-    def _finish(self, reason: Any) -> None:
+    def _finish(self, reason: object) -> None:
         """An object like {"type": "length", "length": 16}; an aborted request's has its error."""
         kind = reason.get("type") if isinstance(reason, dict) else reason
         if kind == "abort" and isinstance(reason, dict):
@@ -53,7 +53,7 @@ class SGLang(Protocol):
     info = BACKENDS["sglang"]
     sink_class = SGLangSink
 
-    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+    def body(self, sample: SampleRequest, model: str) -> Json:
         wanted = {"max_new_tokens": sample.expected_output_len}
         ids = (
             isinstance(sample.prompt, list)

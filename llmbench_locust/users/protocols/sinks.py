@@ -7,10 +7,10 @@ The rule that makes them light: a token event costs one append. Text stays as th
 
 from __future__ import annotations
 
-from typing import Any
 
 import orjson
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.server_errors import message_of
 
 #: The servers' own words for why an answer ended, in OpenAI's terms.
@@ -71,7 +71,7 @@ class TextSink:
     # --- what backends use
     # -----------------------------------------------------------------------------------------
 
-    def parse(self, data: bytes) -> dict[str, Any] | None:
+    def parse(self, data: bytes) -> Json | None:
         """The event as an object. None, with ``error`` set, when it is none or reports an error."""
         try:
             event = orjson.loads(data)
@@ -113,7 +113,7 @@ class TextSink:
         self.thoughts.append(piece)
         return not self.answered
 
-    def finish(self, reason: Any) -> None:
+    def finish(self, reason: object) -> None:
         """Keep why the answer ended, if it says so."""
         if reason:
             self.finish_reason = FINISH_REASONS.get(str(reason), str(reason))
@@ -154,7 +154,7 @@ class BodySink(TextSink):
             self.usage(found.get("usage"))
         self.finished = True
 
-    def usage(self, usage: Any) -> None:
+    def usage(self, usage: object) -> None:
         if isinstance(usage, dict):
             prompt = count(usage.get("prompt_tokens"))
             self.input_tokens = prompt if prompt >= 0 else count(usage.get("total_tokens"))
@@ -167,7 +167,7 @@ class BytesSink(BodySink):
         self.finished = True
 
 
-def count(value: Any) -> int:
+def count(value: object) -> int:
     """A token count of an answer, -1 for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else -1
 

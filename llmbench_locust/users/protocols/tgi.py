@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from llmbench_locust.backends import BACKENDS
+from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import text_of
 from llmbench_locust.users.protocols.sinks import TextSink, count
@@ -41,8 +40,8 @@ class TGI(Protocol):
     info = BACKENDS["tgi"]
     sink_class = TGISink
 
-    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
-        parameters: dict[str, Any] = {
+    def body(self, sample: SampleRequest, model: str) -> Json:
+        parameters: Json = {
             "max_new_tokens": sample.expected_output_len,
             "do_sample": True,
             "temperature": _COLDEST,
@@ -57,7 +56,7 @@ class TGI(Protocol):
             "parameters": {k: v for k, v in parameters.items() if v is not None},
         }
 
-    def sampling(self) -> dict[str, Any]:
+    def sampling(self) -> Json:
         found = super().sampling()
         if "temperature" in found:
             found["temperature"] = max(found["temperature"], _COLDEST)

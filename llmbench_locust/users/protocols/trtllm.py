@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from llmbench_locust.backends import BACKENDS
+from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import text_of
 from llmbench_locust.users.protocols.sinks import TextSink
@@ -43,7 +42,7 @@ class TensorRTLLM(Protocol):
     info = BACKENDS["tensorrt-llm"]
     sink_class = TensorRTLLMSink
 
-    def body(self, sample: SampleRequest, model: str) -> dict[str, Any]:
+    def body(self, sample: SampleRequest, model: str) -> Json:
         return {
             "text_input": text_of(sample),
             "max_tokens": sample.expected_output_len,

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.sample import SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 
-Row = dict[str, Any]
+Row = Json
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class Context:
     def tokens(self, text: str, *, special: bool = True) -> int:
         return len(self.tokenizer.encode(text, add_special_tokens=special))
 
-    def templated(self, messages: list[dict[str, Any]], **kwargs: Any) -> str:
+    def templated(self, messages: list[Json], **kwargs: Any) -> str:
         """The messages in the tokenizer's chat template. Raises ConfigError without one."""
         if self.tokenizer.chat_template is None:
             raise ConfigError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.hf.adapter import Adapter, Context, Row
 from llmbench_locust.workload.hub import offline
@@ -76,7 +77,7 @@ def _guarded(data: Iterable[Row], path: str) -> Iterator[Row]:
 def _load(adapter: Adapter, context: Context) -> Any:
     config = context.config
     local = context.folder is not None
-    where: dict[str, Any] = {"path": config.dataset_path}
+    where: Json = {"path": config.dataset_path}
     if Path(config.dataset_path).is_file():
         builder = _BUILDERS.get(Path(config.dataset_path).suffix)
         if builder is None:
@@ -105,7 +106,7 @@ def _load(adapter: Adapter, context: Context) -> Any:
         ) from None
 
 
-def _opened(where: dict[str, Any], subset: str | None, split: str | None, config: RunConfig) -> Any:
+def _opened(where: Json, subset: str | None, split: str | None, config: RunConfig) -> Any:
     import datasets
 
     datasets.disable_progress_bars()
@@ -120,7 +121,7 @@ def _opened(where: dict[str, Any], subset: str | None, split: str | None, config
     return datasets.load_dataset(name=subset, split=split, streaming=not config.no_stream, **where)
 
 
-def _one_split(data: Any, adapter: Adapter, config: RunConfig) -> Any:
+def _one_split(data: object, adapter: Adapter, config: RunConfig) -> Any:
     """The dataset, where no split was asked for: the adapter's, else train, else the only one."""
     if not isinstance(data, dict):
         return data

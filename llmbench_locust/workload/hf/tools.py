@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.workload.files import read_jsonl
 from llmbench_locust.workload.hf.adapter import Context, Row
 from llmbench_locust.workload.sample import SampleRequest
@@ -73,7 +74,7 @@ def function_call(row: Row, context: Context) -> SampleRequest | None:
     return sample
 
 
-def json_schema(node: Any) -> Any:
+def json_schema(node: object) -> Any:
     """The same with BFCL's type names in JSON Schema's."""
     if isinstance(node, list):
         return [json_schema(n) for n in node]
@@ -86,7 +87,7 @@ def json_schema(node: Any) -> Any:
     return found
 
 
-def _as_list(functions: Any) -> list[Any]:
+def _as_list(functions: object) -> list[Any]:
     return functions if isinstance(functions, list) else [functions]
 
 
@@ -102,6 +103,6 @@ def _length(messages: list[Row], tools: list[Row], context: Context) -> int:
     return context.tokens("\n".join(str(m.get("content", "")) for m in messages))
 
 
-def _renderings(tools: list[Row]) -> Iterator[dict[str, Any]]:
+def _renderings(tools: list[Row]) -> Iterator[Json]:
     yield {"tools": tools}
     yield {}
