@@ -1,5 +1,4 @@
-"""Charts as plotly's JSON has them: dicts of lists. Pure: records in, figures out; nothing here
-imports plotly.
+"""Charts as plotly's JSON: records in, figures out. Nothing here imports plotly.
 
 Texts that stand in a figure are escaped here, because plotly reads a little HTML in them.
 """
@@ -7,6 +6,7 @@ Texts that stand in a figure are escaped here, because plotly reads a little HTM
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.records import RecordColumns
 
 Figure = Json
+Values = Floats | NDArray[np.int64] | Sequence[float | None]
 
 #: What a browser draws without effort.
 MOST_POINTS = 20_000
@@ -44,43 +45,20 @@ def load_over_time(columns: RecordColumns, origin_s: float) -> Figure | None:
     edges = np.linspace(0.0, last, min(max(int(np.ceil(last)), 1), BINS) + 1)
     width = float(edges[1] - edges[0])
     ok = np.repeat(columns.success, np.diff(columns.token_offsets))
-    tokens = np.histogram(columns.token_times[ok] - origin_s, edges)[0] / width
+    events = columns.token_times[ok] - origin_s
 
-    def rate(times: Floats) -> list[float]:
-        found: list[float] = (np.histogram(times, edges)[0] / width).tolist()
-        return found
+    def rate(times: Floats) -> Floats:
+        return np.histogram(times, edges)[0] / width
 
-    x = edges[:-1].tolist()
+    x, stairs = edges[:-1], {"shape": "hv"}
     data = [
-        {
-            "type": "scatter",
-            "name": "sent/s",
-            "x": x,
-            "y": rate(start[known]),
-            "line": {"shape": "hv"},
-        },
-        {
-            "type": "scatter",
-            "name": "completed/s",
-            "x": x,
-            "y": rate(end[columns.success & known]),
-            "line": {"shape": "hv"},
-        },
-        {
-            "type": "scattergl",
-            "name": "in flight",
-            "x": steps.tolist(),
-            "y": level.tolist(),
-            "line": {"shape": "hv"},
-        },
-        {"type": "scatter", "name": "token events/s", "x": x, "y": tokens.tolist(), "yaxis": "y2"},
+        _trace("scatter", "sent/s", x, rate(start[known]), line=stairs),
+        _trace("scatter", "completed/s", x, rate(end[columns.success & known]), line=stairs),
+        _trace("scattergl", "in flight", steps, level, line=stairs),
+        _trace("scatter", "token events/s", x, rate(events), yaxis="y2"),
     ]
-    right = {
-        "title": {"text": "token events/s"},
-        "overlaying": "y",
-        "side": "right",
-        "rangemode": "tozero",
-    }
+    right = {"title": {"text": "token events/s"}, "overlaying": "y", "side": "right"}
+    right["rangemode"] = "tozero"
     return {"data": data, "layout": layout("seconds", "requests", yaxis2=right)}
 
 
@@ -95,25 +73,14 @@ def latency_over_time(
         if np.any(there):
             x, y = _thin(start[there], values[there] * 1000)
             marker = {"color": _COLOURS[name], "size": 4, "opacity": 0.6}
-            data.append(
-                {
-                    "type": "scattergl",
-                    "mode": "markers",
-                    "name": name.upper(),
-                    "x": x.tolist(),
-                    "y": y.tolist(),
-                    "marker": marker,
-                }
-            )
+            data.append(_trace("scattergl", name.upper(), x, y, mode="markers", marker=marker))
     data += _itl_over_time(columns, origin_s)
     if not data:
         return None
     span = [float(np.nanmin(start)), float(np.nanmax(columns.floats["end_time"] - origin_s))]
     data += [_objective(name, span, [limit, limit]) for name, limit in goodput_ms.items()]
-    return {
-        "data": data,
-        "layout": layout("seconds (start of the request; ITL: of the gap)", "ms", logy=True),
-    }
+    shape = layout("seconds (start of the request; ITL: of the gap)", "ms", logy=True)
+    return {"data": data, "layout": shape}
 
 
 def _itl_over_time(columns: RecordColumns, origin_s: float) -> list[Figure]:
@@ -130,18 +97,11 @@ def _itl_over_time(columns: RecordColumns, origin_s: float) -> list[Figure]:
         if len(part):
             rows.append((float(edges[i] - origin_s), *np.percentile(part, [50, 99]).tolist()))
     x = [row[0] for row in rows]
-    lines = (("ITL median", 1, "solid"), ("ITL P99", 2, "dot"))
-    return [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": name,
-            "x": x,
-            "y": [row[k] for row in rows],
-            "line": {"color": _COLOURS["itl"], "dash": dash},
-        }
-        for name, k, dash in lines
-    ]
+    found = []
+    for name, k, dash in (("ITL median", 1, "solid"), ("ITL P99", 2, "dot")):
+        line = {"color": _COLOURS["itl"], "dash": dash}
+        found.append(_trace("scatter", name, x, [row[k] for row in rows], mode="lines", line=line))
+    return found
 
 
 def gaps_over_time(columns: RecordColumns, most: int = 2_000_000) -> tuple[Floats, Floats]:
@@ -164,17 +124,9 @@ def distributions(summary: Summary, goodput_ms: dict[str, float]) -> Figure | No
         some = values[~np.isnan(values)]
         if len(some):
             shares = np.linspace(0, 100, min(len(some), CURVE))
-            curve = (np.percentile(some, shares) * 1000).tolist()
+            curve = np.percentile(some, shares) * 1000
             line = {"color": _COLOURS[name]}
-            data.append(
-                {
-                    "type": "scatter",
-                    "name": name.upper(),
-                    "x": curve,
-                    "y": shares.tolist(),
-                    "line": line,
-                }
-            )
+            data.append(_trace("scatter", name.upper(), curve, shares, line=line))
     if not data:
         return None
     data += [_objective(name, [limit, limit], [0, 100]) for name, limit in goodput_ms.items()]
@@ -193,17 +145,15 @@ def lengths(columns: RecordColumns, summary: Summary) -> list[tuple[str, Figure]
 
     rows = np.arange(len(columns))[: 4 * MOST_ROWS]
     bars = [
-        {"type": "bar", "name": "input tokens", "x": rows.tolist(), "y": prompt[rows].tolist()},
-        {"type": "bar", "name": "output tokens", "x": rows.tolist(), "y": output[rows].tolist()},
+        _trace("bar", "input tokens", rows, prompt[rows]),
+        _trace("bar", "output tokens", rows, output[rows]),
     ]
     each = {"data": bars, "layout": layout("request", "tokens", barmode="stack", bargap=0)}
+    both = _histogram((prompt + output)[ok], "input + output")
     return [
         ("Input tokens", figure([_histogram(prompt, "input")])),
         ("Output tokens", figure(outputs)),
-        (
-            "Input and output together",
-            figure([_histogram((prompt + output)[ok], "input + output")]),
-        ),
+        ("Input and output together", figure([both])),
         ("Each request", each),
     ]
 
@@ -227,15 +177,8 @@ class _Pieces:
             self.text += [text, text, None]
 
     def trace(self, name: str) -> Figure:
-        line: Figure = {"color": self.colour, "width": 4}
-        trace: Figure = {
-            "type": "scattergl",
-            "mode": "lines",
-            "name": name,
-            "x": self.x,
-            "y": self.y,
-            "line": line,
-        }
+        line = {"color": self.colour, "width": 4}
+        trace = _trace("scattergl", name, self.x, self.y, mode="lines", line=line)
         if self.text is not None:
             trace |= {"text": self.text, "hovertemplate": "%{text}<extra></extra>"}
         return trace
@@ -276,22 +219,17 @@ def timeline(
         drawn += 1
         begin, about = float(start[row]), _about(columns, summary, row)
         due = float(columns.floats["due_time"][row]) - origin_s
-        if due == due and begin - due > 1e-3:
+        if begin - due > 1e-3:
             parts["waiting"].draw(due, begin, y)
-        times = (
-            columns.token_times[columns.token_offsets[row] : columns.token_offsets[row + 1]]
-            - origin_s
-        )
-        if not columns.success[row]:
-            parts["failed"].draw(begin, float(end[row]), y, about)
-        elif not len(times):
-            parts["TTFT"].draw(begin, float(end[row]), y, about)
-        else:
-            parts["TTFT"].draw(begin, float(times[0]), y, about)
-            if folded is not None and folded[row]:
-                parts["gaps not kept"].draw(float(times[0]), float(times[-1]), y)
-            else:
-                pieces += _draw_gaps(times, (low, high), kinds, y)
+        events = slice(*columns.token_offsets[row : row + 2])
+        times = columns.token_times[events] - origin_s
+        ok = bool(columns.success[row])
+        first = float(times[0] if ok and len(times) else end[row])
+        parts["TTFT" if ok else "failed"].draw(begin, first, y, about)
+        if ok and len(times) and folded is not None and folded[row]:
+            parts["gaps not kept"].draw(first, float(times[-1]), y)
+        elif ok:
+            pieces += _draw_gaps(times, (low, high), kinds, y)
     title = "request" if drawn == len(rows) else f"request (the first {drawn} of {len(rows)})"
     axis = {"title": {"text": title}, "range": [drawn - 0.5, -0.5]}
     shape = layout("seconds", title, height=max(360, min(1200, 8 * drawn))) | {"yaxis": axis}
@@ -333,35 +271,30 @@ def layout(x: str, y: str, *, logx: bool = False, logy: bool = False, **more: An
     }
 
 
+def _trace(kind: str, name: str, x: Values, y: Values, **more: object) -> Figure:
+    return {"type": kind, "name": name, "x": _plain(x), "y": _plain(y), **more}
+
+
+def _plain(values: Values) -> list[float | None]:
+    found: list[float | None] = values.tolist() if isinstance(values, np.ndarray) else [*values]
+    return found
+
+
 def _objective(name: str, x: list[float], y: list[float]) -> Figure:
     line = {"dash": "dash", "width": 1.5, "color": _COLOURS.get(name, "#888")}
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": f"{name.upper()} objective",
-        "x": x,
-        "y": y,
-        "line": line,
-    }
+    return _trace("scatter", f"{name.upper()} objective", x, y, mode="lines", line=line)
 
 
 def _histogram(values: NDArray[np.int64], name: str) -> Figure:
     """Counted here, so that the page does not carry every value."""
     if not len(values):
-        return {"type": "bar", "name": name, "x": [], "y": []}
+        return _trace("bar", name, [], [])
     low, high = int(values.min()), int(values.max())
     edges = np.arange(low, high + 2) - 0.5 if high - low < 40 else np.linspace(low, high, 41)
     counts = np.histogram(values, edges)[0]
     middles = (edges[:-1] + edges[1:]) / 2
     width = float(edges[1] - edges[0])
-    return {
-        "type": "bar",
-        "name": name,
-        "x": middles.tolist(),
-        "y": counts.tolist(),
-        "width": width,
-        "opacity": 0.6,
-    }
+    return _trace("bar", name, middles, counts, width=width, opacity=0.6)
 
 
 def _thin(x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json

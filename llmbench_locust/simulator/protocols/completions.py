@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import orjson
 
 from llmbench_locust.json_types import Json

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from llmbench_locust.backends import BACKENDS
 from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol

@@ -7,7 +7,6 @@ The rule that makes them light: a token event costs one append. Text stays as th
 
 from __future__ import annotations
 
-
 import orjson
 
 from llmbench_locust.json_types import Json
