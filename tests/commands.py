@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,8 +22,16 @@ SMALL = (
 )
 
 
+def free_port():
+    with socket.create_server(("", 0)) as probe:
+        return probe.getsockname()[1]
+
+
 def command(*argv, locustfile=SERVE, headless=True):
     first = [sys.executable, "-m", "locust", "-f", str(locustfile)]
+    if "--processes" in argv:
+        port = free_port()  # not 5557, where the master of another test may listen
+        first += ["--master-bind-port", str(port), "--master-port", str(port)]
     return [*first, *(["--headless"] if headless else []), *map(str, argv)]
 
 

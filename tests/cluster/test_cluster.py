@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import time
 from collections import Counter
 
@@ -17,15 +16,9 @@ import requests
 
 from llmbench_locust.arrivals import arrival_offsets
 from llmbench_locust.simulator.launch import launch
-from tests.commands import SMALL, finish, locust, result, start, wait_for
+from tests.commands import SMALL, finish, free_port, locust, result, start, wait_for
 
 pytestmark = pytest.mark.cluster
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import pytest
 import zmq
 
 from llmbench_locust.simulator.launch import launch
-from tests.cluster.test_cluster import free_port
-from tests.commands import SMALL, finish, start
+from tests.commands import SMALL, finish, free_port, start
 
 pytestmark = pytest.mark.cluster
 

@@ -16,8 +16,7 @@ import pytest
 import requests
 
 from llmbench_locust.simulator.launch import launch
-from tests.cluster.test_cluster import free_port
-from tests.commands import SMALL, finish, start, wait_for
+from tests.commands import SMALL, command, environment, finish, start, wait_for
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
 
@@ -47,7 +46,7 @@ PHASES = {
     "running": (["--num-prompts", 500, "--request-rate", 50], lambda n, out: n >= 20),
     "draining": (["--num-prompts", 20, "--request-rate", "inf"], lambda n, out: n >= 21),
 }
-MODES = ("alone", "processes")
+MODES = {"alone": [], "processes": ["--processes", 2]}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -99,6 +98,23 @@ def test_a_master_that_waits_for_its_workers_ends():
     assert "Traceback" not in output
 
 
+def test_a_full_disk_under_the_output_ends_no_run(slow, tmp_path):
+    files = ["--save-result", "--result-dir", tmp_path / "out"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command("--base-url", slow, *SMALL, "--num-prompts", 3, *files),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            timeout=60,
+            check=False,
+        )
+    assert "warning: standard output cannot be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert _result(tmp_path)["completed"] == 3
+
+
 def test_a_reader_that_leaves_ends_no_run(slow, tmp_path):
     command = [sys.executable, "-m", "llmbench_locust", "serve", *map(str, SMALL)]
     command += ["--base-url", slow, "--num-prompts", "3", "--save-result"]
@@ -118,12 +134,8 @@ def _interrupt(phase, mode, url, tmp_path, signals):
     """Exit status and output of a run that gets ``signals`` once ``phase`` has begun."""
     flags, begun = PHASES[phase]
     before = received(url)
-    crew = []
-    if mode == "processes":
-        port = free_port()  # not 5557, where another test's master may listen
-        crew = ["--processes", 2, "--master-bind-port", port, "--master-port", port]
     process = start(
-        *("--base-url", url, *SMALL, *crew, *flags),
+        *("--base-url", url, *SMALL, *MODES[mode], *flags),
         *("--save-result", "--result-dir", tmp_path / "out"),
     )
     lines = []
