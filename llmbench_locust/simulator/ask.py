@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from llmbench_locust.json_types import Json
 
 
@@ -48,14 +50,19 @@ class Refusal(Exception):
         self.param = param
 
     def body(self) -> Json:
-        return {
-            "error": {
-                "message": self.message,
-                "type": self.kind,
-                "param": self.param,
-                "code": self.status,
-            }
-        }
+        found = {"message": self.message, "type": self.kind}
+        return {"error": {**found, "param": self.param, "code": self.status}}
+
+
+def json_body(raw: bytes) -> Json:
+    """The request's body. Raises Refusal unless it is a JSON object."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise Refusal(400, f"The body is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise Refusal(400, "The body must be a JSON object.")
+    return body
 
 
 def whole(body: Json, *names: str) -> int | None:
@@ -87,11 +94,8 @@ def message_turns(messages: object) -> tuple[Any, list[tuple[str, str]]]:
     for message in messages:
         content = message.get("content")
         parts = content if isinstance(content, list) else [{"text": content}]
-        texts = [
-            part["text"]
-            for part in parts
-            if isinstance(part, dict) and isinstance(part.get("text"), str)
-        ]
+        found = (part.get("text") for part in parts if isinstance(part, dict))
+        texts = [text for text in found if isinstance(text, str)]
         only_text = only_text and len(texts) == len(parts) == 1
         turns.append((str(message.get("role", "user")), "\n".join(texts)))
     return (turns[0][1] if only_text else messages), turns

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Sequence
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from tokenizers import Tokenizer
 
 _FOLDER = files("llmbench_locust") / "data" / "tokenizer"
 #: What a chat template adds, about, where none is at hand: tokens for each message, and for the
 #: answer's opening.
 _PER_MESSAGE, _PER_PROMPT = 4, 3
 
+
 #: (role, text) of each message.
 Turns = list[tuple[str, str]]
 
 
-def load_tokenizer() -> Any | None:
-    """The shipped tokenizer (a `tokenizers.Tokenizer`), or None where the package has none."""
+def load_tokenizer() -> Tokenizer | None:
+    """The shipped tokenizer, or None where the package has none."""
     file = _FOLDER / "tokenizer.json"
     if not file.is_file():
         return None
@@ -51,22 +56,20 @@ class Counter:
 class TokenCounter(Counter):
     """Counts as a server with this tokenizer does. `template`: of the chat, None without one."""
 
-    def __init__(self, tokenizer: Any, template: str | None) -> None:
+    def __init__(self, tokenizer: Tokenizer, template: str | None) -> None:
         self._encode = tokenizer.encode
-        self._template: Any = None
+        self._template: Template | None = None
         if template is not None:
-            from jinja2.sandbox import ImmutableSandboxedEnvironment
+            from jinja2.sandbox import ImmutableSandboxedEnvironment as Sandbox
 
-            self._template = ImmutableSandboxedEnvironment(
-                trim_blocks=True, lstrip_blocks=True
-            ).from_string(template)
+            sandbox = Sandbox(trim_blocks=True, lstrip_blocks=True)
+            self._template = sandbox.from_string(template)
 
     def __call__(self, text: str) -> int:
         return len(self._split(text))
 
     def _split(self, text: str) -> Sequence[Hashable]:
-        ids: list[int] = self._encode(text, add_special_tokens=False).ids
-        return ids
+        return self._encode(text, add_special_tokens=False).ids
 
     def chat(self, turns: Turns) -> int:
         if self._template is None:
@@ -75,10 +78,8 @@ class TokenCounter(Counter):
         return self(self._template.render(messages=messages, add_generation_prompt=True))
 
 
-def make_counter(tokenizer: Any | None, by_words: bool) -> Counter:
+def make_counter(tokenizer: Tokenizer | None, by_words: bool) -> Counter:
     if tokenizer is None or by_words:
         return Counter()
-    template = _FOLDER / "chat_template.jinja"
-    return TokenCounter(
-        tokenizer, template.read_text(encoding="utf-8") if template.is_file() else None
-    )
+    file = _FOLDER / "chat_template.jinja"
+    return TokenCounter(tokenizer, file.read_text(encoding="utf-8") if file.is_file() else None)

@@ -7,42 +7,54 @@ A fault is written `name` or `name=value`; several are separated by commas. K co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import TypeVar
 
 from llmbench_locust.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def _fault(healthy: T, least: float, bare: float, help: str) -> T:
+    """The field of a fault. ``bare``: its value when none is given."""
+    return field(default=healthy, metadata={"row": (least, bare, help)})
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
     """What is wrong with one answer. The defaults are a healthy server."""
 
-    status: int = 0
-    retry_after: float = -1.0
-    html: int = 0
-    disconnect: bool = False
-    slow_head: float = 0.0
-    error: int = -1
-    cut: int = -1
-    reset: int = -1
-    stall: int = -1
-    stall_s: float = 0.0
-    broken_json: int = -1
-    empty: bool = False
-    no_usage: bool = False
-    no_done: bool = False
-    no_end: bool = False
-    usage_with_choices: bool = False
-    usage_every: bool = False
-    tokens_per_chunk: int = 1
-    empty_text: bool = False
-    unicode: bool = False
-    pings: int = 0
-    split: bool = False
-    glue: int = 1
-    crlf: bool = False
-    no_space: bool = False
-    trailing: bool = False
-    short: int = 0
+    status: int = _fault(
+        0, 400, 500, "answer with this HTTP status and a JSON error (429, 503: Retry-After)"
+    )
+    retry_after: float = _fault(-1.0, 0, 1, "seconds in the Retry-After of status=429 and 503")
+    html: int = _fault(0, 200, 502, "a proxy's HTML page with this status")
+    disconnect: bool = _fault(False, 0, 1, "close the connection without an answer")
+    slow_head: float = _fault(0.0, 0, 1, "seconds before the response's head")
+    error: int = _fault(-1, 0, 1, "an error event in the 200 stream after K events, and its end")
+    cut: int = _fault(-1, 0, 1, "close the connection after K events")
+    reset: int = _fault(-1, 0, 1, "reset the connection (RST) after K events")
+    stall: int = _fault(
+        -1, 0, 1, "send nothing after K events, for stall_s (0: until the client goes)"
+    )
+    stall_s: float = _fault(0.0, 0, 5, "see stall; the stream then goes on")
+    broken_json: int = _fault(-1, 0, 1, "event K is no JSON")
+    empty: bool = _fault(False, 0, 1, "a 200 stream without one token")
+    no_usage: bool = _fault(False, 0, 1, "no usage, whatever was asked for")
+    no_done: bool = _fault(False, 0, 1, "finish reason and a clean end of the body, no end marker")
+    no_end: bool = _fault(False, 0, 1, "no finish reason, no end marker; the body ends cleanly")
+    usage_with_choices: bool = _fault(False, 0, 1, "the last chunk has usage and choices")
+    usage_every: bool = _fault(False, 0, 1, "usage on every chunk")
+    tokens_per_chunk: int = _fault(1, 1, 4, "this many tokens in each event")
+    empty_text: bool = _fault(False, 0, 1, "token events whose text is empty")
+    unicode: bool = _fault(False, 0, 1, "text of many-byte characters, U+2028, escapes")
+    pings: int = _fault(0, 1, 1, "a comment line before every K-th event")
+    split: bool = _fault(False, 0, 1, "each event in pieces, cut inside JSON and UTF-8 characters")
+    glue: int = _fault(1, 1, 5, "K events in one write")
+    crlf: bool = _fault(False, 0, 1, "lines end in CRLF")
+    no_space: bool = _fault(False, 0, 1, "`data:` without the blank")
+    trailing: bool = _fault(False, 0, 1, "more chunks after the end marker")
+    short: int = _fault(0, 1, 1, "stop after this many tokens, with finish reason stop")
 
     @property
     def answers_with_error(self) -> bool:
@@ -50,51 +62,11 @@ class Faults:
 
 
 #: name: (smallest value, value when none is given, what it does)
-HELP: dict[str, tuple[float, float, str]] = {
-    "status": (
-        400,
-        500,
-        "answer with this HTTP status and the server's JSON error (429 and 503 with Retry-After)",
-    ),
-    "retry_after": (0, 1, "seconds in the Retry-After of status=429 and 503"),
-    "html": (200, 502, "a proxy's HTML page with this status"),
-    "disconnect": (0, 1, "close the connection without an answer"),
-    "slow_head": (0, 1, "seconds before the response's head"),
-    "error": (0, 1, "an error event in the 200 stream after K events, then its end"),
-    "cut": (0, 1, "close the connection after K events"),
-    "reset": (0, 1, "reset the connection (RST) after K events"),
-    "stall": (
-        0,
-        1,
-        "send nothing more after K events, for stall_s seconds (0: until the client goes)",
-    ),
-    "stall_s": (0, 5, "see stall; the stream then goes on"),
-    "broken_json": (0, 1, "event K is no JSON"),
-    "empty": (0, 1, "a 200 stream without one token"),
-    "no_usage": (0, 1, "no usage, whatever was asked for"),
-    "no_done": (0, 1, "finish reason, then a clean end of the body, but no end marker"),
-    "no_end": (0, 1, "neither finish reason nor end marker; the body ends cleanly"),
-    "usage_with_choices": (0, 1, "usage stands in the last chunk, which also has choices"),
-    "usage_every": (0, 1, "usage on every chunk"),
-    "tokens_per_chunk": (1, 4, "this many tokens in each event"),
-    "empty_text": (0, 1, "token events whose text is empty"),
-    "unicode": (0, 1, "text of many-byte characters, U+2028, escapes"),
-    "pings": (1, 1, "a comment line before every K-th event"),
-    "split": (
-        0,
-        1,
-        "each event in pieces, cut inside its JSON and inside a UTF-8 character where it has one",
-    ),
-    "glue": (1, 5, "K events in one write"),
-    "crlf": (0, 1, "lines end in CRLF"),
-    "no_space": (0, 1, "`data:` without the blank"),
-    "trailing": (0, 1, "more chunks after the end marker"),
-    "short": (1, 1, "stop after this many tokens, with finish reason stop"),
-}
+HELP: dict[str, tuple[float, float, str]] = {f.name: f.metadata["row"] for f in fields(Faults)}
 
 NONE = Faults()
 _TYPES: dict[str, type[bool] | type[int] | type[float]] = {
-    field.name: type(getattr(NONE, field.name)) for field in fields(Faults)
+    name: type(getattr(NONE, name)) for name in HELP
 }
 
 

@@ -198,7 +198,7 @@ def _number(kind: type[int] | type[float], bounds: tuple[float, float]) -> Calla
 
 
 def parse(argv: list[str]) -> Settings:
-    """Command line → Settings. Raises ConfigError for bad input; `--help` exits as argparse does."""
+    """Command line → Settings. Raises ConfigError; `--help` exits as argparse does."""
     given = vars(parser().parse_args(argv))
     fault, error_rate = given.pop("fault"), given.pop("error_rate")
     fault_text = ",".join(fault)

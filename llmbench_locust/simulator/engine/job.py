@@ -39,7 +39,7 @@ class Filter(Protocol):
 
     @property
     def holds_back(self) -> bool:
-        """Whether bytes wait here although the job is over; the filter then frees the connection."""
+        """Whether bytes wait here after the job's end; the filter then frees the connection."""
 
 
 class Job:

@@ -31,7 +31,7 @@ class Timed(Protocol):
     itl_s: float | None
 
     def emit(self) -> bool:
-        """One step's output is ready. False: no more is wanted (complete, or the client has gone)."""
+        """One step's output is ready. False: no more is wanted."""
         ...
 
     @property

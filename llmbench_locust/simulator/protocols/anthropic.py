@@ -13,11 +13,23 @@ from llmbench_locust.simulator.engine.text import escaped
 from llmbench_locust.simulator.protocols.base import Frames, Script
 from llmbench_locust.simulator.protocols.chat import TOOL
 
+_ERRORS = {
+    429: "rate_limit_error",
+    404: "not_found_error",
+    401: "authentication_error",
+    529: "overloaded_error",
+}
 _STOP = {"length": "max_tokens", "stop": "end_turn", "tool_calls": "tool_use"}
 
 
 def _named(kind: bytes, rest: bytes) -> bytes:
     return b'event: %b\ndata: {"type":"%b"%b}\n\n' % (kind, kind, rest)
+
+
+_TEXT = (
+    b"event: content_block_delta\ndata: "
+    b'{"type":"content_block_delta","delta":{"type":"text_delta","text":"'
+)
 
 
 class Messages(Script):
@@ -39,23 +51,12 @@ class Messages(Script):
 
     @classmethod
     def refusal_body(cls, refusal: Refusal) -> Any:
-        kinds = {
-            429: "rate_limit_error",
-            404: "not_found_error",
-            401: "authentication_error",
-            529: "overloaded_error",
-        }
-        kind = kinds.get(
-            refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error"
-        )
+        other = "invalid_request_error" if refusal.status < 500 else "api_error"
+        kind = _ERRORS.get(refusal.status, other)
         return {"type": "error", "error": {"type": kind, "message": refusal.message}}
 
     def prepare(self) -> None:
         self.block = 0
-        self.text_start = (
-            b"event: content_block_delta\ndata: "
-            b'{"type":"content_block_delta","delta":{"type":"text_delta","text":"'
-        )
 
     def _usage(self, output: int) -> dict[str, int]:
         if not self.ask.give_counts:
@@ -63,31 +64,31 @@ class Messages(Script):
         return {"input_tokens": self.ask.prompt_tokens, "output_tokens": output}
 
     def opening(self) -> Frames:
-        message: Json = {
+        message = orjson.dumps(self._message([], None, 0))
+        return (_named(b"message_start", b',"message":' + message),)
+
+    def _message(self, content: list[Json], stop: str | None, output: int) -> Json:
+        return {
             "id": f"msg_{self.ident}",
             "type": "message",
             "role": "assistant",
-            "content": [],
+            "content": content,
             "model": self.ask.model,
-            "stop_reason": None,
+            "stop_reason": stop,
             "stop_sequence": None,
-            "usage": self._usage(0),
+            "usage": self._usage(output),
         }
-        return (_named(b"message_start", b',"message":' + orjson.dumps(message)),)
 
     def _block_start(self) -> bytes:
         if self.block == 0 and self.plan.reasoning:
             content = b'{"type":"thinking","thinking":"","signature":""}'
         elif self.plan.tool:
-            content = b'{"type":"tool_use","id":"toolu_%b","name":"%b","input":{}}' % (
-                escaped(self.ident),
-                TOOL.encode(),
-            )
+            content = b'{"type":"tool_use","id":"toolu_%b","name":"%b","input":{}}'
+            content %= escaped(self.ident), TOOL.encode()
         else:
             content = b'{"type":"text","text":""}'
-        return _named(
-            b"content_block_start", b',"content_block":%b,"index":%d' % (content, self.block)
-        )
+        rest = b',"content_block":%b,"index":%d' % (content, self.block)
+        return _named(b"content_block_start", rest)
 
     def _block_stop(self) -> bytes:
         return _named(b"content_block_stop", b',"index":%d' % self.block)
@@ -106,7 +107,7 @@ class Messages(Script):
             before += self._block_start()
         if self.plan.tool:
             return before + self._delta(b'{"type":"input_json_delta","partial_json":"%b"}' % piece)
-        return b'%b%b%b"},"index":%d}\n\n' % (before, self.text_start, piece, self.block)
+        return b'%b%b%b"},"index":%d}\n\n' % (before, _TEXT, piece, self.block)
 
     def _delta(self, delta: bytes) -> bytes:
         return _named(b"content_block_delta", b',"delta":%b,"index":%d' % (delta, self.block))
@@ -115,23 +116,18 @@ class Messages(Script):
         return self.event(index)
 
     def closing(self) -> Frames:
-        delta = {"stop_reason": _STOP[self.plan.finish], "stop_sequence": None}
-        usage = self._usage(self.plan.tokens)
-        ending = (
-            b',"delta":'
-            + orjson.dumps(delta)
-            + (b',"usage":' + orjson.dumps(usage) if usage else b"")
-        )
-        return (self._block_stop(), _named(b"message_delta", ending))
+        ending: Json = {"delta": {"stop_reason": _STOP[self.plan.finish], "stop_sequence": None}}
+        if usage := self._usage(self.plan.tokens):
+            ending["usage"] = usage
+        return (self._block_stop(), _named(b"message_delta", b"," + orjson.dumps(ending)[1:-1]))
 
     @property
     def done(self) -> Frames:  # type: ignore[override]
         return (_named(b"message_stop", b""),)
 
     def failure(self, message: str) -> Frames:
-        return (
-            _named(b"error", b',"error":{"type":"api_error","message":"%b"}' % escaped(message)),
-        )
+        rest = b',"error":{"type":"api_error","message":"%b"}' % escaped(message)
+        return (_named(b"error", rest),)
 
     def whole(self) -> bytes:
         plan = self.plan
@@ -141,25 +137,8 @@ class Messages(Script):
             thought = self.string(plan.text(0, plan.reasoning))
             content.append({"type": "thinking", "thinking": thought, "signature": ""})
         if plan.tool:
-            content.append(
-                {
-                    "type": "tool_use",
-                    "id": f"toolu_{self.ident}",
-                    "name": TOOL,
-                    "input": orjson.loads(answer),
-                }
-            )
+            call = {"type": "tool_use", "id": f"toolu_{self.ident}", "name": TOOL}
+            content.append(call | {"input": orjson.loads(answer)})
         else:
             content.append({"type": "text", "text": answer})
-        return orjson.dumps(
-            {
-                "id": f"msg_{self.ident}",
-                "type": "message",
-                "role": "assistant",
-                "content": content,
-                "model": self.ask.model,
-                "stop_reason": _STOP[plan.finish],
-                "stop_sequence": None,
-                "usage": self._usage(plan.tokens),
-            }
-        )
+        return orjson.dumps(self._message(content, _STOP[plan.finish], plan.tokens))

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import orjson
-
 from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Ask, message_turns, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
-from llmbench_locust.simulator.protocols.base import Frames, Script
-from llmbench_locust.simulator.protocols.completions import stream_options
+from llmbench_locust.simulator.protocols.base import Frames
+from llmbench_locust.simulator.protocols.completions import OpenAIScript, stream_options
 
 TOOL = "get_weather"
 
 
-class Chat(Script):
-    """`delta` events of index 0 to n-1 for each step; usage where it was asked for; `[DONE]`."""
+class Chat(OpenAIScript):
+    """A chunk with the role comes first."""
 
     reasons = True
     tools = True
+    prefix = "chatcmpl-"
+    kinds = ("chat.completion.chunk", "chat.completion")
+    choice = b'"index":%d,"delta":{'
+    middle = b'},"logprobs":null,"finish_reason":null,"token_ids":null}]'
+    ended = b',"stop_reason":null'
 
     @classmethod
     def ask_of(cls, body: Json, count: Counter) -> Ask:
@@ -34,105 +37,41 @@ class Chat(Script):
         )
 
     def prepare(self) -> None:
-        self.head = (
-            b'{"id":"%b","object":"chat.completion.chunk","created":%d,"model":"%b","choices":['
-            % (
-                escaped("chatcmpl-" + self.ident),
-                self.created,
-                escaped(self.ask.model),
-            )
-        )
-        self.starts = [
-            b'data: %b{"index":%d,"delta":{' % (self.head, index)
-            for index in range(self.ask.choices)
-        ]
-        self.middle = b'},"logprobs":null,"finish_reason":null,"token_ids":null}]'
-        self.simple = self.ask.choices == 1 and not self.ask.continuous_usage
-        self.reasoning = self.plan.reasoning
-        self.start = self.starts[0] + b'"content":"'
-        self.end = b'"' + self.middle + b"}\n\n"
-        if self.plan.tool:
-            self.simple = False
+        super().prepare()
+        self.simple = self.simple and not self.plan.tool
+        self.start, self.end = self.start + b'"content":"', b'"' + self.end
 
     def lead(self) -> Frames:
         usage = b"," + self.usage(0) if self.ask.continuous_usage else b""
-        end = (
-            b'"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"prompt_token_ids":null%b}\n\n'
-            % usage
-        )
+        role = b'"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]'
+        end = role + b',"prompt_token_ids":null%b}\n\n' % usage
         return tuple(start + end for start in self.starts)
 
-    def event(self, index: int) -> bytes:
-        if self.simple and index >= self.reasoning:
-            return self.start + self.plan.pieces[index] + self.end
-        return self._event(index, self.middle, self.ask.continuous_usage)
-
-    def last(self, index: int, finished: bool) -> bytes:
-        finish = self.plan.finish.encode()
-        end = self.middle.replace(
-            b'"finish_reason":null', b'"finish_reason":"%b","stop_reason":null' % finish
-        )
-        return self._event(
-            index,
-            end if finished else self.middle,
-            self.ask.continuous_usage or self.usage_with_choices,
-        )
-
-    def _event(self, index: int, end: bytes, usage: bool) -> bytes:
-        delta = self._delta(index)
-        tail = b"," + self.usage(self.plan.tokens_after(index)) if usage else b""
-        return b"".join(start + delta + end + tail + b"}\n\n" for start in self.starts)
-
-    def _delta(self, index: int) -> bytes:
+    def content(self, index: int, end: bytes) -> bytes:
         piece = self.plan.pieces[index]
-        if index < self.reasoning:
-            return b'"%b":"%b"' % (self.ask.reasoning_field.encode(), piece)
+        if index < self.plan.reasoning:
+            return b'"%b":"%b"%b' % (self.ask.reasoning_field.encode(), piece, end)
         if not self.plan.tool:
-            return b'"content":"%b"' % piece
-        if index == self.reasoning:
-            return (
-                b'"tool_calls":[{"id":"call_%b","type":"function","index":0,"function":{"name":"%b","arguments":"%b"}}]'
-                % (
-                    escaped(self.ident),
-                    TOOL.encode(),
-                    piece,
-                )
-            )
-        return b'"tool_calls":[{"index":0,"function":{"arguments":"%b"}}]' % piece
+            return b'"content":"%b"%b' % (piece, end)
+        if index > self.plan.reasoning:
+            return b'"tool_calls":[{"index":0,"function":{"arguments":"%b"}}]%b' % (piece, end)
+        call = b'"tool_calls":[{"id":"call_%b","type":"function","index":0,"function":{'
+        call += b'"name":"%b","arguments":"%b"}}]%b'
+        return call % (escaped(self.ident), TOOL.encode(), piece, end)
 
-    def closing(self) -> Frames:
-        if not self.ask.include_usage or self.usage_with_choices:
-            return ()
-        return (b"data: %b],%b}\n\n" % (self.head, self.usage(self.plan.tokens)),)
-
-    def whole(self) -> bytes:
+    def answer(self) -> Json:
         plan = self.plan
-        answer = self.string(plan.text(plan.reasoning))
-        thought = self.string(plan.text(0, plan.reasoning)) if plan.reasoning else None
-        call = {
-            "id": f"call_{self.ident}",
-            "type": "function",
-            "function": {"name": TOOL, "arguments": answer},
-        }
-        message = {
+        text = self.string(plan.text(plan.reasoning))
+        call = {"id": f"call_{self.ident}", "type": "function"}
+        message: Json = {
             "role": "assistant",
-            "content": None if plan.tool else answer,
+            "content": None if plan.tool else text,
             "refusal": None,
-            "tool_calls": [call] if plan.tool else [],
-            self.ask.reasoning_field: thought,
+            "tool_calls": [],
+            self.ask.reasoning_field: None,
         }
-        choices = [
-            {
-                "index": index,
-                "message": message,
-                "logprobs": None,
-                "finish_reason": plan.finish,
-                "stop_reason": None,
-            }
-            for index in range(self.ask.choices)
-        ]
-        head = (
-            self.head.replace(b'"chat.completion.chunk"', b'"chat.completion"', 1)
-            + orjson.dumps(choices)[1:]
-        )
-        return head + (b"," + self.usage(plan.tokens) if self.ask.include_usage else b"") + b"}"
+        if plan.tool:
+            message["tool_calls"] = [call | {"function": {"name": TOOL, "arguments": text}}]
+        if plan.reasoning:
+            message[self.ask.reasoning_field] = self.string(plan.text(0, plan.reasoning))
+        return {"message": message, "logprobs": None}

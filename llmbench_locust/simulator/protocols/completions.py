@@ -29,9 +29,69 @@ def stream_options(body: Json) -> tuple[bool, bool]:
     return bool(options.get("include_usage")) or every, every
 
 
-class Completions(Script):
+class OpenAIScript(Script):
     """`choices` events of index 0 to n-1 for each step; usage where it was asked for; `[DONE]`."""
 
+    prefix = "cmpl-"
+    kinds = ("text_completion", "text_completion")  # of a chunk, of a whole body
+    choice = b'"index":%d,"text":"'  # what stands in a choice before its text
+    middle = (  # and after it
+        b'","logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,'
+        b'"token_ids":null}]'
+    )
+    ended = b""  # what stands behind a finish reason
+
+    def prepare(self) -> None:
+        names = escaped(self.prefix + self.ident), escaped(self.kinds[0]), self.created
+        head = b'{"id":"%b","object":"%b","created":%d,"model":"%b","choices":['
+        self.head = head % (*names, escaped(self.ask.model))
+        self.starts = [self._start(index) for index in range(self.ask.choices)]
+        # One concatenation is all that most events take.
+        self.simple = self.ask.choices == 1 and not self.ask.continuous_usage
+        self.start, self.end = self.starts[0], self.middle + b"}\n\n"
+
+    def _start(self, index: int) -> bytes:
+        choice = self.choice % index if b"%d" in self.choice else self.choice
+        return b"data: " + self.head + b"{" + choice
+
+    def event(self, index: int) -> bytes:
+        if self.simple and index >= self.plan.reasoning:
+            return self.start + self.plan.pieces[index] + self.end
+        return self._events(index, self.middle, self.ask.continuous_usage)
+
+    def last(self, index: int, finished: bool) -> bytes:
+        reason = b'"finish_reason":"%b"%b' % (self.plan.finish.encode(), self.ended)
+        end = self.middle.replace(b'"finish_reason":null', reason) if finished else self.middle
+        return self._events(index, end, self.ask.continuous_usage or self.usage_with_choices)
+
+    def _events(self, index: int, end: bytes, usage: bool) -> bytes:
+        tail = b"," + self.usage(self.plan.tokens_after(index)) if usage else b""
+        rest = self.content(index, end) + tail + b"}\n\n"
+        return b"".join(start + rest for start in self.starts)
+
+    def content(self, index: int, end: bytes) -> bytes:
+        """What follows the start of a choice."""
+        return self.plan.pieces[index] + end
+
+    def closing(self) -> Frames:
+        if not self.ask.include_usage or self.usage_with_choices:
+            return ()
+        return (b"data: %b],%b}\n\n" % (self.head, self.usage(self.plan.tokens)),)
+
+    def whole(self) -> bytes:
+        fixed = {**self.answer(), "finish_reason": self.plan.finish, "stop_reason": None}
+        choices = [{"index": index, **fixed} for index in range(self.ask.choices)]
+        usage = b"," + self.usage(self.plan.tokens) if self.ask.include_usage else b""
+        chunk, body = (b'"object":"%b"' % kind.encode() for kind in self.kinds)
+        head = self.head.replace(chunk, body, 1)
+        return head + orjson.dumps(choices)[1:] + usage + b"}"
+
+    def answer(self) -> Json:
+        """A choice's fields in a body that is no stream."""
+        raise NotImplementedError
+
+
+class Completions(OpenAIScript):
     @classmethod
     def ask_of(cls, body: Json, count: Counter) -> Ask:
         prompt = body.get("prompt")
@@ -47,76 +107,22 @@ class Completions(Script):
         )
 
     def prepare(self) -> None:
-        self.head = (
-            b'{"id":"%b","object":"text_completion","created":%d,"model":"%b","choices":['
-            % (
-                escaped("cmpl-" + self.ident),
-                self.created,
-                escaped(self.ask.model),
-            )
-        )
-        self.starts = [
-            b'data: %b{"index":%d,"text":"' % (self.head, index)
-            for index in range(self.ask.choices)
-        ]
-        self.middle = b'","logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,"token_ids":null}]'
-        self.simple = (
-            self.ask.choices == 1 and not self.ask.continuous_usage and not self.ask.logprobs
-        )
-        self.start = self.starts[0]
-        self.end = self.middle + b"}\n\n"
+        super().prepare()
+        self.simple = self.simple and not self.ask.logprobs
         self.offset = 0
 
-    def event(self, index: int) -> bytes:
-        if self.simple:
-            return self.start + self.plan.pieces[index] + self.end
-        return self._event(index, b"null", self.ask.continuous_usage)
-
-    def last(self, index: int, finished: bool) -> bytes:
-        finish = b'"%b"' % self.plan.finish.encode() if finished else b"null"
-        return self._event(index, finish, self.ask.continuous_usage or self.usage_with_choices)
-
-    def _event(self, index: int, finish: bytes, usage: bool) -> bytes:
+    def content(self, index: int, end: bytes) -> bytes:
         piece = self.plan.pieces[index]
-        end = self.middle.replace(b'"finish_reason":null', b'"finish_reason":' + finish)
         if self.ask.logprobs:
             end = end.replace(b'"logprobs":null', b'"logprobs":' + self._logprobs(piece))
-        tail = b"," + self.usage(self.plan.tokens_after(index)) if usage else b""
-        return b"".join(start + piece + end + tail + b"}\n\n" for start in self.starts)
+        return piece + end
 
     def _logprobs(self, piece: bytes) -> bytes:
-        answer = (
-            b'{"text_offset":[%d],"token_logprobs":[-7.5],"tokens":["%b"],"top_logprobs":[{"%b":-7.5}]}'
-            % (
-                self.offset,
-                piece,
-                piece,
-            )
-        )
-        self.offset += len(self.string(piece))
-        return answer
+        found = b'{"text_offset":[%d],"token_logprobs":[-7.5],"tokens":["%b"],'
+        found += b'"top_logprobs":[{"%b":-7.5}]}'
+        offset, self.offset = self.offset, self.offset + len(self.string(piece))
+        return found % (offset, piece, piece)
 
-    def closing(self) -> Frames:
-        if not self.ask.include_usage or self.usage_with_choices:
-            return ()
-        return (b"data: %b],%b}\n\n" % (self.head, self.usage(self.plan.tokens)),)
-
-    def whole(self) -> bytes:
-        text = self.string(self.plan.text())
-        choices = [
-            {
-                "index": index,
-                "text": text,
-                "logprobs": None,
-                "finish_reason": self.plan.finish,
-                "stop_reason": None,
-                "token_ids": None,
-                "prompt_logprobs": None,
-                "prompt_token_ids": None,
-            }
-            for index in range(self.ask.choices)
-        ]
-        head = self.head + orjson.dumps(choices)[1:]
-        return (
-            head + (b"," + self.usage(self.plan.tokens) if self.ask.include_usage else b"") + b"}"
-        )
+    def answer(self) -> Json:
+        unset = ("logprobs", "token_ids", "prompt_logprobs", "prompt_token_ids")
+        return {"text": self.string(self.plan.text()), **dict.fromkeys(unset)}

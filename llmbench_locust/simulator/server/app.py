@@ -6,14 +6,15 @@ import random
 import time
 import uuid
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import Any, Protocol
+from dataclasses import fields, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
-from llmbench_locust.simulator.ask import Ask, Refusal
+from llmbench_locust.simulator.ask import Ask, Refusal, json_body
 from llmbench_locust.simulator.counting import load_tokenizer, make_counter
 from llmbench_locust.simulator.engine.fault_filter import FaultFilter
 from llmbench_locust.simulator.engine.job import Job
@@ -33,31 +34,22 @@ from llmbench_locust.simulator.server.metrics_page import add_metrics
 from llmbench_locust.simulator.settings import Settings
 from llmbench_locust.simulator.stats import Seen, Stats, header_subset
 
-_REASONS = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    413: "Content Too Large",
-    429: "Too Many Requests",
-    500: "Internal Server Error",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
+if TYPE_CHECKING:
+    import socket
+    from wsgiref.types import StartResponse
+
 _MESSAGES = {
     429: "Rate limit exceeded: too many requests.",
     503: "The server is overloaded or not ready yet.",
 }
 Answer = Iterable[bytes]
-StartResponse = Any  # of WSGI
 
 
 class Connection(Protocol):
     """What the application needs of the connection's handler: `sim.handler` in the environment."""
 
     arrived_s: float
-    socket: Any
+    socket: socket.socket
     job: Job | None
     drop: bool  # close without an answer
 
@@ -65,14 +57,7 @@ class Connection(Protocol):
 def make_clock(settings: Settings, wheel: Wheel) -> Clock:
     if settings.clock == "fixed":
         return FixedClock(wheel, settings.ttft_s, settings.itl_s, settings.jitter)
-    engine = Engine(
-        settings.prefill_rate,
-        settings.step_s,
-        settings.step_per_seq_s,
-        settings.max_num_seqs,
-        settings.max_batched_tokens,
-        settings.kv_tokens,
-    )
+    engine = Engine(*(getattr(settings, field.name) for field in fields(Engine)))
     return EngineClock(wheel, engine)
 
 
@@ -83,11 +68,8 @@ class Simulator:
         self.settings = settings
         power = PowerMeter(settings.gpu_idle_w, settings.gpu_request_w, time.monotonic())
         self.stats = Stats(settings.keep, settings.log, power)
-        self.cache = (
-            PrefixCache(settings.prefix_cache, settings.block_size)
-            if settings.prefix_cache
-            else None
-        )
+        blocks = settings.prefix_cache
+        self.cache = PrefixCache(blocks, settings.block_size) if blocks else None
         self.wheel = Wheel()
         self.clock = make_clock(settings, self.wheel)
         tokenizer = load_tokenizer()
@@ -99,23 +81,21 @@ class Simulator:
     def __call__(self, environ: Json, start_response: StartResponse) -> Answer:
         path = environ["PATH_INFO"]
         protocol = ROUTES.get(path)
-        if (
-            self.settings.api_key is not None
-            and path not in ("/health", "/ping")
-            and not path.startswith("/sim/")
-        ):
-            given = (
-                environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer "),
-                environ.get("HTTP_X_API_KEY", ""),
-            )
-            if self.settings.api_key not in given:
-                return _respond(start_response, 401, orjson.dumps({"error": "Unauthorized"}))
-        if protocol is None or environ["REQUEST_METHOD"] != "POST":
-            if protocol is not None:
-                return _respond(start_response, 405, b'{"detail":"Method Not Allowed"}')
+        if not self._authorized(environ, path):
+            return _respond(start_response, 401, orjson.dumps({"error": "Unauthorized"}))
+        if protocol is None:
             answer: Answer = self.control(environ, start_response)
             return answer
+        if environ["REQUEST_METHOD"] != "POST":
+            return _respond(start_response, 405, b'{"detail":"Method Not Allowed"}')
         return self._generate(environ, start_response, protocol)
+
+    def _authorized(self, environ: Json, path: str) -> bool:
+        key = self.settings.api_key
+        if key is None or path in ("/health", "/ping") or path.startswith("/sim/"):
+            return True
+        bearer = environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
+        return key in (bearer, environ.get("HTTP_X_API_KEY", ""))
 
     def _generate(
         self, environ: Json, start_response: StartResponse, protocol: type[Script]
@@ -147,9 +127,7 @@ class Simulator:
         seen.output_tokens = plan.tokens * ask.choices if protocol.generates else 0
         self.stats.begin(seen)
         if faults.error >= 0 and not ask.stream:
-            faults = replace(
-                faults, status=500
-            )  # what an engine's death is where no stream has begun
+            faults = replace(faults, status=500)  # an engine's death before a stream has begun
         if faults.answers_with_error:
             return self._fault_answer(environ, start_response, seen, faults)
         script = protocol(ask, plan, seen.request_id[:64], faults.usage_with_choices)
@@ -170,24 +148,15 @@ class Simulator:
             raise Refusal(400, str(error)) from None
         if own is not None:
             return own
-        settings = self.settings
-        if settings.faults is NONE or (
-            settings.fault_rate < 1 and self._draw() >= settings.fault_rate
-        ):
-            return NONE
-        return settings.faults
+        faults, rate = self.settings.faults, self.settings.fault_rate
+        return faults if faults is NONE or rate >= 1 or self._draw() < rate else NONE
 
     def _ask(self, environ: Json, protocol: type[Script], faults: Faults) -> Ask:
         raw = environ["wsgi.input"].read()
         if protocol.multipart:
             body = read_form(environ.get("CONTENT_TYPE", ""), raw)
         else:
-            try:
-                body = orjson.loads(raw)
-            except orjson.JSONDecodeError as error:
-                raise Refusal(400, f"The body is no JSON: {error}") from None
-            if not isinstance(body, dict):
-                raise Refusal(400, "The body must be a JSON object.")
+            body = json_body(raw)
         ask = protocol.ask_of(body, self.count)
         settings = self.settings
         ask.model = str(body.get("model") or settings.model)
@@ -218,9 +187,8 @@ class Simulator:
         seen.status = refusal.status
         self.stats.begin(seen)
         self.stats.end(seen, "refused")
-        return _respond(
-            start_response, refusal.status, orjson.dumps(protocol.refusal_body(refusal))
-        )
+        body = orjson.dumps(protocol.refusal_body(refusal))
+        return _respond(start_response, refusal.status, body)
 
     def _fault_answer(
         self, environ: Json, start_response: StartResponse, seen: Seen, faults: Faults
@@ -231,39 +199,29 @@ class Simulator:
             self.stats.end(seen, "disconnect")
             environ["sim.handler"].drop = True
             return ()
-        protocol = ROUTES[seen.path]
         status = seen.status = faults.html or faults.status
         self.stats.end(seen, "fault")
         if faults.html:
+            title = f"{status} {_reason(status)}"
             page = (
-                f"<html>\r\n<head><title>{status} "
-                f"{_REASONS.get(status, '')}</title></head>\r\n<body>\r\n<center><h1>"
+                f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}"
+                "</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
             )
-            page += (
-                f"{status} "
-                f"{_REASONS.get(status, '')}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
-            )
-            return _respond(start_response, status, page.encode(), [("Content-Type", "text/html")])
-        headers = [("Content-Type", "application/json")]
-        if status in (429, 503):
-            headers.append(
-                ("Retry-After", f"{faults.retry_after if faults.retry_after >= 0 else 1:g}")
-            )
-        refusal = Refusal(
-            status, _MESSAGES.get(status, "The simulator was told to fail."), "InternalServerError"
-        )
-        return _respond(
-            start_response, status, orjson.dumps(protocol.refusal_body(refusal)), headers
-        )
+            return _respond(start_response, status, page.encode(), "text/html")
+        wait = faults.retry_after if faults.retry_after >= 0 else 1
+        more = [("Retry-After", f"{wait:g}")] if status in (429, 503) else []
+        message = _MESSAGES.get(status, "The simulator was told to fail.")
+        refusal = Refusal(status, message, "InternalServerError")
+        body = orjson.dumps(ROUTES[seen.path].refusal_body(refusal))
+        return _respond(start_response, status, body, more=more)
 
 
 def _number(environ: Json, key: str, default: float) -> float:
     try:
         return max(0.0, float(environ[key])) if key in environ else default
     except ValueError:
-        raise Refusal(
-            400, f"{key[5:].lower().replace('_', '-')}: {environ[key]} is no number."
-        ) from None
+        name = key[5:].lower().replace("_", "-")
+        raise Refusal(400, f"{name}: {environ[key]} is not a number.") from None
 
 
 def _milliseconds(environ: Json, key: str) -> float | None:
@@ -271,14 +229,17 @@ def _milliseconds(environ: Json, key: str) -> float | None:
     return _number(environ, key, 0.0) / 1e3 if key in environ else None
 
 
+def _reason(status: int) -> str:
+    return HTTPStatus(status).phrase if status in [*HTTPStatus] else "Status"
+
+
 def _respond(
     start_response: StartResponse,
     status: int,
     body: bytes,
-    headers: list[tuple[str, str]] | None = None,
+    content_type: str = "application/json",
+    more: Iterable[tuple[str, str]] = (),
 ) -> Answer:
-    headers = headers or [("Content-Type", "application/json")]
-    start_response(
-        f"{status} {_REASONS.get(status, 'Status')}", [*headers, ("Content-Length", str(len(body)))]
-    )
+    headers = [("Content-Type", content_type), *more, ("Content-Length", str(len(body)))]
+    start_response(f"{status} {_reason(status)}", headers)
     return [body]

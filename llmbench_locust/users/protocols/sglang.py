@@ -1,4 +1,4 @@
-"""SGLang's own /generate: each event repeats the whole text so far and counts the tokens so far."""
+"""SGLang's own /generate: each event repeats the whole text so far and counts its tokens."""
 
 from __future__ import annotations
 
