@@ -10,26 +10,29 @@ import logging
 import os
 import shlex
 import sys
+from dataclasses import replace
 from typing import Any
 
 import gevent
 import locust
 from gevent.event import Event
+from locust import log
 from locust.event import EventHook
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
-from llmbench_locust.dispatch import messages
 from llmbench_locust.dispatch.agent import Agent
+from llmbench_locust.dispatch.messages import TO_MASTER, TO_WORKER, Message, encode
 from llmbench_locust.errors import BenchError, ConfigError
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.config import RunConfig, build_config, start_of
 from llmbench_locust.options.dotted import expand_sys_argv
 from llmbench_locust.options.flags import add_flags, check_variables
 from llmbench_locust.options.secrets import Start, secret_dest
-from llmbench_locust.run.closed import ClosedLoop
+from llmbench_locust.run.benchmark import Benchmark
 from llmbench_locust.run.crew import Crew
 from llmbench_locust.run.lifecycle import Experiment, Runs
 from llmbench_locust.run.report import Report
+from llmbench_locust.run.sources import OwnTasks
 from llmbench_locust.run.strangers import drop_malformed
 from llmbench_locust.run.wiring import with_own_secrets, withheld
 from llmbench_locust.shape import ArrivalShape
@@ -45,18 +48,6 @@ from llmbench_locust.terminal import warn
 
 logger = logging.getLogger(__name__)
 
-_TO_WORKER = (
-    messages.PLAN,
-    messages.PING,
-    messages.TICKETS,
-    messages.GO,
-    messages.LEASE,
-    messages.PERMITS,
-    messages.ACK,
-    messages.HALT,
-    messages.STOP,
-)
-_TO_MASTER = (messages.READY, messages.PONG, messages.REPORT, messages.RETURNED)
 _installed = False
 
 
@@ -72,12 +63,6 @@ def install() -> None:
         setattr(locust.events, name, EventHook())
     locust.events.init_command_line_parser.add_listener(lambda parser, **_: add_flags(parser))
     locust.events.init.add_listener(_on_init)
-
-
-def plugin_of(environment: Any) -> Plugin:
-    """The plugin of this Locust environment."""
-    plugin: Plugin = environment.llmbench
-    return plugin
 
 
 def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> None:
@@ -104,13 +89,16 @@ class Plugin:
         self.sim: SimProcess | None = None
         self.live = LiveStats({}, (50.0, 90.0, 99.0))
         self.start: Start | None = None
+        self._own_run: Benchmark | None = None
+        self._sim_args = ""
+        self._run_time_s: float | None = None
         self.agent = Agent(
             environment,
-            runner.send_message,
+            self._to_master,
             runner.client_id if self.is_worker else "local",
+            runner.stop if self.is_worker else None,
             lambda wire: with_own_secrets(wire, self.start.headers if self.start else ()),
         )
-        self.closed_loop = ClosedLoop(self)
         self._interruption = Interruption(self.stop, self._leave)
 
     @property
@@ -126,8 +114,12 @@ class Plugin:
         """Whether the locustfile has an `ArrivalShape`."""
         return isinstance(self.environment.shape_class, ArrivalShape)
 
+    @property
+    def _times_runs(self) -> bool:
+        """Whether --run-time is ours to keep. On the web page, a closed loop's is Locust's."""
+        return self.open_loop or self.headless
+
     # --- start-up
-    # ------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Register messages and listeners; on the master, check the flags before anything else
@@ -136,17 +128,18 @@ class Plugin:
         self._or_exit(self._remember_start)
         events = self.environment.events
         if self.local or self.is_worker:
-            for kind in _TO_WORKER:
-                self.runner.register_message(kind, self._for_agent)
+            for message in TO_WORKER:
+                self.runner.register_message(message.kind, self._for_agent)
         if isinstance(self.runner, MasterRunner):
             drop_malformed(self.runner)
         if self.local or not self.is_worker:
-            for kind in _TO_MASTER:
-                self.runner.register_message(kind, self._for_coordinator)
-        self.closed_loop.register()
+            for message in TO_MASTER:
+                self.runner.register_message(message.kind, self._for_runs)
+        events.test_start.add_listener(self._on_test_start)
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
         events.quitting.add_listener(self._on_quitting)
+        events.quit.add_listener(lambda **_: self._stop_sim())
         _hush(self.options)
         if self.is_worker:
             listen_as_worker()
@@ -154,11 +147,12 @@ class Plugin:
                 die_with_parent()
             return
         self._interruption.listen()
-        if self.open_loop:
-            # Locust would end the run at --run-time by itself; with a plan, it bounds the time of
-            # sending.
+        if self._times_runs:
+            # Locust would count --run-time from before the ready check, and end a plan's run at
+            # once, where --run-time bounds the time of sending.
             self._run_time_s = self.options.run_time
             self.options.run_time = None
+        if self.open_loop:
             # It also fills in one user where none was asked for, which would be a cap of one.
             self._users_asked_for = self.options.num_users
         if self.headless or self.options.autostart:
@@ -181,23 +175,31 @@ class Plugin:
         Raises ConfigError.
         """
         options = self.options
-        if self.open_loop and options.run_time is None:
-            options.run_time = getattr(self, "_run_time_s", None)
+        if self._times_runs and options.run_time is None:
+            options.run_time = self._run_time_s
         if self.open_loop:
             options.num_users = self._users_asked_for
         try:
             config = build_config(options, self.start)
         finally:
-            if self.open_loop:
+            if self._times_runs:
                 options.run_time = None
-        if config.sim and self.sim is None:
-            self.sim = launch(shlex.split(config.sim_args))
-        if config.sim and self.sim is not None:
-            config = config.with_server(self.sim.url)
+        if not self._times_runs:
+            config = replace(config, run_time_s=None)
+        if config.sim:
+            config = config.with_server(self._simulator(config.sim_args).url)
         if line := withheld(config):
             logger.warning(line)
         self.config = config
         return config
+
+    def _simulator(self, args: str) -> SimProcess:
+        """The running one, unless it was started with other arguments."""
+        if self.sim is not None and args != self._sim_args:
+            self._stop_sim()
+        if self.sim is None:
+            self.sim, self._sim_args = launch(shlex.split(args)), args
+        return self.sim
 
     def check_form(self, form: dict[str, Any]) -> str | None:
         """The line that tells what is wrong with a start form, None when it is right."""
@@ -226,14 +228,16 @@ class Plugin:
             sys.exit(e.exit_code)
 
     # --- messages
-    # ------------------------------------------------------------------------------------------------
+
+    def _to_master(self, message: Message) -> None:
+        self.runner.send_message(message.kind, message if self.local else encode(message))
 
     def _for_agent(self, environment: Any, msg: Any, **_: Any) -> None:
-        self.agent.handle(msg.type, msg.data)
+        self.agent.receive(msg.type, msg.data)
 
-    def _for_coordinator(self, environment: Any, msg: Any, **_: Any) -> None:
+    def _for_runs(self, environment: Any, msg: Any, **_: Any) -> None:
         if self.runs is not None:
-            self.runs.handle(msg.type, msg.node_id, msg.data)
+            self.runs.receive(msg.type, msg.data, msg.node_id)
 
     # --- the runs
 
@@ -256,24 +260,38 @@ class Plugin:
         except BenchError as e:
             self._give_up(e)
         else:
-            if self.runs.exit_status is not None:
-                self.environment.process_exit_code = self.runs.exit_status
+            self._take_exit_status()
+
+    def _on_test_start(self, **_: Any) -> None:
+        """A closed loop: the run is prepared and started before Locust spawns the users."""
+        if self.open_loop or self.crew is None:
+            return
+        self.runs = None
+        try:
+            config = self.configure()
+            self.runs = Runs(self.crew, config, self.live)
+            tasks = OwnTasks(self.crew.backends(config.backend))
+            self._own_run = self.runs.begin(config, tasks)
+        except Exception as e:
+            if isinstance(e, BenchError):
+                self._give_up(e)
+            else:
+                logger.exception("the run could not be prepared")
+                log.unhandled_greenlet_exception = True
+            if self.headless:
+                self.crew.end_test()
+            raise gevent.GreenletExit from e  # Locust spawns nobody
 
     @property
     def report(self) -> Report | None:
         """Of the latest run that has finished."""
-        return self.runs.report if self.runs is not None else self.closed_loop.report
+        return self.runs.report if self.runs is not None else None
 
     def _give_up(self, error: BenchError) -> None:
+        """A run that cannot begin: one line, on the console and on the web page."""
         warn(f"error: {error}")
         self.environment.process_exit_code = error.exit_code
         self.live.failed(str(error))
-
-    def fail(self, error: BenchError) -> None:
-        """A run that cannot begin: one line, on the console and on the web page."""
-        self._give_up(error)
-        if self.headless:
-            self.runner.quit()
 
     def stop(self) -> None:
         """End the runs, and wait until the experiment has reported.
@@ -281,24 +299,36 @@ class Plugin:
         The web page calls it, too: Locust's master tells nobody of a stop while a run is prepared.
         """
         self._cancelled = True
+        if self.runs is not None:
+            self.runs.stop()
         if self._conductor is not None:
-            if self.runs is not None:
-                self.runs.stop()
             self._conductor.join()
 
     def _on_test_stopping(self, **_: Any) -> None:
         self._stopping = self._conductor is not None and not self._conductor.ready()
         self.stop()
         self.agent.release()
+        if self._own_run is not None and not self.local:
+            self._own_run.finished.wait()  # Locust's master would not wait for the last outcomes
 
     def _on_test_stop(self, **_: Any) -> None:
         self._conductor, self._stopping = None, False
         self.agent.leave()
+        if self._own_run is not None and self.runs is not None:
+            run, self._own_run = self._own_run, None
+            run.finished.wait()
+            self.runs.conclude(run).publish()
+            self._take_exit_status()
+
+    def _take_exit_status(self) -> None:
+        if self.runs is not None and self.runs.exit_status is not None:
+            self.environment.process_exit_code = self.runs.exit_status
 
     def _on_quitting(self, **_: Any) -> None:
+        if self._own_run is not None:
+            self.runner.stop()  # now: afterwards the exit status is settled
         self.stop()
         self.agent.leave()
-        self._stop_sim()
         if self._interruption.status is not None:
             self.environment.process_exit_code = self._interruption.status
 
@@ -313,7 +343,8 @@ class Plugin:
 
     def _waits_for_workers(self) -> bool:
         """Locust's master sleeps until its workers are there; nothing of the run has begun."""
-        return not self.local and self.runner.state == "ready" and self._conductor is None
+        idle = self._conductor is None and self._own_run is None
+        return not self.local and self.runner.state == "ready" and idle
 
     def _stop_sim(self) -> None:
         if self.sim is not None:
@@ -347,4 +378,4 @@ def _hush(options: Any) -> None:
         options.only_summary = False
 
 
-__all__ = ["Plugin", "install", "plugin_of"]
+__all__ = ["Plugin", "install"]

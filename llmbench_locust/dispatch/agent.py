@@ -1,114 +1,130 @@
-"""The worker's side of a run: takes the plan and the tickets, sends the requests, reports what
-happened.
+"""A worker's side of a Locust test: takes one run after another from the master.
 
-One `Agent` a process (in local mode, beside the coordinator in the same one). It speaks by Locust's
-messages only, and by its own clock: the master converts.
+One `Agent` a process (in local mode, in the master's own). It speaks by Locust's messages only.
+Connections and users stay from one run to the next.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import time
-from array import array
 from collections.abc import Callable
-from dataclasses import replace
-from time import perf_counter
 from typing import Any
 
 import gevent
 from gevent.event import Event
 
-from llmbench_locust.dispatch import messages, tickets
-from llmbench_locust.dispatch.clock_sync import clock_identity
-from llmbench_locust.dispatch.collector import SteeredCollector
-from llmbench_locust.dispatch.dispatcher import Dispatcher
-from llmbench_locust.dispatch.lag import LagSampler, run_queue_wait_s
-from llmbench_locust.dispatch.preparer import Preparer
-from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.dispatch.messages import (
+    TO_WORKER,
+    Halt,
+    Inbox,
+    Message,
+    Plan,
+    Ready,
+)
+from llmbench_locust.dispatch.worker_run import WorkerRun
 from llmbench_locust.errors import SetupError
-from llmbench_locust.records import RecordColumns, RequestRecord
+from llmbench_locust.records import RequestRecord
 from llmbench_locust.transport.client import Transport
-from llmbench_locust.transport.gaps import gaps
-from llmbench_locust.users.session import Session, transport_for
+from llmbench_locust.users.session import transport_for
 from llmbench_locust.users.wire import WireConfig
-from llmbench_locust.workload.multi_turn import next_request
-
-#: At most this long between two reports to the master.
-REPORT_S = 0.2
-#: At most so many requests in one of them, and how long it takes to make it, about.
-REPORTED = 32
-REPORTING_S = 0.0007
-
-Send = Callable[[str, Any], None]
+from llmbench_locust.workload.sample import SampleRequest
 
 
 class Agent:
-    """Carries out one plan after another. ``send(type, data)`` goes to the master; ``secrets`` fills
-    in what a plan leaves to the worker, and raises SetupError where it cannot.
+    """``send`` takes a message to the master. ``name``: this worker's; "" where it is the only one.
+    ``stop_users`` has Locust stop this process's users; None where Locust does so by itself.
+    ``secrets`` fills in what a plan leaves to the worker, and raises SetupError where it cannot.
     """
 
     def __init__(
         self,
         environment: Any,
-        send: Send,
+        send: Callable[[Message], None],
         name: str,
+        stop_users: Callable[[], None] | None,
         secrets: Callable[[WireConfig], WireConfig] = lambda wire: wire,
     ) -> None:
         self.environment = environment
         self.name = name
+        self.send = send
+        self._stop_users = stop_users
         self._secrets = secrets
-        self._send = send
-        self.run: _Run | None = None
+        self._run: WorkerRun | None = None
         self._open = Event()  # a run is on, or the users may go
         self._released = False
         self._transport: Transport | None = None
         self._server: tuple[Any, ...] = ()
+        others = dict.fromkeys(TO_WORKER, self._for_run)
+        self._inbox = Inbox({**others, Plan: self._begin, Halt: self._halt})
 
-    def handle(self, kind: str, data: dict[str, Any]) -> None:
-        """One message from the master. A message of another run than the current one is dropped."""
-        if kind == messages.PLAN:
-            if self.run is not None:
-                self.run.close()
-            try:
-                wire = self._secrets(WireConfig.from_message(data["wire"]))
-            except SetupError as e:
-                self.run = None
-                self.send(messages.READY, run=data["run"], refused=str(e))
-                return
-            self.run = _Run(self, data, wire)
-            self._released = False
-            self._open.set()
-            return
-        run = self.run
-        if run is None or data.get("run") != run.id:
-            return
-        run.handle(kind, data)
+    def receive(self, kind: str, data: Any) -> None:
+        """One message from the master."""
+        self._inbox.receive(kind, data, "")
+
+    # --- what the users do
 
     def attend(self, user: Any) -> None:
         """A user stands ready for tickets, from one run to the next, until the test stops."""
         while not self._released:
-            if self.run is not None and not self.run.closed:
-                self.run.dispatcher.attend(user)
+            run = self._run
+            if run is not None and not run.closed:
+                run.attend(user)
             else:
                 self._open.clear()
                 self._open.wait()
 
+    def perform(self, sample: SampleRequest, user: Any) -> RequestRecord:
+        """One request of a user's own task, in the run that is on, or in the next one."""
+        while self._run is None or self._run.closed:
+            self._open.clear()
+            self._open.wait()
+        return self._run.send(sample, user)
+
+    # --- the runs
+
+    def _begin(self, plan: Plan, sender: str) -> None:
+        if self._run is not None:
+            self._run.close()
+            self._run.forget()
+            self._run = None
+        try:
+            plan.wires = [self._secrets(wire) for wire in plan.wires]
+        except SetupError as e:
+            self.send(Ready(plan.run, "", 0, 0, "", refused=str(e)))
+            return
+        transport = self._transport_for(plan.wires[0])
+        self._run = WorkerRun(self.environment, plan, transport, self.name, self.send)
+        self._released = False
+        self._open.set()
+
+    def _for_run(self, message: Message, sender: str) -> None:
+        if self._run is not None and message.run == self._run.id:
+            self._run.receive(message)
+
+    def _halt(self, message: Halt, sender: str) -> None:
+        self._for_run(message, sender)
+        run = self._run
+        if run is not None and run.id == message.run and run.tasks and self._stop_users is not None:
+            gevent.spawn(self._stop_users)
+
     def release(self) -> None:
-        """The test stops: in-flight requests end as interrupted, the users' tasks return."""
-        if self.run is not None:
-            self.run.close()
+        """The test stops. With a plan, in-flight requests end as interrupted and the users' tasks
+        return; users with tasks of their own are stopped by Locust.
+        """
+        if self._run is not None and not self._run.tasks:
+            self._run.close()
         self._released = True
         self._open.set()
 
     def leave(self) -> None:
-        """The test is over, or this process ends: close the connections."""
+        """The users have stopped, or this process ends: report the rest, close the connections."""
+        if self._run is not None:
+            self._run.close()
         self.release()
         if self._transport is not None:
             self._transport.close()
             self._transport = None
 
-    def transport(self, wire: WireConfig) -> Transport:
+    def _transport_for(self, wire: WireConfig) -> Transport:
         """Connections to the server of ``wire``: those of the run before, where it had the same."""
         server = (wire.base_url, wire.insecure, wire.kernel_timestamps, wire.request_timeout_s)
         if self._transport is not None and server != self._server:
@@ -117,194 +133,3 @@ class Agent:
         if self._transport is None:
             self._transport, self._server = transport_for(wire), server
         return self._transport
-
-    def send(self, kind: str, **data: Any) -> None:
-        self._send(kind, data)
-
-
-class _Run:
-    """One run on this worker."""
-
-    def __init__(self, agent: Agent, plan: dict[str, Any], wire: WireConfig) -> None:
-        self.id: str = plan["run"]
-        self.agent = agent
-        self.closed = False
-        transport = agent.transport(wire)
-        self.session = Session(agent.environment, wire, agent.name, transport)
-        self._before = replace(transport.counters)
-        self.dispatcher = Dispatcher(self._perform, permits=plan["permits"], wanted=self._wake)
-        self._conversations = plan["chat"]
-        self._outbox: list[RequestRecord] = []
-        self._unsent: list[int] = []
-        self._unacknowledged: dict[int, dict[str, Any]] = {}
-        self._seq = 0
-        self._halted = False
-        self._preparer = Preparer(self.session.protocol.request)
-        self._lag: LagSampler | None = None
-        self._collector: SteeredCollector | None = None
-        self._woken = Event()
-        self._reporter = gevent.spawn(self._report_loop)
-        gevent.spawn(self._prewarm, plan["prewarm"])
-
-    def handle(self, kind: str, data: dict[str, Any]) -> None:
-        if kind == messages.TICKETS:
-            sent = data["tickets"]
-            if sent and not isinstance(sent[0], Ticket):
-                sent = [tickets.from_message(message) for message in sent]
-            self.dispatcher.add(sent)
-            self._preparer.add(sent)
-        elif kind == messages.PING:
-            self.agent.send(
-                messages.PONG, run=self.id, sent_s=data["sent_s"], worker_s=perf_counter()
-            )
-        elif kind == messages.GO:
-            self._lag = LagSampler(lambda: self.dispatcher.in_flight > 0)
-            if self._collector is not None:
-                self._collector.freeze()
-            self.dispatcher.lease(data["lease_s"])
-            self.dispatcher.go(data["start_s"])
-        elif kind == messages.LEASE:
-            self.dispatcher.lease(data["until_s"])
-        elif kind == messages.PERMITS:
-            if "grant" in data:
-                self.dispatcher.grant(data["grant"])
-            else:
-                self.agent.send(
-                    messages.RETURNED,
-                    run=self.id,
-                    permits=self.dispatcher.give_back(data["recall"]),
-                )
-        elif kind == messages.ACK:
-            self._unacknowledged.pop(data["seq"], None)
-        elif kind == messages.HALT:
-            self._halt()
-            self._wake()
-        elif kind == messages.STOP:
-            self.close()
-
-    # --- requests
-    # ------------------------------------------------------------------------------------------------
-
-    def _prewarm(self, connections: int) -> None:
-        opened = self.session.transport.prewarm(connections)
-        # Now, and not at the start: a full collection takes tenths of a second.
-        self._collector = SteeredCollector()
-        self.agent.send(
-            messages.READY,
-            run=self.id,
-            clock=clock_identity(),
-            prewarmed=opened,
-            pid=os.getpid(),
-            host=socket.gethostname(),
-        )
-
-    def _perform(self, ticket: Ticket, due: float, user: Any) -> None:
-        request = self._preparer.take(ticket)
-        record = self.session.perform(
-            ticket.sample,
-            index=ticket.index,
-            model=ticket.model,
-            request=request,
-            due_time=due,
-            user=user,
-        )
-        if ticket.following:
-            self._next_turn(ticket, record)
-        self._outbox.append(record)
-
-    def _next_turn(self, ticket: Ticket, record: RequestRecord) -> None:
-        following = list(ticket.following)
-        if self._halted or not record.success:
-            # A conversation whose answer failed has no history to go on with.
-            self._unsent.extend(t.index for t in following)
-            return
-        turn = following.pop(0)
-        sample = next_request(ticket.sample, record.text, turn.sample, None, self._conversations)
-        following_ticket = Ticket(
-            turn.index, turn.due_s, sample, turn.model, turn.think_s, following
-        )
-        self.dispatcher.add_turn(following_ticket, perf_counter() + turn.think_s)
-
-    # --- reports
-    # -------------------------------------------------------------------------------------------------
-
-    def _wake(self) -> None:
-        self._woken.set()
-
-    def _report_loop(self) -> None:
-        while not self.closed:
-            self._woken.wait(REPORT_S)
-            self._woken.clear()
-            gaps.wait(REPORTING_S)
-            self._report()
-            while len(self._outbox) >= REPORTED:
-                # In pieces: what falls due meanwhile must not wait for all of them.
-                gevent.sleep(0.001)
-                gaps.wait(REPORTING_S)
-                self._report()
-
-    def _report(self) -> None:
-        dispatcher, counters = self.dispatcher, self.session.transport.counters
-        records, self._outbox = self._outbox[:REPORTED], self._outbox[REPORTED:]
-        sent, dispatcher.sent = dispatcher.sent, array("q")
-        late, dispatcher.send_lag_s = dispatcher.send_lag_s, array("d")
-        unsent, self._unsent = self._unsent, []
-        ttft, self.session.ttft_s = self.session.ttft_s, array("d")
-        report = {
-            "run": self.id,
-            "seq": self._seq,
-            "records": RecordColumns.from_records(records).to_message() if records else None,
-            "sent": sent.tobytes(),
-            "unsent": unsent,
-            "halted": self._halted,
-            "in_flight": dispatcher.in_flight,
-            "waiting": dispatcher.waiting,
-            "stock": dispatcher.stock,
-            "permits": dispatcher.permits,
-            "free": dispatcher.free_permits,
-            "offered": dispatcher.offered,
-            "overflow": dispatcher.overflow,
-            "resent": counters.resent - self._before.resent,
-            "kernel_times": counters.kernel_times,
-            "most_connections": counters.most_connections,
-            "most_in_use": counters.most_in_use,
-            "idle_excess_s": counters.idle_excess_s - self._before.idle_excess_s,
-            "queue_wait_s": run_queue_wait_s(),
-            "shared_chunks": counters.shared_chunks - self._before.shared_chunks,
-            "token_events": counters.token_events - self._before.token_events,
-            "ttft_s": ttft.tobytes(),
-            "send_lag_s": late.tobytes(),
-            "loop_lag_s": self._lag.take().tobytes() if self._lag is not None else b"",
-            "cpu_s": time.process_time(),
-            "clock_s": perf_counter(),
-        }
-        if records or len(sent) or unsent:
-            self._unacknowledged[self._seq] = report
-        self._seq += 1
-        self.agent.send(messages.REPORT, **report)
-
-    # --- the end
-    # -------------------------------------------------------------------------------------------------
-
-    def _halt(self) -> None:
-        self._halted = True
-        self._unsent.extend(self.dispatcher.halt())
-
-    def close(self) -> None:
-        """Break off what is in flight, report it, let the users go."""
-        if self.closed:
-            return
-        self._halt()
-        self._unsent.extend(self.dispatcher.close())
-        self._preparer.close()
-        if self._lag is not None:
-            self._lag.close()
-        if self._collector is not None:
-            self._collector.close()
-        for report in list(self._unacknowledged.values()):
-            self.agent.send(messages.REPORT, **report)
-        self._report()
-        while self._outbox:
-            self._report()
-        self.closed = True
-        self._reporter.kill(block=False)

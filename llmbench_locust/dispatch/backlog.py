@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from llmbench_locust.dispatch import tickets
 from llmbench_locust.dispatch.ledger import Indexes
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.records import RequestRecord
+from llmbench_locust.users.wire import WireConfig
 
 #: Tickets in one message, at most.
 BATCH = 512
@@ -26,18 +26,20 @@ BATCH = 512
 @dataclass(slots=True)
 class RunPlan:
     """All that a run is. ``tickets`` in the order of their due times, a conversation's later turns
-    inside its first ticket; ``wire``: `WireConfig` as a message; ``cap``: requests in flight over
-    all workers.
+    inside its first ticket; none with ``tasks``, when users' own tasks send. ``wires``: one for
+    each backend, the main one first. ``cap``: requests in flight over all workers.
     """
 
     tickets: Sequence[Ticket]
-    wire: dict[str, Any]
+    wires: Sequence[WireConfig]
     cap: int | None = None
     prewarm: int = 0
     run_time_s: float | None = None
     stop_timeout_s: float | None = None
     max_workers: int = 1
     chat: bool = True
+    tasks: bool = False
+    id_prefix: str = ""
 
     @property
     def total(self) -> int:
@@ -119,17 +121,15 @@ class PlannedTickets:
         """
         records = []
         for index in indexes.tolist():
-            ticket = self._by_index[index]
-            sample = ticket.sample
-            record = RequestRecord(
-                index, sample.request_id, error=error, error_kind=kind, prompt_len=sample.prompt_len
-            )
-            record.expected_output_len = (
-                -1 if sample.expected_output_len is None else sample.expected_output_len
-            )
-            record.due_time = start_s + ticket.due_s
-            record.worker = worker
-            record.label = sample.label or ""
+            record = RequestRecord(index, error=error, error_kind=kind, worker=worker)
+            ticket = self._by_index.get(index)
+            if ticket is not None:
+                sample = ticket.sample
+                record.request_id, record.prompt_len = sample.request_id, sample.prompt_len
+                if sample.expected_output_len is not None:
+                    record.expected_output_len = sample.expected_output_len
+                record.due_time = start_s + ticket.due_s
+                record.label = sample.label or ""
             records.append(record)
         return records
 

@@ -3,7 +3,7 @@ twice.
 
 Locust's messages are its only way out; in local mode they are delivered in the process. A worker
 may start requests only under a lease, renewed several times a second: one that is cut off stops by
-itself before its tickets go to others.
+itself before its tickets go to others. In one process there is no lease.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
-import numpy as np
 from gevent.event import Event
 
-from llmbench_locust.dispatch import messages, tickets
-from llmbench_locust.dispatch.backlog import PlannedTickets, RunPlan
-from llmbench_locust.dispatch.clock_sync import ClockOffset, clock_identity
-from llmbench_locust.dispatch.ledger import Indexes, Ledger
+from llmbench_locust.dispatch import messages
+from llmbench_locust.dispatch.accounts import Accounts
+from llmbench_locust.dispatch.backlog import RunPlan
+from llmbench_locust.dispatch.clock_sync import clock_identity
+from llmbench_locust.dispatch.messages import Inbox, Malformed, Message
 from llmbench_locust.dispatch.permits import Permits, split
+from llmbench_locust.dispatch.workers import WorkerState
 from llmbench_locust.errors import SetupError
 from llmbench_locust.records import RecordColumns
 
@@ -38,6 +38,8 @@ SILENT_S = 1.0
 #: Past the end of its lease a worker is given so long before it counts as lost.
 GRACE_S = 0.25
 READY_S = 60.0
+#: How long a worker may take to break off what is in flight, and to report it.
+CLOSE_S = 5.0
 #: How far ahead of their time tickets are delivered, and at most how many and how much to one
 #: worker.
 AHEAD_S = 20.0
@@ -45,71 +47,63 @@ WINDOW = 4096
 WINDOW_BYTES = 64_000_000
 
 
-@dataclass(slots=True)
-class WorkerState:
-    """What the master knows of one worker. Times are the master's."""
+class Crew(Protocol):
+    """The workers. ``local``: there is one, in this process."""
 
-    number: int
-    id: str
-    ready: bool = False
-    going: bool = False
-    lost: bool = False
-    halted: bool = False
-    clock: ClockOffset = field(default_factory=ClockOffset)
-    pid: int = 0
-    host: str = ""
-    prewarmed: int = 0
-    refused: str = ""
-    heard_s: float = 0.0
-    lease_until_s: float = float("-inf")
-    seen: set[int] = field(default_factory=set)
-    figures: dict[str, Any] = field(default_factory=dict)
-    cpu_start: tuple[float, float] | None = None
-    cpu_last: tuple[float, float] | None = None
+    local: bool
+
+    def send(self, message: Message, worker: str) -> None:
+        """One message to one worker."""
+
+    def workers(self) -> list[str]:
+        """Ids of the workers that are connected now."""
 
 
 class Coordinator:
-    """Conducts one run.
-
-    ``send(kind, data, worker id)``; ``workers()``: ids of the workers that are connected;
-    ``local``: they are in this process. ``on_columns`` is given each batch of outcomes once (times
-    on the master's clock); ``on_figures`` each worker's report.
+    """Conducts one run. ``on_columns`` is given each batch of outcomes once (times on the master's
+    clock); ``on_report`` each worker after its report. ``done`` is set when the run is over.
     """
 
     def __init__(
         self,
         plan: RunPlan,
+        crew: Crew,
         *,
-        send: Callable[[str, dict[str, Any], str], None],
-        workers: Callable[[], list[str]],
-        local: bool,
         on_columns: Callable[[RecordColumns], None],
-        on_figures: Callable[[WorkerState], None] = lambda worker: None,
+        on_report: Callable[[WorkerState], None] = lambda worker: None,
         done: Event | None = None,
     ) -> None:
         self.id = uuid.uuid4().hex[:12]
         self.plan = plan
-        self.local = local
-        self._send = send
-        self._connected = workers
-        self._on_columns = on_columns
-        self._on_figures = on_figures
         self.workers: dict[str, WorkerState] = {}
-        self._tickets = PlannedTickets(plan)
-        self.ledger = Ledger(self._tickets.weights)
+        self.done = done or Event()
+        self.halted = False
+        self.workers_lost = 0
+        self._crew = crew
+        self._on_report = on_report
+        self._accounts = Accounts(plan, on_columns)
+        self.ledger = self._accounts.ledger
         self._permits = Permits(plan.cap) if plan.cap is not None else None
         self._invited = 0
-        self.done = done or Event()
-        self.start_s = float("nan")
-        self.halted = False
         self._interrupting = False
         self._halted_s = 0.0
-        self.workers_lost = 0
         self._conductor: gevent.Greenlet | None = None
         self._woken = Event()
+        self._inbox = Inbox(
+            {
+                messages.Ready: self._on_ready,
+                messages.Pong: self._on_pong,
+                messages.Returned: self._on_returned,
+                messages.Report: self._on_report_of,
+            }
+        )
+
+    @property
+    def start_s(self) -> float:
+        """Start of the arrivals, seconds of perf_counter; NaN before."""
+        return self._accounts.start_s
 
     # --- the run
-    # -------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
         """Tell the workers the plan, wait until each is ready, find its clock, deliver the first
@@ -117,7 +111,7 @@ class Coordinator:
 
         Raises SetupError when no worker answers.
         """
-        ids = self._connected()
+        ids = self._crew.workers()
         shares = (
             split(self.plan.cap, len(ids)) if self.plan.cap is not None and ids else [0] * len(ids)
         )
@@ -144,20 +138,15 @@ class Coordinator:
         self._conductor = gevent.spawn(self._conduct)
 
     def _conduct(self) -> None:
-        slack = (
-            0.02
-            if self.local
-            else 0.1 + 4 * max(min(w.clock.error_s, 1.0) for w in self.workers.values())
-        )
-        self.start_s = perf_counter() + slack
+        self._accounts.start_s = perf_counter() + self._head_start_s()
         for worker in self.workers.values():
             self._go(worker)
         renewed = perf_counter()
-        while not self.ledger.finished:
+        while not self._over():
             self._woken.wait(self._pause_s(perf_counter()))
             self._woken.clear()
             now = perf_counter()
-            if now - renewed > 0.15:
+            if now - renewed > 0.15 and not self._crew.local:
                 renewed = now
                 self._renew(now)
                 self._join_late()
@@ -166,23 +155,35 @@ class Coordinator:
             self._watch_time(now)
         self.finish()
 
+    def _over(self) -> bool:
+        if self.plan.tasks:
+            return self.halted and all(w.closed for w in self._alive())
+        return self.ledger.finished
+
+    def _head_start_s(self) -> float:
+        """From now to the start of the arrivals: time for the workers to hear of it."""
+        if self.plan.tasks:
+            return 0.0
+        if self._crew.local:
+            return 0.02
+        return 0.1 + 4 * max(min(w.clock.error_s, 1.0) for w in self.workers.values())
+
     def finish(self) -> None:
         """Let the workers go; `done` from now on."""
         if not self.done.is_set():
             self.done.set()
-            self._to_all(messages.STOP)
+            self._to_all(messages.Stop(self.id))
 
     def halt(self) -> None:
-        """Send nothing more; what is in flight goes on."""
+        """Send nothing more; what is in flight goes on. Users with tasks of their own stop."""
         if not self.halted:
             self.halted = True
             self._halted_s = perf_counter()
-            self._tickets.drop()
-            self.ledger.cancel()
-            self._to_all(messages.HALT)
+            self._accounts.cancel()
+            self._to_all(messages.Halt(self.id))
             self._woken.set()
 
-    def interrupt(self, timeout_s: float = 5.0) -> None:
+    def interrupt(self, timeout_s: float = CLOSE_S) -> None:
         """Break the run off: in-flight requests end as interrupted, the last reports are awaited."""
         if self.done.is_set():
             return
@@ -194,93 +195,91 @@ class Coordinator:
         if self._conductor is not None:
             self._conductor.kill(block=False)
         self.halt()
-        self._to_all(messages.STOP)
+        self._to_all(messages.Stop(self.id))
         deadline = perf_counter() + timeout_s
-        while not self.ledger.finished and perf_counter() < deadline and self._alive():
+        while not self._over() and perf_counter() < deadline and self._alive():
             gevent.sleep(0.01)
-        for worker in self._alive():
-            failed, _ = self.ledger.lose(worker.number, np.ones(self.plan.total, np.bool_))
-            self._fail(failed, worker, "interrupted; its worker reported no outcome", "interrupted")
+        self._give_up_the_rest()
         self.done.set()
 
+    def _give_up_the_rest(self) -> None:
+        for worker in self._alive():
+            self._accounts.interrupt(worker.number, worker.id)
+            worker.closed = True
+
     # --- messages from workers
-    # -----------------------------------------------------------------------------------
 
-    def handle(self, kind: str, worker_id: str, data: dict[str, Any]) -> None:
-        """One message from a worker; one of another run or of a worker that counts as lost is
-        dropped.
-        """
+    def receive(self, kind: str, data: Any, worker_id: str) -> None:
+        """One message from a worker; one of another run or of a lost worker is dropped."""
+        self._inbox.receive(kind, data, worker_id)
+
+    def _sender(self, message: Message, worker_id: str) -> WorkerState | None:
         worker = self.workers.get(worker_id)
-        if worker is None or data.get("run") != self.id:
-            return
-        now = perf_counter()
-        if worker.lost:
-            return
-        worker.heard_s = now
-        if kind == messages.READY and data.get("refused"):
-            worker.refused = data["refused"]
-        elif kind == messages.READY:
-            worker.ready, worker.prewarmed = True, data["prewarmed"]
-            worker.pid, worker.host = data["pid"], data["host"]
-            if data["clock"] and data["clock"] == clock_identity():
-                worker.clock.same_clock()
-        elif kind == messages.PONG:
-            worker.clock.measured(data["sent_s"], data["worker_s"], now)
-        elif kind == messages.RETURNED:
-            if self._permits is not None:
-                self._permits.returned(worker.number, data["permits"])
-                self._balance()
-        elif kind == messages.REPORT:
-            self._report(worker, data)
+        if worker is None or message.run != self.id or worker.lost:
+            return None
+        worker.heard_s = perf_counter()
+        return worker
 
-    def _report(self, worker: WorkerState, data: dict[str, Any]) -> None:
-        self._tell(worker, messages.ACK, seq=data["seq"])
-        if data["seq"] in worker.seen:
+    def _on_ready(self, message: messages.Ready, worker_id: str) -> None:
+        worker = self._sender(message, worker_id)
+        if worker is not None and message.refused:
+            worker.refused = message.refused
+        elif worker is not None:
+            worker.ready, worker.prewarmed = True, message.prewarmed
+            worker.pid, worker.host = message.pid, message.host
+            if message.clock and message.clock == clock_identity():
+                worker.clock.same_clock()
+
+    def _on_pong(self, message: messages.Pong, worker_id: str) -> None:
+        if (worker := self._sender(message, worker_id)) is not None:
+            worker.clock.measured(message.sent_s, message.worker_s, worker.heard_s)
+
+    def _on_returned(self, message: messages.Returned, worker_id: str) -> None:
+        worker = self._sender(message, worker_id)
+        if worker is not None and self._permits is not None:
+            self._permits.returned(worker.number, message.permits)
+            self._balance()
+
+    def _on_report_of(self, report: messages.Report, worker_id: str) -> None:
+        worker = self._sender(report, worker_id)
+        if worker is None:
             return
-        worker.seen.add(data["seq"])
-        self.ledger.send(worker.number, np.frombuffer(data["sent"], np.int64))
-        if data["records"] is not None:
-            self._outcomes(worker, RecordColumns.from_message(data["records"]))
-        if data["unsent"]:
-            self.ledger.never(worker.number, np.array(data["unsent"], np.int64))
+        if report.seq >= 0:
+            self._tell(worker, messages.Ack(self.id, report.seq))
+            if not worker.seen.add(report.seq):
+                return
+        if report.records is not None:
+            report.records.shift_times(-worker.clock.offset_s)
+        try:
+            self._accounts.reported(worker.number, report.sent, report.records, report.unsent)
+        except IndexError as e:
+            raise Malformed(str(e)) from e
         if self._permits is not None:
             holder = self._permits.holders[worker.number]
-            holder.free, holder.waiting = data["free"], data["waiting"]
+            holder.free, holder.waiting = report.free, report.waiting
             self._balance()
-        worker.halted = data["halted"]
+        worker.closed = worker.closed or report.closed
         if worker.going:
-            worker.cpu_last = (data["cpu_s"], data["clock_s"])
-            if worker.cpu_start is None:
-                worker.cpu_start = worker.cpu_last
-        worker.figures = data
-        self._on_figures(worker)
+            worker.cpu_last = (report.cpu_s, report.clock_s)
+            worker.cpu_start = worker.cpu_start or worker.cpu_last
+        worker.latest = report
+        self._on_report(worker)
         self._woken.set()
 
-    def _outcomes(self, worker: WorkerState, columns: RecordColumns) -> None:
-        columns.shift_times(-worker.clock.offset_s)
-        counted = self.ledger.finish(worker.number, columns.ints["index"])
-        if len(counted) != len(columns):
-            rows = np.flatnonzero(np.isin(columns.ints["index"], counted))
-            columns = columns.take(rows)
-        self._on_columns(columns)
-
     # --- tickets
-    # -------------------------------------------------------------------------------------------------
 
     def _feed(self, now_s: float) -> None:
         """Deliver what is due before ``now_s`` + AHEAD_S, worker by worker in turn, within each
         worker's window.
         """
         takers = {w.number: w for w in self._alive() if w.ready}
-        until_s = now_s + AHEAD_S
-        for number, batch in self._tickets.batches(
-            until_s, list(takers), lambda n: self._has_room(takers[n]), self.ledger.deliver
+        for number, batch in self._accounts.tickets.batches(
+            now_s + AHEAD_S, list(takers), lambda n: self._has_room(takers[n]), self.ledger.deliver
         ):
-            carried = batch if self.local else [tickets.to_message(t) for t in batch]
-            self._tell(takers[number], messages.TICKETS, tickets=carried)
+            self._tell(takers[number], messages.Tickets(self.id, batch))
 
     def _has_room(self, worker: WorkerState) -> bool:
-        if self.local:
+        if self._crew.local:
             return True
         window = WINDOW
         if self._permits is not None and len(self.workers) > 1:
@@ -292,30 +291,33 @@ class Coordinator:
         return pending < window and self.ledger.pending_bytes.get(worker.number, 0) < WINDOW_BYTES
 
     def _balance(self) -> None:
-        if self._permits is None or self.local:
+        if self._permits is None or self._crew.local:
             return
         by_number = {w.number: w for w in self.workers.values()}
         grants, recalls = self._permits.balance()
         for number, permits in grants.items():
-            self._tell(by_number[number], messages.PERMITS, grant=permits)
+            self._tell(by_number[number], messages.Grant(self.id, permits))
         for number, permits in recalls.items():
-            self._tell(by_number[number], messages.PERMITS, recall=permits)
+            self._tell(by_number[number], messages.Recall(self.id, permits))
 
     # --- workers
-    # -------------------------------------------------------------------------------------------------
 
     def _invite(self, worker_id: str, share: int, parts: int) -> None:
         worker = WorkerState(number=self._invited, id=worker_id, heard_s=perf_counter())
         self._invited += 1
         self.workers[worker_id] = worker
-        permits = self._permits.join(worker.number, share) if self._permits is not None else None
+        plan = self.plan
         self._tell(
             worker,
-            messages.PLAN,
-            wire=self.plan.wire,
-            permits=permits,
-            prewarm=-(-self.plan.prewarm // parts),
-            chat=self.plan.chat,
+            messages.Plan(
+                self.id,
+                self._permits.join(worker.number, share) if self._permits is not None else None,
+                -(-plan.prewarm // parts),
+                plan.chat,
+                plan.tasks,
+                plan.id_prefix,
+                list(plan.wires),
+            ),
         )
 
     def _find_clocks(self, workers: list[WorkerState]) -> None:
@@ -324,42 +326,39 @@ class Coordinator:
             if not far:
                 return
             for worker in far:
-                self._tell(worker, messages.PING, sent_s=perf_counter())
+                self._tell(worker, messages.Ping(self.id, perf_counter()))
             gevent.sleep(0.01)
 
     def _go(self, worker: WorkerState) -> None:
         worker.going = True
-        worker.lease_until_s = max(self.start_s, perf_counter()) + LEASE_S
+        worker.lease_until_s = float("inf")
+        if not self._crew.local:
+            worker.lease_until_s = max(self.start_s, perf_counter()) + LEASE_S
         offset = worker.clock.offset_s
-        self._tell(
-            worker,
-            messages.GO,
-            start_s=self.start_s + offset,
-            lease_s=worker.lease_until_s + offset,
-        )
+        go = messages.Go(self.id, self.start_s + offset, worker.lease_until_s + offset)
+        self._tell(worker, go)
 
     def _renew(self, now: float) -> None:
+        connected = set(self._crew.workers())
         for worker in self._alive():
-            if now - worker.heard_s < SILENT_S:
-                worker.lease_until_s = now + LEASE_S
-                self._tell(
-                    worker, messages.LEASE, until_s=worker.lease_until_s + worker.clock.offset_s
-                )
-                if worker.clock.error_s > 0:
-                    self._tell(worker, messages.PING, sent_s=now)
-            elif now > worker.lease_until_s + GRACE_S:
-                self._lose(worker)
-        connected = set(self._connected())
-        for worker in self._alive():
+            silent = now - worker.heard_s >= SILENT_S
             # Locust saw it leave: nothing more comes, but what it may have sent is bounded by its
-            # lease all the same.
-            if worker.id not in connected and now > worker.lease_until_s + GRACE_S:
+            # lease all the same. A silent one with users of its own may come back: nothing that it
+            # has would go to others.
+            gone = worker.id not in connected
+            if not silent and not gone:
+                worker.lease_until_s = now + LEASE_S
+                until_s = worker.lease_until_s + worker.clock.offset_s
+                self._tell(worker, messages.Lease(self.id, until_s))
+                if worker.clock.error_s > 0:
+                    self._tell(worker, messages.Ping(self.id, now))
+            elif now > worker.lease_until_s + GRACE_S and (gone or not self.plan.tasks):
                 self._lose(worker)
 
     def _join_late(self) -> None:
-        if self.local or self.halted:
+        if self.halted:
             return
-        for worker_id in self._connected():
+        for worker_id in self._crew.workers():
             if worker_id not in self.workers and len(self._alive()) < self.plan.max_workers:
                 logger.info("worker %s joins the run", worker_id)
                 share = (
@@ -379,35 +378,19 @@ class Coordinator:
     def _lose(self, worker: WorkerState) -> None:
         worker.lost = True
         self.workers_lost += 1
-        startable = self._tickets.due_s + self.start_s <= worker.lease_until_s
-        failed, returned = self.ledger.lose(worker.number, startable)
+        failed, returned = self._accounts.lose(worker.number, worker.id, worker.lease_until_s)
         logger.error(
             "worker %s is lost: %d requests fail with it, %d go to the others",
             worker.id,
-            len(failed),
-            len(returned),
+            failed,
+            returned,
         )
         if self._permits is not None:
             self._permits.leave(worker.number)
-        self._tell(worker, messages.STOP)
-        self._fail(failed, worker, "worker lost before it reported the outcome", "worker_lost")
-        self._tickets.take_back(returned)
+        self._tell(worker, messages.Stop(self.id))
         if not self._alive():
-            self._abandon(worker)
+            self._accounts.abandon(worker.number, worker.id)
         self._balance()
-
-    def _abandon(self, worker: WorkerState) -> None:
-        """No worker is left: what was not sent fails with the last one."""
-        left = self._tickets.clear()
-        if len(left):
-            self.ledger.deliver(worker.number, left)
-            self.ledger.finish(worker.number, left)
-            self._fail(left, worker, "no worker was left to send it", "worker_lost")
-
-    def _fail(self, indexes: Indexes, worker: WorkerState, error: str, kind: str) -> None:
-        records = self._tickets.failed(indexes, worker.id, self.start_s, error, kind)
-        if records:
-            self._on_columns(RecordColumns.from_records(records))
 
     def _forget(self, worker: WorkerState) -> None:
         del self.workers[worker.id]
@@ -415,7 +398,6 @@ class Coordinator:
             self._permits.leave(worker.number)
 
     # --- small things
-    # --------------------------------------------------------------------------------------------
 
     def _pause_s(self, now: float) -> float:
         """Until the next turn: sooner where the run's time or the grace after it ends before."""
@@ -429,6 +411,9 @@ class Coordinator:
 
     def _watch_time(self, now: float) -> None:
         plan = self.plan
+        if plan.tasks:
+            self._watch_users(now)
+            return
         if (
             not self.halted
             and plan.run_time_s is not None
@@ -436,17 +421,25 @@ class Coordinator:
         ):
             self.halt()
         if self.halted and plan.stop_timeout_s and now - self._halted_s > plan.stop_timeout_s:
-            self._to_all(messages.STOP)
+            self._to_all(messages.Stop(self.id))
+
+    def _watch_users(self, now: float) -> None:
+        """Locust stops the users; a worker that has not told of it in time is not waited for."""
+        late_s = now - self._halted_s - (self.plan.stop_timeout_s or 0.0)
+        if self.halted and late_s > 2 * CLOSE_S:
+            self._give_up_the_rest()
+        elif self.halted and late_s > CLOSE_S:
+            self._to_all(messages.Stop(self.id))
 
     def _alive(self) -> list[WorkerState]:
         return [w for w in self.workers.values() if not w.lost]
 
-    def _to_all(self, kind: str) -> None:
+    def _to_all(self, message: Message) -> None:
         for worker in self._alive():
-            self._tell(worker, kind)
+            self._tell(worker, message)
 
-    def _tell(self, worker: WorkerState, kind: str, **data: Any) -> None:
+    def _tell(self, worker: WorkerState, message: Message) -> None:
         try:
-            self._send(kind, {"run": self.id, **data}, worker.id)
+            self._crew.send(message, worker.id)
         except Exception as e:  # a connection that is gone: the lease decides
-            logger.debug("could not send %s to %s: %s", kind, worker.id, e)
+            logger.debug("could not send %s to %s: %s", message.kind, worker.id, e)

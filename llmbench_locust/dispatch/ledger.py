@@ -8,6 +8,8 @@ again.
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +31,12 @@ class Ledger:
         self.sent_count = 0
         self.done_count = 0
         self.never_count = 0
+
+    def indexes(self, worker: int, told: Indexes) -> Indexes:
+        """The requests that a worker tells of by ``told``. Raises IndexError for unknown ones."""
+        if len(told) and not 0 <= told.min() <= told.max() < len(self.state):
+            raise IndexError(f"request {told.max()} of a plan of {len(self.state)}")
+        return told
 
     @property
     def finished(self) -> bool:
@@ -95,3 +103,45 @@ class Ledger:
         self.pending[worker] = self.pending.get(worker, 0) + sign * len(indexes)
         moved = int(self.weights[indexes].sum())
         self.pending_bytes[worker] = self.pending_bytes.get(worker, 0) + sign * moved
+
+
+class TaskLedger(Ledger):
+    """Requests that nobody planned, in the order in which workers first tell of them. Each worker
+    counts its own from 0.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(np.empty(0, np.int64))
+        self._states = np.empty(1024, np.uint8)
+        self._owners = np.empty(1024, np.int32)
+        self._of: dict[int, array[int]] = {}
+
+    def indexes(self, worker: int, told: Indexes) -> Indexes:
+        """``told``, which count from 0 in the worker, as places in this ledger; new ones are added."""
+        if not len(told):
+            return told
+        if told.min() < 0:
+            raise IndexError(f"request {told.min()}")
+        of = self._of.setdefault(worker, array("q"))
+        new = int(told.max()) + 1 - len(of)
+        if new > 0:
+            of.extend(range(len(self.state), len(self.state) + new))
+            self._add(new, worker)
+        return np.frombuffer(of, np.int64)[told]
+
+    def never(self, worker: int, indexes: Indexes) -> None:
+        """Cut off with their users: sent, and without an outcome."""
+        new = indexes[(self.owner[indexes] == worker) & (self.state[indexes] < DONE)]
+        self.state[new] = NEVER
+        self.never_count += len(new)
+
+    def _add(self, new: int, worker: int) -> None:
+        have, n = len(self.state), len(self.state) + new
+        if n > len(self._states):
+            self._states = np.resize(self._states, 2 * n)
+            self._owners = np.resize(self._owners, 2 * n)
+        self.state, self.owner = self._states[:n], self._owners[:n]
+        self.state[have:], self.owner[have:] = DELIVERED, worker
+
+    def _move(self, worker: int, indexes: Indexes, sign: int) -> None:
+        """Nothing was delivered."""

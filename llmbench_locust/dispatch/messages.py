@@ -1,22 +1,285 @@
-"""The names of the messages between master and workers. In local mode they are delivered inside the
-process.
+"""The messages between master and workers: a type each, and the one place that encodes them.
 
-Each direction has names of its own, because Locust's local runner keeps one table for both.
+A message travels as a flat dict that msgpack carries. In local mode both sides are one process, and
+it is handed over as it is. Each carries the id of its run; one of another run is dropped.
 """
 
-# master → worker
-PLAN = "llmbench_plan"  # {run, wire, permits, prewarm}: a run begins
-PING = "llmbench_ping"  # {run, sent_s}
-TICKETS = "llmbench_tickets"  # {run, tickets}
-GO = "llmbench_go"  # {run, start_s, lease_s}: by the worker's clock
-LEASE = "llmbench_lease"  # {run, until_s}: by the worker's clock
-PERMITS = "llmbench_permits"  # {run, grant} or {run, recall}
-ACK = "llmbench_ack"  # {run, seq}: the report came
-HALT = "llmbench_halt"  # {run}: start nothing more
-STOP = "llmbench_stop"  # {run}: break off what is in flight, report, forget the run
+from __future__ import annotations
 
-# worker → master
-READY = "llmbench_ready"  # {run, clock, prewarmed, pid, host}
-PONG = "llmbench_pong"  # {run, sent_s, worker_s}
-REPORT = "llmbench_report"  # see agent.Agent._report
-RETURNED = "llmbench_returned"  # {run, permits}
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, NamedTuple, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench_locust.dispatch import tickets
+from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.records import RecordColumns
+from llmbench_locust.users.wire import WireConfig
+
+logger = logging.getLogger(__name__)
+
+Indexes = NDArray[np.int64]
+Seconds = NDArray[np.float64]
+
+
+class Codec(NamedTuple):
+    """How a field that msgpack does not carry travels."""
+
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+
+
+#: By the type of the field; msgpack carries the others as they are.
+_CODECS: dict[Any, Codec] = {
+    list[Ticket]: Codec(
+        lambda some: [tickets.to_message(t) for t in some],
+        lambda some: [tickets.from_message(t) for t in some],
+    ),
+    list[WireConfig]: Codec(
+        lambda some: [wire.to_message() for wire in some],
+        lambda some: [WireConfig.from_message(wire) for wire in some],
+    ),
+    RecordColumns | None: Codec(
+        lambda columns: None if columns is None else columns.to_message(),
+        lambda message: None if message is None else RecordColumns.from_message(message),
+    ),
+    Indexes: Codec(lambda a: a.tobytes(), lambda b: np.frombuffer(b, np.int64)),
+    Seconds: Codec(lambda a: a.tobytes(), lambda b: np.frombuffer(b, np.float64)),
+}
+
+
+@dataclass(slots=True)
+class Message:
+    """``run``: the id of the run."""
+
+    kind: ClassVar[str]
+    run: str
+
+
+# --- master → worker
+
+
+@dataclass(slots=True)
+class Plan(Message):
+    """A run begins. ``wires``: one for each backend, the main one first. ``id_prefix``: of the ids of
+    requests that have none. ``permits``: how many requests may be in flight here, None without a cap. ``tasks``: requests
+    come from users' own tasks, not from tickets.
+    """
+
+    kind = "llmbench_plan"
+    permits: int | None
+    prewarm: int
+    chat: bool
+    tasks: bool
+    id_prefix: str
+    wires: list[WireConfig]
+
+
+@dataclass(slots=True)
+class Ping(Message):
+    """``sent_s``: by the master's clock."""
+
+    kind = "llmbench_ping"
+    sent_s: float
+
+
+@dataclass(slots=True)
+class Tickets(Message):
+    kind = "llmbench_tickets"
+    tickets: list[Ticket]
+
+
+@dataclass(slots=True)
+class Go(Message):
+    """Arrivals start, and requests may be started until ``lease_s``; by the worker's clock."""
+
+    kind = "llmbench_go"
+    start_s: float
+    lease_s: float
+
+
+@dataclass(slots=True)
+class Lease(Message):
+    """Requests may be started until ``until_s``, by the worker's clock."""
+
+    kind = "llmbench_lease"
+    until_s: float
+
+
+@dataclass(slots=True)
+class Grant(Message):
+    """So many more requests may be in flight."""
+
+    kind = "llmbench_grant"
+    permits: int
+
+
+@dataclass(slots=True)
+class Recall(Message):
+    """Give back up to so many permits that nobody needs; `Returned` answers."""
+
+    kind = "llmbench_recall"
+    permits: int
+
+
+@dataclass(slots=True)
+class Ack(Message):
+    """The report ``seq`` has come."""
+
+    kind = "llmbench_ack"
+    seq: int
+
+
+@dataclass(slots=True)
+class Halt(Message):
+    """Start nothing more; users with tasks of their own stop."""
+
+    kind = "llmbench_halt"
+
+
+@dataclass(slots=True)
+class Stop(Message):
+    """Break off what is in flight, report it, and forget the run."""
+
+    kind = "llmbench_stop"
+
+
+# --- worker → master
+
+
+@dataclass(slots=True)
+class Ready(Message):
+    """``clock``: `clock_identity`. ``prewarmed``: connections that are open. ``refused``: why the
+    worker cannot take part.
+    """
+
+    kind = "llmbench_ready"
+    clock: str
+    prewarmed: int
+    pid: int
+    host: str
+    refused: str = ""
+
+
+@dataclass(slots=True)
+class Pong(Message):
+    """``sent_s`` of the ping, ``worker_s`` by the worker's clock."""
+
+    kind = "llmbench_pong"
+    sent_s: float
+    worker_s: float
+
+
+@dataclass(slots=True)
+class Returned(Message):
+    """The answer to `Recall`."""
+
+    kind = "llmbench_returned"
+    permits: int
+
+
+@dataclass(slots=True)
+class Report(Message):
+    """What happened on a worker since its last report, and its counters since the run began.
+
+    ``seq`` counts the reports that tell of requests (they are acknowledged and sent again until
+    they are); -1 for one with figures only. ``sent``, ``unsent``: indexes. ``records``: outcomes,
+    on the worker's clock. ``closed``: nothing more comes. Times and lags in seconds.
+    """
+
+    kind = "llmbench_report"
+    seq: int
+    in_flight: int
+    waiting: int
+    free: int
+    offered: int
+    overflow: int
+    resent: int
+    kernel_times: bool
+    most_connections: int
+    most_in_use: int
+    idle_excess_s: float
+    queue_wait_s: float
+    shared_chunks: int
+    token_events: int
+    cpu_s: float
+    clock_s: float
+    closed: bool
+    records: RecordColumns | None
+    sent: Indexes
+    unsent: Indexes
+    ttft_s: Seconds
+    send_lag_s: Seconds
+    loop_lag_s: Seconds
+
+
+TO_WORKER: tuple[type[Message], ...] = (
+    *(Plan, Ping, Tickets, Go, Lease),
+    *(Grant, Recall, Ack, Halt, Stop),
+)
+TO_MASTER: tuple[type[Message], ...] = (Ready, Pong, Returned, Report)
+_BY_KIND = {message.kind: message for message in (*TO_WORKER, *TO_MASTER)}
+#: (name, type) of each field of each message.
+_FIELDS = {
+    cls: [(f.name, get_type_hints(cls)[f.name]) for f in fields(cls)] for cls in _BY_KIND.values()
+}
+
+
+class Malformed(Exception):
+    """A message that does not say what it should."""
+
+
+def encode(message: Message) -> dict[str, Any]:
+    """``message`` as a dict that msgpack carries."""
+    found = {}
+    for name, hint in _FIELDS[type(message)]:
+        value, codec = getattr(message, name), _CODECS.get(hint)
+        found[name] = value if codec is None else codec.encode(value)
+    return found
+
+
+def decode(kind: str, data: Any) -> Message:
+    """The message of ``kind`` that `encode` made into ``data``; a `Message` stays as it is. Raises
+    Malformed.
+    """
+    if isinstance(data, Message):
+        return data
+    try:
+        cls = _BY_KIND[kind]
+        values = {}
+        for name, hint in _FIELDS[cls]:
+            value, codec = data[name], _CODECS.get(hint)
+            if codec is not None:
+                value = codec.decode(value)
+            elif not isinstance(value, int | float if hint is float else hint):
+                raise TypeError(f"{name} is a {type(value).__name__}")
+            values[name] = value
+        return cls(**values)
+    except Exception as e:  # whatever a stranger's bytes lead to
+        raise Malformed(f"{type(e).__name__}: {e}") from e
+
+
+#: What takes the messages of one type: the message, and the id of the node that sent it.
+Handler = Callable[[Any, str], None]
+
+
+class Inbox:
+    """Gives each message to the handler of its type. One that is malformed, or that its handler
+    finds so, is dropped and logged once for each kind.
+    """
+
+    def __init__(self, handlers: Mapping[type[Message], Handler]) -> None:
+        self._handlers = handlers
+        self._logged: set[str] = set()
+
+    def receive(self, kind: str, data: Any, sender: str) -> None:
+        try:
+            message = decode(kind, data)
+            self._handlers[type(message)](message, sender)
+        except Malformed as e:
+            if kind not in self._logged:
+                self._logged.add(kind)
+                logger.warning("dropped a malformed %s from %s: %s", kind, sender or "master", e)

@@ -315,6 +315,7 @@ BLOCKS: dict[str, Callable[[Basis], Any]] = {
     "completed": lambda b: b.summary.completed,
     "failed": lambda b: b.summary.failed,
     "unsent_requests": lambda b: b.facts.unsent,
+    "cut_off_requests": lambda b: b.facts.cut_off,
     "peak_concurrent_requests": lambda b: b.flying.peak,
     "peak_output_tokens_per_s": lambda b: (
         float(b.bins.peak()) if b.summary.kind == "generation" else None

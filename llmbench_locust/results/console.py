@@ -218,6 +218,11 @@ def _warnings(extended: dict[str, Any]) -> list[str]:
         if lengths.get(word):
             of = sum(lengths.values())
             lines.append(f"warning: {lengths[word]} of {of} answers were {word} than asked for")
+    if extended.get("cut_off_requests"):
+        lines.append(
+            f"note: {_requests(extended['cut_off_requests'])} in flight when the users were "
+            "stopped: in no figure (--stop-timeout lets them finish)"
+        )
     if extended.get("unsent_requests"):
         lines.append(f"warning: {_requests(extended['unsent_requests'])} of the plan never sent")
     if (extended.get("tokens_per_event") or 0) > 1.5:

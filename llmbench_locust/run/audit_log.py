@@ -7,10 +7,11 @@ from __future__ import annotations
 import os
 import time
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from llmbench_locust.dispatch.messages import Report
 
 
 class AuditLog:
@@ -19,7 +20,7 @@ class AuditLog:
     def __init__(self) -> None:
         self._send_lag: list[NDArray[np.float64]] = []
         self._loop_lag: list[NDArray[np.float64]] = []
-        self._latest: dict[str, dict[str, Any]] = {}
+        self._latest: dict[str, Report] = {}
         self._cpu: dict[str, float] = {}
         self._waited_before: dict[str, float] = {}
         self._began: tuple[float, float] | None = None
@@ -30,27 +31,19 @@ class AuditLog:
     def report(
         self,
         worker: str,
-        send_lag_s: NDArray[np.float64],
-        loop_lag_s: NDArray[np.float64],
-        figures: dict[str, Any],
+        report: Report,
         cpu_start: tuple[float, float] | None,
         cpu_last: tuple[float, float] | None,
     ) -> None:
         """``cpu_*``: (CPU seconds used, clock in seconds) of the worker at its first and its latest
         report.
         """
-        if len(send_lag_s):
-            self._send_lag.append(send_lag_s)
-        if len(loop_lag_s):
-            self._loop_lag.append(loop_lag_s)
-        self._latest[worker] = {
-            name: figures[name]
-            for name in (
-                *("overflow", "resent", "kernel_times", "most_connections", "most_in_use"),
-                *("idle_excess_s", "queue_wait_s", "shared_chunks", "token_events"),
-            )
-        }
-        self._waited_before.setdefault(worker, figures["queue_wait_s"])
+        if len(report.send_lag_s):
+            self._send_lag.append(report.send_lag_s)
+        if len(report.loop_lag_s):
+            self._loop_lag.append(report.loop_lag_s)
+        self._latest[worker] = report
+        self._waited_before.setdefault(worker, report.queue_wait_s)
         if cpu_start is not None and cpu_last is not None and cpu_last[1] > cpu_start[1]:
             self._cpu[worker] = (cpu_last[0] - cpu_start[0]) / (cpu_last[1] - cpu_start[1])
 
@@ -76,20 +69,19 @@ class AuditLog:
 
     def total(self, name: str) -> float:
         """The sum of a figure over the workers, as each last reported it."""
-        return float(sum(figures[name] for figures in self._latest.values()))
+        return float(sum(getattr(report, name) for report in self._latest.values()))
 
     @property
     def starved_s(self) -> float:
         """The most seconds that a worker was ready to run and had no core."""
         return max(
-            (f["queue_wait_s"] - self._waited_before[w] for w, f in self._latest.items()),
-            default=0.0,
+            (r.queue_wait_s - self._waited_before[w] for w, r in self._latest.items()), default=0.0
         )
 
     @property
     def kernel_times(self) -> bool:
         """Whether every worker's arrival times are the kernel's."""
-        return bool(self._latest) and all(f["kernel_times"] for f in self._latest.values())
+        return bool(self._latest) and all(report.kernel_times for report in self._latest.values())
 
     @property
     def cores(self) -> int:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import gevent
 from gevent.event import Event
 from locust.runners import LocalRunner
+
+from llmbench_locust.dispatch.messages import Message, encode
 
 _TAKES_PART = ("ready", "spawning", "running")
 
@@ -25,9 +28,9 @@ class Crew:
         environment.events.spawning_complete.add_listener(lambda **_: self.spawned.set())
         environment.events.test_stop.add_listener(self._on_test_stop)
 
-    def send(self, kind: str, data: dict[str, Any], worker: str) -> None:
+    def send(self, message: Message, worker: str) -> None:
         """One message to one worker."""
-        self._runner.send_message(kind, data, worker)
+        self._runner.send_message(message.kind, message if self.local else encode(message), worker)
 
     def workers(self) -> list[str]:
         """Ids of the workers that are connected now."""
@@ -40,6 +43,16 @@ class Crew:
         """How many workers may take part: those asked for, or more when more have come."""
         options = self.environment.parsed_options
         return max(options.expect_workers or 1, len(self.workers()))
+
+    def backends(self, default: str) -> list[str]:
+        """Backends that the locustfile's users speak, the one of ``--backend`` first."""
+        spoken = {user.backend or default for user in self.environment.user_classes}
+        return sorted(spoken, key=lambda name: (name != default, name))
+
+    def end_test(self) -> None:
+        """Have Locust end the test, as it does at the end of --run-time."""
+        headless = self.environment.parsed_options.headless
+        gevent.spawn(self._runner.quit if headless else self._runner.stop)
 
     def need_users(self, count: int) -> None:
         """Spawn users until there are ``count``. They stay from one run to the next."""

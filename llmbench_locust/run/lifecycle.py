@@ -19,6 +19,7 @@ from llmbench_locust.options.config import RunConfig
 from llmbench_locust.run.benchmark import Benchmark, Progress, server_of
 from llmbench_locust.run.crew import Crew
 from llmbench_locust.run.report import Report, make_report
+from llmbench_locust.run.sources import Planned, Source
 
 #: Seconds between two calls of a run's ``watch``, and between two looks at a server's queue.
 WATCH_S = 0.5
@@ -55,20 +56,35 @@ class Runs:
         returns its report, too. Raises `Interrupted` when the user has stopped the test before the
         run sends its first request, ConfigError and SetupError when the run cannot begin.
         """
-        self._live.preparing()
-        self._latest = benchmark = Benchmark(self._crew, config, self._live)
+        benchmark = self.begin(config, Planned())
         try:
-            with self._interruptible():
-                self._crew.need_users(benchmark.prepare())
-                self._crew.spawned.wait(SPAWN_S)
-            self._going = benchmark
-            benchmark.start()
             while not benchmark.finished.wait(None if watch is None else WATCH_S):
                 if watch is not None and watch(benchmark.progress()):
                     benchmark.interrupt()
         finally:
-            self._going = None
-            columns = benchmark.close()
+            report = self.conclude(benchmark)
+        return report
+
+    def begin(self, config: RunConfig, source: Source) -> Benchmark:
+        """The first half of `run`: prepares and starts. `conclude` must follow."""
+        self._live.preparing()
+        self._latest = benchmark = Benchmark(self._crew, config, self._live, source)
+        try:
+            with self._interruptible():
+                if users := benchmark.prepare():
+                    self._crew.need_users(users)
+                    self._crew.spawned.wait(SPAWN_S)
+        except BaseException:
+            benchmark.close()
+            raise
+        self._going = benchmark
+        benchmark.start()
+        return benchmark
+
+    def conclude(self, benchmark: Benchmark) -> Report:
+        """The second half: the report of a run that is over."""
+        self._going = None
+        columns = benchmark.close()
         self.report = make_report(benchmark, columns)
         self._live.finish(self.report.document, self.report.audit)
         return self.report
@@ -86,16 +102,19 @@ class Runs:
                 gevent.sleep(WATCH_S)
         return None if left is None else left == 0
 
-    def handle(self, kind: str, worker: str, data: dict[str, Any]) -> None:
+    def receive(self, kind: str, data: Any, worker: str) -> None:
         """A message from a worker."""
         if self._latest is not None and self._latest.coordinator is not None:
-            self._latest.coordinator.handle(kind, worker, data)
+            self._latest.coordinator.receive(kind, data, worker)
 
     def stop(self) -> None:
         """The user stops the test. Ends what is going on; returns once that is accounted for."""
         self.stopping = True
-        if self._going is not None:
-            self._going.interrupt()
+        if self._going is not None and self._going.coordinator is not None:
+            if self._going.coordinator.plan.tasks:
+                self._going.halt()
+            else:
+                self._going.interrupt()
         elif self._killable is not None:
             self._killable.kill(block=False)
 

@@ -12,6 +12,7 @@ import gevent
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.dispatch.messages import Report
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.transport.gaps import gaps
@@ -20,8 +21,7 @@ FEED_S = 0.4
 #: Requests in one piece, and how long it takes, about.
 ROWS = 128
 PIECE_S = 0.0008
-#: Lists of milliseconds that a report brings, and what they are called in it (bytes of float64
-#: seconds).
+#: Samples of milliseconds that the live figures take, and their names in a report (seconds).
 _SAMPLES = {"ttft_ms": "ttft_s", "send_lag_ms": "send_lag_s", "loop_lag_ms": "loop_lag_s"}
 
 
@@ -45,12 +45,11 @@ class LiveFeed:
         """Requests that have their outcome."""
         self._columns.append(columns)
 
-    def figures(self, report: dict[str, Any]) -> None:
+    def report(self, report: Report) -> None:
         """A worker's report."""
         self._told = True
         for name, key in _SAMPLES.items():
-            if report[key]:
-                self._samples[name].append(np.frombuffer(report[key], np.float64) * 1000)
+            self._samples[name].append(getattr(report, key) * 1000)
 
     def stop(self) -> None:
         """Pass on what is left."""

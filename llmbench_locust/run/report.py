@@ -9,7 +9,6 @@ import platform
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,6 @@ import numpy as np
 from llmbench_locust.metrics.audit import AuditInputs, Connections
 from llmbench_locust.metrics.extended import Figures, derive
 from llmbench_locust.metrics.facts import RunFacts, duration_of
-from llmbench_locust.metrics.store import Folded
 from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
@@ -31,7 +29,8 @@ from llmbench_locust.terminal import say, warn
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from llmbench_locust.dispatch.coordinator import Coordinator, WorkerState
+    from llmbench_locust.dispatch.coordinator import Coordinator
+    from llmbench_locust.dispatch.workers import WorkerState
     from llmbench_locust.run.benchmark import Benchmark
 
 
@@ -150,25 +149,27 @@ def _rescue(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
-    """The report of a run with a plan."""
+    """The report of a run that is over."""
     coordinator = benchmark.coordinator
     assert coordinator is not None
+    never, tasks = coordinator.ledger.never_count, coordinator.plan.tasks
     facts = RunFacts(
         config=benchmark.config,
         columns=columns,
         origin_s=benchmark.start_s,
         duration_s=duration_of(columns, benchmark.start_s),
         started_at=benchmark.started_at,
-        counted=count_texts(columns, benchmark.tokenizer),
+        counted=count_texts(columns, benchmark.source.tokenizer),
         audit=_audit_inputs(benchmark, coordinator),
         workers=[_worker(w) for w in coordinator.workers.values()],
         interrupted=benchmark.interrupted,
-        unsent=coordinator.ledger.never_count,
+        unsent=0 if tasks else never,
+        cut_off=never if tasks else 0,
         folded=benchmark.store.folded,
         spec_decode=benchmark.spec_decode,
         probes=benchmark.probe_figures(),
         rps_changes=_rps_changes(benchmark, coordinator),
-        prompts=benchmark.prompts,
+        prompts=benchmark.source.prompts,
         environment=environment_of(),
     )
     return Report.of(facts)
@@ -195,7 +196,8 @@ def _audit_inputs(benchmark: Benchmark, coordinator: Coordinator) -> AuditInputs
         kernel_times=log.kernel_times,
         workers_lost=coordinator.workers_lost,
         clock_error_s=max((w.clock.error_s for w in coordinator.workers.values()), default=0.0),
-        burst=config.request_rate == float("inf") and not ramp and not config.self_timed,
+        burst=config.request_rate == float("inf")
+        and not (ramp or config.self_timed or coordinator.plan.tasks),
     )
 
 
@@ -213,30 +215,10 @@ def _worker(w: WorkerState) -> dict[str, Any]:
 
 def _rps_changes(benchmark: Benchmark, coordinator: Coordinator) -> list[dict[str, Any]] | None:
     ramp = ramp_of(benchmark.config)
-    if ramp is None:
+    if ramp is None or coordinator.plan.tasks:
         return None
     due_s = np.array(sorted(ticket.due_s for ticket in coordinator.plan.tickets))
     return ramp_changes(benchmark.config, ramp.rates(len(due_s)), due_s, benchmark.started_at)
-
-
-def make_closed_report(
-    config: RunConfig,
-    columns: RecordColumns,
-    origin_s: float,
-    started_at: datetime,
-    folded: Folded | None,
-) -> Report:
-    """The report of a closed loop: its duration ends with the last answer."""
-    facts = RunFacts(
-        config=config,
-        columns=columns,
-        origin_s=origin_s,
-        duration_s=duration_of(columns, origin_s),
-        started_at=started_at,
-        folded=folded,
-        environment=environment_of(),
-    )
-    return Report.of(facts)
 
 
 def count_texts(

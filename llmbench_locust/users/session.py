@@ -33,11 +33,7 @@ def transport_for(wire: WireConfig) -> Transport:
 
 
 class Session:
-    """``transport``: connections that exist already; None opens its own.
-
-    ``ttft_s``: time to first token of each answer as it begins, seconds, for live figures (its
-    reader replaces it).
-    """
+    """``transport``: connections that exist already; None opens its own."""
 
     def __init__(
         self,
@@ -51,7 +47,12 @@ class Session:
         self.worker = worker
         self.protocol = protocol_for(wire.backend)(wire)
         self.transport = transport or transport_for(wire)
-        self.ttft_s = array("d")
+        self._ttft_s = array("d")
+
+    def take_ttft(self) -> array[float]:
+        """Time to first token of each answer that has begun since the last call, in seconds."""
+        taken, self._ttft_s = self._ttft_s, array("d")
+        return taken
 
     def perform(
         self,
@@ -122,7 +123,7 @@ class Session:
         return record
 
     def _first_token(self, sample: SampleRequest, began: float, user: Any, time_s: float) -> None:
-        self.ttft_s.append(time_s - began)
+        self._ttft_s.append(time_s - began)
         if _listened(self.environment.events, "llm_first_token"):
             self.environment.events.llm_first_token.fire(
                 request_id=sample.request_id, time_s=time_s, user=user

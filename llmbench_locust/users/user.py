@@ -30,7 +30,7 @@ class BackendUser(User):
         """Send one request now and wait for its outcome. Never raises for a fault of the server:
         look at ``.success``.
         """
-        record: RequestRecord = self.environment.llmbench.closed_loop.send(sample, self)
+        record: RequestRecord = self.environment.llmbench.agent.perform(sample, self)
         return record
 
     def complete(

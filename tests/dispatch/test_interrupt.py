@@ -4,31 +4,23 @@ came.
 
 import gevent
 
-from llmbench_locust.dispatch import messages
 from llmbench_locust.dispatch.backlog import RunPlan
 from llmbench_locust.dispatch.coordinator import Coordinator
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.transport.decoding import DecodeLoop
 from llmbench_locust.transport.reader import StreamReader
 from llmbench_locust.workload.sample import SampleRequest
+from tests.dispatch.crew import FakeCrew
 
 
 def coordinator_of_a_silent_worker(outcomes):
     """A worker that gets ready, takes its tickets, and says nothing more."""
-
-    def send(kind, data, worker):
-        if kind == messages.PLAN:
-            ready = {"run": data["run"], "clock": "", "prewarmed": 0, "pid": 1, "host": "h"}
-            gevent.spawn(lambda: coordinator.handle(messages.READY, worker, ready))
-
+    crew = FakeCrew(["w"])
     tickets = [Ticket(i, 0.0, SampleRequest("x", 1, 1, f"r{i}")) for i in range(7)]
     coordinator = Coordinator(
-        RunPlan(tickets, {}),
-        send=send,
-        workers=lambda: ["w"],
-        local=False,
-        on_columns=lambda c: outcomes.append(len(c)),
+        RunPlan(tickets, []), crew, on_columns=lambda c: outcomes.append(len(c))
     )
+    crew.answer(coordinator)
     coordinator.prepare()
     coordinator.start()
     gevent.sleep(0.2)

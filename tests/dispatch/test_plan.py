@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench_locust.dispatch import coordinator as coordination
-from llmbench_locust.dispatch import messages
 from llmbench_locust.dispatch.backlog import BATCH, PlannedTickets, RunPlan
 from llmbench_locust.dispatch.coordinator import Coordinator
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.workload.sample import SampleRequest
+from tests.dispatch.crew import FakeCrew
 
 ALWAYS = float("inf")
 
@@ -29,7 +29,7 @@ def plan_of(due_s: list[float], turns: int = 0) -> RunPlan:
     for n, due in enumerate(sorted(due_s)):
         later = [ticket(n * size + k, float("nan"), []) for k in range(1, size)]
         heads.append(ticket(n * size, due, later))
-    return RunPlan(heads, {})
+    return RunPlan(heads, [])
 
 
 def hand_out(
@@ -111,22 +111,14 @@ def test_a_worker_that_comes_late_is_nobody_else(monkeypatch: pytest.MonkeyPatch
     it requests of its own.
     """
     monkeypatch.setattr(coordination, "READY_S", 0.1)
-    connected = ["deaf", "b", "c"]
-
-    def send(kind: str, data: dict, worker: str) -> None:
-        if kind == messages.PLAN and worker != "deaf":
-            ready = {"run": data["run"], "clock": "", "prewarmed": 0, "pid": 1, "host": "h"}
-            gevent.spawn(lambda: coordinator.handle(messages.READY, worker, ready))
-
+    crew = FakeCrew(["deaf", "b", "c"], deaf={"deaf"})
     plan = plan_of([0.0] * 5)
     plan.max_workers = 3
-    coordinator = Coordinator(
-        plan, send=send, workers=lambda: connected, local=False, on_columns=lambda columns: None
-    )
+    coordinator = Coordinator(plan, crew, on_columns=lambda columns: None)
+    crew.answer(coordinator)
     coordinator.prepare()
     assert set(coordinator.workers) == {"b", "c"}
-    connected.append("d")
-    connected.remove("deaf")
+    crew.ids = ["b", "c", "d"]
     coordinator.start()
     with gevent.Timeout(10.0):
         while "d" not in coordinator.workers or not coordinator.workers["d"].going:

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from llmbench_locust.simulator.launch import launch
-from tests.commands import SMALL, finish, locust, start, wait_for
+from tests.commands import SMALL, finish, locust, processes, start, wait_for
 
 LOCUSTFILE = """
 from dataclasses import replace
@@ -79,10 +79,11 @@ def results(directory):
     return {result["request_rate"]: result for result in found}
 
 
-@pytest.mark.parametrize("processes", [(), ("--processes", 2)], ids=["local", "two workers"])
-def test_three_rates_one_after_another(processes, sim, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_three_rates_one_after_another(workers, sim, tmp_path):
     path = locustfile(tmp_path, THREE_RATES)
-    done = locust(*saving(sim, tmp_path, 40), *processes, locustfile=path)
+    crew = processes(workers) if workers > 1 else ()
+    done = locust(*saving(sim, tmp_path, 40), *crew, locustfile=path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("idle: True") == 3
     found = results(tmp_path)
@@ -90,7 +91,7 @@ def test_three_rates_one_after_another(processes, sim, tmp_path):
     for rate, result in found.items():
         assert (result["completed"], result["failed"]) == (40, 0)
         assert result["duration"] > 39 / rate * 0.5
-        assert len(result["llmbench"]["workers"]) == (2 if processes else 1)
+        assert len(result["llmbench"]["workers"]) == workers
     ids = [{worker["id"] for worker in r["llmbench"]["workers"]} for r in found.values()]
     assert ids[0] == ids[1] == ids[2]
     # One ready check a run, and nothing sent twice.

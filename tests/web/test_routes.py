@@ -37,11 +37,21 @@ ROUTES = [
 ]
 
 
-def until(web: Web, least: int) -> dict[str, Any]:
-    """The first snapshot with so many requests."""
+def wait_for_workers(web: Web, count: int) -> None:
+    """Until so many are ready: after a test, Locust's workers stay away for --stop-timeout."""
+    for _ in range(300):
+        workers = web.get("/stats/requests").json()["workers"]
+        if sum(worker["state"] == "ready" for worker in workers) == count:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"not ready: {workers}")
+
+
+def until(web: Web, least: int, run: int = 1) -> dict[str, Any]:
+    """The first snapshot of a run with so many requests."""
     for _ in range(300):
         shot: dict[str, Any] = web.get("/llm/stats").json()
-        if shot["totals"]["completed"] >= least:
+        if shot["run"] >= run and shot["totals"]["completed"] >= least:
             return shot
         time.sleep(0.1)
     raise AssertionError(f"no requests: {shot}")
@@ -228,24 +238,33 @@ def test_a_run_that_waits_for_its_server_can_be_stopped(web: Any) -> None:
     assert started.get("/llm/stats").json()["state"] == "failed"
 
 
-def test_a_closed_loop_is_live_too(web: Any) -> None:
-    with launch([]) as sim:
+@pytest.mark.cluster
+def test_two_closed_loops_in_a_row_are_live_and_keep_their_own_requests(web: Any) -> None:
+    slow = ["--clock", "fixed", "--ttft-ms", "100", "--itl-ms", "20"]
+    with launch(slow) as sim:
         started = web(
             ROOT / "locustfiles" / "chat_closed_loop.py",
-            "--base-url",
-            sim.url,
-            "--tokenizer",
-            str(TOKENIZER),
+            *("--base-url", sim.url, "--tokenizer", str(TOKENIZER), "--stop-timeout", "5"),
+            workers=2,
         )
-        form = {"user_count": "2", "spawn_rate": "2"}
-        assert requests.post(started.url + "/swarm", form, timeout=30).json()["success"] is True
-        shot = until(started, 3)
-        assert sum(v or 0 for v in shot["series"]["sent"]) > 0
-        assert sum(v or 0 for v in shot["series"]["tokens"]) > 0
-        requests.post(started.url + "/stop", timeout=30)
-        done = started.get("/llm/stats").json()
-        assert (done["state"], done["downloads"]) == ("finished", list(DOWNLOADS))
-        assert started.get("/stats/requests").json()["state"] == "stopped"
+        before = 0
+        for run in (1, 2):
+            wait_for_workers(started, 2)
+            form = {"user_count": "6", "spawn_rate": "6"}
+            assert requests.post(started.url + "/swarm", form, timeout=30).json()["success"] is True
+            shot = until(started, 6, run=run)
+            assert sum(v or 0 for v in shot["series"]["sent"]) > 0
+            assert sum(v or 0 for v in shot["series"]["tokens"]) > 0
+            requests.post(started.url + "/stop", timeout=30)
+            done = started.get("/llm/stats").json()
+            assert (done["state"], done["downloads"]) == ("finished", list(DOWNLOADS))
+            assert started.get("/stats/requests").json()["state"] == "stopped"
+            seen = requests.get(f"{sim.url}/sim/stats", timeout=5).json()["received"]
+            ready_check = 1
+            found = started.get("/llm/result.json").json()
+            assert (found["failed"], found["llmbench"]["cut_off_requests"]) == (0, 0)
+            assert found["completed"] == seen - before - ready_check
+            before = seen
 
 
 def test_plotly_is_the_installed_packages() -> None:

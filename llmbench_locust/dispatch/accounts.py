@@ -1,0 +1,80 @@
+"""Every request of a run and what became of it, whoever offers the requests. No messages, no clock.
+
+`Ledger` keeps the states; this adds the outcomes themselves: each is passed on once, and a request
+that will never have one from its worker gets one here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from llmbench_locust.dispatch.backlog import PlannedTickets, RunPlan
+from llmbench_locust.dispatch.ledger import Indexes, Ledger, TaskLedger
+from llmbench_locust.records import RecordColumns
+
+
+class Accounts:
+    """``on_columns`` is given each batch of outcomes once. ``start_s``: of the arrivals, on the
+    master's clock.
+    """
+
+    def __init__(self, plan: RunPlan, on_columns: Callable[[RecordColumns], None]) -> None:
+        self.tickets = PlannedTickets(plan)
+        self.ledger = TaskLedger() if plan.tasks else Ledger(self.tickets.weights)
+        self.start_s = float("nan")
+        self._on_columns = on_columns
+
+    def reported(
+        self, number: int, sent: Indexes, records: RecordColumns | None, unsent: Indexes
+    ) -> None:
+        """What worker ``number`` tells; ``records`` on the master's clock. Raises IndexError for a
+        request that is not in the plan.
+        """
+        ledger = self.ledger
+        ledger.send(number, ledger.indexes(number, sent))
+        if records is not None:
+            index = ledger.indexes(number, records.ints["index"])
+            records.ints["index"] = index
+            counted = ledger.finish(number, index)
+            if len(counted) != len(records):
+                records = records.take(np.flatnonzero(np.isin(index, counted)))
+            self._on_columns(records)
+        if len(unsent):
+            ledger.never(number, ledger.indexes(number, unsent))
+
+    def cancel(self) -> None:
+        """What no worker has yet is never sent."""
+        self.tickets.drop()
+        self.ledger.cancel()
+
+    def lose(self, number: int, worker: str, lease_until_s: float) -> tuple[int, int]:
+        """The worker is lost. What it may have started by ``lease_until_s`` fails; the rest goes to
+        others. Returns how many of each.
+        """
+        startable = np.ones(len(self.ledger.state), np.bool_)
+        if len(self.tickets.due_s):
+            startable = self.tickets.due_s + self.start_s <= lease_until_s
+        failed, returned = self.ledger.lose(number, startable)
+        self._fail(failed, worker, "worker lost before it reported the outcome", "worker_lost")
+        self.tickets.take_back(returned)
+        return len(failed), len(returned)
+
+    def abandon(self, number: int, worker: str) -> None:
+        """No worker is left: what was not sent fails with the last one."""
+        left = self.tickets.clear()
+        if len(left):
+            self.ledger.deliver(number, left)
+            self.ledger.finish(number, left)
+            self._fail(left, worker, "no worker was left to send it", "worker_lost")
+
+    def interrupt(self, number: int, worker: str) -> None:
+        """The run is over and the worker has not told what became of its requests."""
+        failed, _ = self.ledger.lose(number, np.ones(len(self.ledger.state), np.bool_))
+        self._fail(failed, worker, "interrupted; its worker reported no outcome", "interrupted")
+
+    def _fail(self, indexes: Indexes, worker: str, error: str, kind: str) -> None:
+        records = self.tickets.failed(indexes, worker, self.start_s, error, kind)
+        if records:
+            self._on_columns(RecordColumns.from_records(records))

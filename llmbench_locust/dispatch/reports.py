@@ -1,0 +1,64 @@
+"""Reports that arrive exactly once: sent again until acknowledged, and counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+
+from llmbench_locust.dispatch.messages import Report
+
+#: Seconds without an acknowledgement after which a report is sent again; doubled each time.
+AGAIN_S = 2.0
+
+
+class Outbox:
+    """A worker's side. ``send`` carries a report to the master, or loses it."""
+
+    def __init__(self, send: Callable[[Report], None]) -> None:
+        self._send = send
+        self._next = 0
+        # seq → (report, when to send it again, the pause before that).
+        self._open: dict[int, tuple[Report, float, float]] = {}
+
+    def __len__(self) -> int:
+        """Reports that the master has not acknowledged."""
+        return len(self._open)
+
+    def send(self, report: Report) -> None:
+        """Send ``report``; one that tells of requests or of the end gets the next number."""
+        if report.records is not None or len(report.sent) or len(report.unsent) or report.closed:
+            report.seq, self._next = self._next, self._next + 1
+            self._open[report.seq] = (report, perf_counter() + AGAIN_S, AGAIN_S)
+        self._send(report)
+
+    def acknowledged(self, seq: int) -> None:
+        self._open.pop(seq, None)
+
+    def send_again(self, now: float) -> None:
+        """Send what has waited too long for its acknowledgement."""
+        for seq, (report, due, pause) in list(self._open.items()):
+            if due <= now:
+                self._open[seq] = (report, now + 2 * pause, 2 * pause)
+                self._send(report)
+
+
+class Seen:
+    """The master's side: which numbers have come. Holds only those past the first one missing."""
+
+    def __init__(self) -> None:
+        self._below = 0
+        self._above: set[int] = set()
+
+    def __len__(self) -> int:
+        """Numbers held."""
+        return len(self._above)
+
+    def add(self, seq: int) -> bool:
+        """Whether ``seq`` is new."""
+        if seq < self._below or seq in self._above:
+            return False
+        self._above.add(seq)
+        while self._below in self._above:
+            self._above.remove(self._below)
+            self._below += 1
+        return True

@@ -1,0 +1,269 @@
+"""One run on a worker: sends the requests of its tickets, or of its users' own tasks, and reports
+what happened. By its own clock; the master converts.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+import gevent
+import numpy as np
+from gevent.event import Event
+
+from llmbench_locust.dispatch import messages
+from llmbench_locust.dispatch.clock_sync import clock_identity
+from llmbench_locust.dispatch.collector import SteeredCollector
+from llmbench_locust.dispatch.dispatcher import Dispatcher
+from llmbench_locust.dispatch.lag import LagSampler, run_queue_wait_s
+from llmbench_locust.dispatch.messages import Message, Plan, Report
+from llmbench_locust.dispatch.own_tasks import OwnTasks
+from llmbench_locust.dispatch.preparer import Preparer
+from llmbench_locust.dispatch.reports import Outbox
+from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.records import RecordColumns, RequestRecord
+from llmbench_locust.transport.client import Transport
+from llmbench_locust.transport.gaps import gaps
+from llmbench_locust.users.session import Session
+from llmbench_locust.workload.multi_turn import next_request
+from llmbench_locust.workload.sample import SampleRequest
+
+#: At most this long between two reports to the master.
+REPORT_S = 0.2
+#: Requests in one report, at most, and about how long it takes to make it.
+REPORTED = 32
+REPORTING_S = 0.0007
+#: After its end, a run's last reports are sent again for at most this long.
+LINGER_S = 60.0
+
+
+class WorkerRun:
+    """``transport``: the worker's connections. ``worker``: its name. ``send``: to the master."""
+
+    def __init__(
+        self,
+        environment: Any,
+        plan: Plan,
+        transport: Transport,
+        worker: str,
+        send: Callable[[Message], None],
+    ) -> None:
+        self.id = plan.run
+        self.tasks = plan.tasks
+        self.closed = False
+        self._plan = plan
+        self._send = send
+        self._transport = transport
+        self._before = replace(transport.counters)
+        self._sessions = {
+            wire.backend: Session(environment, wire, worker, transport) for wire in plan.wires
+        }
+        self._session = self._sessions[plan.wires[0].backend]
+        self._source: Dispatcher | OwnTasks = (
+            OwnTasks()
+            if plan.tasks
+            else Dispatcher(self._perform, permits=plan.permits, wanted=self._wake)
+        )
+        self._preparer = Preparer(self._session.protocol.request)
+        self._records: list[RequestRecord] = []
+        self._unsent: list[int] = []
+        self._outbox = Outbox(send)
+        self._halted = False
+        self._lag: LagSampler | None = None
+        self._collector: SteeredCollector | None = None
+        self._woken = Event()
+        self._handlers: dict[type[Message], Callable[[Any], None]] = {
+            messages.Tickets: self._on_tickets,
+            messages.Ping: self._on_ping,
+            messages.Go: self._on_go,
+            messages.Lease: lambda m: self._source.lease(m.until_s),
+            messages.Grant: self._on_grant,
+            messages.Recall: self._on_recall,
+            messages.Ack: lambda m: self._outbox.acknowledged(m.seq),
+            messages.Halt: self._on_halt,
+            messages.Stop: lambda m: self.close(),
+        }
+        self._reporter = gevent.spawn(self._report_loop)
+        gevent.spawn(self._get_ready)
+
+    # --- messages
+
+    def receive(self, message: Message) -> None:
+        """A message of this run."""
+        self._handlers[type(message)](message)
+
+    def _on_tickets(self, message: messages.Tickets) -> None:
+        self._source.add(message.tickets)
+        self._preparer.add(message.tickets)
+
+    def _on_ping(self, message: messages.Ping) -> None:
+        self._send(messages.Pong(self.id, message.sent_s, perf_counter()))
+
+    def _on_go(self, message: messages.Go) -> None:
+        if not self.tasks:  # those wait for Locust's users, whose coming blocks the loop
+            self._lag = LagSampler(lambda: self._source.in_flight > 0)
+        if self._collector is not None:
+            self._collector.freeze()
+        self._source.lease(message.lease_s)
+        self._source.go(message.start_s)
+
+    def _on_grant(self, message: messages.Grant) -> None:
+        if isinstance(self._source, Dispatcher):
+            self._source.grant(message.permits)
+
+    def _on_recall(self, message: messages.Recall) -> None:
+        if isinstance(self._source, Dispatcher):
+            self._send(messages.Returned(self.id, self._source.give_back(message.permits)))
+
+    def _on_halt(self, message: messages.Halt) -> None:
+        self._halt()
+        self._wake()
+
+    # --- requests
+
+    def _get_ready(self) -> None:
+        opened = self._transport.prewarm(self._plan.prewarm)
+        # Now, and not at the start: a full collection takes tenths of a second.
+        self._collector = SteeredCollector()
+        host = socket.gethostname()
+        self._send(messages.Ready(self.id, clock_identity(), opened, os.getpid(), host))
+
+    def attend(self, user: Any) -> None:
+        """A user stands ready for tickets until the run is over."""
+        if isinstance(self._source, Dispatcher):
+            self._source.attend(user)
+
+    def _perform(self, ticket: Ticket, due: float, user: Any) -> None:
+        record = self._session.perform(
+            ticket.sample,
+            index=ticket.index,
+            model=ticket.model,
+            request=self._preparer.take(ticket),
+            due_time=due,
+            user=user,
+        )
+        if ticket.following:
+            self._next_turn(ticket, record)
+        self._records.append(record)
+
+    def _next_turn(self, ticket: Ticket, record: RequestRecord) -> None:
+        following = list(ticket.following)
+        if self._halted or not record.success:
+            # A conversation whose answer failed has no history to go on with.
+            self._unsent.extend(t.index for t in following)
+            return
+        turn = following.pop(0)
+        sample = next_request(ticket.sample, record.text, turn.sample, None, self._plan.chat)
+        after = Ticket(turn.index, turn.due_s, sample, turn.model, turn.think_s, following)
+        assert isinstance(self._source, Dispatcher)
+        self._source.add_turn(after, perf_counter() + turn.think_s)
+
+    def send(self, sample: SampleRequest, user: Any) -> RequestRecord:
+        """One request of a user's own task. It has no outcome when the user is stopped meanwhile."""
+        assert isinstance(self._source, OwnTasks)
+        self._lag = self._lag or LagSampler(lambda: self._source.in_flight > 0)
+        session = self._sessions[user.backend or self._session.wire.backend]
+        index = self._source.begin()
+        if not sample.request_id:
+            worker = f"{session.worker}-" if session.worker else ""
+            sample.request_id = f"{self._plan.id_prefix}{worker}{index}"
+        try:
+            record = session.perform(sample, index=index, user=user, give_up=True)
+        except BaseException:
+            self._unsent.append(index)
+            raise
+        finally:
+            self._source.end()
+        if not record.prompt_len and record.input_tokens > 0:
+            record.prompt_len = record.input_tokens
+        self._records.append(record)
+        return record
+
+    # --- reports
+
+    def _wake(self) -> None:
+        self._woken.set()
+
+    def _report_loop(self) -> None:
+        while not self.closed:
+            self._woken.wait(REPORT_S)
+            self._woken.clear()
+            gaps.wait(REPORTING_S)
+            self._report()
+            while len(self._records) >= REPORTED:
+                # In pieces: what falls due meanwhile must not wait for all of them.
+                gevent.sleep(0.001)
+                gaps.wait(REPORTING_S)
+                self._report()
+            self._outbox.send_again(perf_counter())
+        deadline = perf_counter() + LINGER_S
+        while self._outbox and perf_counter() < deadline:
+            gevent.sleep(REPORT_S)
+            self._outbox.send_again(perf_counter())
+
+    def _report(self, *, closed: bool = False) -> None:
+        source, counters = self._source, self._transport.counters
+        records, self._records = self._records[:REPORTED], self._records[REPORTED:]
+        sent, source.sent = source.sent, array("q")
+        late, source.send_lag_s = source.send_lag_s, array("d")
+        unsent, self._unsent = self._unsent, []
+        ttft = np.concatenate([np.frombuffer(s.take_ttft()) for s in self._sessions.values()])
+        report = Report(
+            run=self.id,
+            seq=-1,
+            in_flight=source.in_flight,
+            waiting=source.waiting,
+            free=source.free_permits,
+            offered=source.offered,
+            overflow=source.overflow,
+            resent=counters.resent - self._before.resent,
+            kernel_times=counters.kernel_times,
+            most_connections=counters.most_connections,
+            most_in_use=counters.most_in_use,
+            idle_excess_s=counters.idle_excess_s - self._before.idle_excess_s,
+            queue_wait_s=run_queue_wait_s(),
+            shared_chunks=counters.shared_chunks - self._before.shared_chunks,
+            token_events=counters.token_events - self._before.token_events,
+            cpu_s=time.process_time(),
+            clock_s=perf_counter(),
+            closed=closed,
+            records=RecordColumns.from_records(records) if records else None,
+            sent=np.frombuffer(sent, np.int64),
+            unsent=np.array(unsent, np.int64),
+            ttft_s=ttft,
+            send_lag_s=np.frombuffer(late),
+            loop_lag_s=np.frombuffer(self._lag.take() if self._lag is not None else b""),
+        )
+        self._outbox.send(report)
+
+    # --- the end
+
+    def _halt(self) -> None:
+        self._halted = True
+        self._unsent.extend(self._source.halt())
+
+    def close(self) -> None:
+        """Break off what is in flight, report it, let the users go."""
+        if self.closed:
+            return
+        self._halt()
+        self._unsent.extend(self._source.close())
+        self._preparer.close()
+        if self._lag is not None:
+            self._lag.close()
+        if self._collector is not None:
+            self._collector.close()
+        while len(self._records) > REPORTED:
+            self._report()
+        self.closed = True
+        self._report(closed=True)
+
+    def forget(self) -> None:
+        """Another run begins: whoever has not heard of this one's end will not."""
+        self._reporter.kill(block=False)

@@ -1,0 +1,193 @@
+"""Where a run's requests come from: a plan of the workload, or the users' own tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import gevent
+import numpy as np
+from tqdm import tqdm
+
+from llmbench_locust.backends import backend_info
+from llmbench_locust.dispatch.backlog import RunPlan
+from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.errors import BenchError, SetupError
+from llmbench_locust.options.config import RunConfig
+from llmbench_locust.run.align import aligned
+from llmbench_locust.run.control_api import Server
+from llmbench_locust.run.crew import Crew
+from llmbench_locust.run.loading import load_workload
+from llmbench_locust.run.schedule import connections_ahead, make_tickets
+from llmbench_locust.run.wiring import api_key_for, for_workers, wire_config
+from llmbench_locust.transport.pool import check_files
+from llmbench_locust.users.wire import WireConfig
+from llmbench_locust.workload.digest import digest
+from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.tokenizer import Tokenizer
+from llmbench_locust.workload.tokenizers import load_tokenizer
+
+#: Users are only holders of tickets: more than this many help nobody, overflow carries the rest.
+MOST_USERS = 10_000
+
+
+class Source(Protocol):
+    """``tokenizer`` counts answers whose length the server does not tell; None without one.
+    ``total``: requests, None when nobody knows. ``users``: how many to spawn; 0 leaves it to
+    Locust. ``tickets``: the plan, in the order of due times. ``rehearsal``: a request like the
+    run's, for the ready check; None when there is none. ``prompts``: the digest of the
+    prompts, "" without a plan.
+    """
+
+    tokenizer: Tokenizer | None
+    total: int | None
+    users: int
+    tickets: Sequence[Ticket]
+    rehearsal: SampleRequest | None
+    prompts: str
+
+    def settle(self, config: RunConfig) -> RunConfig:
+        """``config`` as this source has it."""
+
+    def load(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
+        """All that takes time. Raises ConfigError, SetupError."""
+
+    def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
+        """What the workers are told. ``latency_s``: of the ready check, None without one."""
+
+
+class Planned:
+    """Requests of the workload, each sent when it is due."""
+
+    def __init__(self) -> None:
+        self.tokenizer: Tokenizer | None = None
+        self.total: int | None = None
+        self.users = 0
+        self.tickets: Sequence[Ticket] = ()
+        self.rehearsal: SampleRequest | None = None
+        self.prompts = ""
+        self._samples: list[SampleRequest] = []
+
+    def settle(self, config: RunConfig) -> RunConfig:
+        return config
+
+    def load(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
+        """In a thread of its own: the web page stays alive."""
+        bar = tqdm(desc="Preparing prompts", leave=False, disable=config.disable_tqdm)
+        try:
+            result = gevent.get_hub().threadpool.apply(load_workload, (config, bar))
+        finally:
+            bar.close()
+        if isinstance(result, BenchError):
+            raise result
+        self.tokenizer, samples = result
+        self._samples = aligned(samples, config, server, say)
+        if not self._samples:
+            raise SetupError("the workload is empty: nothing to send")
+        self.prompts = gevent.get_hub().threadpool.apply(digest, (self._samples,))
+        self.rehearsal = self._samples[0]
+        self.total = len(self._samples)
+        self.users = min(self.total, config.max_concurrency or MOST_USERS, MOST_USERS)
+        self.tickets = make_tickets(config, self._samples)
+        for line in _greeting(config):
+            say(line)
+
+    def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
+        wire = wire_config(config, api_key_for(config), turns=any(s.turn for s in self._samples))
+        return RunPlan(
+            tickets=self.tickets,
+            wires=[wire if crew.local else for_workers(wire, config)],
+            cap=config.max_concurrency,
+            prewarm=self._connections_ahead(config, crew, latency_s),
+            run_time_s=config.run_time_s,
+            stop_timeout_s=config.stop_timeout_s or None,
+            max_workers=crew.expected,
+            chat=config.backend_info.chat,
+        )
+
+    def _connections_ahead(self, config: RunConfig, crew: Crew, latency_s: float | None) -> int:
+        if config.prewarm_connections is not None:
+            return min(config.prewarm_connections, len(self.tickets))
+        due = np.array([ticket.due_s for ticket in self.tickets])
+        ahead = connections_ahead(due, config.max_concurrency, latency_s)
+        check_files(-(-ahead // max(1, len(crew.workers()))))
+        return ahead
+
+
+class OwnTasks:
+    """Requests of the users' own tasks: a closed loop, which ends when Locust stops the users."""
+
+    #: Workers may join at any time: Locust gives them users.
+    MOST_WORKERS = 100_000
+
+    def __init__(self, backends: Sequence[str]) -> None:
+        self.tokenizer: Tokenizer | None = None
+        self.total: int | None = None
+        self.users = 0
+        self.tickets: Sequence[Ticket] = ()
+        self.rehearsal: SampleRequest | None = SampleRequest("Hello", 1, 1, "ready")
+        self.prompts = ""
+        self._backends = backends
+
+    def settle(self, config: RunConfig) -> RunConfig:
+        return _speaking(config, self._backends[0])
+
+    def load(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
+        if config.backend_info.only:
+            self.rehearsal = None
+        found = gevent.get_hub().threadpool.apply(_tokenizer, (config,))
+        if not isinstance(found, BenchError):
+            self.tokenizer = found
+        elif config.tokenizer is not None:
+            raise found
+        else:
+            say(f"No tokenizer: output tokens are the server's counts only ({found})")
+
+    def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
+        return RunPlan(
+            tickets=(),
+            wires=[_wire(_speaking(config, name), local=crew.local) for name in self._backends],
+            stop_timeout_s=crew.environment.stop_timeout or None,
+            max_workers=self.MOST_WORKERS,
+            tasks=True,
+            id_prefix=config.request_id_prefix,
+        )
+
+
+def _speaking(config: RunConfig, backend: str) -> RunConfig:
+    if backend == config.backend:
+        return config
+    info = backend_info(backend)
+    return replace(config, backend=backend, backend_info=info, endpoint=info.endpoint)
+
+
+def _wire(config: RunConfig, *, local: bool) -> WireConfig:
+    """With the texts of the responses, for the users."""
+    wire = replace(wire_config(config, api_key_for(config)), keep_text=True)
+    return wire if local else for_workers(wire, config)
+
+
+def _tokenizer(config: RunConfig) -> Tokenizer | BenchError | None:
+    """The tokenizer, or what is wrong (gevent's thread pool would print what is raised)."""
+    try:
+        return load_tokenizer(config)
+    except BenchError as e:
+        return e
+
+
+def _greeting(config: RunConfig) -> list[str]:
+    if config.ramp_up_strategy is not None:
+        lines = [
+            f"Traffic ramp-up strategy: {config.ramp_up_strategy}.",
+            f"Will increase RPS from {config.ramp_up_start_rps} to "
+            f"{config.ramp_up_end_rps} RPS over the benchmark.",
+        ]
+    else:
+        lines = [f"Traffic request rate: {config.request_rate}"]
+    kind = "Poisson process" if config.burstiness == 1.0 else "Gamma distribution"
+    return [
+        *lines,
+        f"Burstiness factor: {config.burstiness} ({kind})",
+        f"Maximum request concurrency: {config.max_concurrency}",
+    ]
