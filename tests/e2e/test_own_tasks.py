@@ -102,5 +102,5 @@ def test_ctrl_c_reports_what_there_is(tmp_path):
         wait_for(lambda: totals(sim.url)["received"] > 8, 30)
         process.send_signal(signal.SIGINT)
         output = finish(process, 30)
-    assert process.returncode == 0, output
+    assert process.returncode == 130, output
     assert result(tmp_path / "out")["completed"] > 3
