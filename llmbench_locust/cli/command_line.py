@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.options.table import FLAGS
+from llmbench_locust.options.table import FLAGS, OWN_GROUP
 
 #: How many values an option takes: none, one, or as many as follow.
 NONE, ONE, MANY = "none", "one", "many"
@@ -65,7 +65,8 @@ def _resolved(given: str, locust_options: Mapping[str, str]) -> str:
         if name in _names() or f"--{name}" in locust_options:
             return _allowed(name)
         ours = [flag for flag in (*_names(), *RENAMED) if flag.startswith(name)]
-        for found in (ours, [o[2:] for o in locust_options if o.startswith(f"--{name}")]):
+        vllms = [flag for flag in ours if not _is_ours_alone(flag)]
+        for found in (vllms, ours, [o[2:] for o in locust_options if o.startswith(f"--{name}")]):
             if len(found) == 1:
                 return _allowed(RENAMED.get(found[0], found[0]))
             if found:
@@ -82,6 +83,12 @@ def _names() -> list[str]:
     """Every flag of ours, and --no-x of those that are true, false or not given."""
     negated = [f"no-{flag.name}" for flag in FLAGS.values() if flag.kind == "truth"]
     return [flag.name for flag in FLAGS.values()] + negated
+
+
+def _is_ours_alone(name: str) -> bool:
+    """Whether vLLM has no such flag: its abbreviations keep their meaning when we add flags."""
+    row = FLAGS.get(name.removeprefix("no-").replace("-", "_"))
+    return row is not None and (row.group == OWN_GROUP or name in ("header-file",))
 
 
 def _allowed(name: str) -> str:

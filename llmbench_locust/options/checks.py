@@ -11,6 +11,9 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+import numpy as np
+
+from llmbench_locust.arrivals import Ramp
 from llmbench_locust.backends import BackendInfo
 from llmbench_locust.datasets import DATASETS, DatasetInfo
 from llmbench_locust.errors import ConfigError
@@ -20,6 +23,8 @@ from llmbench_locust.options.values import json_object, number, pairs
 
 METRICS = ("ttft", "tpot", "itl", "e2el", "client_queue_time", "e2el_including_client_queue")
 OBJECTIVES = ("ttft", "tpot", "e2el")
+#: Requests that one place under a cap may serve in a second, for --duration without a rate.
+REQUESTS_PER_PLACE = 4
 _TOKEN = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")  # RFC 9110, 5.6.2
 
 _BARE_HOST = re.compile(r"^(\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+)(:\d*)?$")
@@ -130,6 +135,7 @@ def file_name(name: str) -> Callable[[str | None], str | None]:
     return check
 
 
+_SETTINGS = ("request_rate", "burstiness", "max_concurrency", "num_prompts")
 #: Keys of the result file; those of latencies, probes and speculative decoding by their form.
 _RESULT_KEYS = (
     "date", "endpoint_type", "backend", "label", "model_id", "tokenizer_id", "num_prompts",
@@ -146,6 +152,8 @@ _RESULT_KEY_FORMS = re.compile(r"(mean|median|std|p[\d.]+)_\w+_ms|(probe|spec_de
 
 def metadata(words: tuple[str, ...]) -> dict[str, str]:
     found = pairs("--metadata", words)
+    for key in _SETTINGS:
+        found.pop(key, None)  # scripts give these; the result has the run's own
     for key in found:
         if key in _RESULT_KEYS or _RESULT_KEY_FORMS.fullmatch(key):
             raise ConfigError(f"--metadata: {key!r} is a key of the result file; use another name")
@@ -203,6 +211,37 @@ def percentile_metrics(text: str | None, info: BackendInfo) -> tuple[str, ...]:
                 f"{', '.join(METRICS)}, separated by commas"
             )
     return found
+
+
+def duration(given: str | None) -> float | None:
+    """--duration: a time such as 60s, 5m or 1h, in seconds."""
+    if given is None:
+        return None
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", given)
+    hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    total = hours * 3600 + minutes * 60 + seconds
+    if not total > 0:
+        raise ConfigError(f"--duration: {given!r} is not a time; use for example 90s, 5m or 1h30m")
+    return total
+
+
+def count_for(v: Json) -> int:
+    """The number of requests that takes ``duration_s``. Raises ConfigError where none does.
+
+    At a rate, the last request is due at n / rate, as vLLM scales its arrivals; on a ramp after the
+    sum of its mean intervals. Under a cap without a rate, more than the server can serve are
+    planned, and sending ends with the time.
+    """
+    seconds, rate = float(v["duration_s"]), float(v["request_rate"])
+    if None not in (v["ramp_up_strategy"], v["ramp_up_start_rps"], v["ramp_up_end_rps"]):
+        ramp = Ramp(v["ramp_up_strategy"], v["ramp_up_start_rps"], v["ramp_up_end_rps"])
+        rate = 1 / float(np.mean(1 / np.maximum(ramp.rates(1000), 1e-9)))
+    if rate < math.inf:
+        return max(1, round(rate * seconds))
+    if v["max_concurrency"] is None:
+        raise ConfigError("--duration: use it with --request-rate or --max-concurrency")
+    places = int(v["max_concurrency"])
+    return int(min(100_000, max(1000, places * seconds * REQUESTS_PER_PLACE)))
 
 
 def prewarm(given: str) -> int | None:
@@ -271,8 +310,9 @@ def self_timed(given: bool | None, dataset: DatasetInfo) -> bool:
     return dataset.times == "used" if given is None else given
 
 
-def sampling(v: Json, names: tuple[str, ...], info: BackendInfo) -> Json:
-    """The sampling parameters that were given, by API name; temperature 0.0 (greedy) unless given.
+def sampling(v: Json, names: tuple[str, ...], info: BackendInfo, *, greedy: bool) -> Json:
+    """The sampling parameters that were given, by API name; with ``greedy`` temperature 0.0 unless
+    it was given.
 
     Raises ConfigError for one that the protocol cannot carry.
     """
@@ -284,7 +324,7 @@ def sampling(v: Json, names: tuple[str, ...], info: BackendInfo) -> Json:
                 f"--{name.replace('_', '-')}: --backend {info.name} cannot carry it; it carries "
                 f"{able}"
             )
-    if info.kind == "generation" and "temperature" in info.sampling:
+    if greedy and info.kind == "generation" and "temperature" in info.sampling:
         found.setdefault("temperature", 0.0)
     return found
 

@@ -26,7 +26,7 @@ from llmbench_locust.options.secrets import (
     without_user,
 )
 from llmbench_locust.options.table import FLAGS, SAMPLING, Benchmark, Own
-from llmbench_locust.options.values import integer, number, pairs, read
+from llmbench_locust.options.values import Default, integer, number, pairs, read
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,10 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
     v["percentile_metrics"] = checks.percentile_metrics(v["percentile_metrics"], info)
     v["self_timed"] = checks.self_timed(v["self_timed"], dataset_info(v["dataset_name"]))
     v["request_id_prefix"] = v["request_id_prefix"] or fresh_prefix()
-    v["sampling"] = checks.sampling(v, SAMPLING, info)
+    newer = v["compat"] == "0.33"
+    v["sampling"] = checks.sampling(v, SAMPLING, info, greedy=not newer)
+    if newer and not _given(options, "ready_check_timeout_sec"):
+        v["ready_check_timeout_sec"] = 0.0
     v["run_time_s"] = _seconds("--run-time", getattr(options, "run_time", None)) or None
     v["stop_timeout_s"] = _seconds("--stop-timeout", getattr(options, "stop_timeout", None)) or 0.0
     apply_lengths(v)
@@ -121,6 +124,10 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
         v["max_concurrency"] = _users(getattr(options, "num_users", None))
     if v["mix"] is None and goes_to_the_full_length(v["dataset_name"], info):
         v["ignore_eos"] = True
+    if v["duration_s"] is not None:
+        v["num_prompts"] = checks.count_for(v)
+        if v["request_rate"] == math.inf and v["ramp_up_strategy"] is None:
+            v["run_time_s"] = v["duration_s"]
     _body(v, info)
     combinations.numbers(v)
     combinations.combinations(v, info)
@@ -141,6 +148,12 @@ def _headers(v: Json, start: Start, origin: str) -> tuple[dict[str, str], tuple[
     checks.headers(found)
     known = pairs("--header", start.headers, secret=True)
     return found, tuple(key for key, value in found.items() if known.get(key) != value)
+
+
+def _given(options: object, dest: str) -> bool:
+    """Whether the user set a flag: the parser's own default is no such setting."""
+    value = getattr(options, dest, None)
+    return value is not None and not isinstance(value, Default)
 
 
 def _server(v: Json, host: str | None) -> BackendInfo:

@@ -37,7 +37,8 @@ class Flag:
     ``least``, ``above``, ``most``: bounds; ``above`` itself is not allowed. ``finite``: inf is not
     allowed. ``allowed``: the choices, or a function that gives them. ``parse``: makes the value of
     a text (or of the default). ``part``: whether an entry of ``--mix`` may hold it. ``secret``:
-    masked on the web, never written. ``metavar``: its value in the help.
+    masked on the web, never written. ``metavar``: its value in the help. ``repeats``: given several
+    times, all its words are kept.
     """
 
     default: Any
@@ -55,6 +56,7 @@ class Flag:
     part: bool = False
     secret: bool = False
     metavar: str = ""
+    repeats: bool = False
 
     @property
     def dest(self) -> str:

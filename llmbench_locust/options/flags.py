@@ -19,7 +19,7 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.options.flag import Flag
 from llmbench_locust.options.secrets import masked, secret_dest
 from llmbench_locust.options.table import FLAGS, GROUPS
-from llmbench_locust.options.values import show, split
+from llmbench_locust.options.values import Default, show, split
 
 
 def add_flags(parser: Any) -> None:
@@ -70,6 +70,9 @@ class _Words(argparse.Action):
         words = [str(value) for value in values]
         if words == [os.environ.get(env_name(self._flag))]:
             words = split(words[0])
+        before = getattr(namespace, self.dest, None)
+        if self._flag.repeats and before:
+            words = [*split(before), *words]
         if self._flag.secret:
             setattr(namespace, secret_dest(self.dest), words)
             words = masked(words)
@@ -95,8 +98,8 @@ def _add(section: Any, flag: Flag) -> None:
         options.update(action=_Words, flag=flag, nargs="*", default=None, metavar=_metavar(flag))
     else:
         options.update(
-            type=str,
-            default=None if flag.default is None else show(flag.default),
+            type=_text,
+            default=None if flag.default is None else Default(show(flag.default)),
             metavar=_metavar(flag),
         )
     action = section.add_argument(f"--{flag.name}", **options)
@@ -109,6 +112,11 @@ def _add(section: Any, flag: Flag) -> None:
     if choices:
         # A drop-down without the empty choice would send its first one for "not given".
         action.choices = _Choices(choices if flag.default is not None else ("", *choices))
+
+
+def _text(given: str) -> str:
+    """As it is: argparse would turn a `Default` into a plain text with `str`."""
+    return given
 
 
 def _form_choices(flag: Flag) -> tuple[str, ...]:

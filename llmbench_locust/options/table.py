@@ -223,6 +223,29 @@ class Own:
         above=0,
         finite=True,
     )
+    compat: str = flag(
+        "0.11",
+        "Defaults of this version of vllm bench serve. 0.33 skips the ready check and sends no "
+        "temperature, unless they are given.",
+        allowed=("0.11", "0.33"),
+    )
+    duration_s: float | None = flag(
+        None,
+        "Send for this long, such as 60s or 5m, instead of --num-prompts requests.",
+        name="duration",
+        kind="text",
+        metavar="TIME",
+        parse=checks.duration,
+    )
+    dry_run: bool = flag(False, "Load everything, print the plan, send nothing.")
+    check: tuple[str, ...] = flag(
+        None,
+        "Condition on a figure of the result, as 'p99_ttft_ms<=300'; exit with status 3 when it "
+        "does not hold. Repeatable.",
+        kind="words",
+        metavar="CONDITION",
+        repeats=True,
+    )
     repeat: int = flag(
         1,
         "Runs, one after the other, with seeds --seed, --seed + 1, …; then their mean, interval and "
@@ -264,11 +287,14 @@ class Own:
     )
 
 
+#: Flags that vLLM does not have.
+OWN_GROUP = "llmbench-locust"
+
 _SECTIONS: dict[str, type] = {
     "benchmark": Benchmark,
     **dataset_flags.GROUPS,
     "sampling parameters": Sampling,
-    "llmbench-locust": Own,
+    OWN_GROUP: Own,
 }
 GROUPS: dict[str, tuple[Flag, ...]] = {name: rows(cls, name) for name, cls in _SECTIONS.items()}
 FLAGS: dict[str, Flag] = {row.dest: row for group in GROUPS.values() for row in group}

@@ -15,6 +15,10 @@ from llmbench_locust.options.secrets import cut
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
 
+class Default(str):
+    """A default as the parser holds it: not what the user typed, even where the text is the same."""
+
+
 def read(flag: Flag, given: object) -> Any:
     """The value of a flag. None, and a text that is empty, mean the default. Raises ConfigError."""
     if flag.kind == "bool":

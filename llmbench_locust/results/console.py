@@ -50,7 +50,7 @@ def render_console(figures: Figures) -> str:
         lines += _intervals(block.get("intervals") or {})
     lines.append("=" * 50)
     lines += _ours(block)
-    lines += verdict_lines(block)
+    lines += verdict_lines(block, timed=config.duration_s is not None)
     return "\n".join(lines)
 
 
@@ -184,8 +184,11 @@ def _ours(extended: dict[str, Any]) -> list[str]:
 MOST_KINDS = 10
 
 
-def verdict_lines(extended: dict[str, Any]) -> list[str]:
-    """Below the table: what went wrong, each kind once, and whether the client was the limit."""
+def verdict_lines(extended: dict[str, Any], *, timed: bool = False) -> list[str]:
+    """Below the table: what went wrong, each kind once; last, whether the client was the limit.
+
+    ``timed``: sending ended with --duration, so what was planned and not sent is as it should be.
+    """
     errors = extended.get("errors") or {}
     lines = [
         f"{_requests(error['count'])} failed with {kind}; the first: "
@@ -194,22 +197,24 @@ def verdict_lines(extended: dict[str, Any]) -> list[str]:
     ]
     if len(errors) > MOST_KINDS:
         lines.append(f"… and {len(errors) - MOST_KINDS} more kinds of error, in the result file")
-    lines += _warnings(extended)
+    lines += _warnings(extended, timed)
     if extended.get("interrupted"):
         lines.append("The run was INTERRUPTED: these are the figures of what was done by then.")
     audit = extended.get("audit") or {}
     if audit.get("client_limited"):
         lines.append("!" * 50)
-        lines.append("THE CLIENT WAS THE LIMIT: " + "; ".join(audit.get("reasons", [])))
+        lines.append("Client: WAS THE LIMIT: " + "; ".join(audit.get("reasons", [])))
         lines.append(
             "Latencies above are partly the client's own. What to do: "
             + (audit.get("hint") or "more workers")
         )
         lines.append("!" * 50)
+    elif audit:
+        lines.append("Client: not the limit")
     return lines
 
 
-def _warnings(extended: dict[str, Any]) -> list[str]:
+def _warnings(extended: dict[str, Any], timed: bool) -> list[str]:
     lines = []
     if extended.get("overload"):
         lines.append("warning: " + overload_line(extended["overload"]))
@@ -223,7 +228,7 @@ def _warnings(extended: dict[str, Any]) -> list[str]:
             f"note: {_requests(extended['cut_off_requests'])} in flight when the users were "
             "stopped: in no figure (--stop-timeout lets them finish)"
         )
-    if extended.get("unsent_requests"):
+    if extended.get("unsent_requests") and not timed:
         lines.append(f"warning: {_requests(extended['unsent_requests'])} of the plan never sent")
     if (extended.get("tokens_per_event") or 0) > 1.5:
         lines.append(

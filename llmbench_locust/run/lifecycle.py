@@ -42,6 +42,7 @@ class Runs:
         self.report: Report | None = None
         self.exit_status: int | None = None
         self.stopping = False
+        self.environment = crew.environment
         self._crew = crew
         self._live = live
         self._latest: Benchmark | None = None

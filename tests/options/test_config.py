@@ -573,3 +573,39 @@ def test_the_page_of_flags_is_up_to_date():
     page = (Path(__file__).parent.parent.parent / "docs/flags.md").read_text()
     assert page == flags_page(), "python -m llmbench_locust.options.manual > docs/flags.md"
     assert all(f"| `--{flag.name}` |" in page for flag in FLAGS.values())
+
+
+def test_newer_defaults_hold_unless_a_flag_was_given(config):
+    assert config("--compat", "0.33").ready_check_timeout_sec == 0
+    assert "temperature" not in config("--compat", "0.33").sampling
+    assert (
+        config("--compat", "0.33", "--ready-check-timeout-sec", "600").ready_check_timeout_sec
+        == 600
+    )
+    assert config("--compat", "0.33", "--temperature", "0").sampling["temperature"] == 0
+    assert config().ready_check_timeout_sec == 600
+    assert config().sampling["temperature"] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "count"),
+    [
+        (("--duration", "90s", "--request-rate", "10"), 900),
+        (("--duration", "1h30m", "--request-rate", "0.5"), 2700),
+        (("--duration", "10", "--max-concurrency", "100"), 4000),
+        (("--duration", "1s", "--max-concurrency", "1"), 1000),
+    ],
+)
+def test_a_duration_sets_the_number_of_requests(config, flags, count):
+    assert config(*flags).num_prompts == count
+
+
+@pytest.mark.parametrize("text", ["3x", "-3s", "0s", "soon"])
+def test_what_is_no_duration_is_refused(config, text):
+    with pytest.raises(ConfigError, match=f"--duration: '{text}' is not a time"):
+        config(f"--duration={text}", "--request-rate", "1")
+
+
+def test_a_duration_needs_a_rate_or_a_cap(config):
+    with pytest.raises(ConfigError, match="use it with --request-rate or --max-concurrency"):
+        config("--duration", "5s")

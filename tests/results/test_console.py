@@ -101,7 +101,7 @@ def test_what_failed_each_kind_once():
 def test_nobody_misses_that_the_client_was_the_limit():
     audit = AuditInputs(np.full(100, 0.05), np.full(100, 0.001), {"local": 0.97}, overflow=3)
     lines = lines_of(audit=audit)
-    at = next(i for i, line in enumerate(lines) if line.startswith("THE CLIENT WAS THE LIMIT"))
+    at = next(i for i, line in enumerate(lines) if line.startswith("Client: WAS THE LIMIT"))
     assert (
         "P99 send lag 50.0 ms (limit 10); process local used 97% of a core (limit 90%)" in lines[at]
     )

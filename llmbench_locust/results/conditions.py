@@ -1,0 +1,88 @@
+"""Conditions on the figures of a result: ``p99_ttft_ms<=300``. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llmbench_locust.errors import ConfigError
+
+LATENCIES = ("ttft", "tpot", "itl", "e2el")
+#: Figures of a result that are numbers of their own; latencies have a statistic before them.
+PLAIN = (
+    "attainment",
+    "failed_share",
+    "completed",
+    "failed",
+    "duration",
+    "request_throughput",
+    "request_goodput",
+    "output_throughput",
+    "total_token_throughput",
+    "max_output_tokens_per_s",
+    "max_concurrent_requests",
+)
+_OPERATORS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
+_CONDITION = re.compile(r"\s*([\w.]+)\s*(<=|>=|<|>)\s*(\S+)\s*")
+_LATENCY = re.compile(r"(mean|median|std|p\d{1,2}(?:\.\d+)?|p100)_(ttft|tpot|itl|e2el)_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """``key`` as in the result JSON, or ``failed_share``, or ``attainment`` (share of all requests
+    that meet every objective of --goodput). ``sign``: one of <=, >=, <, >.
+    """
+
+    key: str
+    sign: str
+    limit: float
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.sign} {self.limit:g}"
+
+    @property
+    def latency(self) -> tuple[str, str] | None:
+        """(statistic, latency) of a latency's figure: ("p99", "ttft")."""
+        found = _LATENCY.fullmatch(self.key)
+        return (found[1], found[2]) if found else None
+
+    def value(self, document: Mapping[str, Any]) -> float | None:
+        """The figure in a result, None where it has none."""
+        block = document.get("llmbench") or {}
+        if self.key == "attainment":
+            found = (block.get("slo_attainment") or {}).get("all")
+        elif self.key == "failed_share":
+            failed = document.get("failed", block.get("failed", 0))
+            total = document.get("completed", 0) + failed
+            found = failed / total if total else None
+        else:
+            found = document.get(self.key)
+        return float(found) if isinstance(found, int | float) else None
+
+    def holds(self, document: Mapping[str, Any]) -> bool | None:
+        """Whether the result meets it; None where it does not have the figure."""
+        value = self.value(document)
+        return None if value is None else bool(_OPERATORS[self.sign](value, self.limit))
+
+
+def parse_condition(text: str, flag: str) -> Condition:
+    """``p99_ttft_ms<=300``. Raises ConfigError that names ``flag``."""
+    found = _CONDITION.fullmatch(text)
+    try:
+        limit = float(found[3]) if found else math.nan
+    except ValueError:
+        limit = math.nan
+    if found is None or math.isnan(limit):
+        raise ConfigError(f"{flag}: {text!r} is no condition; write FIGURE<=N, as p99_ttft_ms<=300")
+    key = found[1]
+    if key not in PLAIN and not _LATENCY.fullmatch(key):
+        names = [f"{s}_{x}_ms" for s in ("mean", "median", "std", "p99") for x in LATENCIES]
+        near = difflib.get_close_matches(key, [*PLAIN, *names], 1)
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(PLAIN)}, mean_ttft_ms, …"
+        raise ConfigError(f"{flag}: {key!r} is no figure of a result; {hint}")
+    return Condition(key, found[2], limit)

@@ -1,0 +1,60 @@
+"""`--dry-run`: what a run would send, without sending anything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from llmbench_locust.errors import BenchError, SetupError
+from llmbench_locust.options.config import RunConfig
+from llmbench_locust.run.loading import load_workload
+from llmbench_locust.run.schedule import connections_ahead, make_tickets
+from llmbench_locust.run.wiring import wire_config
+from llmbench_locust.users.session import Session
+from llmbench_locust.workload.sample import SampleRequest
+
+#: Characters of the sample body that are shown.
+BODY_CHARS = 800
+
+
+def preview(environment: Any, config: RunConfig) -> str:
+    """The plan in a few lines. Raises ConfigError, SetupError."""
+    if config.model is None:
+        config = replace(config, model="MODEL")
+    loaded = load_workload(config)
+    if isinstance(loaded, BenchError):
+        raise loaded
+    samples = loaded[1]
+    if not samples:
+        raise SetupError("the workload is empty: nothing to send")
+    due = np.array([ticket.due_s for ticket in make_tickets(config, samples)])
+    ahead = config.prewarm_connections
+    if ahead is None:
+        ahead = connections_ahead(due, config.max_concurrency, None)
+    rate = "all at once" if due[-1] == 0 else f"{len(due) / due[-1]:.2f} req/s"
+    capped = f", at most {config.max_concurrency} in flight" if config.max_concurrency else ""
+    lines = [
+        f"Requests:             {len(samples)} to {config.base_url}{config.endpoint}",
+        f"Arrivals:             {rate}, the last after {due[-1]:.1f} s{capped}",
+        f"Input tokens:         {_lengths([s.prompt_len for s in samples])}",
+        f"Output tokens:        {_lengths([s.expected_output_len or 0 for s in samples])}",
+        f"Connections at start: {ahead} (before the ready check's latency is known)",
+        f"First body:           {_body(environment, config, samples[0])}",
+        "Nothing was sent (--dry-run).",
+    ]
+    return "\n".join(lines)
+
+
+def _lengths(values: list[int]) -> str:
+    return f"{sum(values):,} in all, {min(values)} to {max(values)}, mean {np.mean(values):.1f}"
+
+
+def _body(environment: Any, config: RunConfig, sample: SampleRequest) -> str:
+    session = Session(environment, wire_config(config, ""))
+    try:
+        body = session.protocol.request(sample, "").body.decode("utf-8", "replace")
+    finally:
+        session.close()
+    return body if len(body) <= BODY_CHARS else f"{body[:BODY_CHARS]}… ({len(body):,} characters)"
