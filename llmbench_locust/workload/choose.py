@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest
+
+T = TypeVar("T")
 
 
 def fits(
@@ -36,11 +40,29 @@ def oversample(requests: list[SampleRequest], config: RunConfig) -> list[SampleR
     for _ in range(missing):
         while f"{config.request_id_prefix}{number}" in used:  # ids of rows may have gaps
             number += 1
-        requests.append(
-            replace(rng.choice(originals), request_id=f"{config.request_id_prefix}{number}")
-        )
+        request_id = f"{config.request_id_prefix}{number}"
+        requests.append(replace(rng.choice(originals), request_id=request_id))
         number += 1
     return requests
+
+
+def collect(
+    samples: Iterable[SampleRequest], config: RunConfig, progress: Progress, total: int
+) -> list[SampleRequest]:
+    """``samples`` with request ids that count from 0; ``progress`` is told of each."""
+    found: list[SampleRequest] = []
+    for sample in samples:
+        sample.request_id = f"{config.request_id_prefix}{len(found)}"
+        found.append(sample)
+        if progress is not None:
+            progress(len(found), total)
+    return found
+
+
+def shuffle(rows: list[T], config: RunConfig) -> None:
+    """In place, by ``--seed``, unless ``--disable-shuffle``."""
+    if not config.disable_shuffle:
+        random.Random(config.seed).shuffle(rows)
 
 
 def own_output_len(row: Json, line: int, config: RunConfig) -> int:
@@ -48,16 +70,12 @@ def own_output_len(row: Json, line: int, config: RunConfig) -> int:
     if config.custom_output_len != -1:
         return int(config.custom_output_len)
     value = row.get("output_tokens")
-    try:
-        length = (
-            0 if isinstance(value, bool) or value is None else int(value)
-        )  # vLLM takes "12" and 12.0, too
+    try:  # vLLM takes "12" and 12.0, too
+        length = 0 if isinstance(value, bool) or value is None else int(value)
     except (TypeError, ValueError, OverflowError):
         length = 0
     if length < 1:
-        raise ConfigError(
-            f"--dataset-path: {config.dataset_path!r} line {line} has no whole number of 1 or "
-            "more as 'output_tokens', "
-            "which --custom-output-len -1 asks for"
-        )
+        what = "has no whole number of 1 or more as 'output_tokens'"
+        more = "which --custom-output-len -1 asks for"
+        raise ConfigError(f"--dataset-path: {config.dataset_path!r} line {line} {what}, {more}")
     return length

@@ -18,7 +18,7 @@ import numpy as np
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.workload.choose import oversample
+from llmbench_locust.workload.choose import collect, oversample
 from llmbench_locust.workload.files import read_csv
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
@@ -47,20 +47,22 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
     ConfigError with the line's number.
     """
     rows = read_rows(config.dataset_path)[: config.num_prompts]
-    vocab_size = tokenizer.vocab_size
-    samples = []
-    for i, row in enumerate(rows):
-        ids = ((np.arange(row.input_len) + i) % vocab_size).tolist()
-        due_s = row.time_s if config.self_timed else None
-        request_id = f"{config.request_id_prefix}{i}"
-        samples.append(
-            SampleRequest(
-                tokenizer.decode(ids), row.input_len, row.output_len, request_id, due_s=due_s
-            )
+    made = (
+        SampleRequest(
+            made_up(i, row.input_len, tokenizer),
+            row.input_len,
+            row.output_len,
+            due_s=row.time_s if config.self_timed else None,
         )
-        if progress is not None:
-            progress(i + 1, len(rows))
+        for i, row in enumerate(rows)
+    )
+    samples = collect(made, config, progress, len(rows))
     return samples if config.self_timed else oversample(samples, config)
+
+
+def made_up(place: int, length: int, tokenizer: Tokenizer) -> str:
+    """The text of ``length`` tokens that follow each other in the vocabulary from ``place`` on."""
+    return tokenizer.decode(((np.arange(length) + place) % tokenizer.vocab_size).tolist())
 
 
 def read_rows(path: str) -> list[Row]:
@@ -74,14 +76,11 @@ def read_rows(path: str) -> list[Row]:
         output_len = _tokens(row, output_name, path, line)
         input_len = _tokens(row, input_name, path, line)
         if output_len > 0 and input_len > 0:
-            found.append(
-                Row(_seconds(row.get(time_name, ""), path, line, time_name), input_len, output_len)
-            )
+            time_s = _seconds(row.get(time_name, ""), path, line, time_name)
+            found.append(Row(time_s, input_len, output_len))
     if not found:
-        raise ConfigError(
-            f"--dataset-path: {path!r} has no row with input and output tokens (of Model "
-            "GPT-4, where it has models)"
-        )
+        what = "has no row with input and output tokens (of Model GPT-4, where it has models)"
+        raise ConfigError(f"--dataset-path: {path!r} {what}")
     return sorted(found, key=lambda r: r.time_s)
 
 

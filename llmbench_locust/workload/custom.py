@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.workload.choose import oversample, own_output_len
-from llmbench_locust.workload.files import read_jsonl
+from llmbench_locust.workload.choose import oversample, own_output_len, shuffle
+from llmbench_locust.workload.files import bad_line, read_jsonl, read_prompts
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 
@@ -21,17 +19,11 @@ def load(
     config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
 ) -> list[SampleRequest]:
     """Prompts in shuffled order, in the chat template unless ``--skip-chat-template``."""
-    if not config.dataset_path.endswith(".jsonl"):
-        raise ConfigError(
-            f"--dataset-path: {config.dataset_path!r} is not a .jsonl file; custom reads only those"
-        )
-    rows = read_jsonl(config.dataset_path)
+    rows = read_prompts(config)
     for line, row in rows:
         if not isinstance(row.get("prompt"), str):
-            raise ConfigError(
-                f"--dataset-path: {config.dataset_path!r} line {line} has no text 'prompt'"
-            )
-    _shuffle(rows, config)
+            raise bad_line(config, line, "has no text 'prompt'")
+    shuffle(rows, config)
     lens = [
         1 if tokenizer is None else own_output_len(row, line, config)
         for line, row in rows[: config.num_prompts]
@@ -50,9 +42,7 @@ def load_spec_bench(
     for line, row in rows:
         turns = row.get("turns")
         if not isinstance(turns, list) or not turns or not isinstance(turns[0], str):
-            raise ConfigError(
-                f"--dataset-path: {config.dataset_path!r} line {line} has no list of texts 'turns'"
-            )
+            raise bad_line(config, line, "has no list of texts 'turns'")
     rows = in_category(rows, config.spec_bench_category, "--spec-bench-category")
     config = replace(config, seed=0, skip_chat_template=False)
     prompts = [row["turns"][0] for _, row in rows]
@@ -78,13 +68,8 @@ def questions(
     """Shuffled ``prompts``, one user message each; all where ``--num-prompts`` is below 1."""
     if config.num_prompts < 1:
         config = replace(config, num_prompts=len(prompts))
-    _shuffle(prompts, config)
+    shuffle(prompts, config)
     return _samples(prompts, [output_len] * len(prompts), config, tokenizer, progress)
-
-
-def _shuffle(rows: list[Any], config: RunConfig) -> None:
-    if not config.disable_shuffle:
-        random.Random(config.seed).shuffle(rows)
 
 
 def _samples(
@@ -97,12 +82,8 @@ def _samples(
     prompts = prompts[: config.num_prompts]
     if tokenizer is not None and not config.skip_chat_template:
         more = config.chat_template_kwargs
-        prompts = [
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": p}], add_generation_prompt=True, **more
-            )
-            for p in prompts
-        ]
+        turns = ([{"role": "user", "content": prompt}] for prompt in prompts)
+        prompts = [tokenizer.apply_chat_template(turn, **more) for turn in turns]
     counts = [1] * len(prompts)
     if tokenizer is not None:
         counts = tokenizer.count_batch(prompts, add_special_tokens=True)

@@ -8,14 +8,13 @@ list of parts as chat messages have them, ``{"type": "text", "text"}``, ``{"type
 from __future__ import annotations
 
 import os
-import random
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.workload.choose import oversample, own_output_len
-from llmbench_locust.workload.files import read_jsonl
+from llmbench_locust.workload.choose import collect, oversample, own_output_len, shuffle
+from llmbench_locust.workload.files import bad_line, read_prompts
 from llmbench_locust.workload.media import image_part
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
@@ -27,41 +26,31 @@ def load(
     config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
 ) -> list[SampleRequest]:
     """The samples, shuffled by seed. ``prompt_len`` is that of the text alone."""
-    if not str(config.dataset_path).endswith(".jsonl"):
-        raise ConfigError(
-            f"--dataset-path: {config.dataset_path!r}; custom_image reads files that end in .jsonl"
-        )
-    rows = read_jsonl(config.dataset_path)
+    rows = read_prompts(config)
     for line, row in rows:
         if "content" not in row and not ("prompt" in row and "image_files" in row):
-            raise _bad(config, line, "has neither 'content' nor both 'prompt' and 'image_files'")
-    if not config.disable_shuffle:
-        random.Random(config.seed).shuffle(rows)
-    samples = []
-    for i, (line, row) in enumerate(rows[: config.num_prompts]):
-        sample = (
-            _interleaved(row, line, config) if "content" in row else _with_files(row, line, config)
-        )
-        sample.prompt_len = 1 if tokenizer is None else len(tokenizer.encode(_text(sample.prompt)))
-        if config.enable_multimodal_chat:
-            _as_messages(sample)
-        sample.request_id = f"{config.request_id_prefix}{i}"
-        samples.append(sample)
-        if progress is not None:
-            progress(len(samples), config.num_prompts)
-    return oversample(samples, config)
+            what = "has neither 'content' nor both 'prompt' and 'image_files'"
+            raise bad_line(config, line, what)
+    shuffle(rows, config)
+    made = (_sample(row, line, config, tokenizer) for line, row in rows[: config.num_prompts])
+    return oversample(collect(made, config, progress, config.num_prompts), config)
 
 
-def _bad(config: RunConfig, line: int, what: str) -> ConfigError:
-    return ConfigError(f"--dataset-path: {config.dataset_path!r} line {line} {what}")
+def _sample(row: Json, line: int, config: RunConfig, tokenizer: Tokenizer | None) -> SampleRequest:
+    make = _interleaved if "content" in row else _with_files
+    sample = make(row, line, config)
+    sample.prompt_len = 1 if tokenizer is None else len(tokenizer.encode(_text(sample.prompt)))
+    if config.enable_multimodal_chat:
+        sample.to_messages()
+    return sample
 
 
 def _with_files(row: Part, line: int, config: RunConfig) -> SampleRequest:
     prompt, files = row["prompt"], row["image_files"]
     if not isinstance(prompt, str):
-        raise _bad(config, line, "has a 'prompt' that is not a text")
+        raise bad_line(config, line, "has a 'prompt' that is not a text")
     if not isinstance(files, list) or not files:
-        raise _bad(config, line, "has an 'image_files' that is not a list of one or more")
+        raise bad_line(config, line, "has an 'image_files' that is not a list of one or more")
     parts = [_image(image, line, config) for image in files]
     media = parts[0] if len(parts) == 1 else parts
     return SampleRequest(prompt, 0, own_output_len(row, line, config), multi_modal=media)
@@ -70,7 +59,7 @@ def _with_files(row: Part, line: int, config: RunConfig) -> SampleRequest:
 def _interleaved(row: Part, line: int, config: RunConfig) -> SampleRequest:
     content = row["content"]
     if not isinstance(content, list) or not content:
-        raise _bad(config, line, "has a 'content' that is not a list of one or more parts")
+        raise bad_line(config, line, "has a 'content' that is not a list of one or more parts")
     parts = [_part(part, line, config) for part in content]
     messages = [{"role": "user", "content": parts}]
     return SampleRequest(parts, 0, own_output_len(row, line, config), chat_messages=messages)
@@ -80,7 +69,7 @@ def _part(part: Any, line: int, config: RunConfig) -> Part:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
         if not isinstance(part.get("text"), str):
-            raise _bad(config, line, "has a text part without a 'text'")
+            raise bad_line(config, line, "has a text part without a 'text'")
         return {"type": "text", "text": part["text"]}
     if kind == "image" and "image" in part:
         return _image(part["image"], line, config)
@@ -92,8 +81,8 @@ def _part(part: Any, line: int, config: RunConfig) -> Part:
             if isinstance(named, dict):
                 made["image_url"] = {**named, **made["image_url"]}
             return made
-        raise _bad(config, line, "has an image_url part without a URL")
-    raise _bad(config, line, "has a part whose type is none of text, image, image_url")
+        raise bad_line(config, line, "has an image_url part without a URL")
+    raise bad_line(config, line, "has a part whose type is none of text, image, image_url")
 
 
 def _image(image: object, line: int, config: RunConfig) -> Part:
@@ -108,15 +97,3 @@ def _text(prompt: Any) -> str:
     if isinstance(prompt, str):
         return prompt
     return "".join(part["text"] for part in prompt if part["type"] == "text")
-
-
-def _as_messages(sample: SampleRequest) -> None:
-    """--enable-multimodal-chat: the messages stand in the prompt, the media in them."""
-    if sample.chat_messages is None:
-        media = sample.multi_modal
-        parts = media if isinstance(media, list) else [media] if media else []
-        sample.chat_messages = [
-            {"role": "user", "content": [{"text": sample.prompt, "type": "text"}, *parts]}
-        ]
-        sample.multi_modal = None
-    sample.prompt = sample.chat_messages

@@ -9,6 +9,7 @@ from typing import Any
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
+from llmbench_locust.options.config import RunConfig
 
 
 def read_text(path: str, flag: str = "--dataset-path") -> str:
@@ -45,6 +46,19 @@ def read_jsonl(path: str, flag: str = "--dataset-path") -> list[tuple[int, Json]
     if not rows:
         raise ConfigError(f"{flag}: {path!r} is empty")
     return rows
+
+
+def read_prompts(config: RunConfig) -> list[tuple[int, Json]]:
+    """`read_jsonl` of ``--dataset-path`` for the custom datasets, which take .jsonl files only."""
+    path, name = config.dataset_path, config.dataset_name
+    if not path.endswith(".jsonl"):
+        raise ConfigError(f"--dataset-path: {path!r} is not a .jsonl file; {name} reads only those")
+    return read_jsonl(path)
+
+
+def bad_line(config: RunConfig, line: int | str, what: str) -> ConfigError:
+    """The error of one line of ``--dataset-path``."""
+    return ConfigError(f"--dataset-path: {config.dataset_path!r} line {line} {what}")
 
 
 def read_csv(

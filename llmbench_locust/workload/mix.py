@@ -60,11 +60,9 @@ def load(
         shares.append([_of_part(sample, part, own, config) for sample in samples[: counts[i]]])
     if len(set(timed)) > 1:
         untimed = timed.index(False) + 1
-        raise ConfigError(
-            f"--mix: {config.mix!r} entry {timed.index(True) + 1} brings its own times, entry "
-            f"{untimed} does not; "
-            'all or none ("self-timed": false sets them aside)'
-        )
+        what = f"entry {timed.index(True) + 1} brings its own times, entry {untimed} does not"
+        advice = 'all or none must ("self-timed": false ignores them)'
+        raise ConfigError(f"--mix: {config.mix!r} {what}; {advice}")
     return interleave([_from_zero(share) for share in shares], order, config.request_id_prefix)
 
 
@@ -111,16 +109,12 @@ def interleave(
 
 def _part(entry: object, where: str) -> Part:
     if not isinstance(entry, dict):
-        raise ConfigError(
-            f"{where} is not an object with 'weight', 'label', 'dataset-name' and flags of the dataset"
-        )
+        what = "'weight', 'label', 'dataset-name' and flags of the dataset"
+        raise ConfigError(f"{where} is not an object with {what}")
     flags = {key.removeprefix("--").replace("_", "-"): value for key, value in entry.items()}
     weight, label = flags.pop("weight", 1), flags.pop("label", flags.get("dataset-name"))
-    if (
-        isinstance(weight, bool)
-        or not isinstance(weight, int | float)
-        or not 0 < weight < float("inf")
-    ):
+    number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not number or not 0 < weight < float("inf"):
         raise ConfigError(f"{where}: weight {weight!r}; a number above 0")
     if not isinstance(flags.get("dataset-name"), str):
         raise ConfigError(f"{where} names no 'dataset-name'")

@@ -31,6 +31,7 @@ from typing import Any
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload.choose import shuffle
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 
@@ -133,17 +134,11 @@ def _read(config: RunConfig) -> list[list[Any]]:
 
     data = read_json(config.dataset_path)
     if not isinstance(data, list):
-        raise ConfigError(
-            f"--dataset-path: {config.dataset_path!r} is not a list of conversations, as "
-            "ShareGPT has it"
-        )
-    entries = []
-    for entry in data:
-        turns = entry.get("conversations") if isinstance(entry, dict) else None
-        if isinstance(turns, list) and len(turns) >= 2:
-            entries.append(turns)
-    if not config.disable_shuffle:
-        random.Random(config.seed).shuffle(entries)
+        what = "is not a list of conversations, as ShareGPT has it"
+        raise ConfigError(f"--dataset-path: {config.dataset_path!r} {what}")
+    found = (entry.get("conversations") for entry in data if isinstance(entry, dict))
+    entries = [turns for turns in found if isinstance(turns, list) and len(turns) >= 2]
+    shuffle(entries, config)
     return entries
 
 
@@ -155,12 +150,9 @@ def _pairs(turns: Sequence[Any]) -> list[Pair]:
             said.pop(0)
     pairs = []
     for (asks, question), (answers, answer) in zip(said[::2], said[1::2], strict=False):
-        if (
-            asks in _ASSISTANTS
-            or answers in _USERS
-            or not isinstance(question, str)
-            or not isinstance(answer, str)
-        ):
+        if asks in _ASSISTANTS or answers in _USERS:
+            break
+        if not isinstance(question, str) or not isinstance(answer, str):
             break
         pairs.append((question, answer))
     return pairs
@@ -182,11 +174,9 @@ def _turns(
         if not question or output_len < 1:
             return
         prompt = render(question, place == 0)
-        prompt_len = (
-            own_len
-            if prompt == question
-            else len(tokenizer.encode(prompt, add_special_tokens=place == 0))
-        )
+        prompt_len = own_len
+        if prompt != question:
+            prompt_len = len(tokenizer.encode(prompt, add_special_tokens=place == 0))
         yield SampleRequest(prompt, prompt_len, output_len)
 
 

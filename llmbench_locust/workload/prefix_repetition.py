@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
-
 import numpy as np
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload.choose import shuffle
 from llmbench_locust.workload.exact import exact_prompt
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
@@ -38,13 +37,11 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
         prefix = exact(config.prefix_repetition_prefix_len)
         for _ in range(each):
             ids = prefix + exact(config.prefix_repetition_suffix_len)
-            requests.append(
-                SampleRequest(tokenizer.decode(ids), len(ids), config.prefix_repetition_output_len)
-            )
+            text, output_len = tokenizer.decode(ids), config.prefix_repetition_output_len
+            requests.append(SampleRequest(text, len(ids), output_len))
             if progress is not None:
                 progress(len(requests), each * prefixes)
-    if not config.disable_shuffle:
-        random.Random(config.seed).shuffle(requests)
+    shuffle(requests, config)
     for i, request in enumerate(requests):
         request.request_id = f"{config.request_id_prefix}{i}"
     return requests

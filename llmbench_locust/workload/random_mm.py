@@ -22,9 +22,10 @@ import numpy as np
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload.choose import collect
 from llmbench_locust.workload.exact import exact_prompt
 from llmbench_locust.workload.media import image_part, need, video_part
-from llmbench_locust.workload.random_text import draw_lengths, drawer, row
+from llmbench_locust.workload.random_text import draw_lengths, drawer, row, tokens_without
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 
@@ -56,21 +57,19 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
             )
         need("PIL.Image" if modality(bucket) == "image" else "cv2")
     rng = np.random.default_rng(config.seed)
-    samples = []
-    for i, (prompt, prompt_len, output_len) in enumerate(texts(config, tokenizer, rng)):
+    made = _samples(config, plan, tokenizer, rng)
+    return collect(made, config, progress, config.num_prompts)
+
+
+def _samples(
+    config: RunConfig, plan: ItemPlan, tokenizer: Tokenizer, rng: np.random.Generator
+) -> Iterator[SampleRequest]:
+    for prompt, prompt_len, output_len in texts(config, tokenizer, rng):
         media = [make_item(bucket, rng) for bucket in draw_items(plan, rng)]
-        sample = SampleRequest(
-            prompt, prompt_len, output_len, f"{config.request_id_prefix}{i}", multi_modal=media
-        )
+        sample = SampleRequest(prompt, prompt_len, output_len, multi_modal=media)
         if config.enable_multimodal_chat:
-            sample.chat_messages = [
-                {"role": "user", "content": [{"text": prompt, "type": "text"}, *media]}
-            ]
-            sample.prompt, sample.multi_modal = sample.chat_messages, None
-        samples.append(sample)
-        if progress is not None:
-            progress(i + 1, config.num_prompts)
-    return samples
+            sample.to_messages()
+        yield sample
 
 
 def texts(
@@ -82,27 +81,16 @@ def texts(
     As for ``random``, but without any of the tokenizer's special tokens: the marks of images must
     not stand in a text.
     """
-    input_lens, output_lens, offsets = draw_lengths(
-        rng,
-        config.num_prompts,
-        config.random_range_ratio,
-        config.random_input_len,
-        config.random_output_len,
-        tokenizer,
-    )
+    lens = (config.random_input_len, config.random_output_len)
+    n, ratio = config.num_prompts, config.random_range_ratio
+    input_lens, output_lens, offsets = draw_lengths(rng, n, ratio, lens, tokenizer)
     prefix_len = config.random_prefix_len
-    allowed = np.setdiff1d(
-        np.arange(tokenizer.vocab_size), np.array(tokenizer.added_special_ids, np.int64)
-    )
+    allowed = tokens_without(tokenizer, tokenizer.added_special_ids)
     draw = drawer(rng, tokenizer)
     shared: list[int] = []
     if prefix_len > 0:
-        shared = exact_prompt(
-            tokenizer,
-            allowed[rng.integers(0, len(allowed), size=prefix_len)].tolist(),
-            prefix_len,
-            draw,
-        )[1]
+        chosen = allowed[rng.integers(0, len(allowed), size=prefix_len)].tolist()
+        shared = exact_prompt(tokenizer, chosen, prefix_len, draw)[1]
     for i in range(config.num_prompts):
         length = int(input_lens[i])
         if prefix_len + length < 1:
@@ -174,9 +162,8 @@ def make_item(bucket: Bucket, rng: np.random.Generator) -> Json:
     if modality(bucket) == "image":
         pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
         return image_part(need("PIL.Image").fromarray(pixels))
-    return video_part(
-        {"bytes": mp4(rng.integers(0, 256, (frames, height, width, 3), dtype=np.uint8))}
-    )
+    pixels = rng.integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
+    return video_part({"bytes": mp4(pixels)})
 
 
 def mp4(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:

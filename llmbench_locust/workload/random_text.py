@@ -41,15 +41,10 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
             f"{tokenizer.num_special_tokens_to_add()}, range ratio "
             f"{config.random_range_ratio[0]:g}); more, or a prefix"
         )
-    input_lens, output_lens, offsets = draw_lengths(
-        rng,
-        n,
-        config.random_range_ratio,
-        config.random_input_len,
-        config.random_output_len,
-        tokenizer,
-    )
-    allowed = allowed_tokens(tokenizer)
+    lens = (config.random_input_len, config.random_output_len)
+    ratio = config.random_range_ratio
+    input_lens, output_lens, offsets = draw_lengths(rng, n, ratio, lens, tokenizer)
+    allowed = tokens_without(tokenizer, tokenizer.all_special_ids)
     draw = drawer(rng, tokenizer)
     shared: list[int] = []
     if prefix_len > 0:
@@ -86,12 +81,13 @@ def load_rerank(
         n, size = n - 1, size - 1
     whole = config.random_input_len
     query_lens, _, query_offsets = draw_lengths(
-        rng, 1, ratio, whole // 2 - 1 if cross else whole, 0, tokenizer
+        rng, 1, ratio, (whole // 2 - 1 if cross else whole, 0), tokenizer
     )
     query_len = int(query_lens[0])
     document_len = whole - query_len - separators if cross else whole
-    document_lens, _, offsets = draw_lengths(rng, n, ratio, document_len, 0, tokenizer)
-    allowed, draw = allowed_tokens(tokenizer), drawer(rng, tokenizer)
+    document_lens, _, offsets = draw_lengths(rng, n, ratio, (document_len, 0), tokenizer)
+    allowed = tokens_without(tokenizer, tokenizer.all_special_ids)
+    draw = drawer(rng, tokenizer)
     query, query_ids = exact_prompt(
         tokenizer, row(allowed, int(query_offsets[0]), query_len), query_len, draw
     )
@@ -109,24 +105,19 @@ def load_rerank(
 
 def batched(requests: list[SampleRequest], size: int, prefix: str) -> list[SampleRequest]:
     """``size`` texts in one request, for embeddings."""
-    groups = [requests[i : i + size] for i in range(0, len(requests), size)]
-    return [
-        SampleRequest(
-            [r.prompt for r in group],  # type: ignore[arg-type]
-            sum(r.prompt_len for r in group),
-            0,
-            f"{prefix}{i}",
-        )
-        for i, group in enumerate(groups)
-    ]
+    found = []
+    for number, begin in enumerate(range(0, len(requests), size)):
+        group = requests[begin : begin + size]
+        texts, length = [str(r.prompt) for r in group], sum(r.prompt_len for r in group)
+        found.append(SampleRequest(texts, length, 0, f"{prefix}{number}"))
+    return found
 
 
 def draw_lengths(
     rng: np.random.Generator,
     n: int,
     ratio: tuple[float, float],
-    input_len: int,
-    output_len: int,
+    lens: tuple[int, int],
     tokenizer: Tokenizer,
 ) -> tuple[Ints, Ints, Ints]:
     """(input lengths, output lengths, offsets into the vocabulary), each int64 of shape (n,).
@@ -134,7 +125,7 @@ def draw_lengths(
     Uniform over [floor(len · (1 − r)), ceil(len · (1 + r))], of the input without the tokenizer's
     special tokens; an output has at least one token.
     """
-    own = _own_len(input_len, tokenizer)
+    own, output_len = _own_len(lens[0], tokenizer), lens[1]
     low, high = math.floor(own * (1 - ratio[0])), math.ceil(own * (1 + ratio[0]))
     out_low = max(1, math.floor(output_len * (1 - ratio[1])))
     out_high = max(1, math.ceil(output_len * (1 + ratio[1])))
@@ -145,11 +136,9 @@ def draw_lengths(
     )
 
 
-def allowed_tokens(tokenizer: Tokenizer) -> Ints:
-    """The vocabulary without special tokens, in order (int64)."""
-    return np.setdiff1d(
-        np.arange(tokenizer.vocab_size), np.array(tokenizer.all_special_ids, np.int64)
-    )
+def tokens_without(tokenizer: Tokenizer, special: list[int]) -> Ints:
+    """The vocabulary without ``special`` tokens, in order (int64)."""
+    return np.setdiff1d(np.arange(tokenizer.vocab_size), np.array(special, np.int64))
 
 
 def row(allowed: Ints, begin: int, length: int) -> list[int]:

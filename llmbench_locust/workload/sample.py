@@ -49,3 +49,13 @@ class SampleRequest:
     chat_messages: list[Json] | None = None
     conversation: int | None = None
     turn: int | None = None
+
+    def to_messages(self) -> None:
+        """For --enable-multimodal-chat: the prompt becomes messages that hold the media."""
+        if self.chat_messages is None:
+            media = self.multi_modal
+            parts = media if isinstance(media, list) else [media] if media else []
+            content = [{"text": self.prompt, "type": "text"}, *parts]
+            self.chat_messages = [{"role": "user", "content": content}]
+            self.multi_modal = None
+        self.prompt = self.chat_messages

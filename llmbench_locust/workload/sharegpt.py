@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
+from itertools import islice
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.workload.choose import fits, oversample
+from llmbench_locust.workload.choose import collect, fits, oversample, shuffle
 from llmbench_locust.workload.files import read_json
 from llmbench_locust.workload.media import image_part, video_part
 from llmbench_locust.workload.sample import Progress, SampleRequest
@@ -23,32 +23,24 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
         from llmbench_locust.workload import multi_turn
 
         return multi_turn.load(config, tokenizer, progress)
-    entries = _entries(config)
-    random.Random(config.seed).shuffle(entries) if not config.disable_shuffle else None
-    given = config.sharegpt_output_len
-    samples: list[SampleRequest] = []
-    for entry, question, prompt_len, output_len in _counted(entries, tokenizer, given):
-        if len(samples) >= config.num_prompts:
-            break
-        if not fits(prompt_len, output_len, any_output=given is not None):
-            continue
-        media = _media(entry)
-        request_id = f"{config.request_id_prefix}{len(samples)}"
-        sample = SampleRequest(question, prompt_len, output_len, request_id, multi_modal=media)
-        if config.enable_multimodal_chat:
-            parts = [] if media is None else [media]
-            sample.chat_messages = [
-                {"role": "user", "content": [{"text": question, "type": "text"}, *parts]}
-            ]
-            sample.prompt, sample.multi_modal = sample.chat_messages, None
-        samples.append(sample)
-        if progress is not None:
-            progress(len(samples), config.num_prompts)
+    made = islice(_samples(config, tokenizer), config.num_prompts)
+    samples = collect(made, config, progress, config.num_prompts)
     if not samples:
         raise ConfigError(
             f"--dataset-path: {config.dataset_path!r} has no conversation of a usable length"
         )
     return oversample(samples, config)
+
+
+def _samples(config: RunConfig, tokenizer: Tokenizer) -> Iterator[SampleRequest]:
+    entries, given = _entries(config), config.sharegpt_output_len
+    shuffle(entries, config)
+    for entry, question, prompt_len, output_len in _counted(entries, tokenizer, given):
+        if fits(prompt_len, output_len, any_output=given is not None):
+            sample = SampleRequest(question, prompt_len, output_len, multi_modal=_media(entry))
+            if config.enable_multimodal_chat:
+                sample.to_messages()
+            yield sample
 
 
 def _entries(config: RunConfig) -> list[Json]:

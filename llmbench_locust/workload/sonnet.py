@@ -8,13 +8,14 @@ from pathlib import Path
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload.choose import collect
 from llmbench_locust.workload.files import read_text
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 BASE = "Pick as many lines as you can from these poem lines:\n"
 OWN_LINES = Path(__file__).parent.parent / "data" / "sonnet.txt"
-#: A prompt that is too long is drawn again; when so many in a row are, the lengths cannot be loaded.
+#: A prompt that is too long is drawn again; after so many in a row we give up.
 MOST_TRIES = 10_000
 
 
@@ -33,9 +34,8 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
         message = [{"role": "user", "content": text}]
         return str(tokenizer.apply_chat_template(message, add_generation_prompt=True))
 
-    average = sum(len(ids) for ids in tokenizer.encode_batch(lines, add_special_tokens=True)) / len(
-        lines
-    )
+    encoded = tokenizer.encode_batch(lines, add_special_tokens=True)
+    average = sum(map(len, encoded)) / len(lines)
     offset = len(tokenizer.encode(formatted(BASE)))
     input_len, prefix_len = config.sonnet_input_len, config.sonnet_prefix_len
     if input_len <= offset:
@@ -49,30 +49,18 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
     total = round((input_len - offset) / average)
     shared = max(round((prefix_len - offset) / average), 0)
     rng = random.Random(config.seed)
-    samples: list[SampleRequest] = []
-    missed = 0
-    while len(samples) < config.num_prompts:
-        extra = rng.choices(lines, k=total - shared)
-        plain = BASE + "".join(lines[:shared] + extra)
-        whole = formatted(plain)
-        prompt_len = len(tokenizer.encode(whole))
-        if prompt_len > input_len:
-            missed += 1
-            if missed >= MOST_TRIES:
-                raise ConfigError(
-                    f"--sonnet-input-len: no {total} lines of {path!r} fit into {input_len} tokens"
-                )
-            continue
-        missed = 0
-        prompt = plain if config.backend_info.chat else whole
-        samples.append(
-            SampleRequest(
-                prompt,
-                prompt_len,
-                config.sonnet_output_len,
-                f"{config.request_id_prefix}{len(samples)}",
-            )
+
+    def sample() -> SampleRequest:
+        for _ in range(MOST_TRIES):
+            plain = BASE + "".join(lines[:shared] + rng.choices(lines, k=total - shared))
+            whole = formatted(plain)
+            prompt_len = len(tokenizer.encode(whole))
+            if prompt_len <= input_len:
+                prompt = plain if config.backend_info.chat else whole
+                return SampleRequest(prompt, prompt_len, config.sonnet_output_len)
+        raise ConfigError(
+            f"--sonnet-input-len: no {total} lines of {path!r} fit into {input_len} tokens"
         )
-        if progress is not None:
-            progress(len(samples), config.num_prompts)
-    return samples
+
+    n = config.num_prompts
+    return collect((sample() for _ in range(n)), config, progress, n)

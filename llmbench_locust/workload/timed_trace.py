@@ -19,10 +19,9 @@ import math
 
 import numpy as np
 
-from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.workload.files import read_jsonl
+from llmbench_locust.workload.files import bad_line, read_jsonl
 from llmbench_locust.workload.sample import Progress, Prompt, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 
@@ -39,20 +38,22 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
     )
     samples = []
     for i, (line, row) in enumerate(rows):
-        input_len = _whole(row, config.timed_trace_label_input_length, "input-length", line, config)
-        output_len = _whole(
-            row, config.timed_trace_label_output_length, "output-length", line, config
-        )
+        input_len = int(_number(row, line, config, "input_length", 1))
+        output_len = int(_number(row, line, config, "output_length", 1))
         hashes = row.get(config.timed_trace_label_hash_ids) or []
         if not isinstance(hashes, list) or not all(isinstance(h, int | str) for h in hashes):
-            raise _bad(config, line, f"{config.timed_trace_label_hash_ids!r} is not a list of ids")
-        due_s = _time(row, line, config) if config.self_timed else None
-        prompt = blocks.prompt(hashes, input_len, own=f"line {line}")
-        samples.append(
-            SampleRequest(
-                prompt, input_len, output_len, f"{config.request_id_prefix}{i}", due_s=due_s
-            )
+            what = f"{config.timed_trace_label_hash_ids!r} is not a list of ids"
+            raise bad_line(config, f"{line}:", what)
+        sample = SampleRequest(
+            blocks.prompt(hashes, input_len, own=f"line {line}"),
+            input_len,
+            output_len,
+            f"{config.request_id_prefix}{i}",
         )
+        if config.self_timed:
+            time = _number(row, line, config, "timestamp", -math.inf)
+            sample.due_s = time * config.timed_trace_sec_multiplier
+        samples.append(sample)
         if not ids_wanted and (len(samples) % _BATCH == 0 or len(samples) == len(rows)):
             _count(samples[-((len(samples) - 1) % _BATCH + 1) :], tokenizer)
         if progress is not None:
@@ -62,11 +63,9 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
 
 def _count(samples: list[SampleRequest], tokenizer: Tokenizer) -> None:
     """Set the lengths of texts: what is decoded does not always encode to as many tokens."""
-    texts = [str(s.prompt) for s in samples]
-    for sample, ids in zip(
-        samples, tokenizer.encode_batch(texts, add_special_tokens=True), strict=True
-    ):
-        sample.prompt_len = len(ids)
+    counts = tokenizer.count_batch([str(s.prompt) for s in samples], add_special_tokens=True)
+    for sample, count in zip(samples, counts, strict=True):
+        sample.prompt_len = count
 
 
 class Blocks:
@@ -92,10 +91,8 @@ class Blocks:
             parts.append((key, min(self._size, left)))
             left -= self._size
         if self._as_text:
-            texts = [self._text(key, n) for key, n in parts]
-            return "".join(texts) + (
-                self._tokenizer.decode(self._make(own, left)) if left > 0 else ""
-            )
+            text = "".join(self._text(key, n) for key, n in parts)
+            return text + self._tokenizer.decode(self._make(own, left)) if left > 0 else text
         ids: list[int] = []
         for key, n in parts:
             block = self._block(key)
@@ -115,50 +112,23 @@ class Blocks:
     def _make(self, key: int | str, n: int) -> list[int]:
         """``n`` random tokens by seed and key; the first counts up, so that no two begin alike."""
         digest = hashlib.blake2b(f"{self._seed}/{key!r}".encode(), digest_size=8).digest()
-        made = self._tokens[
-            np.random.default_rng(int.from_bytes(digest)).integers(0, len(self._tokens), n)
-        ]
+        rng = np.random.default_rng(int.from_bytes(digest))
+        made = self._tokens[rng.integers(0, len(self._tokens), n)]
         made[0] = self._tokens[self._count % len(self._tokens)]
         self._count += 1
         found: list[int] = made.tolist()
         return found
 
 
-def _bad(config: RunConfig, line: int, what: str) -> ConfigError:
-    return ConfigError(f"--dataset-path: {config.dataset_path!r} line {line}: {what}")
-
-
-def _whole(row: Json, label: str, flag: str, line: int, config: RunConfig) -> int:
+def _number(row: Json, line: int, config: RunConfig, flag: str, least: float) -> float:
+    """The value under the key that --timed-trace-label-FLAG names; whole where ``least`` is 1."""
+    label = getattr(config, f"timed_trace_label_{flag}")
     value = row.get(label)
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or value < 1
-        or value != int(value)
-    ):
-        wrong = (
-            f"is {value!r}"
-            if label in row
-            else f"is missing (there are {', '.join(map(repr, row))})"
-        )
-        raise _bad(
-            config,
-            line,
-            f"{label!r} {wrong}; it must be a whole number, 1 or more (--timed-trace-label-{flag})",
-        )
-    return int(value)
-
-
-def _time(row: Json, line: int, config: RunConfig) -> float:
-    label = config.timed_trace_label_timestamp
-    value = row.get(label)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        wrong = (
-            f"is {value!r}"
-            if label in row
-            else f"is missing (there are {', '.join(map(repr, row))})"
-        )
-        raise _bad(
-            config, line, f"{label!r} {wrong}; it must be a number (--timed-trace-label-timestamp)"
-        )
-    return float(value) * float(config.timed_trace_sec_multiplier)
+    number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else value
+    if math.isfinite(number) and number >= least and (least < 1 or number == int(number)):
+        return float(number)
+    there = f"is missing (there are {', '.join(map(repr, row))})"
+    wrong = f"is {value!r}" if label in row else there
+    allowed = "a whole number, 1 or more" if least == 1 else "a number"
+    named = f"--timed-trace-label-{flag.replace('_', '-')}"
+    raise bad_line(config, f"{line}:", f"{label!r} {wrong}; it must be {allowed} ({named})")

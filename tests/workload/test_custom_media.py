@@ -157,7 +157,7 @@ def test_files_that_are_no_jsonl(tmp_path, tokenizer):
     with pytest.raises(ConfigError, match=r"is empty"):
         custom_image.load(image_flags(tmp_path / "x.jsonl"), tokenizer)
     (tmp_path / "x.csv").write_text("a")
-    with pytest.raises(ConfigError, match=r"files that end in \.jsonl"):
+    with pytest.raises(ConfigError, match=r"is not a \.jsonl file"):
         custom_image.load(image_flags(tmp_path / "x.csv"), tokenizer)
 
 

@@ -47,11 +47,7 @@ class Context:
         """A text and one content part; as messages with ``--enable-multimodal-chat``."""
         sample = SampleRequest(text, self.tokens(text), output_len, multi_modal=media)
         if self.config.enable_multimodal_chat:
-            parts = [] if media is None else [media]
-            sample.chat_messages = [
-                {"role": "user", "content": [{"text": text, "type": "text"}, *parts]}
-            ]
-            sample.prompt, sample.multi_modal = sample.chat_messages, None
+            sample.to_messages()
         return sample
 
     def output_len(self, default: int) -> int:

@@ -48,13 +48,10 @@ def _file(category: str, context: Context) -> Path:
             return Path(hf_hub_download(context.config.dataset_path, name, repo_type="dataset"))
         except Exception as e:  # the hub's errors have no common base
             if "EntryNotFound" not in type(e).__name__ or "Local" in type(e).__name__:
-                raise ConfigError(
-                    f"--dataset-path: {name} of {context.name!r} cannot be loaded ({type(e).__name__})"
-                ) from None
-    raise ConfigError(
-        f"--bfcl-categories: {category!r} is not a category ({name}); the usual ones are "
-        f"{DEFAULT_CATEGORIES}"
-    )
+                what = f"{name} of {context.name!r} cannot be loaded ({type(e).__name__})"
+                raise ConfigError(f"--dataset-path: {what}") from None
+    what = f"{category!r} is not a category ({name}); the usual ones are {DEFAULT_CATEGORIES}"
+    raise ConfigError(f"--bfcl-categories: {what}")
 
 
 def function_call(row: Row, context: Context) -> SampleRequest | None:
