@@ -20,6 +20,7 @@ from locust import log
 from locust.event import EventHook
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
+from llmbench_locust._version import __version__
 from llmbench_locust.dispatch.agent import Agent
 from llmbench_locust.dispatch.messages import TO_MASTER, TO_WORKER, Message, encode
 from llmbench_locust.errors import BenchError, ConfigError
@@ -29,7 +30,7 @@ from llmbench_locust.options.dotted import expand_sys_argv
 from llmbench_locust.options.flags import add_flags, check_variables
 from llmbench_locust.options.secrets import Start, secret_dest
 from llmbench_locust.run.benchmark import Benchmark
-from llmbench_locust.run.crew import Crew
+from llmbench_locust.run.crew import HELLO, WHO, Crew
 from llmbench_locust.run.lifecycle import Experiment, Runs
 from llmbench_locust.run.report import Report
 from llmbench_locust.run.sources import OwnTasks
@@ -130,6 +131,10 @@ class Plugin:
         if self.local or self.is_worker:
             for message in TO_WORKER:
                 self.runner.register_message(message.kind, self._for_agent)
+        if self.is_worker:
+            self.runner.register_message(
+                WHO, lambda **_: self.runner.send_message(HELLO, __version__)
+            )
         if isinstance(self.runner, MasterRunner):
             drop_malformed(self.runner)
         if self.local or not self.is_worker:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import Any
 
 import gevent
 from gevent.event import Event
 from locust.runners import LocalRunner
 
+from llmbench_locust._version import __version__
 from llmbench_locust.dispatch.messages import Message, encode
+from llmbench_locust.terminal import warn
 
+#: Master → worker: who are you? Worker → master: the version of this package.
+WHO, HELLO = "llmbench_who", "llmbench_hello"
+#: Seconds within which a worker that has this package answers.
+ANSWER_S = 3.0
 _TAKES_PART = ("ready", "spawning", "running")
 
 
@@ -25,8 +32,31 @@ class Crew:
         self.spawned = Event()
         self._runner = runner
         self._users = 0
+        self._versions: dict[str, str] = {}
+        if not self.local:
+            runner.register_message(HELLO, self._on_hello)
         environment.events.spawning_complete.add_listener(lambda **_: self.spawned.set())
         environment.events.test_stop.add_listener(self._on_test_stop)
+
+    def muster(self) -> None:
+        """Ask workers that came since the last run for their version, and refuse those that have
+        another or none, by name.
+        """
+        if self.local:
+            return
+        for worker in (asked := [w for w in self.workers() if w not in self._versions]):
+            self._runner.send_message(WHO, None, worker)
+        deadline = perf_counter() + ANSWER_S
+        while any(w not in self._versions for w in asked) and perf_counter() < deadline:
+            gevent.sleep(0.005)
+        for worker in asked:
+            found = self._versions.setdefault(worker, "")
+            if found != __version__:
+                has = f"has llmbench-locust {found}" if found else "does not have llmbench-locust"
+                warn(f"worker {worker} {has}, the master has {__version__}: it takes no part")
+
+    def _on_hello(self, environment: Any, msg: Any, **_: Any) -> None:
+        self._versions[msg.node_id] = str(msg.data)[:40]
 
     def send(self, message: Message, worker: str) -> None:
         """One message to one worker."""
@@ -36,7 +66,8 @@ class Crew:
         """Ids of the workers that are connected now."""
         if self.local:
             return ["local"]
-        return [c.id for c in self._runner.clients.all if c.state in _TAKES_PART]
+        ids = [c.id for c in self._runner.clients.all if c.state in _TAKES_PART]
+        return [i for i in ids if self._versions.get(i, __version__) == __version__]
 
     @property
     def expected(self) -> int:

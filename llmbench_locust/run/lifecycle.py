@@ -72,6 +72,7 @@ class Runs:
         self._latest = benchmark = Benchmark(self._crew, config, self._live, source)
         try:
             with self._interruptible():
+                self._crew.muster()
                 if users := benchmark.prepare():
                     self._crew.need_users(users)
                     self._crew.spawned.wait(SPAWN_S)

@@ -1,0 +1,53 @@
+"""Workers that cannot take part are refused by name, at once, and cost the run nothing."""
+
+import contextlib
+import os
+import signal
+
+import pytest
+
+from tests.commands import ROOT, SMALL, finish, free_port, result, start
+
+pytestmark = pytest.mark.cluster
+
+PLAIN = """
+from locust import User, constant, task
+
+class ServeUser(User):
+    wait_time = constant(1)
+
+    @task
+    def nothing(self):
+        pass
+"""
+OLD = """
+import llmbench_locust._version
+llmbench_locust._version.__version__ = "0.0.1"
+from llmbench_locust.locustfiles.serve import Arrivals, ServeUser
+"""
+
+
+def test_a_worker_without_the_package_and_one_of_another_version(tmp_path):
+    (tmp_path / "plain.py").write_text(PLAIN)
+    (tmp_path / "old.py").write_text(OLD)
+    port = free_port()
+    processes = [
+        start("--worker", "--master-port", port, headless=False, locustfile=path)
+        for path in (tmp_path / "plain.py", tmp_path / "old.py", ROOT / "locustfiles" / "serve.py")
+    ]
+    master = start(
+        *("--sim", *SMALL, "--num-prompts", 30, "--save-result", "--result-dir", tmp_path / "out"),
+        *("--master", "--master-bind-port", port, "--expect-workers", 3),
+    )
+    try:
+        output = finish(master, 50)
+    finally:
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    assert "does not have llmbench-locust" in output
+    assert "has llmbench-locust 0.0.1, the master has" in output
+    found = result(tmp_path / "out")
+    assert (found["completed"], found["failed"]) == (30, 0)
+    assert len(found["llmbench"]["workers"]) == 1
