@@ -10,19 +10,31 @@ from __future__ import annotations
 
 import json
 import os
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload.chat_template import (
+    NAMED,
+    WITHOUT_TEMPLATE,
+    content_of,
+    first_line,
+    render_chat_template,
+)
 from llmbench_locust.workload.hub import offline
 from llmbench_locust.workload.tokenizer import Messages, Tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+    from tokenizers import Tokenizer as Backend
 
 #: The name by which ``--tokenizer`` asks for the one that ships with the package.
 OWN_NAME = "llmbench"
 DEFAULT_TOKENIZER = Path(__file__).parent.parent / "data" / "tokenizer"
+
+_EVEN_BPE = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
 
 # Classes of transformers that read tokenizer.json as it stands, and those that do (or build the
 # same) where it is byte-level. The others build normalizer, pre-tokenizer or special tokens in
@@ -30,48 +42,31 @@ DEFAULT_TOKENIZER = Path(__file__).parent.parent / "data" / "tokenizer"
 _AS_IT_STANDS = ("PreTrainedTokenizer", "TokenizersBackend")
 _IF_BYTE_LEVEL = ("LlamaTokenizer", "GPT2Tokenizer", "Qwen2Tokenizer", "")
 
-_WITHOUT_TEMPLATE = "use --skip-chat-template to send prompts without a template"
-_NAMED = (
-    "bos_token",
-    "eos_token",
-    "unk_token",
-    "sep_token",
-    "pad_token",
-    "cls_token",
-    "mask_token",
-)
-
 
 class FastTokenizer:
     """A tokenizer of the tokenizers library, with the results that transformers would give."""
 
-    def __init__(self, backend: Any, config: Json, chat_template: str | None, name: str) -> None:
+    def __init__(
+        self, backend: Backend, config: Json, chat_template: str | None, name: str
+    ) -> None:
         self._backend = backend
         self._config = config
         self.chat_template = chat_template
         self.name = name
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=False)
         # transformers leaves BPE alone: there the blanks before punctuation are the text's own.
-        forced = config.get(
-            "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False
-        )
-        bpe = type(backend.model).__name__ == "BPE"
-        self._clean_up = bool(
-            config.get("clean_up_tokenization_spaces", False) and (forced or not bpe)
-        )
+        leaves = type(backend.model).__name__ == "BPE" and not config.get(_EVEN_BPE)
+        self._clean_up = bool(config.get("clean_up_tokenization_spaces")) and not leaves
         backend.no_padding()
         backend.no_truncation()
 
     @property
     def all_special_ids(self) -> list[int]:
         """Ids of the named special tokens, in the order of their names, each once."""
-        tokens = [_content(self._config.get(name)) for name in _NAMED]
-        more = (
-            self._config.get("extra_special_tokens")
-            or self._config.get("additional_special_tokens")
-            or []
-        )
-        tokens += [_content(t) for t in (more.values() if isinstance(more, dict) else more)]
+        tokens = [content_of(self._config.get(name)) for name in NAMED]
+        names = ("extra_special_tokens", "additional_special_tokens")
+        more: Any = next(filter(None, map(self._config.get, names)), [])
+        tokens += [content_of(t) for t in (more.values() if isinstance(more, dict) else more)]
         ids = [self._backend.token_to_id(t) for t in tokens if t]
         return list(dict.fromkeys(i for i in ids if i is not None))
 
@@ -88,35 +83,25 @@ class FastTokenizer:
         return ids
 
     def encode_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[list[int]]:
-        return [
-            e.ids
-            for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
-        ]
+        return [e.ids for e in _encoded(self._backend, texts, add_special_tokens)]
 
     def count_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[int]:
         """Numbers of tokens, without making lists of them."""
-        return [
-            len(e)
-            for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
-        ]
+        return [len(e) for e in _encoded(self._backend, texts, add_special_tokens)]
 
     def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
         return self._cleaned(self._backend.decode(ids, skip_special_tokens=skip_special_tokens))
 
     def decode_batch(self, batch: list[list[int]], skip_special_tokens: bool = False) -> list[str]:
-        return [
-            self._cleaned(t)
-            for t in self._backend.decode_batch(batch, skip_special_tokens=skip_special_tokens)
-        ]
+        texts = self._backend.decode_batch(batch, skip_special_tokens=skip_special_tokens)
+        return [self._cleaned(text) for text in texts]
 
     def apply_chat_template(
         self, messages: Messages, *, add_generation_prompt: bool = True, **more: Any
     ) -> str:
         if self.chat_template is None:
-            raise ConfigError(
-                f"--tokenizer: {self.name} has no chat template; {_WITHOUT_TEMPLATE}, or use "
-                "another tokenizer"
-            )
+            what = f"{self.name} has no chat template; {WITHOUT_TEMPLATE}, or use another tokenizer"
+            raise ConfigError(f"--tokenizer: {what}")
         return render_chat_template(
             self.chat_template, messages, self._config, add_generation_prompt, more
         )
@@ -128,19 +113,16 @@ class FastTokenizer:
         return text
 
 
-# What transformers' clean_up_tokenization does.
+# What transformers' clean_up_tokenization does: these lose their blank, a quote both of its own.
 _CLEAN_UP = (
-    (" .", "."),
-    (" ?", "?"),
-    (" !", "!"),
-    (" ,", ","),
+    *((f" {mark}", mark) for mark in ".?!,"),
     (" ' ", "'"),
-    (" n't", "n't"),
-    (" 'm", "'m"),
-    (" 's", "'s"),
-    (" 've", "'ve"),
-    (" 're", "'re"),
+    *((f" {end}", end) for end in ("n't", "'m", "'s", "'ve", "'re")),
 )
+
+
+def _encoded(backend: Backend, texts: list[str], special: bool) -> list[Encoding]:
+    return backend.encode_batch_fast(texts, add_special_tokens=special)
 
 
 class HFTokenizer:
@@ -153,12 +135,10 @@ class HFTokenizer:
         self.vocab_size: int = inner.vocab_size
         self.chat_template: str | None = getattr(inner, "chat_template", None)
         self.all_special_ids: list[int] = list(inner.all_special_ids)
-        added = getattr(inner, "added_tokens_decoder", None)
-        self.added_special_ids: list[int] = (
-            self.all_special_ids
-            if added is None
-            else [i for i, token in added.items() if token.special]
-        )
+        self.added_special_ids: list[int] = self.all_special_ids
+        if hasattr(inner, "added_tokens_decoder"):
+            added = inner.added_tokens_decoder.items()
+            self.added_special_ids = [i for i, token in added if token.special]
 
     def num_special_tokens_to_add(self) -> int:
         return int(self._inner.num_special_tokens_to_add())
@@ -169,18 +149,12 @@ class HFTokenizer:
     def encode_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[list[int]]:
         if self._backend is None:
             return [self.encode(text, add_special_tokens) for text in texts]
-        return [
-            e.ids
-            for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
-        ]
+        return [e.ids for e in _encoded(self._backend, texts, add_special_tokens)]
 
     def count_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[int]:
         if self._backend is None:
             return [len(self.encode(text, add_special_tokens)) for text in texts]
-        return [
-            len(e)
-            for e in self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
-        ]
+        return [len(e) for e in _encoded(self._backend, texts, add_special_tokens)]
 
     def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
         return str(self._inner.decode(ids, skip_special_tokens=skip_special_tokens))
@@ -198,24 +172,19 @@ class HFTokenizer:
                 )
             )
         except ValueError as e:
-            raise ConfigError(
-                f"--tokenizer: {self.name}: {_line(e)}; {_WITHOUT_TEMPLATE}"
-            ) from None
+            what = f"{self.name}: {first_line(e)}; {WITHOUT_TEMPLATE}"
+            raise ConfigError(f"--tokenizer: {what}") from None
 
 
-def _plain_backend(inner: object) -> Any:
+def _plain_backend(inner: object) -> Backend | None:
     """The tokenizers library's object, where transformers adds nothing to encoding."""
     method = getattr(type(inner), "_encode_plus", None)
-    generic = (
-        "TokenizersBackend._encode_plus",
-        "PreTrainedTokenizerFast._encode_plus",
-    )  # transformers 5 and 4
-    backend = getattr(inner, "backend_tokenizer", None)
-    if (
-        backend is None
-        or getattr(method, "__qualname__", "") not in generic
-        or getattr(inner, "split_special_tokens", False)
-    ):
+    owner = getattr(method, "__qualname__", "").partition(".")[0]
+    backend: Backend | None = getattr(inner, "backend_tokenizer", None)
+    # The classes are those of transformers 5 and 4.
+    if backend is None or owner not in ("TokenizersBackend", "PreTrainedTokenizerFast"):
+        return None
+    if getattr(inner, "split_special_tokens", False):
         return None
     backend.no_padding()
     backend.no_truncation()
@@ -244,17 +213,16 @@ def load_tokenizer(config: RunConfig) -> Tokenizer | None:
 
 def _as_it_stands(path: Path) -> bool:
     """Whether transformers, too, would take the directory's tokenizer.json for what it says."""
-    file = path / "tokenizer.json"
-    if not file.is_file():
+    whole = path / "tokenizer.json"
+    if not whole.is_file():
         return False
     model = _json(path / "config.json")
-    declared = _json(path / "tokenizer_config.json").get("tokenizer_class") or model.get(
-        "tokenizer_class"
-    )
-    name = str(declared or "").removesuffix("Fast")
+    files = (_json(path / "tokenizer_config.json"), model)
+    declared = next(filter(None, (file.get("tokenizer_class") for file in files)), "")
+    name = str(declared).removesuffix("Fast")
     if name in _AS_IT_STANDS or (not name and "model_type" not in model):
         return True
-    return name in _IF_BYTE_LEVEL and b'"ByteLevel"' in file.read_bytes()
+    return name in _IF_BYTE_LEVEL and b'"ByteLevel"' in whole.read_bytes()
 
 
 def _from_directory(path: Path, name: str) -> FastTokenizer:
@@ -263,9 +231,8 @@ def _from_directory(path: Path, name: str) -> FastTokenizer:
     try:
         backend = Backend.from_file(str(path / "tokenizer.json"))
     except Exception as e:  # the library raises bare Exception
-        raise ConfigError(
-            f"--tokenizer: {name}: tokenizer.json cannot be read ({_line(e)})"
-        ) from None
+        what = f"{name}: tokenizer.json cannot be read ({first_line(e)})"
+        raise ConfigError(f"--tokenizer: {what}") from None
     config = _json(path / "tokenizer_config.json")
     for key, value in _json(path / "special_tokens_map.json").items():
         config.setdefault(key, value)
@@ -295,7 +262,7 @@ def _from_transformers(name: str, config: RunConfig, *, given: bool) -> HFTokeni
                 "use --tokenizer with a local directory, or --tokenizer llmbench"
             ) from None
         raise ConfigError(
-            f"{flag}: no tokenizer can be loaded for {name!r} ({_line(e)}); "
+            f"{flag}: no tokenizer can be loaded for {name!r} ({first_line(e)}); "
             "use --tokenizer with a local directory or a Hub name, or --tokenizer llmbench"
         ) from None
     return HFTokenizer(inner, name)
@@ -306,19 +273,15 @@ def _of_vllm(mode: str, name: str, config: RunConfig) -> HFTokenizer:
     try:
         from vllm.tokenizers.registry import TokenizerRegistry
     except ImportError:
-        raise ConfigError(
-            f"--tokenizer-mode: {mode!r} is vLLM's own or a plugin's, and vllm is not "
-            "installed here; auto, hf, slow or mistral"
-        ) from None
+        what = f"{mode!r} needs vllm, which is not installed; use auto, hf, slow or mistral"
+        raise ConfigError(f"--tokenizer-mode: {what}") from None
     try:
         cls = TokenizerRegistry.load_tokenizer_cls(mode)
-        return HFTokenizer(
-            cls.from_pretrained(name, trust_remote_code=config.trust_remote_code), name
-        )
+        inner = cls.from_pretrained(name, trust_remote_code=config.trust_remote_code)
     except Exception as e:
-        raise ConfigError(
-            f"--tokenizer-mode: {mode!r} gives no tokenizer for {name!r} ({_line(e)})"
-        ) from None
+        what = f"{mode!r} gives no tokenizer for {name!r} ({first_line(e)})"
+        raise ConfigError(f"--tokenizer-mode: {what}") from None
+    return HFTokenizer(inner, name)
 
 
 def _mistral(name: str) -> HFTokenizer:
@@ -328,67 +291,13 @@ def _mistral(name: str) -> HFTokenizer:
         try:
             from transformers.tokenization_mistral_common import MistralCommonTokenizer as Common
         except ImportError:
-            raise ConfigError(
-                "--tokenizer-mode: mistral needs the package mistral-common"
-            ) from None
+            what = "mistral needs the package mistral-common"
+            raise ConfigError(f"--tokenizer-mode: {what}") from None
     try:
         return HFTokenizer(Common.from_pretrained(name), name)
     except Exception as e:
-        raise ConfigError(
-            f"--tokenizer: no Mistral tokenizer can be loaded for {name!r} ({_line(e)})"
-        ) from None
-
-
-def render_chat_template(
-    template: str,
-    messages: Messages,
-    config: Json,
-    add_generation_prompt: bool,
-    more: Json,
-) -> str:
-    """A chat template as transformers renders it: sandboxed jinja with its few additions."""
-    from jinja2 import TemplateError
-
-    tokens = {name: _content(config.get(name)) for name in _NAMED if config.get(name)}
-    try:
-        return str(
-            _compiled(template).render(
-                messages=messages, add_generation_prompt=add_generation_prompt, **{**tokens, **more}
-            )
-        )
-    except TemplateError as e:
-        raise ConfigError(
-            f"--tokenizer: its chat template fails ({_line(e)}); {_WITHOUT_TEMPLATE}"
-        ) from None
-
-
-@lru_cache(maxsize=8)
-def _compiled(template: str) -> Any:
-    """Compiling takes 2 ms, rendering a fraction of that: a workload renders thousands."""
-    from datetime import datetime
-
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    def fail(message: str) -> None:
-        raise TemplateError(message)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = lambda x, indent=None: json.dumps(
-        x, ensure_ascii=False, indent=indent
-    )
-    environment.globals["raise_exception"] = fail
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment.from_string(template)
-
-
-def _content(token: object) -> str | None:
-    """A special token's text, in either form that files have it."""
-    if isinstance(token, dict):
-        token = token.get("content")
-    return token if isinstance(token, str) else None
+        what = f"no Mistral tokenizer can be loaded for {name!r} ({first_line(e)})"
+        raise ConfigError(f"--tokenizer: {what}") from None
 
 
 def _json(path: Path) -> Json:
@@ -399,8 +308,3 @@ def _json(path: Path) -> Json:
     except ValueError as e:
         raise ConfigError(f"--tokenizer: {path} is not JSON ({e})") from None
     return found if isinstance(found, dict) else {}
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__
