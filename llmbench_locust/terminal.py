@@ -5,8 +5,14 @@ redirected output ends no run.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from time import perf_counter
 from typing import TextIO
+
+#: Seconds between two lines of a `Status` where standard error is no terminal, and where it is.
+LINE_S = 10.0
+REDRAW_S = 0.1
 
 #: Colors of lines by their beginning, where standard output is a terminal.
 _COLORS = {
@@ -21,6 +27,7 @@ _COLORS = {
 
 def say(line: str) -> None:
     """A line, or several, on standard output."""
+    _erase()
     try:
         print(_colored(line), flush=True)
     except OSError as e:
@@ -31,8 +38,48 @@ def say(line: str) -> None:
 
 def warn(line: str) -> None:
     """A line on standard error."""
+    _erase()
+    _write(f"{line}\n")
+
+
+class Status:
+    """How something goes on: on a terminal one line that is written over, elsewhere one line every
+    `LINE_S`, the first after ``first_after_s``. Its stream is standard error.
+    """
+
+    _shown = False
+
+    def __init__(self, first_after_s: float = LINE_S) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._next_s = perf_counter() + (0.0 if self._terminal else first_after_s)
+
+    def show(self, line: str) -> None:
+        now_s = perf_counter()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + (REDRAW_S if self._terminal else LINE_S)
+        if not self._terminal:
+            warn(line)
+            return
+        line = line[: shutil.get_terminal_size().columns - 1]
+        # The cursor goes back, so that a line of anyone else begins at the left edge.
+        _write(f"\r\033[K{line}\r")
+        Status._shown = True
+
+    def clear(self) -> None:
+        _erase()
+
+
+def _erase() -> None:
+    """Take the status line off the terminal."""
+    if Status._shown:
+        Status._shown = False
+        _write("\r\033[K")
+
+
+def _write(text: str) -> None:
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(text, end="", file=sys.stderr, flush=True)
     except OSError:
         _mute(sys.stderr)
 

@@ -4,7 +4,6 @@ only process).
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
@@ -13,7 +12,6 @@ from typing import Any
 import gevent
 import numpy as np
 from gevent.event import Event
-from tqdm import tqdm
 
 from llmbench_locust.dispatch.coordinator import Coordinator
 from llmbench_locust.dispatch.workers import WorkerState
@@ -33,6 +31,7 @@ from llmbench_locust.run.control_api import (
 from llmbench_locust.run.crew import Crew
 from llmbench_locust.run.live_feed import LiveFeed
 from llmbench_locust.run.probe import Prober
+from llmbench_locust.run.progress_line import ProgressLine
 from llmbench_locust.run.ready import Waiting, wait_for_model, wait_until_ready, warm_up
 from llmbench_locust.run.sources import Source
 from llmbench_locust.run.wiring import api_key_for, wire_config
@@ -81,7 +80,7 @@ class Benchmark:
         self._failed = 0
         self._spec_before: SpecDecode | None = None
         self._profiling = False
-        self._bar: tqdm[Any] | None = None
+        self._bar: ProgressLine | None = None
         self._timer: gevent.Greenlet | None = None
         self._feed = LiveFeed(live, self._totals)
         self._waiting = Waiting(config.base_url, config.ready_check_timeout_sec, live.waiting)
@@ -110,8 +109,7 @@ class Benchmark:
         )
         self.coordinator.prepare()
         if not self.config.disable_tqdm:
-            total = self.source.total
-            self._bar = tqdm(total=total, desc="Requests", file=sys.stderr, smoothing=0.1)
+            self._bar = ProgressLine(self.live, self.source.total)
         return self.source.users and max(self.source.users, len(self.coordinator.workers))
 
     def _rehearse(self) -> float | None:
@@ -194,8 +192,6 @@ class Benchmark:
         self.store.add(columns)
         self._failed += len(columns) - int(np.count_nonzero(columns.success))
         self._feed.columns(columns)
-        if self._bar is not None:
-            self._bar.update(len(columns))
 
     def _on_report(self, worker: WorkerState) -> None:
         assert worker.latest is not None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from llmbench_locust.errors import BenchError
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.terminal import Status
 from llmbench_locust.workload.load import load_requests
 from llmbench_locust.workload.sample import SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
@@ -13,20 +12,22 @@ from llmbench_locust.workload.tokenizers import load_tokenizer
 
 
 def load_workload(
-    config: RunConfig, bar: Any = None
+    config: RunConfig, status: Status | None = None
 ) -> tuple[Tokenizer | None, list[SampleRequest]] | BenchError:
     """(tokenizer, samples), or what is wrong (gevent's thread pool would print what is raised).
-    ``bar``: a tqdm bar to move.
+    ``status`` shows how far it is.
     """
 
     def progress(done: int, total: int) -> None:
-        if bar is not None:
-            bar.total = total
-            bar.update(done - bar.n)
+        if status is not None:
+            status.show(f"Preparing prompts: {done}/{total}")
 
     try:
         tokenizer = load_tokenizer(config)
         samples = load_requests(config, tokenizer, progress)
     except BenchError as e:
         return e
+    finally:
+        if status is not None:
+            status.clear()
     return tokenizer, samples

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import ssl
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -18,21 +17,19 @@ from typing import TypeVar
 import gevent
 import gevent.socket
 from gevent.pool import Pool
-from tqdm import tqdm
 
 from llmbench_locust.errors import SetupError
 from llmbench_locust.options.secrets import without_user
 from llmbench_locust.records import RequestRecord
 from llmbench_locust.run.control_api import NotAnswered, Server
 from llmbench_locust.run.wiring import key_variable
-from llmbench_locust.terminal import warn
+from llmbench_locust.terminal import Status
 from llmbench_locust.transport.endpoint import parse_endpoint
 from llmbench_locust.users.session import Session
 from llmbench_locust.workload.sample import SampleRequest
 
-#: Seconds between two tries, and between two lines where standard error is no terminal.
+#: Seconds between two tries.
 RETRY_S = 2.0
-LINE_S = 10.0
 
 _HEALING_KINDS = {"connect", "timeout", "cut"}
 _UNANSWERED = {*_HEALING_KINDS, "dns", "tls"}
@@ -62,7 +59,7 @@ class Waiting:
         self.timeout_s = timeout_s
         self._tell = tell
         self._began = perf_counter()
-        self._said_s = -LINE_S
+        self._status = Status(0.0)
 
     def until(self, attempt: Callable[[float], T | Problem]) -> T:
         """The first result of ``attempt`` (called with the seconds left) that is no Problem.
@@ -84,7 +81,7 @@ class Waiting:
                 self._say(found.text)
                 gevent.sleep(min(RETRY_S, self._left(), max(0.2, self.timeout_s / 20)))
         finally:
-            self._clear()
+            self._status.clear()
 
     def _left(self) -> float:
         return self.timeout_s - (perf_counter() - self._began)
@@ -94,15 +91,7 @@ class Waiting:
         spent = f"{elapsed:.0f} s of {self.timeout_s:.0f} s"
         line = f"Waiting for {self.origin} ({spent}): {reason}"
         self._tell(line)
-        if sys.stderr.isatty():
-            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
-        elif elapsed - self._said_s >= LINE_S:
-            self._said_s = elapsed
-            warn(line)
-
-    def _clear(self) -> None:
-        if sys.stderr.isatty():
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        self._status.show(line)
 
 
 def wait_for_model(server: Server, waiting: Waiting, backend: str) -> str:
@@ -230,11 +219,11 @@ def warm_up(
     if count <= 0:
         return 0
     pool = Pool(min(count, cap or count, 256))
-    succeeded = 0
-    with tqdm(total=count, desc="Warm-up", disable=not bar, file=sys.stderr) as shown:
-        for record in pool.imap_unordered(
-            lambda _: session.perform(sample, quiet=True), range(count)
-        ):
-            succeeded += record.success
-            shown.update()
+    status, succeeded = Status(), 0
+    records = pool.imap_unordered(lambda _: session.perform(sample, quiet=True), range(count))
+    for done, record in enumerate(records, 1):
+        succeeded += record.success
+        if bar:
+            status.show(f"Warm-up: {done}/{count}")
+    status.clear()
     return succeeded

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import gevent
 import numpy as np
-from tqdm import tqdm
 
 from llmbench_locust.backends import backend_info
 from llmbench_locust.dispatch.backlog import RunPlan
@@ -21,6 +20,7 @@ from llmbench_locust.run.crew import Crew
 from llmbench_locust.run.loading import load_workload
 from llmbench_locust.run.schedule import connections_ahead, make_tickets
 from llmbench_locust.run.wiring import api_key_for, for_workers, wire_config
+from llmbench_locust.terminal import Status
 from llmbench_locust.transport.pool import check_files
 from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.digest import digest
@@ -74,11 +74,8 @@ class Planned:
 
     def load(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
         """In a thread of its own: the web page stays alive."""
-        bar = tqdm(desc="Preparing prompts", leave=False, disable=config.disable_tqdm)
-        try:
-            result = gevent.get_hub().threadpool.apply(load_workload, (config, bar))
-        finally:
-            bar.close()
+        status = None if config.disable_tqdm else Status()
+        result = gevent.get_hub().threadpool.apply(load_workload, (config, status))
         if isinstance(result, BenchError):
             raise result
         self.tokenizer, samples = result
