@@ -1,0 +1,310 @@
+"""The search for a capacity: the largest load that meets the objectives. Pure: it knows a probe.
+
+The load doubles until an objective is clearly missed. From then on each probe lies a little below
+or above the crossing that all probes together show (`statistics.crossing`), where it tells most,
+until the interval is narrow enough or the budget is spent. docs/capacity.md has the method with its
+sources, and how often the interval holds the truth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from llmbench_locust.statistics.crossing import MEAN, SHARE, Crossing, Unit, crossing
+
+#: Probes near the crossing before their spread is believed.
+LEAST_UNITS = 8.0
+#: A probe near the crossing lasts so many latencies, and has so many requests, if the budget lets
+#: it: shorter ones do not see the slow episodes of a busy server.
+LATENCIES, REQUESTS = 60.0, 500
+#: No probe takes a larger part of the budget.
+LARGEST_PART = 1 / 8
+#: A doubling probe: part of the probe time, latencies and requests at least.
+QUICK_PART, QUICK_LATENCIES, QUICK_REQUESTS = 0.25, 3.0, 10
+#: Nearest and furthest that a probe lies from the crossing, in ln(load).
+NEAREST, FURTHEST = 0.02, 0.25
+#: How far a probe lies from the crossing on the curve's scale, as a share of what counts in full.
+SPREAD = 0.5
+#: Of how many correlated requests one independent one is taken to be, before it is known.
+DISPERSION_GUESS = 5.0
+#: Probes at the end of the allowed loads that settle that the capacity lies beyond it.
+AT_THE_END = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """``share``: of the requests that must meet it; None: the figure over its limit is at most 1."""
+
+    name: str
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One probe. ``units``: one for each goal. ``requests``: all that were sent; ``seconds``: all
+    that it took. ``latency_s``: mean end-to-end latency. ``throughput``: completed requests a second.
+
+    ``misses``: share of requests that miss each objective. ``problem``: why the client or a worker
+    spoilt it, "" if nothing did. ``file``: its result.
+    """
+
+    load: float
+    units: tuple[Unit, ...]
+    requests: int
+    seconds: float
+    latency_s: float
+    throughput: float
+    seed: int = 0
+    overloaded: bool = False
+    problem: str = ""
+    misses: dict[str, float] = field(default_factory=dict)
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``free``: as `statistics.crossing.crossing` takes it. ``budget_s``, ``budget_requests``: None
+    for no bound. ``whole``: loads are whole numbers (users of a closed loop).
+    """
+
+    goals: tuple[Goal, ...]
+    lowest: float = 0.5
+    highest: float = 10_000.0
+    tolerance: float = 0.05
+    budget_s: float | None = 900.0
+    budget_requests: int | None = None
+    probe_time_s: float = 20.0
+    seed: int = 0
+    free: float = 1.0
+    whole: bool = False
+    level: float = 0.95
+
+
+#: Load, number of requests, seed → outcome. `StopIteration` ends the search with what there is.
+Probe = Callable[[float, int, int], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``verdict``: "found", "below" the lowest load, "at least" the highest, "client" (the client
+    was the limit), or "unknown" (nothing was missed or met before the budget was spent).
+    ``binding``: number of the goal that limits.
+    """
+
+    verdict: str
+    settings: Settings
+    probes: tuple[Outcome, ...]
+    found: Crossing | None = None
+    low: float | None = None
+    high: float | None = None
+    binding: int = 0
+    spoilt: tuple[Outcome, ...] = ()
+
+    @property
+    def load(self) -> float | None:
+        """The capacity."""
+        if self.verdict != "found" or self.found is None:
+            return None
+        return float(math.floor(self.found.load)) if self.settings.whole else self.found.load
+
+
+def search(
+    probe: Probe, settings: Settings, done: Sequence[Outcome] = (), told: Callable[[Answer], None] = lambda _: None
+) -> Answer:
+    """Probe until the capacity is known. ``done``: outcomes of an earlier search to go on from.
+
+    ``told`` gets the answer so far after each probe.
+    """
+    state = _Search(probe, settings, list(done), told)
+    try:
+        state.double()
+        state.refine()
+    except StopIteration:
+        pass
+    return state.answer()
+
+
+class _Search:
+    def __init__(
+        self,
+        probe: Probe,
+        settings: Settings,
+        done: list[Outcome],
+        told: Callable[[Answer], None],
+    ) -> None:
+        self.settings = settings
+        self.outcomes = [o for o in done if not o.problem]
+        self.spoilt = [o for o in done if o.problem]
+        self._probe = probe
+        self._told = told
+        self._client = False
+        self._fitted: tuple[int, list[tuple[int, Crossing]]] = (0, [])
+
+    # --- the two phases
+
+    def double(self) -> None:
+        """From the lowest load upwards, until an objective is clearly missed."""
+        settings = self.settings
+        load = settings.lowest
+        for outcome in self.outcomes:
+            load = max(load, min(2 * outcome.load, settings.highest))
+        while not any(self._clearly_missed(o) for o in self.outcomes):
+            if len(self._at(settings.highest)) >= 1:
+                return
+            latency_s = self.outcomes[-1].latency_s if self.outcomes else 0.0
+            seconds = max(settings.probe_time_s * QUICK_PART, QUICK_LATENCIES * latency_s)
+            self._run(load, seconds, QUICK_REQUESTS)
+            load = min(2 * load, settings.highest)
+
+    def refine(self) -> None:
+        """Below and above the crossing in turn, until the interval is narrow enough."""
+        settings = self.settings
+        while not self._settled():
+            binding, found = self._crossing()
+            kind = SHARE if settings.goals[binding].share is not None else MEAN
+            away = min(max(SPREAD * kind.reach / abs(found.slope), NEAREST), FURTHEST)
+            if found.units < 3:
+                away = min(away, FURTHEST / 2)
+            side = away if len(self.outcomes) % 2 else -away
+            load = found.load * math.exp(side)
+            load = min(max(load, settings.lowest), settings.highest)
+            seconds = max(settings.probe_time_s, LATENCIES * self.outcomes[-1].latency_s)
+            self._run(load, seconds, REQUESTS)
+
+    def _settled(self) -> bool:
+        settings = self.settings
+        if self._beyond():
+            return True
+        _, found = self._crossing()
+        return found.units >= LEAST_UNITS and found.half_width <= settings.tolerance
+
+    # --- probes
+
+    def _run(self, load: float, seconds: float, least: int) -> None:
+        """One probe; one that the client or a worker spoilt is repeated once. Raises StopIteration
+        when the budget is spent, or the client is the limit.
+        """
+        load = float(max(1, round(load))) if self.settings.whole else load
+        for attempt in range(2):
+            seed = self.settings.seed + len(self.outcomes) + len(self.spoilt)
+            outcome = self._probe(load, self._requests(load, seconds, least), seed)
+            if not outcome.problem:
+                self.outcomes.append(outcome)
+                self._told(self.answer())
+                return
+            self.spoilt.append(outcome)
+            self._client = attempt == 1
+        raise StopIteration
+
+    def _requests(self, load: float, seconds: float, least: int) -> int:
+        """For a probe of ``seconds``, within the budget. Raises StopIteration when it is spent."""
+        settings = self.settings
+        rate = self._request_rate(load)
+        wanted = max(float(least), rate * seconds)
+        every = [*self.outcomes, *self.spoilt]
+        left = math.inf
+        for budget, spent, per_unit in (
+            (settings.budget_requests, sum(o.requests for o in every), 1.0),
+            (settings.budget_s, sum(o.seconds for o in every), rate),
+        ):
+            if budget is not None:
+                left = min(left, (budget - spent) * per_unit)
+                wanted = min(wanted, budget * LARGEST_PART * per_unit)
+        enough = max(QUICK_REQUESTS, wanted / 4)
+        if left < enough and self.outcomes:
+            raise StopIteration
+        return max(1, QUICK_REQUESTS, int(min(wanted, left)))
+
+    def _request_rate(self, load: float) -> float:
+        """Requests a second that ``load`` makes; Little's law for users of a closed loop."""
+        if not self.settings.whole:
+            return load
+        latency_s = self.outcomes[-1].latency_s if self.outcomes else 1.0
+        return load / max(latency_s, 1e-3)
+
+    # --- what they say
+
+    def _clearly_missed(self, outcome: Outcome) -> bool:
+        if outcome.overloaded:
+            return True
+        for goal, unit in zip(self.settings.goals, outcome.units, strict=True):
+            if goal.share is None and unit.value > 1.3:
+                return True
+            if goal.share is not None and unit.weight:
+                spread = goal.share * (1 - goal.share) * DISPERSION_GUESS / unit.weight
+                if unit.value / unit.weight < goal.share - 2 * math.sqrt(spread) - 0.02:
+                    return True
+        return False
+
+    def _crossing(self) -> tuple[int, Crossing]:
+        """The goal whose crossing comes first, and it."""
+        return min(self._crossings(), key=lambda pair: pair[1].load)
+
+    def _crossings(self) -> list[tuple[int, Crossing]]:
+        if self._fitted[0] == len(self.outcomes):
+            return self._fitted[1]
+        settings = self.settings
+        found = []
+        for number, goal in enumerate(settings.goals):
+            units = [_evidence(o, number, goal) for o in self.outcomes]
+            units = [u for u in units if u.weight > 0]
+            if units:
+                at = crossing(units, goal.share, free=settings.free, level=settings.level)
+                found.append((number, at))
+        self._fitted = len(self.outcomes), found
+        return found
+
+    def _at(self, load: float) -> list[Outcome]:
+        return [o for o in self.outcomes if o.load == load]
+
+    def _beyond(self) -> str:
+        """ "below" or "at least" when the capacity lies outside of the allowed loads, else ""."""
+        settings = self.settings
+        if not self.outcomes:
+            return ""
+        at = self._crossing()[1].load
+        if at < settings.lowest and len(self._at(settings.lowest)) > AT_THE_END:
+            return "below"
+        if at > settings.highest and len(self._at(settings.highest)) > AT_THE_END:
+            return "at least"
+        return ""
+
+    def answer(self) -> Answer:
+        """With what there is."""
+        settings = self.settings
+        probes, spoilt = tuple(self.outcomes), tuple(self.spoilt)
+        unknown = Answer("unknown", settings, probes, spoilt=spoilt)
+        if self._client:
+            return replace(unknown, verdict="client")
+        if not probes:
+            return unknown
+        crossings = self._crossings()
+        binding, found = min(crossings, key=lambda pair: pair[1].load)
+        loads = [o.load for o in probes]
+        if found.load < min(loads) or found.load > max(loads):
+            beyond = self._beyond()
+            return replace(unknown, verdict=beyond or "unknown", found=found, binding=binding)
+        low = min(c.low for _, c in crossings)
+        high = min(c.high for _, c in crossings)
+        return Answer(
+            "found",
+            settings,
+            probes,
+            found,
+            low if low >= min(loads) else None,
+            high if high <= max(loads) else None,
+            binding,
+            spoilt,
+        )
+
+
+def _evidence(outcome: Outcome, number: int, goal: Goal) -> Unit:
+    """An overloaded probe misses every objective, whatever its first requests saw."""
+    unit = outcome.units[number]
+    if not outcome.overloaded:
+        return unit
+    if goal.share is not None:
+        return unit._replace(value=0.0)
+    return unit._replace(value=max(unit.value, 10.0))
