@@ -15,6 +15,10 @@ def experiment_for(config: RunConfig) -> Experiment:
     conditions_of(config)
     if config.dry_run:
         return dry_run
+    if config.capacity:
+        from llmbench_locust.experiments.capacity import capacity
+
+        return capacity
     if config.repeat > 1:
         from llmbench_locust.experiments.repeat import repeat
 

@@ -111,7 +111,10 @@ class Answer:
 
 
 def search(
-    probe: Probe, settings: Settings, done: Sequence[Outcome] = (), told: Callable[[Answer], None] = lambda _: None
+    probe: Probe,
+    settings: Settings,
+    done: Sequence[Outcome] = (),
+    told: Callable[[Answer], None] = lambda _: None,
 ) -> Answer:
     """Probe until the capacity is known. ``done``: outcomes of an earlier search to go on from.
 
@@ -148,14 +151,14 @@ class _Search:
         """From the lowest load upwards, until an objective is clearly missed."""
         settings = self.settings
         load = settings.lowest
-        for outcome in self.outcomes:
+        for outcome in self.outcomes:  # of an earlier search
             load = max(load, min(2 * outcome.load, settings.highest))
         while not any(self._clearly_missed(o) for o in self.outcomes):
             if len(self._at(settings.highest)) >= 1:
                 return
             latency_s = self.outcomes[-1].latency_s if self.outcomes else 0.0
             seconds = max(settings.probe_time_s * QUICK_PART, QUICK_LATENCIES * latency_s)
-            self._run(load, seconds, QUICK_REQUESTS)
+            self._run(load, seconds, QUICK_REQUESTS, quick=True)
             load = min(2 * load, settings.highest)
 
     def refine(self) -> None:
@@ -182,9 +185,10 @@ class _Search:
 
     # --- probes
 
-    def _run(self, load: float, seconds: float, least: int) -> None:
+    def _run(self, load: float, seconds: float, least: int, *, quick: bool = False) -> None:
         """One probe; one that the client or a worker spoilt is repeated once. Raises StopIteration
-        when the budget is spent, or the client is the limit.
+        when the budget is spent, or the client is the limit. A quick probe only says that the load
+        may double: a late client makes nothing look better, so that a spoilt one may say it, too.
         """
         load = float(max(1, round(load))) if self.settings.whole else load
         for attempt in range(2):
@@ -195,6 +199,8 @@ class _Search:
                 self._told(self.answer())
                 return
             self.spoilt.append(outcome)
+            if quick and self._met(outcome):
+                return
             self._client = attempt == 1
         raise StopIteration
 
@@ -225,6 +231,12 @@ class _Search:
         return load / max(latency_s, 1e-3)
 
     # --- what they say
+
+    def _met(self, outcome: Outcome) -> bool:
+        return not outcome.overloaded and all(
+            unit.value <= 1 if goal.share is None else unit.value >= goal.share * unit.weight
+            for goal, unit in zip(self.settings.goals, outcome.units, strict=True)
+        )
 
     def _clearly_missed(self, outcome: Outcome) -> bool:
         if outcome.overloaded:

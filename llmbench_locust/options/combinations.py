@@ -29,6 +29,10 @@ def numbers(v: Json) -> None:
             "--custom-output-len: 0 is not allowed; use 1 or more, or -1 for each line's "
             "output_tokens"
         )
+    if v["min"] is None:
+        v["min"] = 1.0 if v["search"] == "max-concurrency" else 0.5
+    if not v["min"] < v["max"]:
+        raise ConfigError(f"--min: {v['min']:g} is not below --max, which is {v['max']:g}")
     low, high = v["blazedit_min_distance"], v["blazedit_max_distance"]
     if low > high:
         raise ConfigError(

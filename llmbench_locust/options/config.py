@@ -7,7 +7,6 @@ import math
 import uuid
 from collections.abc import Collection
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any
 
 from llmbench_locust.backends import BackendInfo, backend_info
 from llmbench_locust.datasets import DatasetInfo, dataset_info
@@ -25,12 +24,12 @@ from llmbench_locust.options.secrets import (
     without_secrets,
     without_user,
 )
-from llmbench_locust.options.table import FLAGS, SAMPLING, Benchmark, Own
-from llmbench_locust.options.values import Default, integer, number, pairs, read
+from llmbench_locust.options.table import FLAGS, SAMPLING, Benchmark, Capacity, Own
+from llmbench_locust.options.values import Default, integer, pairs, read, seconds
 
 
 @dataclass(frozen=True)
-class RunConfig(Benchmark, DatasetFlags, Own):
+class RunConfig(Benchmark, DatasetFlags, Own, Capacity):
     """One attribute for each flag, by its name, with its value. Those that differ from the plain
     text of their flag:
 
@@ -41,7 +40,8 @@ class RunConfig(Benchmark, DatasetFlags, Own):
     ``metric_percentiles``: in (0, 100]. ``header``: of --header and --header-file.
 
     ``at_home``: whether the server is the one given at the start, which alone gets the API key of
-    the environment. ``typed``: headers whose values came with the web form.
+    the environment. ``typed``: headers whose values came with the web form. ``budget``: (seconds,
+    requests), None for no bound. ``arrival_seed``: of the arrivals where it is not ``seed``.
     """
 
     _: KW_ONLY
@@ -51,6 +51,7 @@ class RunConfig(Benchmark, DatasetFlags, Own):
     stop_timeout_s: float
     at_home: bool
     typed: tuple[str, ...]
+    arrival_seed: int | None = None
 
     @property
     def dataset(self) -> DatasetInfo:
@@ -117,8 +118,8 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
     v["sampling"] = checks.sampling(v, SAMPLING, info, greedy=not newer)
     if newer and not _given(options, "ready_check_timeout_sec"):
         v["ready_check_timeout_sec"] = 0.0
-    v["run_time_s"] = _seconds("--run-time", getattr(options, "run_time", None)) or None
-    v["stop_timeout_s"] = _seconds("--stop-timeout", getattr(options, "stop_timeout", None)) or 0.0
+    v["run_time_s"] = seconds("--run-time", getattr(options, "run_time", None)) or None
+    v["stop_timeout_s"] = seconds("--stop-timeout", getattr(options, "stop_timeout", None)) or 0.0
     apply_lengths(v)
     if v["max_concurrency"] is None:
         v["max_concurrency"] = _users(getattr(options, "num_users", None))
@@ -200,22 +201,6 @@ def _users(given: object) -> int | None:
     if users < 1:
         raise ConfigError(f"--users: {users} is too small; use 1 or more")
     return users
-
-
-def _seconds(name: str, value: Any) -> float | None:
-    if value in (None, ""):
-        return None
-    if isinstance(value, str):
-        from locust.util.timespan import parse_timespan
-
-        try:
-            value = parse_timespan(value)
-        except ValueError:
-            value = number(name, value)
-    seconds = float(value)
-    if not 0 <= seconds < math.inf:
-        raise ConfigError(f"{name}: {seconds:g} is not a duration; use seconds, 0 or more")
-    return seconds
 
 
 def apply_lengths(v: Json, given: Collection[str] = ()) -> None:

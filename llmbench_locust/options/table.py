@@ -10,9 +10,10 @@ from llmbench_locust.backends import backend_names
 from llmbench_locust.datasets import dataset_names
 from llmbench_locust.json_types import Json
 from llmbench_locust.options import checks, dataset_flags
+from llmbench_locust.options.capacity_flags import Capacity
 from llmbench_locust.options.flag import INF, Flag, dataset_flag, flag, rows
 
-__all__ = ["FLAGS", "GROUPS", "JSON_FLAGS", "SAMPLING", "Benchmark", "Flag", "Own"]
+__all__ = ["FLAGS", "GROUPS", "JSON_FLAGS", "SAMPLING", "Benchmark", "Capacity", "Flag", "Own"]
 
 
 @dataclass(frozen=True)
@@ -288,13 +289,14 @@ class Own:
 
 
 #: Flags that vLLM does not have.
-OWN_GROUP = "llmbench-locust"
+OWN_GROUP, CAPACITY_GROUP = "llmbench-locust", "capacity"
 
 _SECTIONS: dict[str, type] = {
     "benchmark": Benchmark,
     **dataset_flags.GROUPS,
     "sampling parameters": Sampling,
     OWN_GROUP: Own,
+    CAPACITY_GROUP: Capacity,
 }
 GROUPS: dict[str, tuple[Flag, ...]] = {name: rows(cls, name) for name, cls in _SECTIONS.items()}
 FLAGS: dict[str, Flag] = {row.dest: row for group in GROUPS.values() for row in group}

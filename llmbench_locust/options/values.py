@@ -139,3 +139,20 @@ def _words(given: Any, *, split_all: bool) -> tuple[str, ...]:
         return ()
     words = tuple(split(given)) if isinstance(given, str) else tuple(str(word) for word in given)
     return tuple(part for word in words for part in word.split()) if split_all else words
+
+
+def seconds(name: str, value: Any) -> float | None:
+    """60, 60s or 5m in seconds; None for nothing. Raises ConfigError that names the flag."""
+    if value in (None, ""):
+        return None
+    if isinstance(value, str):
+        from locust.util.timespan import parse_timespan
+
+        try:
+            value = parse_timespan(value)
+        except ValueError:
+            value = number(name, value)
+    found = float(value)
+    if not 0 <= found < math.inf:
+        raise ConfigError(f"{name}: {found:g} is not a duration; use seconds, 0 or more")
+    return found

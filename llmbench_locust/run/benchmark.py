@@ -62,7 +62,10 @@ class Progress:
 class Benchmark:
     """One run: `prepare`, `start`, wait for `finished`, `close`. ``source``: what offers requests."""
 
-    def __init__(self, crew: Crew, config: RunConfig, live: LiveStats, source: Source) -> None:
+    def __init__(
+        self, crew: Crew, config: RunConfig, live: LiveStats, source: Source, *, quiet: bool = False
+    ) -> None:
+        self._say = _silent if quiet else say
         self.environment = crew.environment
         self.config = source.settle(config)
         self.source = source
@@ -95,11 +98,11 @@ class Benchmark:
         if self.config.model is None:
             model = wait_for_model(self.server, self._waiting, self.config.backend)
             self.config = replace(self.config, model=model)
-        self.source.load(self.config, self.server, say)
+        self.source.load(self.config, self.server, self._say)
         self.live.reset(self._run_info())
         latency_s = self._rehearse()
         plan = self.source.plan(self.config, self._crew, latency_s)
-        say("Starting main benchmark run...")
+        self._say("Starting main benchmark run...")
         self.coordinator = Coordinator(
             plan,
             self._crew,
@@ -121,7 +124,7 @@ class Benchmark:
         if config.backend_info.kind == "generation":
             self._spec_before = parse_spec_decode(self.server.metrics_text())
         if config.vllm_profile:
-            say("Starting profiler...")
+            self._say("Starting profiler...")
             if error := self.server.profile("start"):
                 raise SetupError(f"--vllm-profile: the server did not start its profiler ({error})")
             self._profiling = True
@@ -133,10 +136,10 @@ class Benchmark:
         session = self._session()
         try:
             if config.ready_check_timeout_sec > 0:
-                say("Starting initial single prompt test run...")
+                self._say("Starting initial single prompt test run...")
             latency_s = wait_until_ready(session, sample, self.server, self._waiting)
             if config.num_warmups:
-                say(f"Warming up with {config.num_warmups} requests...")
+                self._say(f"Warming up with {config.num_warmups} requests...")
                 cap, bar = config.max_concurrency, not config.disable_tqdm
                 warm_up(session, sample, config.num_warmups, cap, bar=bar)
         finally:
@@ -244,9 +247,9 @@ class Benchmark:
         if self.prober is not None:
             self.prober.stop()
         if self._profiling:
-            say("Stopping profiler...")
+            self._say("Stopping profiler...")
             if error := self.server.profile("stop"):
-                say(f"--vllm-profile: the server did not stop its profiler ({error})")
+                self._say(f"--vllm-profile: the server did not stop its profiler ({error})")
         if self._spec_before is not None:
             self.spec_decode = spec_decode_between(
                 self._spec_before, parse_spec_decode(self.server.metrics_text())
@@ -267,3 +270,7 @@ def server_of(config: RunConfig) -> Server:
     """Control requests to the server of ``config``."""
     key = api_key_for(config)
     return Server(config.base_url, config.header, key, insecure=config.insecure)
+
+
+def _silent(line: str) -> None:
+    """Says nothing."""

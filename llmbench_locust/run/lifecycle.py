@@ -34,6 +34,8 @@ Watch = Callable[[Progress], bool]
 class Runs:
     """``config``: what the flags or the web form say. ``report``: of the latest run.
 
+    ``experiment``: what the web page shows of all runs together, as JSON has it.
+
     ``exit_status``: what the process ends with, None to leave it to Locust.
     """
 
@@ -41,6 +43,7 @@ class Runs:
         self.config = config
         self.report: Report | None = None
         self.exit_status: int | None = None
+        self.experiment: dict[str, Any] | None = None
         self.stopping = False
         self.environment = crew.environment
         self._crew = crew
@@ -49,15 +52,15 @@ class Runs:
         self._going: Benchmark | None = None
         self._killable: gevent.Greenlet | None = None
 
-    def run(self, config: RunConfig, watch: Watch | None = None) -> Report:
+    def run(self, config: RunConfig, watch: Watch | None = None, *, quiet: bool = False) -> Report:
         """One run from preparation to report. Blocks the calling greenlet until it is over.
 
-        ``watch`` is called twice a second and ends the run when it returns True: requests in
-        flight are broken off, and the report says ``interrupted``. A run that the user stops
+        ``quiet``: no lines on the console before and while it runs. ``watch`` is called twice a
+        second and ends the run when it returns True: requests in flight are broken off, and the report says ``interrupted``. A run that the user stops
         returns its report, too. Raises `Interrupted` when the user has stopped the test before the
         run sends its first request, ConfigError and SetupError when the run cannot begin.
         """
-        benchmark = self.begin(config, Planned())
+        benchmark = self.begin(config, Planned(), quiet=quiet)
         try:
             while not benchmark.finished.wait(None if watch is None else WATCH_S):
                 if watch is not None and watch(benchmark.progress()):
@@ -66,10 +69,10 @@ class Runs:
             report = self.conclude(benchmark)
         return report
 
-    def begin(self, config: RunConfig, source: Source) -> Benchmark:
+    def begin(self, config: RunConfig, source: Source, *, quiet: bool = False) -> Benchmark:
         """The first half of `run`: prepares and starts. `conclude` must follow."""
         self._live.preparing()
-        self._latest = benchmark = Benchmark(self._crew, config, self._live, source)
+        self._latest = benchmark = Benchmark(self._crew, config, self._live, source, quiet=quiet)
         try:
             with self._interruptible():
                 self._crew.muster()

@@ -33,7 +33,7 @@ def offsets_for(config: RunConfig, samples: Sequence[SampleRequest]) -> NDArray[
         len(samples),
         request_rate=config.request_rate,
         burstiness=config.burstiness,
-        seed=config.seed,
+        seed=config.seed if config.arrival_seed is None else config.arrival_seed,
         ramp=ramp_of(config),
     )
 

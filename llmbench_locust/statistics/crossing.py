@@ -190,7 +190,7 @@ class _Line:
                 break
             theta, value = theta + step, better
         self.theta = theta
-        self.covariance = np.linalg.inv(self._derivatives(theta, design)[1])
+        self.covariance: Floats = np.asarray(np.linalg.inv(self._derivatives(theta, design)[1]))
 
     def _likelihood(self, theta: Floats, design: Floats) -> float:
         if theta[1] >= 0:

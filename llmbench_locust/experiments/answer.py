@@ -1,0 +1,189 @@
+"""The answer of a capacity search: in words, and as capacity.json. Only formats."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from llmbench_locust._version import __version__
+from llmbench_locust.experiments.search import Answer, Goal, Outcome
+from llmbench_locust.statistics.blocks import t_quantile
+from llmbench_locust.statistics.crossing import Unit
+
+CURVE = 200  # points of the fitted curve
+
+
+def text(answer: Answer) -> str:
+    """The first lines: the capacity with its interval, or why there is none."""
+    settings = answer.settings
+    unit = "users" if settings.whole else "req/s"
+    if answer.verdict == "client":
+        return (
+            "No capacity: the client was the limit twice at "
+            f"{answer.spoilt[-1].load:.4g} {unit} ({answer.spoilt[-1].problem}).\n"
+            "Use more load generators: --processes N, or --master with more --worker machines."
+        )
+    if answer.verdict == "below":
+        return f"Capacity: below {settings.lowest:g} {unit}: lower --min to find it"
+    if answer.verdict == "at least":
+        return f"Capacity: at least {settings.highest:g} {unit}: raise --max to find it"
+    if answer.load is None:
+        return "Capacity: not known; too few probes before the budget was spent"
+    lines = [
+        f"Capacity: {_figure(answer.load)} {unit}   ({_interval(answer, unit)})" + _largest(answer)
+    ]
+    met, missed = bounds(answer)
+    goal = settings.goals[answer.binding]
+    if goal.share is not None:
+        if met is not None:
+            lines.append(f"  highest load shown to meet {goal.name}: {_shown(met, unit, True)}")
+        if missed is not None:
+            lines.append(f"  lowest load shown to miss it: {_shown(missed, unit, False)}")
+    lines.append(f"  limited by: {_limit(answer)}")
+    return "\n".join(lines)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shown:
+    """A probe that settles a side on its own: ``share`` and the bound of its interval."""
+
+    load: float
+    share: float
+    bound: float
+
+
+def bounds(answer: Answer) -> tuple[Shown | None, Shown | None]:
+    """Of the goal that limits: the highest load shown to meet it, the lowest shown to miss it."""
+    goal = answer.settings.goals[answer.binding]
+    if goal.share is None or answer.found is None:
+        return None, None
+    shown = []
+    for outcome in answer.probes:
+        unit = outcome.units[answer.binding]
+        if unit.weight and not outcome.overloaded:
+            low, high = _wilson(unit, answer.found.dispersion, answer.found.units)
+            shown.append((outcome.load, unit.value / unit.weight, low, high))
+    met = max((s for s in shown if s[2] >= goal.share), default=None)
+    missed = min((s for s in shown if s[3] < goal.share), default=None)
+    return (
+        Shown(met[0], met[1], met[2]) if met else None,
+        Shown(missed[0], missed[1], missed[3]) if missed else None,
+    )
+
+
+def _wilson(unit: Unit, dispersion: float, units: float) -> tuple[float, float]:
+    """Wilson's interval with the effective size, of which all probes tell the dispersion."""
+    size, share = unit.weight / dispersion, unit.value / unit.weight
+    t2 = t_quantile(0.975, max(1.0, units - 2)) ** 2
+    centre = (share + t2 / (2 * size)) / (1 + t2 / size)
+    half = math.sqrt(t2 * share * (1 - share) / size + t2**2 / (4 * size**2)) / (1 + t2 / size)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 or value == int(value) else f"{value:.3g}"
+
+
+def _interval(answer: Answer, unit: str) -> str:
+    percent = f"{answer.settings.level:.0%} interval"
+    low = "not bounded below" if answer.low is None else _figure(answer.low)
+    high = "not bounded above" if answer.high is None else _figure(answer.high)
+    return f"{percent} {low} to {high}"
+
+
+def _largest(answer: Answer) -> str:
+    largest = max((o.throughput for o in answer.probes), default=0.0)
+    if answer.settings.whole or not largest or answer.load is None:
+        return ""
+    return (
+        f"   {answer.load / largest:.0%} of the largest throughput seen ({_figure(largest)} req/s)"
+    )
+
+
+def _shown(shown: Shown, unit: str, met: bool) -> str:
+    word = "at least" if met else "at most"
+    return f"{_figure(shown.load)} {unit}, {shown.share:.1%} ({word} {shown.bound:.1%})"
+
+
+def _limit(answer: Answer) -> str:
+    """What requests near the capacity miss."""
+    goal = answer.settings.goals[answer.binding]
+    near = [o for o in answer.probes if answer.load and abs(o.load / answer.load - 1) < 0.1]
+    rows = {name: [o.misses[name] for o in near] for name in (near[0].misses if near else {})}
+    if not any(rows.values()):
+        return goal.name
+    words = ", ".join(
+        f"{sum(v) / len(v):.1%} of requests miss {name}"
+        for name, v in sorted(rows.items(), key=lambda row: -sum(row[1]))
+    )
+    return f"{goal.name}: near the capacity {words}"
+
+
+def as_dict(answer: Answer) -> dict[str, Any]:
+    """capacity.json."""
+    met, missed = bounds(answer)
+    return {
+        "version": __version__,
+        "verdict": answer.verdict,
+        "unit": "users" if answer.settings.whole else "requests/s",
+        "capacity": answer.load,
+        "low": answer.low,
+        "high": answer.high,
+        "level": answer.settings.level,
+        "limited_by": answer.settings.goals[answer.binding].name,
+        "shown_to_meet": None if met is None else dataclasses.asdict(met),
+        "shown_to_miss": None if missed is None else dataclasses.asdict(missed),
+        "goals": [dataclasses.asdict(goal) for goal in answer.settings.goals],
+        "settings": {
+            key: value
+            for key, value in dataclasses.asdict(answer.settings).items()
+            if key != "goals"
+        },
+        "dispersion": None if answer.found is None else answer.found.dispersion,
+        "curve": _curve(answer),
+        "probes": [_probe(o, answer) for o in (*answer.probes, *answer.spoilt)],
+    }
+
+
+def _probe(outcome: Outcome, answer: Answer) -> dict[str, Any]:
+    row = dataclasses.asdict(outcome)
+    row["units"] = [[u.value, u.weight] for u in outcome.units]
+    goal, unit = answer.settings.goals[answer.binding], outcome.units[answer.binding]
+    row["share"] = row["share_low"] = row["share_high"] = None
+    if goal.share is not None and unit.weight:
+        row["share"] = unit.value / unit.weight
+        if answer.found is not None:
+            found = answer.found
+            row["share_low"], row["share_high"] = _wilson(unit, found.dispersion, found.units)
+    elif goal.share is None:
+        row["share"] = unit.value
+    return row
+
+
+def _curve(answer: Answer) -> list[list[float]]:
+    """[load, share (or mean over its limit)] of the fitted curve over the probed loads."""
+    if answer.found is None or len(answer.probes) < 2:
+        return []
+    loads = [o.load for o in answer.probes]
+    x = np.geomspace(min(loads), max(loads), CURVE)
+    return [list(pair) for pair in zip(x.tolist(), answer.found.curve(x).tolist(), strict=True)]
+
+
+def outcomes_of(document: dict[str, Any]) -> list[Outcome]:
+    """The probes of a capacity.json."""
+    names = [f.name for f in dataclasses.fields(Outcome) if f.name != "units"]
+    rows: Iterable[dict[str, Any]] = document["probes"]
+    return [
+        Outcome(
+            units=tuple(Unit(row["load"], *pair) for pair in row["units"]),
+            **{name: row[name] for name in names},
+        )
+        for row in rows
+    ]
+
+
+__all__ = ["Goal", "Shown", "as_dict", "bounds", "outcomes_of", "text"]

@@ -1,0 +1,248 @@
+"""`--capacity`: the search of `experiments.search`, each probe a run of the same Locust test."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from llmbench_locust.errors import ConfigError, Interrupted
+from llmbench_locust.experiments import objectives
+from llmbench_locust.experiments.answer import as_dict, outcomes_of, text
+from llmbench_locust.experiments.search import Answer, Outcome, Probe, Settings, search
+from llmbench_locust.json_values import json_value
+from llmbench_locust.metrics.vllm import good
+from llmbench_locust.options.config import RunConfig
+from llmbench_locust.results.files import write_result, write_whole
+from llmbench_locust.run.benchmark import Progress
+from llmbench_locust.run.lifecycle import WATCH_S, Runs
+from llmbench_locust.run.report import Report
+from llmbench_locust.statistics.transients import grows, steady_window
+from llmbench_locust.terminal import say
+
+CLIENT_LIMITED = 4  # exit status
+
+
+def capacity(runs: Runs) -> None:
+    """Find the capacity, print it, and leave capacity.json, report.html and probes/.
+
+    Raises ConfigError before the first request.
+    """
+    experiment = _Capacity(runs)
+    answer = search(experiment.probe, experiment.settings, experiment.done, experiment.told)
+    experiment.finish(answer)
+
+
+def settings_of(config: RunConfig, goals: tuple[objectives.Objective, ...]) -> Settings:
+    """The search that the flags ask for."""
+    seconds, requests = config.budget
+    users = config.search == "max-concurrency"
+    return Settings(
+        goals=tuple(objective.goal for objective in goals),
+        lowest=config.min if config.min is not None else 0.5,
+        highest=config.max,
+        tolerance=config.tolerance,
+        budget_s=seconds,
+        budget_requests=requests,
+        probe_time_s=config.probe_time,
+        seed=config.seed,
+        # Offsets of a gamma process of shape b vary by 1 ÷ √(b n); those of a closed loop are free.
+        free=0.0 if users else 1 / math.sqrt(config.burstiness),
+        whole=users,
+    )
+
+
+class _Capacity:
+    def __init__(self, runs: Runs) -> None:
+        config = runs.config
+        self._runs = runs
+        self._config = config
+        self._objectives = objectives.objectives(config.goodput, config.attainment, config.slo)
+        _no_contradiction(config)
+        self.settings = settings_of(config, self._objectives)
+        self.done: list[Outcome] = []
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        self.directory = Path(config.result_dir or "results") / f"capacity-{stamp}"
+        if config.resume is not None:
+            self.directory = Path(config.resume)
+            self.done = _earlier(self.directory, self.settings)
+        self._begun = perf_counter()
+        self._number = len(self.done)
+
+    @property
+    def probe(self) -> Probe:
+        return self._one_probe
+
+    def _one_probe(self, load: float, requests: int, seed: int) -> Outcome:
+        """One run. Raises StopIteration when the user stops the test."""
+        begun = perf_counter()
+        config, watch = self._run_config(load, requests, seed), _Overload(load, requests)
+        watching = None if self.settings.whole else watch
+        try:
+            report = self._runs.run(config, watch=watching, quiet=self._number > len(self.done))
+            if self._runs.stopping:
+                raise StopIteration
+            self._runs.wait_until_idle()
+        except Interrupted:
+            raise StopIteration from None
+        if self._config.model is None:
+            self._config = replace(self._config, model=report.config.model)
+        self._number += 1
+        name = f"probes/{self._number:02d}-{load:g}.json"
+        outcome = self._outcome(report, load, seed, watch.overloaded)
+        outcome = replace(outcome, seconds=perf_counter() - begun, file=name)
+        write_result(
+            {**report.document, "capacity_probe": _probe_keys(outcome)},
+            self.directory / name,
+            detailed=self._config.save_detailed,
+            append=False,
+        )
+        say(_line(self._number, outcome, self.settings))
+        return outcome
+
+    def _run_config(self, load: float, requests: int, seed: int) -> RunConfig:
+        config = replace(
+            self._config,
+            num_prompts=requests,
+            seed=self._config.seed if self._config.same_prompts else seed,
+            arrival_seed=seed,
+            disable_tqdm=self._config.disable_tqdm or self._number > len(self.done),
+        )
+        if self._number > len(self.done):  # the server has answered before
+            config = replace(config, ready_check_timeout_sec=0.0, num_warmups=0)
+        if self.settings.whole:
+            return replace(config, max_concurrency=int(load), request_rate=math.inf)
+        return replace(config, request_rate=load)
+
+    def _outcome(self, report: Report, load: float, seed: int, overloaded: bool) -> Outcome:
+        columns, summary = report.figures.facts.columns, report.summary
+        start, end = columns.floats["start_time"], columns.floats["end_time"]
+        rows = steady_window(start, end)
+        found, total = summary.latencies, max(1, int(rows.sum()))
+        misses = {
+            name: 1 - float((good(found, {name: limit}) & rows).sum()) / total
+            for name, limit in self._config.goodput.items()
+        }
+        latency = summary.distributions.get("e2el")
+        audit = report.audit or {}
+        return Outcome(
+            load=load,
+            units=objectives.units(self._objectives, load, columns, summary, rows),
+            requests=len(columns),
+            seconds=summary.duration_s,
+            latency_s=latency.mean / 1000 if latency is not None else 0.0,
+            throughput=summary.request_throughput,
+            seed=seed,
+            overloaded=overloaded,
+            problem=_problem(report, audit),
+            misses=misses,
+        )
+
+    def told(self, answer: Answer) -> None:
+        """Keep what there is, for the page and for --resume."""
+        document = json_value(as_dict(answer))
+        write_whole(
+            self.directory / "capacity.json", json.dumps(document, indent=2).encode() + b"\n"
+        )
+        self._runs.experiment = document
+
+    def finish(self, answer: Answer) -> None:
+        from llmbench_locust.experiments.report import capacity_page
+
+        if not answer.probes and not answer.spoilt:
+            return
+        self.told(answer)
+        page = capacity_page(json_value(as_dict(answer)), text(answer))
+        write_whole(self.directory / "report.html", page.encode())
+        say(f"\n{text(answer)}")
+        count, requests = len(answer.probes), sum(o.requests for o in answer.probes)
+        spent = perf_counter() - self._begun
+        client = "" if answer.spoilt else " The client was not the limit in any of them."
+        say(f"{count} probes, {requests:,} requests, {_clock(spent)}.{client}")
+        say(f"Wrote {self.directory}/{{capacity.json,probes/,report.html}}")
+        if answer.verdict == "unknown":
+            self._runs.exit_status = 1
+        elif answer.verdict == "client":
+            self._runs.exit_status = CLIENT_LIMITED
+
+
+class _Overload:
+    """Watches the requests in flight while requests are being sent."""
+
+    def __init__(self, rate: float, requests: int) -> None:
+        self.overloaded = False
+        self._rate, self._requests = rate, requests
+        self._in_flight: list[float] = []
+
+    def __call__(self, run: Progress) -> bool:
+        if run.elapsed_s > 0 and run.offered < self._requests:
+            self._in_flight.append(float(run.offered - run.completed))
+            self.overloaded = grows(np.array(self._in_flight), WATCH_S, self._rate)
+        return self.overloaded
+
+
+def _no_contradiction(config: RunConfig) -> None:
+    """Raises ConfigError for flags that set the load that is to be found."""
+    for name, given in (
+        ("--ramp-up-strategy", config.ramp_up_strategy is not None),
+        ("--request-rate", config.request_rate != math.inf),
+        ("--self-timed", config.self_timed),
+        ("--max-concurrency", config.search == "max-concurrency" and bool(config.max_concurrency)),
+    ):
+        if given:
+            raise ConfigError(f"{name}: not with --capacity, which searches the load itself")
+
+
+def _earlier(directory: Path, settings: Settings) -> list[Outcome]:
+    """The probes of ``directory``. Raises ConfigError where they answer another question."""
+    path = directory / "capacity.json"
+    try:
+        document = json.loads(path.read_text())
+        goals = [goal["name"] for goal in document["goals"]]
+        done = outcomes_of(document)
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise ConfigError(f"--resume: {path} is no capacity.json: {e}") from None
+    if goals != [goal.name for goal in settings.goals]:
+        raise ConfigError(f"--resume: {path} has other objectives: {', '.join(goals)}")
+    return done
+
+
+def _problem(report: Report, audit: dict[str, object]) -> str:
+    if audit.get("client_limited"):
+        reasons = audit.get("reasons") or audit.get("reason") or "the client was the limit"
+        return "; ".join(map(str, reasons)) if isinstance(reasons, list) else str(reasons)
+    if any(worker["lost"] for worker in report.extended["workers"]):
+        return "a worker was lost"
+    return ""
+
+
+def _probe_keys(outcome: Outcome) -> dict[str, object]:
+    return {"load": outcome.load, "seed": outcome.seed, "overloaded": outcome.overloaded}
+
+
+def _line(number: int, outcome: Outcome, settings: Settings) -> str:
+    unit = "users" if settings.whole else "req/s"
+    words = []
+    for goal, found in zip(settings.goals, outcome.units, strict=True):
+        if goal.share is None:
+            words.append(f"{goal.name}: {found.value:.0%} of the limit")
+        elif found.weight:
+            words.append(f"{found.value / found.weight:.2%} meet {goal.name}")
+    if outcome.overloaded:
+        words.insert(0, "overloaded, ended early")
+    if outcome.problem:
+        words.insert(0, f"not counted: {outcome.problem}")
+    return (
+        f"Probe {number:>2}: {outcome.load:8.3g} {unit}, {outcome.requests:>6,} requests, "
+        f"{outcome.seconds:4.0f} s  {', '.join(words)}"
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,153 @@
+"""The grid of a sweep: parameter files, their combinations, command lines and directories, as
+`vllm bench sweep` has them. Pure, but for reading the files.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from llmbench_locust.errors import ConfigError
+
+NAME = "_benchmark_name"
+Params = dict[str, object]
+
+
+def combinations(text: str | None, flag: str) -> list[Params]:
+    """Of a JSON or YAML file, or inline: ``request_rate=[1,2,4]``, several with spaces in between.
+
+    A list of objects, or an object of names to objects; None is one empty combination.
+    """
+    import yaml
+
+    if not text:
+        return [{}]
+    path = Path(text)
+    if "=" in text and not path.exists():
+        return _inline(text, flag)
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+    except OSError as e:
+        raise ConfigError(f"{flag}: {text} cannot be read: {e.strerror}") from e
+    except (UnicodeDecodeError, yaml.YAMLError) as e:
+        words = " ".join(str(e).split())
+        raise ConfigError(f"{flag}: {text} is neither JSON nor YAML: {words}") from e
+    if isinstance(found, dict) and found and all(isinstance(v, dict) for v in found.values()):
+        found = [{**params, NAME: name} for name, params in found.items()]
+    if not isinstance(found, list) or not found or not all(isinstance(p, dict) for p in found):
+        raise ConfigError(
+            f"{flag}: {text} must hold a list of objects, or names with an object each"
+        )
+    return found
+
+
+def _inline(text: str, flag: str) -> list[Params]:
+    """Every combination of the values of each key."""
+    values: dict[str, list[object]] = {}
+    for word in shlex.split(text):
+        key, _, value = word.partition("=")
+        try:
+            found = json.loads(value)
+        except ValueError:
+            found = value
+        if not key or not value or found == []:
+            raise ConfigError(f"{flag}: {word!r} is no KEY=VALUE or KEY=[VALUE,…]")
+        values[key] = found if isinstance(found, list) else [found]
+    rows = itertools.product(*values.values())
+    return [dict(zip(values, row, strict=True)) for row in rows]
+
+
+def linked(text: str) -> list[tuple[str, str]]:
+    """``max_num_seqs=max_concurrency,…``."""
+    pairs = [word.partition("=") for word in text.split(",") if word.strip()]
+    for key, _, other in pairs:
+        if not key.strip() or not other.strip():
+            raise ConfigError(f"--link-vars: {text!r}; pairs as max_num_seqs=max_concurrency")
+    return [(key.strip(), other.strip()) for key, _, other in pairs]
+
+
+def cells(
+    serve: Sequence[Params], bench: Sequence[Params], links: Sequence[tuple[str, str]]
+) -> Iterator[tuple[Params, list[Params]]]:
+    """The bench combinations to run with each serve combination."""
+    for server in serve:
+        fits = [
+            b for b in bench if all(_value(server, k) == _value(b, other) for k, other in links)
+        ]
+        if fits:
+            yield server, fits
+
+
+def _value(params: Params, key: str) -> object:
+    for name in (key, key.replace("_", "-"), key.replace("-", "_")):
+        if name in params:
+            return params[name]
+    raise ConfigError(f"--link-vars: no combination has {key!r}; it has {', '.join(params)}")
+
+
+def command(words: Sequence[str], params: Params) -> list[str]:
+    """``words`` with each parameter in place of its flag, or after the others."""
+    result = list(words)
+    for key, value in params.items():
+        if key != NAME:
+            result = _set(result, key, value)
+    return result
+
+
+def _set(words: list[str], key: str, value: object) -> list[str]:
+    head, dot, rest = key.partition(".")
+    flag = f"--{head.replace('_', '-')}{dot}{rest}"
+    names = {flag, f"--{key}", f"--no-{flag[2:]}"}
+    kept: list[str] = []
+    place: int | None = None
+    skip = False
+    for word in words:
+        if skip and not word.startswith("--"):
+            continue
+        skip = word.partition("=")[0] in names
+        if skip:
+            place = len(kept) if place is None else place
+            skip = "=" not in word
+        else:
+            kept.append(word)
+    at = len(kept) if place is None else place
+    return [*kept[:at], *_words(flag, bool(dot), value), *kept[at:]]
+
+
+def _words(flag: str, dotted: bool, value: object) -> list[str]:
+    if isinstance(value, bool):
+        if dotted:
+            return [f"{flag}={str(value).lower()}"]
+        return [flag if value else f"--no-{flag[2:]}"]
+    if isinstance(value, dict):
+        return [flag, json.dumps(value)]
+    if isinstance(value, list):
+        return [flag, *map(str, value)]
+    return [flag, str(value)]
+
+
+def directory(serve: Params, bench: Params, workload: Params | None = None) -> str:
+    """``SERVE-<name>-BENCH-<name>``; parts that are empty are left out."""
+    parts: list[str] = []
+    for label, params in (("SERVE", serve), ("BENCH", bench)):
+        if name := cell_name(params):
+            parts += [label, name]
+    if workload:
+        parts += ["WL-", cell_name(workload)]
+    return "-".join(parts).replace("/", "_").replace("..", "__")
+
+
+def cell_name(params: Params) -> str:
+    """Its own name, or its parameters."""
+    if NAME in params:
+        return str(params[NAME])
+    return "-".join(f"{k}={v}" for k, v in params.items())
+
+
+def spread(low: float, high: float, count: int) -> list[int]:
+    """Whole values from ``low`` to ``high``, both ends included, evenly, without duplicates."""
+    step = (high - low) / (count - 1)
+    return sorted({round(low + step * i) for i in range(count)})

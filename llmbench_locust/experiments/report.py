@@ -1,0 +1,122 @@
+"""report.html of a capacity search: attainment against load, and a table of its probes."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from llmbench_locust.results.charts import Figure, layout
+from llmbench_locust.results.html import charts_html, page
+
+_DARK, _GREY, _BAND = "#222222", "#999999", "rgba(76,120,168,0.25)"
+
+
+def capacity_page(document: dict[str, Any], words: str) -> str:
+    """A page that stands alone. ``document``: of capacity.json."""
+    charts = charts_html([("Objectives against load", attainment_chart(document))])
+    body = f"<pre>{html.escape(words)}</pre>\n{charts}\n{_table(document)}"
+    return page("Capacity", body)
+
+
+def attainment_chart(document: dict[str, Any]) -> Figure:
+    """Probes with their intervals, the fitted curve, the target, the band of the answer."""
+    share = document["goals"][0]["share"] is not None
+    shown = [p for p in document["probes"] if p["share"] is not None and not p["problem"]]
+    scale = 100.0 if share else 1.0
+    data: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": name,
+            "x": [p["load"] for p in some],
+            "y": [p["share"] * scale for p in some],
+            "error_y": _bars(some, scale),
+            "text": [html.escape(p["file"]) for p in some],
+            "marker": {"color": _DARK, "symbol": symbol, "size": 9},
+        }
+        for name, symbol, some in (
+            ("probe", "circle", [p for p in shown if not p["overloaded"]]),
+            ("overloaded", "x", [p for p in shown if p["overloaded"]]),
+        )
+        if some
+    ]
+    if document["curve"]:
+        x, y = zip(*document["curve"], strict=True)
+        curve = {"color": "#4c78a8", "dash": "solid"}
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": "fitted curve",
+                "x": list(x),
+                "y": [value * scale for value in y],
+                "line": curve,
+            }
+        )
+    y_title = "requests that meet the objectives (%)" if share else "mean over its limit"
+    figure = layout(f"load ({document['unit']})", y_title, logx=True)
+    return {"data": data, "layout": {**figure, "shapes": _shapes(document, scale)}}
+
+
+def _bars(some: list[dict[str, Any]], scale: float) -> dict[str, Any]:
+    if any(p["share_low"] is None for p in some):
+        return {"visible": False}
+    return {
+        "symmetric": False,
+        "array": [(p["share_high"] - p["share"]) * scale for p in some],
+        "arrayminus": [(p["share"] - p["share_low"]) * scale for p in some],
+        "color": _GREY,
+    }
+
+
+def _shapes(document: dict[str, Any], scale: float) -> list[dict[str, Any]]:
+    target = document["goals"][0]["share"] or 1.0
+    line = {"color": _GREY, "dash": "dot"}
+    shapes: list[dict[str, Any]] = [
+        {
+            "type": "line",
+            "xref": "paper",
+            "x0": 0,
+            "x1": 1,
+            "y0": target * scale,
+            "y1": target * scale,
+            "line": line,
+        }
+    ]
+    low, high, at = document["low"], document["high"], document["capacity"]
+    if low is not None and high is not None:
+        band = {"type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": low, "x1": high}
+        shapes.append({**band, "fillcolor": _BAND, "line": {"width": 0}})
+    if at is not None:
+        mark = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at}
+        shapes.append({**mark, "line": {"color": _DARK}})
+    return shapes
+
+
+def _table(document: dict[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td>{p['load']:.4g}</td><td>{p['requests']}</td><td>{p['seconds']:.0f}</td>"
+        f"<td>{'' if p['share'] is None else format(p['share'], '.4f')}</td>"
+        f"<td>{p['throughput']:.3g}</td><td>{html.escape(_remark(p))}</td>"
+        f"<td>{html.escape(p['file'])}</td></tr>"
+        for p in document["probes"]
+    )
+    head = "".join(
+        f"<th>{name}</th>"
+        for name in (
+            f"load ({document['unit']})",
+            "requests",
+            "seconds",
+            "share that meets",
+            "requests/s completed",
+            "",
+            "file",
+        )
+    )
+    return f"<h2>Probes</h2><table><tr>{head}</tr>{rows}</table>"
+
+
+def _remark(probe: dict[str, Any]) -> str:
+    if probe["problem"]:
+        return f"not counted: {probe['problem']}"
+    return "overloaded" if probe["overloaded"] else ""

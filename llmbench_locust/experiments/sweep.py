@@ -1,0 +1,337 @@
+"""`llmbench sweep`: runs the cells of a grid by the commands that were given, into the directories
+of `vllm bench sweep`. A file is written whole or not at all, so that --resume can go on.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmbench_locust.errors import BenchError, SetupError
+from llmbench_locust.experiments.grid import NAME, Params, command, directory, spread
+from llmbench_locust.json_values import json_value
+from llmbench_locust.results.files import write_whole
+from llmbench_locust.statistics.blocks import runs_interval
+from llmbench_locust.terminal import say
+
+#: vLLM's development endpoints, SGLang's.
+_RESETS = ("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache"), ("/flush_cache",)
+_COLUMNS = (
+    "request_throughput",
+    "output_throughput",
+    "mean_ttft_ms",
+    "p99_ttft_ms",
+    "mean_tpot_ms",
+)
+LAST_LINES = 20
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``serve``, ``bench``, ``after``: command lines, empty for none. ``cells``: bench combinations
+    of each serve combination. ``workload``: variable and number of values, None for a plain grid.
+    """
+
+    directory: Path
+    serve: list[str]
+    bench: list[str]
+    after: list[str]
+    cells: list[tuple[Params, list[Params]]]
+    base_url: str
+    runs: int = 3
+    warmup_prompts: int = 0
+    ready_timeout_s: float = 300.0
+    workload: tuple[str, int] | None = None
+    show_stdout: bool = False
+    dry_run: bool = False
+    continue_on_error: bool = False
+
+
+def sweep(plan: Plan) -> int:
+    """Run everything that has no result yet. Returns how many runs failed; raises SetupError at the
+    first failure unless ``continue_on_error``.
+    """
+    work = _Sweep(plan)
+    for server_params, fits in plan.cells:
+        try:
+            with work.server(server_params):
+                for bench_params in fits:
+                    work.cell(server_params, bench_params)
+        except SetupError as error:
+            work.failed(
+                plan.directory / f"{directory(server_params, {}) or 'SERVE'}-failure.json", error
+            )
+    if not plan.dry_run:
+        work.write_csv()
+        say(work.table())
+    return work.failures
+
+
+class _Sweep:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.failures = 0
+        self.results: dict[str, list[Result]] = {}
+        per_cell = plan.runs * (1 if plan.workload is None else plan.workload[1] + 2)
+        self._total = sum(len(fits) for _, fits in plan.cells) * per_cell
+        self._begun, self._ran, self._done = time.monotonic(), 0, 0
+        self._told = False
+
+    # --- the server
+
+    @contextmanager
+    def server(self, params: Params) -> Iterator[None]:
+        """Started for these parameters, and ended with its whole group."""
+        words = command(self.plan.serve, params)
+        if not self.plan.serve or self.plan.dry_run:
+            if self.plan.serve:
+                say(f"server: {' '.join(words)}")
+            yield
+            return
+        log = self.plan.directory / f"{directory(params, {}) or 'server'}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, "VLLM_SERVER_DEV_MODE": "1"}
+        with log.open("wb") as out:
+            try:
+                process = subprocess.Popen(
+                    words, stdout=out, stderr=out, env=environment, start_new_session=True
+                )
+            except OSError as e:
+                raise SetupError(f"--serve-cmd: {words[0]} cannot be started: {e.strerror}") from e
+            try:
+                self._wait_ready(process, log)
+                yield
+            finally:
+                _end(process)
+
+    def _wait_ready(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        deadline = time.monotonic() + self.plan.ready_timeout_s
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise SetupError(
+                    f"--serve-cmd: the server exited with status {process.returncode}; {log} ends "
+                    f"with:\n{_tail(log)}"
+                )
+            if _status(f"{self.plan.base_url}/health") == 200:
+                return
+            time.sleep(0.5)
+        raise SetupError(
+            f"--server-ready-timeout: no 200 from {self.plan.base_url}/health within "
+            f"{self.plan.ready_timeout_s:g} s; {log} ends with:\n{_tail(log)}"
+        )
+
+    def _reset_caches(self) -> None:
+        if self.plan.after:
+            subprocess.run(self.plan.after, check=False, stdout=subprocess.DEVNULL)
+            return
+        for paths in _RESETS:
+            found = [_status(self.plan.base_url + path, post=True) == 200 for path in paths]
+            if any(found):
+                return
+        if not self._told:
+            say("The server's caches are not reset: it has no endpoint for it.")
+        self._told = True
+
+    # --- cells
+
+    def cell(self, server_params: Params, bench_params: Params) -> None:
+        """All runs of one combination, and with a workload variable of each of its values."""
+        if self.plan.workload is None:
+            self._runs(server_params, bench_params, None)
+            return
+        variable, count = self.plan.workload
+        prompts = int(str(_flag_value(command(self.plan.bench, bench_params), "num-prompts", 1000)))
+        ends = []
+        for users in (1, prompts):
+            found = self._runs(
+                server_params, {**bench_params, "max_concurrency": users}, "max_concurrency"
+            )
+            if not found:
+                if self.plan.dry_run:
+                    continue
+                return
+            rate = _mean(found, "request_throughput")
+            latency_s = _mean(found, "mean_e2el_ms") / 1000
+            ends.append(rate if variable == "request_rate" else rate * latency_s)
+        if len(ends) == 2:
+            low, high = math.ceil(ends[0]), math.floor(ends[1])
+            for value in spread(low, max(low, high), count)[1:-1]:
+                self._runs(server_params, {**bench_params, variable: value}, variable)
+
+    def _runs(self, server: Params, bench: Params, variable: str | None) -> list[Result]:
+        plain = {k: v for k, v in bench.items() if k != variable}
+        name = directory(server, plain, None if variable is None else {variable: bench[variable]})
+        path = self.plan.directory / name
+        if self.plan.warmup_prompts and not (path / "warmup.json").exists():
+            self._run(path / "warmup.json", {**bench, "num_prompts": self.plan.warmup_prompts})
+        found = []
+        for number in range(self.plan.runs):
+            file = path / f"run={number}.json"
+            fresh = not file.exists()
+            if fresh and not self._run(file, bench):
+                continue
+            result = json.loads(file.read_text()) if not self.plan.dry_run else {}
+            if fresh and not self.plan.dry_run:
+                result = {**result, "run_number": number, **_named(server), **_named(bench)}
+                write_whole(file, json.dumps(result, indent=4).encode())
+            self._done += 1
+            found.append(result)
+        if found and not self.plan.dry_run:
+            write_whole(path / "summary.json", json.dumps(found, indent=4).encode())
+            self.results[name or "."] = found
+        return [] if self.plan.dry_run else found
+
+    def _run(self, file: Path, bench: Params) -> bool:
+        """One run of the benchmark's command; whether its file is there."""
+        partial = file.with_name(f".{file.name}.partial")
+        words = [
+            *command(self.plan.bench, bench),
+            "--percentile-metrics",
+            "ttft,tpot,itl,e2el",
+            "--save-result",
+            "--result-dir",
+            str(file.parent),
+            "--result-filename",
+            partial.name,
+        ]
+        if self.plan.dry_run:
+            say(f"run: {' '.join(words)}")
+            return True
+        file.parent.mkdir(parents=True, exist_ok=True)
+        say(f"{self._progress()}  {file.relative_to(self.plan.directory)}")
+        try:
+            done = subprocess.run(
+                words,
+                stdout=None if self.plan.show_stdout else subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            self._ran += 1
+            if done.returncode or not partial.exists():
+                lines = (done.stderr or done.stdout or b"").decode(errors="replace")
+                last = lines.strip().splitlines()[-3:]
+                raise SetupError(
+                    f"--bench-cmd: status {done.returncode}, {file.name} was not written: "
+                    f"{' / '.join(last)}"
+                )
+            os.replace(partial, file)
+        except OSError as e:
+            raise SetupError(f"--bench-cmd: {words[0]} cannot be run: {e.strerror}") from e
+        except SetupError as error:
+            self.failed(file.with_name(f"{file.stem}.failure.json"), error)
+            return False
+        finally:
+            partial.unlink(missing_ok=True)
+        file.with_name(f"{file.stem}.failure.json").unlink(missing_ok=True)
+        self._reset_caches()
+        return True
+
+    def failed(self, file: Path, error: BenchError) -> None:
+        """Kept beside the results. Raises ``error`` unless the sweep goes on."""
+        self.failures += 1
+        write_whole(file, json.dumps({"error": str(error)}, indent=4).encode())
+        if not self.plan.continue_on_error:
+            raise error
+        say(f"error: {error}")
+
+    def _progress(self) -> str:
+        left = ""
+        if self._ran:
+            seconds = (time.monotonic() - self._begun) / self._ran * (self._total - self._done)
+            left = f", about {seconds / 60:.0f} min left"
+        return f"run {self._done + 1} of {self._total}{left}"
+
+    # --- results
+
+    def write_csv(self) -> None:
+        """summary.csv: a row a run, all keys as columns."""
+        rows = [json_value(row) for found in self.results.values() for row in found]
+        keys = list(dict.fromkeys(key for row in rows for key in row))
+        out = io.StringIO()
+        writer = csv.DictWriter(out, keys)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.plan.directory / "summary.csv", out.getvalue().encode())
+
+    def table(self) -> str:
+        """Mean over the runs ± half of the 95% interval, a line a cell."""
+        head = ("cell", *_COLUMNS)
+        rows: list[tuple[str, ...]] = [head]
+        for name, found in self.results.items():
+            limited = any(
+                ((r.get("llmbench") or {}).get("audit") or {}).get("client_limited") for r in found
+            )
+            cell = f"{name} (client limited)" if limited else name
+            rows.append((cell, *(_with_interval(found, key) for key in _COLUMNS)))
+        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        return "\n".join(
+            "  ".join(
+                word.ljust(w) if i == 0 else word.rjust(w)
+                for i, (word, w) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        )
+
+
+def _with_interval(found: list[Result], key: str) -> str:
+    values = [float(r[key]) for r in found if isinstance(r.get(key), int | float)]
+    if not values:
+        return "-"
+    interval = runs_interval(values)
+    mean = f"{sum(values) / len(values):.4g}"
+    return mean if interval is None else f"{mean} ± {(interval.high - interval.low) / 2:.2g}"
+
+
+def _named(params: Params) -> Params:
+    return {("_benchmark_name" if k == NAME else k): v for k, v in params.items()}
+
+
+def _mean(found: list[Result], key: str) -> float:
+    return sum(float(r[key]) for r in found) / len(found)
+
+
+def _flag_value(words: list[str], name: str, default: int) -> str | int:
+    for i, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag.lstrip("-").replace("_", "-") == name:
+            return value if equals else words[i + 1]
+    return default
+
+
+def _status(url: str, *, post: bool = False) -> int:
+    request = urllib.request.Request(url, method="POST" if post else "GET")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as e:
+        return e.code
+    except OSError:
+        return 0
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LAST_LINES:])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Its whole group, in order first."""
+    for sign, wait_s in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
+        try:
+            os.killpg(process.pid, sign)
+            process.wait(wait_s)
+            return
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue

@@ -1,0 +1,122 @@
+"""The search against queues whose capacity is known, and its edges."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llmbench_locust.experiments.answer import as_dict, outcomes_of, text
+from llmbench_locust.experiments.search import Goal, Outcome, Settings, search
+from llmbench_locust.statistics.crossing import Unit
+from llmbench_locust.statistics.transients import grows, steady_window
+from tests.experiments.queues import QUEUES
+
+SEEDS = 20
+REQUESTS = 10_000
+
+
+def settings(share=0.95, **more):
+    return Settings((Goal("ttft", share),), budget_s=None, budget_requests=REQUESTS, **more)
+
+
+@pytest.mark.parametrize("queue", QUEUES, ids=lambda q: f"{q.places} places, {q.share}")
+def test_the_interval_holds_the_truth_and_the_estimate_is_near(queue):
+    answers = [search(queue.probe, settings(queue.share, seed=1000 * s)) for s in range(SEEDS)]
+    assert all(sum(o.requests for o in a.probes) <= REQUESTS for a in answers)
+    held = [(a.low or 0) <= queue.capacity <= (a.high or np.inf) for a in answers]
+    near = [abs(a.load / queue.capacity - 1) <= 0.05 for a in answers]
+    assert sum(held) >= 18
+    assert sum(near) >= 17
+
+
+def server(capacity, steepness=8.0, **more):
+    """The share falls with the load as a logistic curve, to 95% at ``capacity``."""
+
+    def probe(load, requests, seed):
+        logit = np.log(0.95 / 0.05) - steepness * np.log(load / capacity)
+        met = np.random.default_rng(seed).binomial(requests, 1 / (1 + np.exp(-logit)))
+        unit = Unit(load, float(met), float(requests))
+        known = {"latency_s": 0.1, "throughput": load, "seed": seed, **more}
+        return Outcome(load, (unit,), requests, requests / load, **known)
+
+    return probe
+
+
+@pytest.mark.parametrize(
+    ("capacity", "verdict", "words"),
+    [(0.1, "below", "below 0.5 req/s"), (5000.0, "at least", "at least 400 req/s")],
+)
+def test_a_capacity_beyond_the_allowed_loads_is_an_answer(capacity, verdict, words):
+    answer = search(server(capacity), settings(highest=400.0))
+    assert (answer.verdict, answer.load) == (verdict, None)
+    assert words in text(answer)
+
+
+def test_users_of_a_closed_loop_are_whole():
+    answer = search(server(23.5), settings(whole=True, lowest=1.0, free=0.0))
+    assert answer.load == int(answer.load)
+    assert answer.low <= 23.5 <= answer.high
+
+
+def test_a_spoilt_probe_is_repeated_once_and_does_not_count():
+    seen = []
+
+    def probe(load, requests, seed):
+        outcome = server(20.0)(load, requests, seed)
+        seen.append(seed)
+        return replace(outcome, problem="late" if len(seen) == 9 else "")
+
+    answer = search(probe, settings())
+    assert answer.verdict == "found"
+    assert len(answer.spoilt) == 1
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_client_that_is_the_limit_is_no_capacity():
+    def probe(load, requests, seed):
+        outcome = server(20.0)(load, requests, seed)
+        return replace(outcome, problem="CPU" if load > 10 else "")
+
+    answer = search(probe, settings())
+    assert (answer.verdict, answer.load) == ("client", None)
+    assert "--processes" in text(answer)
+
+
+def test_a_mean_is_bounded_as_well():
+    def probe(load, requests, seed):
+        value = (load / 30.0) ** 2 * np.exp(np.random.default_rng(seed).normal(0, 0.03))
+        return Outcome(load, (Unit(load, value, requests),), requests, 1.0, 0.1, load)
+
+    answer = search(probe, Settings((Goal("mean"),), budget_s=None, budget_requests=REQUESTS))
+    assert answer.low <= 30.0 <= answer.high
+    assert abs(answer.load / 30 - 1) < 0.05
+
+
+def test_a_search_goes_on_from_its_file():
+    whole = search(server(20.0), settings())
+    probes = iter(whole.probes[:6])
+
+    def first(load, requests, seed):
+        return next(probes)
+
+    part = search(first, settings())
+    assert len(part.probes) == 6
+    done = outcomes_of(as_dict(part))
+    assert tuple(done) == part.probes
+    assert search(server(20.0), settings(), done).probes[:6] == part.probes
+
+
+def test_a_queue_that_grows_is_seen_and_a_steady_one_is_not():
+    rng = np.random.default_rng(1)
+    steady = [grows(20 + rng.normal(0, 3, 80), 0.5, 40.0) for _ in range(200)]
+    assert sum(steady) == 0
+    over = 20 + 0.1 * 40.0 * np.arange(80) * 0.5 + rng.normal(0, 3, 80)
+    assert grows(over, 0.5, 40.0)
+    assert not grows(over[:10], 0.5, 40.0)
+
+
+def test_the_steady_window_leaves_out_filling_and_draining():
+    start = np.arange(0.0, 100.0)
+    rows = steady_window(start, start + 5.0)
+    assert (start[rows].min(), start[rows].max()) == (10.0, 94.0)
+    assert not len(steady_window(np.empty(0), np.empty(0)))

@@ -1,0 +1,114 @@
+"""`llmbench sweep` with a benchmark's command that writes a result at once, and its grid."""
+
+import json
+import shlex
+import sys
+
+import pytest
+
+from llmbench_locust.cli.sweep import main
+from llmbench_locust.errors import ConfigError, SetupError
+from llmbench_locust.experiments import grid
+
+BENCH = """
+import argparse, json, pathlib
+p = argparse.ArgumentParser()
+for flag in ("--request-rate", "--max-concurrency"):
+    p.add_argument(flag, type=float, default=0.0)
+p.add_argument("--num-prompts", type=int, default=8)
+p.add_argument("--percentile-metrics"); p.add_argument("--save-result", action="store_true")
+p.add_argument("--result-dir"); p.add_argument("--result-filename"); p.add_argument("--port")
+a = p.parse_args()
+assert a.request_rate != 13, "thirteen"
+users = a.max_concurrency
+rate = a.request_rate or (2.0 if users == 1 else 10.0)
+found = {"request_throughput": rate, "mean_e2el_ms": 500.0}
+(pathlib.Path(a.result_dir) / a.result_filename).write_text(json.dumps(found))
+"""
+
+
+@pytest.fixture
+def bench(tmp_path):
+    path = tmp_path / "bench.py"
+    path.write_text(BENCH)
+    return f"{shlex.quote(sys.executable)} {shlex.quote(str(path))} --port 9"
+
+
+def run(bench, tmp_path, *words, verb="serve"):
+    return main([verb, "--bench-cmd", bench, "-o", str(tmp_path / "out"), "-e", "x", *words])
+
+
+def test_a_grid_is_laid_out_as_vllm_does_and_resumed(bench, tmp_path, capsys):
+    words = ("--bench-params", "request_rate=[1,4]", "--num-runs", "2")
+    assert run(bench, tmp_path, *words) == 0
+    cell = tmp_path / "out/x/BENCH-request_rate=4"
+    assert sorted(p.name for p in cell.iterdir()) == ["run=0.json", "run=1.json", "summary.json"]
+    summary = json.loads((cell / "summary.json").read_text())
+    assert [(r["run_number"], r["request_rate"]) for r in summary] == [(0, 4), (1, 4)]
+    assert len((tmp_path / "out/x/summary.csv").read_text().splitlines()) == 5
+    assert "BENCH-request_rate=4" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="--resume goes on"):
+        run(bench, tmp_path, *words)
+    (cell / "run=0.json").unlink()
+    (cell / "run=1.json").write_text(json.dumps({**summary[1], "mine": 1}))
+    assert run(bench, tmp_path, *words, "--resume") == 0
+    summary = json.loads((cell / "summary.json").read_text())
+    assert [r.get("mine") for r in summary] == [None, 1]
+
+
+def test_a_failure_ends_the_sweep_or_costs_its_run(bench, tmp_path):
+    words = ("--bench-params", "request_rate=[13,4]", "--num-runs", "1")
+    with pytest.raises(SetupError, match="thirteen"):
+        run(bench, tmp_path, *words)
+    assert run(bench, tmp_path, *words, "--resume", "--continue-on-error") == 1
+    cells = tmp_path / "out/x"
+    assert (cells / "BENCH-request_rate=13/run=0.failure.json").exists()
+    assert (cells / "BENCH-request_rate=4/summary.json").exists()
+
+
+def test_serve_workload_goes_from_serial_to_batch(bench, tmp_path):
+    words = ("--num-runs", "1", "--workload-iters", "4")
+    assert run(bench, tmp_path, *words, verb="serve_workload") == 0
+    names = {p.name for p in (tmp_path / "out/x").iterdir() if p.is_dir()}
+    ends = {"WL--max_concurrency=1", "WL--max_concurrency=1000"}
+    assert names == ends | {"WL--request_rate=5", "WL--request_rate=7"}
+
+
+def test_a_server_that_dies_shows_its_last_lines(bench, tmp_path):
+    server = f"{shlex.quote(sys.executable)} -c \"print('no GPU'); raise SystemExit(3)\""
+    with pytest.raises(SetupError, match=r"(?s)status 3.*no GPU"):
+        run(bench, tmp_path, "--serve-cmd", server)
+    assert (tmp_path / "out/x/server.log").read_text() == "no GPU\n"
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"max_num_seqs": 8}, ["--max-num-seqs", "8", "--b"]),
+        ({"b": False}, ["--max-num-seqs", "1", "--no-b"]),
+        ({"x.y": True}, ["--max-num-seqs", "1", "--b", "--x.y=true"]),
+        (
+            {"c": {"d": 1}, "_benchmark_name": "n"},
+            ["--max-num-seqs", "1", "--b", "--c", '{"d": 1}'],
+        ),
+    ],
+)
+def test_a_parameter_replaces_its_flag_or_is_added(params, words):
+    assert grid.command(["--max-num-seqs", "1", "--b"], params) == words
+
+
+def test_names_and_links():
+    serve, bench = [{"s": 1}, {"s": 2}], [{"b": 1}, {"b": 2}]
+    assert list(grid.cells(serve, bench, [("s", "b")])) == [
+        ({"s": 1}, [{"b": 1}]),
+        ({"s": 2}, [{"b": 2}]),
+    ]
+    assert grid.directory({"a": "x/y"}, {"_benchmark_name": "n"}) == "SERVE-a=x_y-BENCH-n"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3"])
+def test_a_parameter_file_that_is_none_is_one_line(text, tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="--bench-params: "):
+        grid.combinations(str(path), "--bench-params")
