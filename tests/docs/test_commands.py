@@ -1,0 +1,63 @@
+"""Commands in README and docs: each `llmbench serve` is understood, and those against the simulator
+run as they stand.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_command_line import config_of
+from tests.commands import environment
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands():
+    """Every `llmbench serve …` of an indented block, its continuation lines joined."""
+    for page in PAGES:
+        text = re.sub(r"\\\n\s+", "", page.read_text())
+        for line in re.findall(r"^ {4,}.*?(llmbench serve [^\n]*)$", text, re.M):
+            if "…" not in line and "$" not in line:
+                yield pytest.param(line.partition(" #")[0].strip(), id=f"{page.name}: {line[:60]}")
+
+
+SERVE = list(commands())
+
+
+@pytest.mark.parametrize("line", SERVE)
+def test_every_serve_command_is_understood(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(line)[2:]
+    for i, word in enumerate(words):
+        if word == "--dataset-path":
+            (tmp_path / words[i + 1]).write_text("[]")
+    words = words[: words.index("&&")] if "&&" in words else words
+    words = [word for word in words if not word.startswith("--processes")]
+    assert config_of(shlex.join(words)).num_prompts > 0
+
+
+@pytest.mark.parametrize(
+    "line", [p for p in SERVE if "--sim" in p.values[0] and "30" in p.values[0]]
+)
+def test_a_command_against_the_simulator_runs(line, tmp_path):
+    argv = [sys.executable, "-m", "llmbench_locust", *shlex.split(line)[1:]]
+    done = subprocess.run(
+        argv,
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Client: " in done.stdout
+
+
+def test_there_are_commands_to_test():
+    assert len(SERVE) >= 6
