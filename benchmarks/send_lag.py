@@ -13,7 +13,8 @@ One JSON object a line:
 * all_sent_within_s: 2,000 requests that are due at once (``--request-rate inf``): from the first to
   the last.
 * first_request_after_s: from the start of the command, with 1,000 random prompts of 1,024 tokens to
-  make. This one is not pinned to a core: the tokenizer takes what there is.
+  make, and with 100 of 16 tokens. These are not pinned to a core: the tokenizer takes what there
+  is.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -61,18 +63,20 @@ def all_at_once(server: Server, options: argparse.Namespace, folder: Path) -> No
     )
 
 
-def start_up(server: Server, options: argparse.Namespace, folder: Path) -> None:
-    longer = ["--random-input-len", "1024", "--ready-check-timeout-sec", "0"]
-    command = [*ours(server.url, options.tokens, 1000, folder), *longer, "--save-detailed"]
+def start_up(
+    server: Server, options: argparse.Namespace, folder: Path, prompts: int, length: int
+) -> None:
+    more = ["--random-input-len", str(length), "--ready-check-timeout-sec", "0"]
+    words = ours(server.url, options.tokens, prompts, folder)
+    words = words[words.index("--headless") + 1 :]
+    command = [sys.executable, "-m", "llmbench_locust", "serve", *words, *more, "--save-detailed"]
     began = time.perf_counter()  # the same clock in all processes of a Linux machine
     subprocess.run(
         command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     starts = json.loads((folder / "r.json").read_text())["start_times"]
     print(
-        json.dumps(
-            {"prompts": len(starts), "first_request_after_s": round(min(starts) - began, 2)}
-        ),
+        json.dumps({"prompts": prompts, "first_request_after_s": round(min(starts) - began, 2)}),
         flush=True,
     )
 
@@ -94,7 +98,9 @@ def main() -> None:
         for _ in range(options.repeat):
             send_lag(server, options, folder)
         all_at_once(server, options, folder)
-        start_up(server, options, folder)
+        start_up(server, options, folder, 1000, 1024)
+        for _ in range(options.repeat):
+            start_up(server, options, folder, 100, 16)
         server.stop()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import sys
 from collections.abc import Sequence
 from importlib.resources import files
@@ -40,8 +42,14 @@ def run_locust(locustfile: str, argv: list[str], *, web: bool) -> int:
 
 
 def _run_locust(locustfile: str, argv: list[str], *, web: bool) -> int:
+    # What imports make is here to stay: to look for garbage in it again and again would take a
+    # tenth of the time to the first request.
+    gc.disable()
     import locust.main  # first: it lets gevent patch the standard library
 
+    importlib.import_module("llmbench_locust.users.user")  # what the locustfile asks for
+    gc.freeze()
+    gc.enable()
     options = _locust_options()
     words = locust_argv(argv, options)
     ours = ["-f", locustfile, "--exit-code-on-error", "0"]

@@ -1,0 +1,35 @@
+"""What a plain run imports: all that it does not need costs time between Enter and first request."""
+
+import re
+import subprocess
+import sys
+
+from tests.commands import SMALL, environment
+
+#: Of a plain run's own imports: nothing of these, ever.
+NEVER = {
+    "transformers", "datasets", "pandas", "pyarrow", "plotly", "prometheus_client", "torch", "PIL",
+    "huggingface_hub", "tqdm", "yaml", "asyncio.base_events", "llmbench_locust.web.plugin",
+    "llmbench_locust.results.html", "llmbench_locust.results.charts", "llmbench_locust.compare",
+    "llmbench_locust.experiments.repeat", "llmbench_locust.simulator.server.app",
+}  # fmt: skip
+
+
+def test_a_plain_run_imports_only_what_it_needs(tmp_path):
+    argv = ("serve", "--sim", "--num-prompts", "5", "--request-rate", "50", *SMALL)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "llmbench_locust", *argv],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(),
+        check=True,
+    )
+    imported = re.findall(r"^import time:.*\|\s*([\w.]+)$", done.stderr, re.MULTILINE)
+    assert "llmbench_locust.users.user" in imported
+    assert NEVER.isdisjoint(imported), NEVER.intersection(imported)
+    # For the intervals, when the last answer is there.
+    late = imported.index("scipy.special")
+    assert late > imported.index("llmbench_locust.run.sources")
+    assert not any(name.startswith("llmbench_locust.users") for name in imported[late:])
