@@ -126,3 +126,14 @@ def test_an_interrupted_experiment_keeps_its_runs_and_has_the_last_word(sim, tmp
     assert sorted(found) == [50.0, 100.0]
     assert found[100.0]["llmbench"]["interrupted"] is False
     assert found[50.0]["llmbench"]["interrupted"] is True
+
+
+def test_a_local_run_that_stands_still_loses_nothing(sim, tmp_path):
+    process = start(*saving(sim, tmp_path, 100), "--request-rate", 30)
+    wait_for(lambda: requests.get(f"{sim}/sim/stats", timeout=5).json()["received"] > 10, 30)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(3)
+    process.send_signal(signal.SIGCONT)
+    output = finish(process, 60)
+    result = results(tmp_path)[30.0]
+    assert (result["completed"], result["failed"]) == (100, 0), output
