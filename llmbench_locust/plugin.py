@@ -24,6 +24,7 @@ from llmbench_locust._version import __version__
 from llmbench_locust.dispatch.agent import Agent
 from llmbench_locust.dispatch.messages import TO_MASTER, TO_WORKER, Message, encode
 from llmbench_locust.errors import BenchError, ConfigError
+from llmbench_locust.locust_seam import drop_malformed, hush
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.config import RunConfig, build_config, start_of
 from llmbench_locust.options.dotted import expand_sys_argv
@@ -34,7 +35,6 @@ from llmbench_locust.run.crew import HELLO, WHO, Crew
 from llmbench_locust.run.lifecycle import Experiment, Runs
 from llmbench_locust.run.report import Report
 from llmbench_locust.run.sources import OwnTasks
-from llmbench_locust.run.strangers import drop_malformed
 from llmbench_locust.run.wiring import with_own_secrets, withheld
 from llmbench_locust.shape import ArrivalShape
 from llmbench_locust.signals import (
@@ -145,7 +145,7 @@ class Plugin:
         events.test_stop.add_listener(self._on_test_stop)
         events.quitting.add_listener(self._on_quitting)
         events.quit.add_listener(lambda **_: self._stop_sim())
-        _hush(self.options)
+        hush(self.options, level_asked_for=_level_asked_for())
         if self.is_worker:
             listen_as_worker()
             if self.options.processes:
@@ -357,30 +357,10 @@ class Plugin:
             self.sim = None
 
 
-class _NotTheSpawnRate(logging.Filter):
-    """Our users are spawned at once on purpose: they hold tickets, they are not the load."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "selected spawn rate is very high" not in str(record.msg)
-
-
 def _level_asked_for() -> bool:
     """Whether the user chose what Locust logs."""
     names = ("--loglevel", "-L")
     return "LOCUST_LOGLEVEL" in os.environ or any(word.startswith(names) for word in sys.argv)
-
-
-def _hush(options: Any) -> None:
-    """Locust's tables and notices stay quiet in headless mode unless they are asked for."""
-    if options.headless and not _level_asked_for():
-        logging.getLogger("locust").setLevel(logging.WARNING)
-    logging.getLogger("locust.runners").addFilter(_NotTheSpawnRate())
-    asked = options.print_stats or options.only_summary or getattr(options, "progress_stats", False)
-    if options.headless and not asked:
-        options.only_summary = True
-        logging.getLogger("locust.stats_logger").setLevel(logging.WARNING)
-    elif options.headless and getattr(options, "progress_stats", False):
-        options.only_summary = False
 
 
 __all__ = ["Plugin", "install"]

@@ -67,11 +67,9 @@ def _run_locust(locustfile: str, argv: list[str], *, web: bool) -> int:
 
 def _locust_options() -> dict[str, str]:
     """How many values each of Locust's own options takes, by its name with the dashes."""
-    from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
+    from llmbench_locust.locust_seam import option_values
 
-    parser = get_empty_argument_parser()
-    setup_parser_arguments(parser)
     return {
-        name: NONE if action.nargs == 0 else ONE if action.nargs is None else MANY
-        for name, action in parser._option_string_actions.items()
+        name: NONE if nargs == 0 else ONE if nargs is None else MANY
+        for name, nargs in option_values().items()
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from llmbench_locust.experiments.single import status
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.results.files import write_whole
 from llmbench_locust.run.lifecycle import Runs
@@ -43,8 +44,6 @@ def numbered(path: str, number: int) -> str:
 
 def repeat(runs: Runs) -> None:
     """The runs with their tables and files, then the summary."""
-    from llmbench_locust.experiments.choose import status
-
     config, documents, ends = runs.config, [], []
     for number in range(config.repeat):
         say(f"Run {number + 1} of {config.repeat}")

@@ -11,13 +11,13 @@ from locust.runners import LocalRunner
 
 from llmbench_locust._version import __version__
 from llmbench_locust.dispatch.messages import Message, encode
+from llmbench_locust.locust_seam import connected_workers
 from llmbench_locust.terminal import warn
 
 #: Master → worker: who are you? Worker → master: the version of this package.
 WHO, HELLO = "llmbench_who", "llmbench_hello"
 #: Seconds within which a worker that has this package answers.
 ANSWER_S = 3.0
-_TAKES_PART = ("ready", "spawning", "running")
 
 
 class Crew:
@@ -66,7 +66,7 @@ class Crew:
         """Ids of the workers that are connected now."""
         if self.local:
             return ["local"]
-        ids = [c.id for c in self._runner.clients.all if c.state in _TAKES_PART]
+        ids = connected_workers(self._runner)
         return [i for i in ids if self._versions.get(i, __version__) == __version__]
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 
 import gevent
 
+from llmbench_locust.locust_seam import listened
 from llmbench_locust.records import NAN, RequestRecord
 from llmbench_locust.transport.client import Transport
 from llmbench_locust.transport.exchange import Request
@@ -77,7 +78,7 @@ class Session:
         events = self.environment.events
         on_first = None if quiet else partial(self._first_token, sample, began, user)
         on_tokens = None
-        if not quiet and _listened(events, "llm_tokens"):
+        if not quiet and listened(events, "llm_tokens"):
             on_tokens = partial(self._tokens, sample, user)
         try:
             if request is None:
@@ -124,7 +125,7 @@ class Session:
 
     def _first_token(self, sample: SampleRequest, began: float, user: Any, time_s: float) -> None:
         self._ttft_s.append(time_s - began)
-        if _listened(self.environment.events, "llm_first_token"):
+        if listened(self.environment.events, "llm_first_token"):
             self.environment.events.llm_first_token.fire(
                 request_id=sample.request_id, time_s=time_s, user=user
             )
@@ -136,7 +137,7 @@ class Session:
 
     def _fire(self, record: RequestRecord, user: Any) -> None:
         events = self.environment.events
-        if _listened(events, "llm_request"):
+        if listened(events, "llm_request"):
             events.llm_request.fire(record=record, user=user)
         last = (
             float(record.token_times[-1])
@@ -161,8 +162,3 @@ class RequestFailed(Exception):
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(f"{kind}: {message}" if message else kind)
-
-
-def _listened(events: Any, name: str) -> bool:
-    hook = getattr(events, name, None)
-    return hook is not None and bool(hook._handlers)

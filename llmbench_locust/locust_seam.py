@@ -1,0 +1,110 @@
+"""Every touch of what Locust does not document, in one place; tests/test_locust_seam.py has a
+contract test for each.
+
+The web page's part, which completes Locust's pages and answers, is in web/plugin.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
+from locust.rpc.protocol import Message
+
+logger = logging.getLogger(__name__)
+
+# --- events
+
+
+def listened(events: Any, name: str) -> bool:
+    """Whether anyone listens to the event ``name``: what it costs can then be saved."""
+    hook = getattr(events, name, None)
+    return hook is not None and bool(hook._handlers)
+
+
+# --- workers
+
+_TAKES_PART = ("ready", "spawning", "running")
+
+
+def connected_workers(runner: Any) -> list[str]:
+    """Ids of the master's workers that take part."""
+    return [client.id for client in runner.clients.all if client.state in _TAKES_PART]
+
+
+#: What a worker that is not known yet may say.
+_FIRST_WORDS = ("client_ready", "locustfile")
+
+
+def drop_malformed(runner: Any) -> None:
+    """Drop messages that do not decode, that cannot be handled, and those of nobody's worker. Each
+    sender is logged once.
+
+    Locust's master ends its only listener, and so the run, at a message that does not decode, and
+    ends with status 2 after one that a handler fails at.
+    """
+    handle, unserialize = runner.handle_message, Message.unserialize
+    logged: set[str] = set()
+
+    def handle_or_drop(sender: str, msg: Message) -> None:
+        try:
+            if _plausible(runner, sender, msg):
+                handle(sender, msg)
+                return
+            reason = "it is not one that a worker of this run sends"
+        except Exception as e:
+            reason = repr(e)
+        if sender not in logged and len(logged) < 100:
+            logged.add(sender)
+            logger.warning("a message from %.60r was dropped: %s", sender, reason)
+
+    def decode(data: bytes) -> Message:
+        try:
+            return unserialize(data)
+        except Exception:
+            return Message("malformed", None, "")
+
+    runner.handle_message = handle_or_drop
+    Message.unserialize = decode
+
+
+def _plausible(runner: Any, sender: str, msg: Message) -> bool:
+    if sender not in runner.clients:
+        return msg.type in _FIRST_WORDS
+    return msg.type != "malformed" and (msg.type != "stats" or isinstance(msg.data, dict))
+
+
+# --- output
+
+
+class _NotTheSpawnRate(logging.Filter):
+    """Our users are spawned at once on purpose: they hold tickets, they are not the load."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "selected spawn rate is very high" not in str(record.msg)
+
+
+def hush(options: Any, *, level_asked_for: bool) -> None:
+    """Locust's tables and notices stay quiet in headless mode unless they are asked for."""
+    if options.headless and not level_asked_for:
+        logging.getLogger("locust").setLevel(logging.WARNING)
+    logging.getLogger("locust.runners").addFilter(_NotTheSpawnRate())
+    asked = options.print_stats or options.only_summary or getattr(options, "progress_stats", False)
+    if options.headless and not asked:
+        options.only_summary = True
+        logging.getLogger("locust.stats_logger").setLevel(logging.WARNING)
+    elif options.headless and getattr(options, "progress_stats", False):
+        options.only_summary = False
+
+
+# --- command line
+
+
+def option_values() -> dict[str, int | str | None]:
+    """How many values each of Locust's own options takes (argparse's nargs), by its name with the
+    dashes.
+    """
+    parser = get_empty_argument_parser()
+    setup_parser_arguments(parser)
+    return {name: action.nargs for name, action in parser._option_string_actions.items()}
