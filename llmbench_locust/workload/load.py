@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
-
-from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload import mix
+from llmbench_locust.workload.one_dataset import load_dataset
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 
@@ -14,15 +13,5 @@ def load_requests(
     config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
 ) -> list[SampleRequest]:
     """The requests of the dataset or mix. Raises ConfigError."""
-    if config.mix:
-        from llmbench_locust.workload import mix
-
-        return mix.load(config, tokenizer, progress)
-    dataset = config.dataset
-    if tokenizer is None and dataset.tokenizer:
-        raise ConfigError(f"--skip-tokenizer-init: --dataset-name {dataset.name} needs a tokenizer")
-    load = dataset.load
-    if isinstance(load, str):
-        load = EntryPoint(dataset.name, load, "").load()
-    samples: list[SampleRequest] = load(config, tokenizer, progress)
-    return samples
+    load = mix.load if config.mix else load_dataset
+    return load(config, tokenizer, progress)

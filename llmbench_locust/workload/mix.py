@@ -20,7 +20,7 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.options.derive import part_config
 from llmbench_locust.workload.files import read_json
-from llmbench_locust.workload.load import load_requests
+from llmbench_locust.workload.one_dataset import load_dataset
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 
@@ -52,7 +52,7 @@ def load(
                 config, {"seed": (config.seed + i) % 2**32} | part.flags, max(1, counts[i])
             )
             timed.append(own.self_timed)
-            samples = load_requests(
+            samples = load_dataset(
                 own, tokenizer, _shifted(progress, sum(map(len, shares)), config.num_prompts)
             )
         except ConfigError as e:
