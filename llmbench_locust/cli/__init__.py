@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 
 from llmbench_locust._version import __version__
@@ -41,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
         module = importlib.import_module(f"llmbench_locust.cli.{command}")
         status: int = module.main(rest)
         return status
+    except BrokenPipeError:  # … | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except BenchError as error:
         print(f"llmbench: {error}", file=sys.stderr)
         return error.exit_code

@@ -38,7 +38,8 @@ def locust_argv(argv: Sequence[str], locust_options: Mapping[str, str]) -> list[
 def _translated(words: Sequence[str], locust_options: Mapping[str, str]) -> Iterator[str]:
     open_values = NONE
     for word in words:
-        if not word.startswith("-") or _is_number(word):
+        # A word with a blank in it is a value, as argparse has it: --sim-args "--clock fixed".
+        if not word.startswith("-") or _is_number(word) or " " in word.partition("=")[0]:
             if open_values == NONE:
                 raise ConfigError(f"unexpected argument {word!r}: every value follows its flag")
             if open_values == ONE:

@@ -94,6 +94,7 @@ def test_command_lines_as_people_write_them_are_understood(line, tmp_path, monke
         (["--html", "r.html"], ["--llm-html", "r.html"]),
         (["-t", "60s", "--processes", "2"], ["-t", "60s", "--processes", "2"]),
         (["-t60s"], ["-t60s"]),
+        (["--sim-args", "--clock fixed --itl-ms 5"],) * 2,
         (["--presence-penalty", "-0.5", "--seed", "1"],) * 2,
     ],
 )
