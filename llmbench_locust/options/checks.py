@@ -18,8 +18,8 @@ from llmbench_locust.backends import BackendInfo
 from llmbench_locust.datasets import DATASETS, DatasetInfo
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
-from llmbench_locust.options.secrets import without_user
 from llmbench_locust.options.values import json_object, number, pairs
+from llmbench_locust.redact import without_user
 
 METRICS = ("ttft", "tpot", "itl", "e2el", "client_queue_time", "e2el_including_client_queue")
 OBJECTIVES = ("ttft", "tpot", "e2el")

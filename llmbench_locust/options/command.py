@@ -7,9 +7,9 @@ import shlex
 from typing import Any
 
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.options.secrets import without_secrets, without_user
 from llmbench_locust.options.table import FLAGS, SAMPLING
 from llmbench_locust.options.values import read
+from llmbench_locust.redact import without_secrets, without_user
 
 #: Made anew for each run, derived from others, or secret.
 _LEFT_OUT = {"request_id_prefix", "header", "port", "endpoint", "base_url", "ignore_eos"}

@@ -15,17 +15,10 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.json_values import json_value
 from llmbench_locust.options import checks, combinations
 from llmbench_locust.options.dataset_flags import DatasetFlags
-from llmbench_locust.options.secrets import (
-    MASK,
-    Start,
-    header_lines,
-    origin_of,
-    secret_dest,
-    without_secrets,
-    without_user,
-)
+from llmbench_locust.options.secrets import Start, header_lines, origin_of, secret_dest
 from llmbench_locust.options.table import FLAGS, SAMPLING, Benchmark, Capacity, Own
 from llmbench_locust.options.values import Default, integer, pairs, read, seconds
+from llmbench_locust.redact import MASK, without_secrets, without_user
 
 
 @dataclass(frozen=True)

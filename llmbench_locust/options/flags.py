@@ -17,9 +17,10 @@ from typing import Any
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.flag import Flag
-from llmbench_locust.options.secrets import masked, secret_dest
+from llmbench_locust.options.secrets import secret_dest
 from llmbench_locust.options.table import FLAGS, GROUPS
 from llmbench_locust.options.values import Default, show, split
+from llmbench_locust.redact import masked
 
 
 def add_flags(parser: Any) -> None:

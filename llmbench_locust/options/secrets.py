@@ -1,27 +1,20 @@
-"""Values that must not show: what a page, a file or a line says in their place."""
+"""The secrets of the start: where they are kept, and to which server they may go."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
-
-MASK = "***"
-_SECRET_KEY = re.compile(
-    r"(api[-_]?key|secret|password|passwd|authorization|bearer|credential|access[-_]?token)$", re.I
-)
+from llmbench_locust.redact import MASK, masked
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What the command line and the environment said when the process started. The web form can
-    neither see the secrets nor change any of it.
+    """What the process was started with. The web form neither sees its secrets nor changes it.
 
     ``origin``: the server that the secrets are for (`origin_of`). ``headers``: the words of
     --header and of --header-file. ``fixed``: flags that only the start can set. ``paths``: the
@@ -50,9 +43,7 @@ class Start:
                 )
 
     def reveal(self, words: Sequence[str], origin: str) -> tuple[str, ...]:
-        """The words with their values. Raises ConfigError for a masked value that would go to
-        another server than that of the start.
-        """
+        """The words with their values. Raises ConfigError where those are for another server."""
         found = unmasked(words, self.headers)
         hidden = [word.partition("=")[0] for word in words if word.endswith("=" + MASK)]
         if hidden and origin != self.origin:
@@ -75,9 +66,7 @@ def origin_of(url: str) -> str:
 
 
 def header_lines(path: str) -> tuple[str, ...]:
-    """The KEY=VALUE words of a --header-file, one a line; a line that is empty or begins with # is
-    none. Raises ConfigError.
-    """
+    """The KEY=VALUE lines of a --header-file, without comments (#). Raises ConfigError."""
     try:
         lines = Path(path).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:
@@ -91,15 +80,6 @@ def secret_dest(dest: str) -> str:
     return f"{dest}_secret"
 
 
-def masked(words: Iterable[str]) -> list[str]:
-    """KEY=*** of each KEY=VALUE; of another form, no more than its beginning."""
-    return [
-        f"{key}={MASK}" if mark else cut(word)
-        for word in words
-        for key, mark, _ in [word.partition("=")]
-    ]
-
-
 def unmasked(words: Sequence[str], secrets: Sequence[str]) -> tuple[str, ...]:
     """The words with each KEY=*** replaced by the secret of that key, where there is one."""
     if list(words) == masked(secrets):
@@ -109,28 +89,3 @@ def unmasked(words: Sequence[str], secrets: Sequence[str]) -> tuple[str, ...]:
         known.get(word.partition("=")[0], word) if word.endswith("=" + MASK) else word
         for word in words
     )
-
-
-def cut(word: str) -> str:
-    """The beginning of a word that may hold a secret in an unforeseen form."""
-    return re.split(r"[\s:=]", word, maxsplit=1)[0][:16]
-
-
-def without_secrets(value: object) -> Any:
-    """The same JSON value, masked wherever the name of a key says secret."""
-    if isinstance(value, dict):
-        return {
-            k: MASK if _SECRET_KEY.search(str(k)) else without_secrets(v) for k, v in value.items()
-        }
-    if isinstance(value, list):
-        return [without_secrets(v) for v in value]
-    return value
-
-
-def without_user(url: str) -> str:
-    """A URL without the user and password in it."""
-    head, scheme, rest = url.rpartition("://")
-    authority, slash, path = rest.partition("/")
-    if "@" not in authority:
-        return url
-    return f"{head}{scheme}{MASK}@{authority.rpartition('@')[2]}{slash}{path}"

@@ -10,7 +10,7 @@ from typing import Any
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.flag import Flag
-from llmbench_locust.options.secrets import cut
+from llmbench_locust.redact import beginning
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
@@ -111,7 +111,7 @@ def pairs(
         key = key.strip()
         if not middle or not key:
             raise ConfigError(
-                f"{name}: {(cut(word) if secret else word)!r} is not of the form KEY{mark}VALUE"
+                f"{name}: {(beginning(word) if secret else word)!r} is not of the form KEY{mark}VALUE"
             )
         if key in found:
             raise ConfigError(f"{name}: {key!r} is given twice")

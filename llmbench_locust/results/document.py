@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench_locust.metrics.error_kinds import redacted
 from llmbench_locust.metrics.extended import Figures
 from llmbench_locust.metrics.latencies import LATENCIES, input_lengths
 from llmbench_locust.metrics.vllm import Distribution, Summary
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
+from llmbench_locust.redact import redacted
 
 #: Not in the file without --save-detailed. As vLLM does, "latencies" and "queue_times" stay.
 PER_REQUEST = (

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from llmbench_locust.metrics.error_kinds import redacted
 from llmbench_locust.metrics.extended import Figures
+from llmbench_locust.redact import redacted
 
 
 def request_frame(figures: Figures) -> Any:

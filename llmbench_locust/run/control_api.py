@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import requests
 
 from llmbench_locust.errors import SetupError, cause_of
-from llmbench_locust.options.secrets import without_user
-from llmbench_locust.users.protocols.server_errors import clean, message_of
+from llmbench_locust.redact import redacted, without_user
+from llmbench_locust.users.protocols.server_errors import message_of
 
 TIMEOUT_S = 30.0
 #: Gauges of running and queued requests: vLLM, SGLang, TGI, llama.cpp.
@@ -141,7 +141,7 @@ def _unanswered(error: requests.RequestException) -> tuple[str, str]:
 
 def _told(answer: requests.Response) -> str:
     """The server's own message, on one line."""
-    return clean(message_of(answer.content) or str(answer.reason))
+    return redacted(message_of(answer.content) or str(answer.reason))
 
 
 def _brief(error: Exception) -> str:

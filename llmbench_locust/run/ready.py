@@ -19,8 +19,8 @@ import gevent.socket
 from gevent.pool import Pool
 
 from llmbench_locust.errors import SetupError
-from llmbench_locust.options.secrets import without_user
 from llmbench_locust.records import RequestRecord
+from llmbench_locust.redact import without_user
 from llmbench_locust.run.control_api import NotAnswered, Server
 from llmbench_locust.run.wiring import key_variable
 from llmbench_locust.terminal import Status

@@ -8,8 +8,8 @@ from dataclasses import replace
 from llmbench_locust.backends import backend_info
 from llmbench_locust.errors import SetupError
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.options.secrets import MASK
 from llmbench_locust.options.values import pairs
+from llmbench_locust.redact import MASK
 from llmbench_locust.users.wire import WireConfig
 
 

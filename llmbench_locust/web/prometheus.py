@@ -23,6 +23,19 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.latencies import LATENCIES
 from llmbench_locust.metrics.live import LiveStats
 
+#: (total of the live statistics, name, help)
+_COUNTERS = (
+    ("offered", "requests_offered", "Requests that were due."),
+    ("sent", "requests_sent", "Requests that were sent."),
+    ("token_events", "token_events", "Chunks that carried output, live."),
+    ("total_input_tokens", "prompt_tokens", "Prompt tokens of successful requests."),
+    ("total_output_tokens", "generation_tokens", "Output tokens of successful requests."),
+)
+_GAUGES = (
+    ("in_flight", "num_requests_running", "Requests in flight."),
+    ("waiting", "num_requests_waiting", "Requests that are due and wait for --max-concurrency."),
+)
+
 
 class LiveCollector:
     """A prometheus_client collector over `LiveStats`."""
@@ -41,36 +54,11 @@ class LiveCollector:
         for kind, count in live.errors.items():
             outcomes.add_metric([kind], count)
         yield outcomes
-        yield CounterMetricFamily(
-            "llmbench_requests_offered", "Requests that were due.", value=totals["offered"]
-        )
-        yield CounterMetricFamily(
-            "llmbench_requests_sent", "Requests that were sent.", value=totals["sent"]
-        )
-        yield CounterMetricFamily(
-            "llmbench_token_events",
-            "Chunks that carried output, live.",
-            value=totals["token_events"],
-        )
-        yield CounterMetricFamily(
-            "llmbench_prompt_tokens",
-            "Prompt tokens of successful requests.",
-            value=totals["total_input_tokens"],
-        )
-        yield CounterMetricFamily(
-            "llmbench_generation_tokens",
-            "Output tokens of successful requests.",
-            value=totals["total_output_tokens"],
-        )
-        if totals["in_flight"] is not None:
-            yield GaugeMetricFamily(
-                "llmbench_num_requests_running", "Requests in flight.", value=totals["in_flight"]
-            )
-            yield GaugeMetricFamily(
-                "llmbench_num_requests_waiting",
-                "Requests that are due and wait for --max-concurrency.",
-                value=totals["waiting"],
-            )
+        for total, name, text in _COUNTERS:
+            yield CounterMetricFamily(f"llmbench_{name}", text, value=totals[total])
+        for total, name, text in _GAUGES:
+            if totals[total] is not None:
+                yield GaugeMetricFamily(f"llmbench_{name}", text, value=totals[total])
         for row in LATENCIES:
             bounds, cumulated, sum_s = live.histogram(row.key)
             count = live.samples[row.key].count

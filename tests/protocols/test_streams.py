@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbench_locust.redact import redacted, secrets_of
 from llmbench_locust.transport.assembly import StreamAssembly
 from llmbench_locust.transport.exchange import Exchange
-from llmbench_locust.users.protocols.server_errors import clean, message_of, secrets_of
+from llmbench_locust.users.protocols.server_errors import message_of
 from llmbench_locust.workload.sample import SampleRequest
 
 from .answers import protocol, read
@@ -524,9 +525,9 @@ def test_no_secret_in_a_message():
         {"Authorization": "Bearer tok-abcdef", "X-Api-Key": "k=vvvvvvv", "X-Note": "staging-7"},
     )
     text = "key sk-key-1, Bearer tok-abcdef, only tok-abcdef, vvvvvvv at staging-7, a Bearer"
-    assert clean(text, secrets) == "key ***, ***, only ***, *** at ***, a Bearer"
-    assert len(clean("x" * 9999)) == 500
-    assert clean(" a\n\tb ") == "a b"
+    assert redacted(text, secrets) == "key ***, ***, only ***, *** at ***, a Bearer"
+    assert len(redacted("x" * 9999)) == 500
+    assert redacted(" a\n\tb ") == "a b"
 
 
 def line(fields):

@@ -78,15 +78,12 @@ class Anthropic(Protocol):
 
     def body(self, sample: SampleRequest, model: str) -> Json:
         messages = plain_messages(sample)
-        system = [message_text(m) for m in messages if m.get("role") in ("system", "developer")]
+        system = [m for m in messages if m.get("role") in ("system", "developer")]
+        wanted = sample.expected_output_len
         return {
             "model": model,
-            "max_tokens": _MOST_TOKENS
-            if sample.expected_output_len is None
-            else sample.expected_output_len,
-            "system": "\n\n".join(system) or None,
-            "messages": [m for m in messages if m.get("role") not in ("system", "developer")]
-            if system
-            else messages,
+            "max_tokens": _MOST_TOKENS if wanted is None else wanted,
+            "system": "\n\n".join(message_text(m) for m in system) or None,
+            "messages": [m for m in messages if m not in system] if system else messages,
             "stream": True,
         }

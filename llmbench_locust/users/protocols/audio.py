@@ -62,16 +62,11 @@ def form(fields: Json, filename: str, audio: bytes, boundary: str) -> bytes:
     quoted = filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
     kind = "audio/wav" if filename.lower().endswith(".wav") else "application/octet-stream"
     line = b"--" + boundary.encode() + b"\r\n"
-    head = (
-        f'Content-Disposition: form-data; name="file"; filename="{quoted}"\r\nContent-Type: '
-        f"{kind}\r\n\r\n"
-    )
+    field = "Content-Disposition: form-data; name="
+    head = f'{field}"file"; filename="{quoted}"\r\nContent-Type: {kind}\r\n\r\n'
     parts = [line, head.encode(), audio, b"\r\n"]
     for name, value in fields.items():
-        parts += [
-            line,
-            f'Content-Disposition: form-data; name="{name}"\r\n\r\n{_field(value)}\r\n'.encode(),
-        ]
+        parts += [line, f'{field}"{name}"\r\n\r\n{_field(value)}\r\n'.encode()]
     return b"".join([*parts, b"--", boundary.encode(), b"--\r\n"])
 
 

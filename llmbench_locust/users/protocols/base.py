@@ -16,13 +16,9 @@ import orjson
 from llmbench_locust.backends import BackendInfo
 from llmbench_locust.json_types import Json
 from llmbench_locust.records import RequestRecord
+from llmbench_locust.redact import redacted, secrets_of
 from llmbench_locust.transport.exchange import Exchange, Request
-from llmbench_locust.users.protocols.server_errors import (
-    clean,
-    message_of,
-    secrets_of,
-    status_words,
-)
+from llmbench_locust.users.protocols.server_errors import message_of, status_words
 from llmbench_locust.users.protocols.sinks import TextSink, count
 from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.sample import SampleRequest
@@ -57,11 +53,8 @@ class Protocol:
     def sampling(self) -> Json:
         """The sampling parameters that this protocol carries, under its own names."""
         known = self.info.sampling
-        return {
-            self.renamed.get(name, name): value
-            for name, value in self.wire.sampling.items()
-            if name in known
-        }
+        given = ((name, value) for name, value in self.wire.sampling.items() if name in known)
+        return {self.renamed.get(name, name): value for name, value in given}
 
     def headers(self) -> dict[str, str]:
         """The backend's own headers."""
@@ -81,11 +74,8 @@ class Protocol:
 
     def merged(self, sample: SampleRequest, model: str) -> Json:
         """Own fields, ignore_eos, sampling, --extra-body, the sample's overrides; later wins."""
-        body = {
-            name: value
-            for name, value in self.body(sample, model or self.wire.model).items()
-            if value is not None
-        }
+        own = self.body(sample, model or self.wire.model)
+        body = {name: value for name, value in own.items() if value is not None}
         nested = self.info.nested
         place = body.setdefault(nested, {}) if nested else body
         if self.wire.ignore_eos and self.info.ignore_eos:
@@ -126,9 +116,7 @@ class Protocol:
             status=exchange.status,
             prompt_len=sample.prompt_len,
             input_tokens=sink.input_tokens,
-            expected_output_len=-1
-            if sample.expected_output_len is None
-            else sample.expected_output_len,
+            expected_output_len=_or_none(sample.expected_output_len),
             output_len=sink.output_tokens,
             start_time=exchange.start_time,
             first_token_time=exchange.first_token_time,
@@ -139,11 +127,11 @@ class Protocol:
             reasoning_tokens=_reasoning_tokens(exchange, sink),
             finish_reason=sink.finish_reason,
             label=sample.label or "",
-            conversation=-1 if sample.conversation is None else sample.conversation,
-            turn=-1 if sample.turn is None else sample.turn,
+            conversation=_or_none(sample.conversation),
+            turn=_or_none(sample.turn),
         )
         kind, error = self.fault(exchange, sink)
-        record.error_kind, record.error = kind, clean(error, self._secrets)
+        record.error_kind, record.error = kind, redacted(error, self._secrets)
         record.success = not kind
         first = sink.reasoning_events
         if (sink.answered or not sink.thoughts) and first < len(exchange.token_times):
@@ -158,9 +146,8 @@ class Protocol:
         kind, error = exchange.error_kind, exchange.error
         answered = 200 <= exchange.status < 300
         if exchange.status >= 0 and not answered and kind in ("", "cut"):
-            return f"http_{exchange.status}", message_of(exchange.error_body) or status_words(
-                exchange.status
-            )
+            said = message_of(exchange.error_body) or status_words(exchange.status)
+            return f"http_{exchange.status}", said
         if sink.error:
             return sink.error_kind, sink.error
         if kind == "protocol" and answered and exchange.error_body:
@@ -175,6 +162,11 @@ class Protocol:
         if self.info.kind == "generation" and not len(exchange.token_times):
             return "no_tokens", NO_TOKENS
         return "", ""
+
+
+def _or_none(value: int | None) -> int:
+    """A number as records have it: -1 for none."""
+    return -1 if value is None else value
 
 
 def _lay_over(body: Json, more: Json) -> None:
@@ -211,4 +203,4 @@ def _json_object(data: bytes) -> Json:
     return found if isinstance(found, dict) else {}
 
 
-__all__ = ["CUT", "NO_TOKENS", "Protocol", "TextSink", "clean", "count", "message_of"]
+__all__ = ["CUT", "NO_TOKENS", "Protocol", "TextSink", "count", "message_of"]

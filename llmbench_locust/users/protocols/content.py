@@ -22,9 +22,8 @@ def message_text(message: Json) -> str:
     """The text of one message, or of one content part."""
     content = message.get("content", message.get("text"))
     if isinstance(content, list):
-        return "\n".join(
-            str(part["text"]) for part in content if isinstance(part, dict) and part.get("text")
-        )
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        return "\n".join(str(text) for text in texts if text)
     return content if isinstance(content, str) else ""
 
 
@@ -55,13 +54,8 @@ def own_messages(sample: SampleRequest) -> list[Json] | None:
     if sample.chat_messages is not None:
         return sample.chat_messages
     prompt: Any = sample.prompt
-    if (
-        isinstance(prompt, list)
-        and prompt
-        and all(isinstance(m, dict) and "role" in m for m in prompt)
-    ):
-        return prompt
-    return None
+    messages = isinstance(prompt, list) and all(isinstance(m, dict) and "role" in m for m in prompt)
+    return prompt if prompt and messages else None
 
 
 def chat_messages(

@@ -19,9 +19,6 @@ class LlamaCppSink(TextSink):
         self._counted = 0
 
     def on_event(self, data: bytes) -> int:
-        if data.strip() == b"[DONE]":
-            self.finished = True
-            return 0
         event = self.parse(data)
         if event is None:
             return 0

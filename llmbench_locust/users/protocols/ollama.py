@@ -45,12 +45,10 @@ class OllamaSink(TextSink):
 
 
 def _calls(calls: object) -> str:
-    found = (
-        [c.get("function") for c in calls if isinstance(c, dict)] if isinstance(calls, list) else []
-    )
-    return "".join(
-        f"{f.get('name') or ''}{f.get('arguments') or ''}" for f in found if isinstance(f, dict)
-    )
+    calls = calls if isinstance(calls, list) else []
+    found = (call.get("function") for call in calls if isinstance(call, dict))
+    named = (f for f in found if isinstance(f, dict))
+    return "".join(f"{f.get('name') or ''}{f.get('arguments') or ''}" for f in named)
 
 
 class Ollama(Protocol):
@@ -62,14 +60,10 @@ class Ollama(Protocol):
 
     def body(self, sample: SampleRequest, model: str) -> Json:
         chat = self.wire.endpoint.partition("?")[0].rstrip("/").endswith("chat")
-        wanted = (
-            {}
-            if sample.expected_output_len is None
-            else {"num_predict": sample.expected_output_len}
-        )
+        wanted = {"num_predict": sample.expected_output_len}
         return {
             "model": model,
             **({"messages": plain_messages(sample)} if chat else {"prompt": text_of(sample)}),
             "stream": True,
-            "options": wanted,
+            "options": {name: n for name, n in wanted.items() if n is not None},
         }

@@ -20,9 +20,6 @@ class OpenAISink(TextSink):
         self._usage_on_each = True
 
     def on_event(self, data: bytes) -> int:
-        if data.strip() == b"[DONE]":
-            self.finished = True
-            return 0
         event = self.parse(data)
         if event is None:
             return 0
@@ -31,11 +28,8 @@ class OpenAISink(TextSink):
         if isinstance(usage, dict):
             self._usage(usage)
         choices = event.get("choices")
-        if (
-            not isinstance(choices, list)
-            or not choices
-            or not isinstance(choice := choices[0], dict)
-        ):
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choices, list) or not isinstance(choice, dict):
             return 0
         plain = self._token(choice)
         reason = choice.get("finish_reason")
@@ -45,9 +39,8 @@ class OpenAISink(TextSink):
         if isinstance(usage, dict):
             return max(1, self.output_tokens - before) if self._usage_on_each else 1
         self._usage_on_each = False
-        return (
-            -1 if plain and not reason and len(choices) == 1 and not choice.get("logprobs") else 1
-        )
+        alone = len(choices) == 1 and not choice.get("logprobs")
+        return -1 if plain and not reason and alone else 1
 
     def _usage(self, usage: Json) -> None:
         if (n := count(usage.get("completion_tokens"))) >= 0:

@@ -34,9 +34,8 @@ class PoolingProtocol(Protocol):
 
     def sink(self, sample: SampleRequest) -> TextSink:
         fields = self.wire.extra_body | (sample.body_overrides or {})
-        return (
-            BytesSink() if fields.get("encoding_format") in ("bytes", "bytes_only") else BodySink()
-        )
+        as_bytes = fields.get("encoding_format") in ("bytes", "bytes_only")
+        return BytesSink() if as_bytes else BodySink()
 
     def record(
         self, index: int, sample: SampleRequest, exchange: Exchange, sink: TextSink
@@ -125,17 +124,12 @@ class InfinityEmbeddings(PoolingProtocol):
             return {"model": model, "input": text_of(sample) if messages else sample.prompt}
         kinds = {str(part["type"]) for part in media}
         if len(kinds) > 1:
-            raise ConfigError(
-                f"--backend: {self.info.name} takes one kind of content in a request, not "
-                f"{', '.join(kinds)}"
-            )
+            what = f"takes one kind of content in a request, not {', '.join(kinds)}"
+            raise ConfigError(f"--backend: {self.info.name} {what}")
         kind = kinds.pop()
         urls = [part[kind]["url"] for part in media]
-        return {
-            "model": model,
-            "input": urls[0] if len(urls) == 1 else urls,
-            "modality": kind.partition("_")[0],
-        }
+        found = urls[0] if len(urls) == 1 else urls
+        return {"model": model, "input": found, "modality": kind.partition("_")[0]}
 
     def sequences(self, sample: SampleRequest) -> int:
         return len(media_within(sample)) or super().sequences(sample)
@@ -153,10 +147,8 @@ class Rerank(PoolingProtocol):
     def body(self, sample: SampleRequest, model: str) -> Json:
         prompt = sample.prompt
         if not isinstance(prompt, list) or len(prompt) < 2:
-            raise ConfigError(
-                "--backend: vllm-rerank wants a query and documents; --dataset-name "
-                "random-rerank makes them"
-            )
+            what = "needs a query and documents; --dataset-name random-rerank makes them"
+            raise ConfigError(f"--backend: vllm-rerank {what}")
         return {"model": model, "query": prompt[0], "documents": prompt[1:], **_TRUNCATE}
 
     def sequences(self, sample: SampleRequest) -> int:

@@ -14,9 +14,9 @@ from llmbench_locust.workload.sample import SampleRequest
 class ResponsesSink(TextSink):
     """Events number themselves (``sequence_number``), so that each differs and is parsed."""
 
+    done_ends = False
+
     def on_event(self, data: bytes) -> int:
-        if data.strip() == b"[DONE]":
-            return 0
         event = self.parse(data)
         if event is None:
             return 0

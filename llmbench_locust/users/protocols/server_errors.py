@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 import orjson
 
 from llmbench_locust.json_types import Json
 
-MOST_ERROR_CHARS = 500
-# A value shorter than this is no secret, and its like would be found in every message.
-_SHORTEST_SECRET = 6
-_SECRET_NAMES = re.compile(r"auth|key|token|secret|cookie|password|session", re.I)
 # Where servers put their message, the most telling first.
 _MESSAGE_KEYS = ("message", "error", "detail", "msg", "errors", "error_message", "title", "reason")
 
@@ -74,28 +69,3 @@ def status_words(status: int) -> str:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         return f"status {status}"
-
-
-def secrets_of(api_key: str, headers: Mapping[str, str]) -> tuple[str, ...]:
-    """What no message may show, longest first: the key, the user's header values, and the parts of
-    those that are named like secrets (the token after ``Bearer``).
-    """
-    found = {api_key, *headers.values()}
-    for name, value in headers.items():
-        if _SECRET_NAMES.search(name):
-            found.update(re.split(r"[\s;,=]+", value))
-    return tuple(
-        sorted(
-            (s for s in found if len(s) >= _SHORTEST_SECRET and s.lower() not in ("bearer",)),
-            key=len,
-            reverse=True,
-        )
-    )
-
-
-def clean(text: str, secrets: Iterable[str] = ()) -> str:
-    """One line of at most `MOST_ERROR_CHARS` characters, secrets as ``***``."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    text = " ".join(text.split())
-    return text if len(text) <= MOST_ERROR_CHARS else text[: MOST_ERROR_CHARS - 1] + "…"

@@ -14,9 +14,6 @@ class SGLangSink(TextSink):
     """Keeps the last text only, since it holds those before."""
 
     def on_event(self, data: bytes) -> int:
-        if data.strip() == b"[DONE]":
-            self.finished = True
-            return 0
         event = self.parse(data)
         if event is None:
             return 0
@@ -54,11 +51,8 @@ class SGLang(Protocol):
 
     def body(self, sample: SampleRequest, model: str) -> Json:
         wanted = {"max_new_tokens": sample.expected_output_len}
-        ids = (
-            isinstance(sample.prompt, list)
-            and bool(sample.prompt)
-            and isinstance(sample.prompt[0], int)
-        )
+        first = sample.prompt[0] if isinstance(sample.prompt, list) and sample.prompt else None
+        ids = isinstance(first, int)
         return {
             **({"input_ids": sample.prompt} if ids else {"text": text_of(sample)}),
             "sampling_params": {k: v for k, v in wanted.items() if v is not None},

@@ -39,6 +39,7 @@ class TextSink:
 
     framing = "sse"
     markers: tuple[bytes, ...] = ()
+    done_ends = True  # whether ``[DONE]`` is the end marker
 
     def __init__(self) -> None:
         self.finished = False
@@ -57,7 +58,6 @@ class TextSink:
         self.on_text = self.thoughts.append
 
     # --- what the transport calls
-    # ----------------------------------------------------------------------------------
 
     def on_event(self, data: bytes) -> int:
         raise NotImplementedError
@@ -68,25 +68,30 @@ class TextSink:
         self.fail(said or "one body in place of a stream", "server" if said else "protocol")
 
     # --- what backends use
-    # -----------------------------------------------------------------------------------------
 
     def parse(self, data: bytes) -> Json | None:
-        """The event as an object. None, with ``error`` set, when it is none or reports an error."""
+        """The event as an object. None for ``[DONE]``, and, with ``error`` set, for an error."""
+        if data.strip() == b"[DONE]":
+            self.finished = self.finished or self.done_ends
+            return None
         try:
             event = orjson.loads(data)
         except orjson.JSONDecodeError:
-            self.fail(f"an event is not JSON: {data[:80].decode('utf-8', 'replace')!r}", "protocol")
-            return None
+            event, what = None, "JSON"
+        else:
+            what = "a JSON object"
         if not isinstance(event, dict):
-            self.fail(
-                f"an event is not a JSON object: {data[:80].decode('utf-8', 'replace')!r}",
-                "protocol",
-            )
+            start = data[:80].decode("utf-8", "replace")
+            self.fail(f"an event is not {what}: {start!r}", "protocol")
             return None
-        if event.get("error") or event.get("object") == "error":
-            self.fail(message_of(event) or "an error without a message")
-            return None
-        return event
+        return None if self.reports_error(event) else event
+
+    def reports_error(self, document: Json) -> bool:
+        """Whether the server sent an error, which is kept."""
+        found = bool(document.get("error")) or document.get("object") == "error"
+        if found:
+            self.fail(message_of(document) or "an error without a message")
+        return found
 
     def fail(self, error: str, kind: str = "server") -> None:
         """Keep the first error."""
@@ -118,7 +123,6 @@ class TextSink:
             self.finish_reason = FINISH_REASONS.get(str(reason), str(reason))
 
     # --- what came out
-    # ---------------------------------------------------------------------------------------------
 
     @property
     def ended(self) -> bool:
@@ -147,8 +151,7 @@ class BodySink(TextSink):
             self.fail(f"the answer is not JSON: {message_of(body)[:80]!r}", "protocol")
             return
         if isinstance(found, dict):
-            if found.get("error") or found.get("object") == "error":
-                self.fail(message_of(found) or "an error without a message")
+            if self.reports_error(found):
                 return
             self.usage(found.get("usage"))
         self.finished = True
