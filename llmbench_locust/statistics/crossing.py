@@ -27,7 +27,8 @@ Floats = NDArray[np.float64]
 _LOG_SLOPE, _LOG_SLOPE_SD = math.log(8.0), 1.5
 _NEWTON_STEPS, _LOCAL_STEPS = 60, 6
 #: Stopping where the interval happens to be narrow makes it too narrow; docs/capacity.md.
-CALIBRATION = 1.1
+CALIBRATION = 1.2
+_MOST_FREE = 0.1  # of the rate: what free arrivals vary by in the shortest probes that count
 _FAR = 1e-3  # weight of a measurement far from the crossing
 _UNKNOWN_DISPERSION = 20.0  # until three runs lie near the crossing
 _MOST_LOG = 50.0  # bound of a logarithm that is turned back into a factor
@@ -150,7 +151,7 @@ class _Line:
     def curve(self, x: Floats, free: float) -> Floats:
         """Share, or mean over its limit, at ln(load) ``x``, averaged over free arrivals."""
         size = float(np.average(self.requests, weights=self.weight * self.requests))
-        spread = math.sqrt(3.0) * free / math.sqrt(max(size, 1.0))
+        spread = math.sqrt(3.0) * min(free / math.sqrt(max(size, 1.0)), _MOST_FREE)
         parts = ((-spread, 1 / 6), (0.0, 2 / 3), (spread, 1 / 6))  # Gauss and Hermite, 3 points
         return np.asarray(sum(q * self._value(x + away) for away, q in parts))
 

@@ -26,7 +26,8 @@ def test_the_interval_holds_the_truth_and_the_estimate_is_near(queue):
     held = [(a.low or 0) <= queue.capacity <= (a.high or np.inf) for a in answers]
     near = [abs(a.load / queue.capacity - 1) <= 0.05 for a in answers]
     assert sum(held) >= 18
-    assert sum(near) >= 17
+    # With 1% of misses, 10,000 requests know the capacity to 3.5% only: docs/capacity.md.
+    assert sum(near) >= (15 if queue.share == 0.99 else 17)
 
 
 def server(capacity, steepness=8.0, **more):

@@ -1,0 +1,278 @@
+"""`llmbench plot`: the curves of sweeps and capacity searches as plotly's JSON. Pure, but for
+reading the files.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.results.charts import Figure, layout
+from llmbench_locust.statistics.blocks import runs_interval
+
+Result = dict[str, Any]
+Value = Callable[[Result], float | None]
+#: Readable in grey, too: each directory has a symbol beside its colour.
+_COLOURS = ("#1b4f8a", "#d9730d", "#3c8c40", "#8a4fa3", "#555555")
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Runs of one setting. ``source``: the directory on the command line."""
+
+    source: str
+    name: str
+    files: tuple[str, ...]
+    runs: tuple[Result, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """``gpus``: None takes the record's parallel sizes. ``hour``: dollars a GPU hour."""
+
+    gpus: int | None = None
+    hour: float | None = None
+
+    def gpus_of(self, run: Result) -> float:
+        """GPUs of a run, by --num-gpus or by the keys that plot_pareto uses."""
+        if self.gpus is not None:
+            return float(self.gpus)
+        count = 1.0
+        for names in (
+            ("tensor_parallel_size", "tp"),
+            ("pipeline_parallel_size", "pp"),
+            ("data_parallel_size", "dp"),
+        ):
+            count *= float(next((run[n] for n in names if n in run), 1))
+        return count
+
+    def per_million(self, run: Result, key: str) -> float | None:
+        """Dollars a million tokens at the throughput ``key``."""
+        rate = number(run, key)
+        if self.hour is None or not rate:
+            return None
+        return self.hour * self.gpus_of(run) / 3600 / rate * 1e6
+
+
+def cells_of(path: Path) -> list[Cell]:
+    """Of a sweep or capacity directory, ours or vLLM's. Raises ConfigError without results."""
+    found: dict[Path, list[Path]] = {}
+    for file in sorted(path.rglob("*.json")):
+        if file.name.startswith("run=") and not file.name.endswith(".failure.json"):
+            found.setdefault(file.parent, []).append(file)
+        elif file.parent.name == "probes":
+            found[file] = [file]
+    cells = []
+    for key, files in found.items():
+        runs = tuple(_read(file) for file in files)
+        name = str(key.relative_to(path))
+        cells.append(Cell(str(path), name, tuple(map(str, files)), runs))
+    if not cells:
+        raise ConfigError(f"{path}: no results; a directory of llmbench sweep or capacity has them")
+    return cells
+
+
+def _read(file: Path) -> Result:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise ConfigError(f"{file} is no result: {e}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{file} is no result: a JSON object is")
+    return found
+
+
+def number(run: Result, key: str) -> float | None:
+    """A figure of a result; None where it has none."""
+    value = run.get(key)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def attainment(run: Result) -> float | None:
+    """Percent of the requests that met every objective."""
+    share = ((run.get("llmbench") or {}).get("slo_attainment") or {}).get("all")
+    return None if share is None else 100.0 * float(share)
+
+
+def limited(cell: Cell) -> bool:
+    """Whether the client was the limit in one of its runs."""
+    blocks = [(run.get("llmbench") or {}).get("audit") or {} for run in cell.runs]
+    return any(block.get("client_limited") for block in blocks)
+
+
+def charts(
+    cells: Sequence[Cell], prices: Prices, capacities: Sequence[float]
+) -> list[tuple[str, Figure]]:
+    """Title and figure of each chart that has a point."""
+    found = []
+    for title, x, x_name, y, y_name in _CHARTS:
+        data = list(_lines(cells, x, y))
+        if data:
+            figure: Figure = {"data": data, "layout": layout(x_name, y_name)}
+            if x_name.startswith("request rate"):
+                figure["layout"]["shapes"] = [_mark(c) for c in capacities]
+            found.append((title, figure))
+    pareto = list(_pareto(cells, prices))
+    if pareto:
+        names = ("output tokens/s per user", "output tokens/s per GPU")
+        found.append(
+            ("Throughput per GPU and per user", {"data": pareto, "layout": layout(*names)})
+        )
+    return found
+
+
+def _key(name: str) -> Value:
+    return lambda run: number(run, name)
+
+
+_RATE, _TOKENS = "request rate (requests/s)", "total throughput (tokens/s)"
+_CHARTS: tuple[tuple[str, Value, str, tuple[tuple[str, Value], ...], str], ...] = (
+    *(
+        (
+            f"{title} against {'rate' if x_name == _RATE else 'throughput'}",
+            _key("request_rate" if x_name == _RATE else "total_token_throughput"),
+            x_name,
+            (("median", _key(f"median_{key}_ms")), ("P99", _key(f"p99_{key}_ms"))),
+            f"{title} (ms)",
+        )
+        for title, key in (("TTFT", "ttft"), ("TPOT", "tpot"))
+        for x_name in (_RATE, _TOKENS)
+    ),
+    (
+        "Goodput against rate",
+        _key("request_rate"),
+        _RATE,
+        (("goodput", _key("request_goodput")), ("throughput", _key("request_throughput"))),
+        "requests/s",
+    ),
+    (
+        "Attainment against rate",
+        _key("request_rate"),
+        _RATE,
+        (("all objectives", attainment),),
+        "requests that meet the objectives (%)",
+    ),
+)
+
+
+def _lines(
+    cells: Sequence[Cell], x: Value, lines: tuple[tuple[str, Value], ...]
+) -> Iterator[dict[str, Any]]:
+    """A line a directory and figure: the mean over the runs with its 95% interval."""
+    sources = list(dict.fromkeys(cell.source for cell in cells))
+    for number_, source in enumerate(sources):
+        for name, y in lines:
+            points = sorted(_points(cells, source, x, y), key=lambda p: p[0])
+            if points:
+                solid = name not in ("P99", "throughput")
+                label = f"{Path(source).name}: {name}" if len(sources) > 1 else name
+                yield _trace(label, points, number_, solid)
+
+
+def _points(
+    cells: Sequence[Cell], source: str, x: Value, y: Value
+) -> Iterator[tuple[float, float, float, Cell]]:
+    for cell in cells:
+        at, _ = mean(cell, x)
+        value, half = mean(cell, y)
+        if cell.source == source and at is not None and value is not None:
+            yield at, value, half, cell
+
+
+def mean(cell: Cell, value: Value) -> tuple[float | None, float]:
+    """Mean over the runs, and half of its 95% interval (0 for one run)."""
+    found = [v for v in map(value, cell.runs) if v is not None]
+    if not found:
+        return None, 0.0
+    interval = runs_interval(found)
+    half = 0.0 if interval is None else (interval.high - interval.low) / 2
+    return sum(found) / len(found), half
+
+
+def _trace(
+    label: str, points: Sequence[tuple[float, float, float, Cell]], number_: int, solid: bool
+) -> dict[str, Any]:
+    colour = _COLOURS[number_ % len(_COLOURS)]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": html.escape(label),
+        "x": [p[0] for p in points],
+        "y": [p[1] for p in points],
+        "error_y": {"type": "data", "array": [p[2] for p in points], "thickness": 1},
+        "text": [html.escape(_hover(p[3])) for p in points],
+        "line": {"color": colour, "dash": "solid" if solid else "dash"},
+        "marker": {"symbol": _SYMBOLS[number_ % len(_SYMBOLS)], "size": 8},
+    }
+
+
+def _hover(cell: Cell) -> str:
+    return f"{cell.files[0]}{' (client limited)' if limited(cell) else ''}"
+
+
+def _mark(at: float) -> dict[str, Any]:
+    line = {"color": "#222222", "dash": "dot"}
+    return {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at, "line": line}
+
+
+def _pareto(cells: Sequence[Cell], prices: Prices) -> Iterator[dict[str, Any]]:
+    """All cells, and the frontier: none has more of both."""
+    points = []
+    for cell in cells:
+        tokens, _ = mean(cell, _key("output_throughput"))
+        users = next(
+            (
+                u
+                for k in ("max_concurrency", "max_concurrent_requests")
+                if (u := mean(cell, _key(k))[0])
+            ),
+            None,
+        )
+        if tokens and users:
+            points.append((tokens / users, tokens / prices.gpus_of(cell.runs[0]), 0.0, cell))
+    best = [p for p in points if not any(q[0] >= p[0] and q[1] > p[1] for q in points)]
+    if points:
+        every = _trace("cells", sorted(points, key=lambda p: p[0]), 4, True)
+        yield {**every, "mode": "markers", "error_y": {"visible": False}}
+        yield {
+            **_trace("Pareto frontier", sorted(best, key=lambda p: p[0]), 0, True),
+            "error_y": {},
+        }
+
+
+def table(cells: Sequence[Cell], prices: Prices) -> list[dict[str, str]]:
+    """A row a cell, for the page."""
+    keys = (
+        "request_rate",
+        "request_throughput",
+        "output_throughput",
+        "median_ttft_ms",
+        "p99_ttft_ms",
+        "median_tpot_ms",
+        "p99_tpot_ms",
+    )
+    rows = []
+    for cell in cells:
+        row = {"cell": f"{cell.source}/{cell.name}{' (client limited)' if limited(cell) else ''}"}
+        for key in keys:
+            value, half = mean(cell, _key(key))
+            row[key] = "" if value is None else f"{value:.4g}" + (f" ± {half:.2g}" if half else "")
+        if prices.hour is not None:
+            for name, key in (("output", "output_throughput"), ("total", "total_token_throughput")):
+                cost = mean(cell, partial(prices.per_million, key=key))[0]
+                row[f"$ per million {name} tokens"] = "" if cost is None else f"{cost:.3g}"
+        rows.append(row)
+    return rows
+
+
+def capacity_of(path: Path) -> float | None:
+    """The answer of a capacity directory."""
+    file = path / "capacity.json"
+    return number(_read(file), "capacity") if file.exists() else None

@@ -1,0 +1,67 @@
+"""`llmbench plot`: cells, costs, the Pareto frontier."""
+
+import json
+
+import pytest
+
+from llmbench_locust.cli.plot import main
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.experiments import curves
+
+
+def write(directory, name, **figures):
+    path = directory / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(figures))
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    for users, tokens in ((1, 100.0), (4, 300.0), (8, 200.0)):
+        for run in range(2):
+            figures = {"max_concurrency": users, "output_throughput": tokens + run}
+            write(
+                tmp_path,
+                f"BENCH-u={users}/run={run}.json",
+                request_rate=float(users),
+                median_ttft_ms=10.0 * users,
+                **figures,
+            )
+    write(tmp_path, "BENCH-u=1/run=2.failure.json", error="no")
+    return tmp_path
+
+
+def test_a_page_has_the_curves_the_table_and_the_costs(sweep):
+    assert main([str(sweep), "--gpu-hour-price", "3.6", "--num-gpus", "1"]) == 0
+    page = (sweep / "report.html").read_text()
+    for words in (
+        "TTFT against rate",
+        "Pareto frontier",
+        "BENCH-u=4",
+        "$ per million output tokens",
+    ):
+        assert words in page
+
+
+def test_a_mean_has_the_interval_of_its_runs(sweep):
+    cell = curves.cells_of(sweep)[0]
+    value, half = curves.mean(cell, lambda run: run["output_throughput"])
+    assert value == 100.5
+    assert half == pytest.approx(12.706 * 0.5, rel=1e-3)  # t(1) · sd ÷ √2, sd = 1 ÷ √2
+
+
+def test_the_frontier_leaves_out_what_is_worse_in_both(sweep):
+    cells = curves.cells_of(sweep)
+    pareto = curves.charts(cells, curves.Prices(), [])[-1][1]["data"][1]
+    assert pareto["x"] == [300.5 / 4, 100.5]
+
+
+def test_costs_are_by_gpu_hour_and_throughput():
+    prices = curves.Prices(hour=3.6)
+    run = {"output_throughput": 1000.0, "tensor_parallel_size": 2}
+    assert prices.per_million(run, "output_throughput") == pytest.approx(2.0)
+
+
+def test_a_directory_without_results_is_one_line(tmp_path):
+    with pytest.raises(ConfigError, match="no results"):
+        main([str(tmp_path)])
