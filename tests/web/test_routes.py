@@ -189,8 +189,21 @@ def test_a_run_that_cannot_begin_says_why(web: Any) -> None:
             break
         time.sleep(0.1)
     assert shot["state"] == "failed"
-    assert shot["message"]
+    assert shot["message"].endswith("(--ready-check-timeout-sec): connection refused")
     assert started.get("/stats/requests").json()["state"] in ("ready", "stopped", "cleanup")
+
+
+def test_a_wrong_model_ends_a_run_of_the_page_at_once_with_the_cause(web: Any) -> None:
+    with launch(["--model", "the/model", "--strict-model"]) as sim:
+        started = web(SERVE, "--base-url", sim.url, *SHORT)
+        form = {"user_count": "1", "spawn_rate": "1", "num_prompts": "5", "model": "wrong"}
+        assert requests.post(started.url + "/swarm", form, timeout=30).json()["success"] is True
+        for _ in range(300):
+            shot = started.get("/llm/stats").json()
+            if shot["state"] == "failed":
+                break
+            time.sleep(0.1)
+        assert "The model `wrong` does not exist.  The server has: the/model" in shot["message"]
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.cluster)])
@@ -230,9 +243,12 @@ def test_a_run_that_waits_for_its_server_can_be_stopped(web: Any) -> None:
     form = {"user_count": "1", "spawn_rate": "1", "num_prompts": "5"}
     assert requests.post(started.url + "/swarm", form, timeout=30).json()["success"] is True
     for _ in range(300):
-        if started.get("/llm/stats").json()["state"] == "running":
+        shot = started.get("/llm/stats").json()
+        if shot["state"] == "waiting":
             break
         time.sleep(0.1)
+    assert shot["message"].startswith(f"Waiting for {url} (")
+    assert shot["message"].endswith("connection refused")
     assert started.get("/stats/requests").json()["state"] == "spawning"
     requests.post(started.url + "/stop", timeout=30)
     assert started.get("/llm/stats").json()["state"] == "failed"
