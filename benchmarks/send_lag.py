@@ -34,6 +34,7 @@ from compare import ROOT, measured, ours
 
 
 def figures(command: list[str], folder: Path) -> dict[str, Any]:
+    (folder / "r.json").unlink(missing_ok=True)  # no result overwrites another
     measured([*command, "--save-detailed"])
     found: dict[str, Any] = json.loads((folder / "r.json").read_text())
     return found
@@ -70,6 +71,7 @@ def start_up(
     words = ours(server.url, options.tokens, prompts, folder)
     words = words[words.index("--headless") + 1 :]
     command = [sys.executable, "-m", "llmbench_locust", "serve", *words, *more, "--save-detailed"]
+    (folder / "r.json").unlink(missing_ok=True)
     began = time.perf_counter()  # the same clock in all processes of a Linux machine
     subprocess.run(
         command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import gevent
+import gevent.subprocess
 import numpy as np
+from gevent.monkey import get_original
 
 from llmbench_locust.backends import backend_info
 from llmbench_locust.dispatch.backlog import RunPlan
@@ -30,6 +33,8 @@ from llmbench_locust.workload.tokenizers import load_tokenizer
 
 #: Users are only holders of tickets: more than this many help nobody, overflow carries the rest.
 MOST_USERS = 10_000
+
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -75,7 +80,7 @@ class Planned:
     def load(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
         """In a thread of its own: the web page stays alive."""
         status = None if config.disable_tqdm else Status()
-        result = gevent.get_hub().threadpool.apply(load_workload, (config, status))
+        result = _in_a_thread(load_workload, config, status)
         if isinstance(result, BenchError):
             raise result
         self.tokenizer, samples = result
@@ -133,7 +138,7 @@ class OwnTasks:
     def load(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
         if config.backend_info.only:
             self.rehearsal = None
-        found = gevent.get_hub().threadpool.apply(_tokenizer, (config,))
+        found = _in_a_thread(_tokenizer, config)
         if not isinstance(found, BenchError):
             self.tokenizer = found
         elif config.tokenizer is not None:
@@ -188,3 +193,21 @@ def _greeting(config: RunConfig) -> list[str]:
         f"Burstiness factor: {config.burstiness} ({kind})",
         f"Maximum request concurrency: {config.max_concurrency}",
     ]
+
+
+def _in_a_thread(load: Callable[..., T], *args: object) -> T:
+    """What ``load`` returns, while other greenlets go on.
+
+    Libraries start programs as they are imported (`ctypes.util.find_library` runs ldconfig), and
+    gevent's own Popen works in the main thread only.
+    """
+    homes = (vars(subprocess), vars(gevent.subprocess))
+    patched = subprocess.Popen
+    for home in homes:
+        home["Popen"] = get_original("subprocess", "Popen")
+    try:
+        found: T = gevent.get_hub().threadpool.apply(load, args)
+        return found
+    finally:
+        for home in homes:
+            home["Popen"] = patched
