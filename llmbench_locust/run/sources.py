@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import gevent
-import gevent.subprocess
 import numpy as np
-from gevent.monkey import get_original
+from gevent import monkey
 
 from llmbench_locust.backends import backend_info
 from llmbench_locust.dispatch.backlog import RunPlan
@@ -199,15 +198,14 @@ def _in_a_thread(load: Callable[..., T], *args: object) -> T:
     """What ``load`` returns, while other greenlets go on.
 
     Libraries start programs as they are imported (`ctypes.util.find_library` runs ldconfig), and
-    gevent's own Popen works in the main thread only.
+    gevent's own `subprocess` works in the main thread only.
     """
-    homes = (vars(subprocess), vars(gevent.subprocess))
-    patched = subprocess.Popen
-    for home in homes:
-        home["Popen"] = get_original("subprocess", "Popen")
+    module = vars(subprocess)
+    names = [name for name in monkey.saved.get("subprocess", {}) if name in module]
+    patched = {name: module[name] for name in names}
+    module.update(zip(names, monkey.get_original("subprocess", names), strict=True))
     try:
         found: T = gevent.get_hub().threadpool.apply(load, args)
         return found
     finally:
-        for home in homes:
-            home["Popen"] = patched
+        module.update(patched)
