@@ -81,9 +81,7 @@ class LiveStats:
 
     def reset(self, run_info: dict[str, Any]) -> None:
         """A new run. ``run_info`` is shown as it is; its "goodput_ms" and "percentiles", when
-        given, replace ours, its "kind" is the backend's ("pooling" has E2EL only). With
-        "closed_loop" nobody reports counters: the rates then come from the records, when a request
-        ends.
+        given, replace ours, its "kind" is the backend's ("pooling" has E2EL only).
         """
         if run_info.get("goodput_ms") is not None:
             self.goodput_ms = dict(run_info["goodput_ms"])
@@ -230,22 +228,7 @@ class LiveStats:
         inner[columns.token_offsets[:-1][events > 0]] = False
         ended = columns.token_times[inner & np.repeat(ok, events)]
         self._observe("itl", found.itl_s * 1000.0, ended - self._start_s)
-        if self.info.get("closed_loop"):
-            self._count_from_records(columns, starts - self._start_s, ends)
         self._correct_tokens(columns, tokens, events)
-
-    def _count_from_records(
-        self, columns: RecordColumns, starts: NDArray[np.float64], ends: NDArray[np.float64]
-    ) -> None:
-        """What `counters` would have told, as far as finished requests tell it."""
-        for name, times in (("offered", starts), ("sent", starts), ("completed", ends)):
-            known = times[~np.isnan(times)]
-            self.series.add_at(name, known, np.ones(len(known)))
-            self._last[name] += len(known)
-        self.series.add_at(
-            "tokens", columns.token_times - self._start_s, np.ones(len(columns.token_times))
-        )
-        self._last["token_events"] += len(columns.token_times)
 
     def _correct_tokens(
         self, columns: RecordColumns, tokens: NDArray[np.int64], events: NDArray[np.int64]
@@ -299,15 +282,14 @@ class LiveStats:
         there is a duration.
         """
         elapsed = self.elapsed_s
-        closed = bool(self.info.get("closed_loop"))
         rate = (lambda n: n / elapsed) if elapsed > 0 else (lambda n: None)
         return {
             "offered": int(self._last["offered"]),
             "sent": int(self._last["sent"]),
             "completed": self._ok,
             "failed": self._failed,
-            "in_flight": None if closed else self._in_flight if self.state == "running" else 0,
-            "waiting": None if closed else self._waiting if self.state == "running" else 0,
+            "in_flight": self._in_flight if self.state == "running" else 0,
+            "waiting": self._waiting if self.state == "running" else 0,
             "duration": elapsed,
             "total_input_tokens": self._input_tokens,
             "total_output_tokens": self._output_tokens,
@@ -316,7 +298,7 @@ class LiveStats:
             "request_goodput": rate(self._good) if self.goodput_ms else None,
             "output_throughput": rate(self._output_tokens),
             "total_token_throughput": rate(self._input_tokens + self._output_tokens),
-            "max_concurrent_requests": None if closed else self._peak_in_flight,
+            "max_concurrent_requests": self._peak_in_flight,
         }
 
     def slo(self) -> list[dict[str, Any]]:

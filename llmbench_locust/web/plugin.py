@@ -97,9 +97,7 @@ def _add_tab(web_ui: Any, live: LiveStats, cancel: Callable[[], None] | None) ->
 
 def _beginning(live: LiveStats, state: str | None) -> bool:
     """A run is being prepared, and Locust's runner, in ``state``, knows nothing of it yet."""
-    ours = live.state in ("preparing", "waiting") or (
-        live.state == "running" and not live.info.get("closed_loop")
-    )
+    ours = live.state in ("preparing", "waiting", "running")
     return ours and state in ("ready", "stopped")
 
 

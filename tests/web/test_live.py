@@ -343,31 +343,6 @@ def test_a_new_run_starts_from_nothing() -> None:
     assert shot["totals"]["completed"] == 0
 
 
-def test_a_closed_loop_tells_its_rates_by_its_records() -> None:
-    live = LiveStats({}, (50.0,))
-    live.reset({"closed_loop": True})
-    live.begin()
-    live.add(
-        columns(
-            record(0, 100.0, tokens=5, output_len=10), record(1, 101.0, tokens=5), failure(2, 101.5)
-        )
-    )
-    rows = live.snapshot()["series"]
-    spans = [1.0, live.series.end_s - 1.0]
-    assert [r * s for r, s in zip(rows["sent"], spans, strict=True)] == pytest.approx(
-        [1, 2], abs=1e-3
-    )
-    assert [r * s for r, s in zip(rows["completed"], spans, strict=True)] == pytest.approx(
-        [1, 2], abs=1e-3
-    )
-    assert [r * s for r, s in zip(rows["tokens"], spans, strict=True)] == pytest.approx(
-        [10, 5], abs=1e-3
-    )
-    totals = live.totals()
-    assert (totals["sent"], totals["token_events"]) == (3, 10)
-    assert (totals["in_flight"], totals["max_concurrent_requests"]) == (None, None), "nobody knows"
-
-
 times = st.floats(0, 50)
 any_record = st.one_of(
     st.builds(
