@@ -149,7 +149,7 @@ class _Capacity:
         write_whole(
             self.directory / "capacity.json", json.dumps(document, indent=2).encode() + b"\n"
         )
-        self._runs.experiment = document
+        self._runs.show({**document, "text": text(answer)})
 
     def finish(self, answer: Answer) -> None:
         from llmbench_locust.experiments.report import capacity_page

@@ -54,6 +54,7 @@ class LiveStats:
         self.state = "idle"
         self.message = ""
         self.info: dict[str, Any] = {}
+        self.experiment: dict[str, Any] | None = None  # of several runs together
         self.document: dict[str, Any] | None = None
         self.audit: dict[str, Any] | None = None
         self._clear()

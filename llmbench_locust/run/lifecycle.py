@@ -34,8 +34,6 @@ Watch = Callable[[Progress], bool]
 class Runs:
     """``config``: what the flags or the web form say. ``report``: of the latest run.
 
-    ``experiment``: what the web page shows of all runs together, as JSON has it.
-
     ``exit_status``: what the process ends with, None to leave it to Locust.
     """
 
@@ -43,7 +41,6 @@ class Runs:
         self.config = config
         self.report: Report | None = None
         self.exit_status: int | None = None
-        self.experiment: dict[str, Any] | None = None
         self.stopping = False
         self.environment = crew.environment
         self._crew = crew
@@ -68,6 +65,10 @@ class Runs:
         finally:
             report = self.conclude(benchmark)
         return report
+
+    def show(self, document: dict[str, Any]) -> None:
+        """What the web page shows of all runs together, as JSON has it."""
+        self._live.experiment = document
 
     def begin(self, config: RunConfig, source: Source, *, quiet: bool = False) -> Benchmark:
         """The first half of `run`: prepares and starts. `conclude` must follow."""

@@ -18,6 +18,7 @@ import gevent
 import orjson
 from flask import Blueprint, Flask, Response, make_response, request, send_file, send_from_directory
 
+from llmbench_locust.experiments.report import capacity_page
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.table import GROUPS
@@ -74,6 +75,7 @@ def _add_tab(web_ui: Any, live: LiveStats, cancel: Callable[[], None] | None) ->
     arguments.setdefault("extended_tables", []).append({"key": TAB["key"], "structure": STRUCTURE})
     links = arguments.setdefault("extended_csv_files", [])
     links.append({"href": "./llm", "title": "LLM: live charts"})
+    links.append({"href": "./llm/capacity", "title": "LLM: capacity search"})
     links += [
         {"href": f"./llm/{name}", "title": f"LLM: {title}"}
         for name, (title, _) in DOWNLOADS.items()
@@ -194,6 +196,17 @@ def _routes(web_ui: Any, live: LiveStats, results: Callable[[], Results | None])
     def flags() -> Response:
         groups = {group: [flag.dest for flag in flags] for group, flags in GROUPS.items()}
         return Response(orjson.dumps(groups), content_type="application/json")
+
+    @routes.get("/llm/capacity")
+    @protected
+    def capacity() -> Response:
+        """The probes of a search so far and its answer; the page renews itself."""
+        if live.experiment is None:
+            return Response("No capacity search has a probe yet.", status=404)
+        if request.args.get("format") == "json":
+            return Response(orjson.dumps(live.experiment), content_type="application/json")
+        found = capacity_page(live.experiment, live.experiment["text"])
+        return Response(found, headers={"Refresh": "5"}, content_type="text/html")
 
     @routes.get("/metrics")
     @protected
