@@ -1,7 +1,8 @@
 # One image for simulator, master and worker. Build tools stay in the first stage.
 FROM python:3.11-slim AS build
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY llmbench_locust ./llmbench_locust
 RUN python -m venv /opt/llmbench \
     && /opt/llmbench/bin/pip install --no-cache-dir ".[vision,audio]"

@@ -199,6 +199,7 @@ class Report(Message):
     overflow: int
     resent: int
     kernel_times: bool
+    reader: str
     most_connections: int
     most_in_use: int
     idle_excess_s: float

@@ -224,6 +224,7 @@ class WorkerRun:
             overflow=source.overflow,
             resent=counters.resent - self._before.resent,
             kernel_times=counters.kernel_times,
+            reader=counters.reader,
             most_connections=counters.most_connections,
             most_in_use=counters.most_in_use,
             idle_excess_s=counters.idle_excess_s - self._before.idle_excess_s,

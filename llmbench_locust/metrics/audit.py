@@ -66,6 +66,7 @@ class AuditInputs:
     burst: bool = False
     loop_sample_s: float = 0.02
     kernel_times: bool = False
+    reader: str = "python"
     connections: Connections = Connections()
     starved_s: float = 0.0
     shared_chunks: int = 0
@@ -95,6 +96,7 @@ def verdict(inputs: AuditInputs) -> dict[str, Any]:
         "hint": _hint(inputs) if reasons else "",
         "send_lag_ms": send,
         "loop_lag_ms": loop,
+        "reader": inputs.reader,
         "arrival_times": "kernel" if inputs.kernel_times else "process",
         "ttft_error_mean_ms": loop["mean"],
         "ttft_error_bound_ms": loop["max"],

@@ -22,6 +22,9 @@ from llmbench_locust.options.table import FLAGS, GROUPS
 from llmbench_locust.options.values import Default, show, split
 from llmbench_locust.redact import masked
 
+#: Chooses the reader of streams (`transport.reader`); no flag, since it changes no figure.
+READER_VARIABLE = "LLMBENCH_READER"
+
 
 def add_flags(parser: Any) -> None:
     """Add all flags, by group, to the parser of ``events.init_command_line_parser``."""
@@ -38,7 +41,7 @@ def env_name(flag: Flag) -> str:
 
 def check_variables(names: Iterable[str]) -> None:
     """Raises ConfigError for an environment variable that looks like a flag's and is none."""
-    known = {env_name(flag) for flag in FLAGS.values()}
+    known = {READER_VARIABLE, *(env_name(flag) for flag in FLAGS.values())}
     for name in sorted(names):
         if name.startswith("LLMBENCH_") and name not in known:
             near = difflib.get_close_matches(name, known, 1)

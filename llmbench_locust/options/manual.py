@@ -31,7 +31,8 @@ start, and it writes files only inside the result directory of the start.
 Anyone on the machine can read the values of `--header` in the process list. Use `--header-file` (a
 file with one KEY=VALUE a line) or `LLMBENCH_HEADER` for secrets.
 
-A variable that begins with `LLMBENCH_` and belongs to no flag is refused, with the nearest name.
+Any other variable that begins with `LLMBENCH_` is refused, with the nearest name, but for
+`LLMBENCH_READER`: `native` or `python` chooses the reader of streams.
 
 A JSON object can be given whole or by dotted keys. These are the same:
 

@@ -84,5 +84,11 @@ class AuditLog:
         return bool(self._latest) and all(report.kernel_times for report in self._latest.values())
 
     @property
+    def reader(self) -> str:
+        """ "native" where every worker reads its streams with the compiled reader."""
+        readers = {report.reader for report in self._latest.values()}
+        return "native" if readers == {"native"} else "python"
+
+    @property
     def cores(self) -> int:
         return len(os.sched_getaffinity(0))

@@ -194,6 +194,7 @@ def _audit_inputs(benchmark: Benchmark, coordinator: Coordinator) -> AuditInputs
         shared_chunks=int(log.total("shared_chunks")),
         token_events=int(log.total("token_events")),
         kernel_times=log.kernel_times,
+        reader=log.reader,
         workers_lost=coordinator.workers_lost,
         clock_error_s=max((w.clock.error_s for w in coordinator.workers.values()), default=0.0),
         burst=config.request_rate == float("inf")

@@ -6,17 +6,14 @@ time, and so on in turn. `StreamAssembly.decode` works that off whenever there i
 it runs changes nothing about what it finds.
 
 Three ways through the body, each exact, the faster ones leaving what they do not know to the next:
-a read that is one chunk equal to the template (`template`), whole plain chunks
-(`http1.whole_chunks`), llhttp.
+plain token events (`template`), whole plain chunks (`http1.whole_chunks`), llhttp.
 """
 
 from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Callable
 from itertools import repeat
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,21 +32,11 @@ from llmbench_locust.transport.http1 import (
     whole_chunks,
 )
 from llmbench_locust.transport.sink import Sink
-from llmbench_locust.transport.template import KNOWN, Template, learn, valid_text
+from llmbench_locust.transport.template import Lane, LaneType, PythonLane, learn
 
 ERROR_BODY_BYTES = 64 << 10
 # After this many reads in a row that equal no template, a stream is taken to have none.
 _GIVE_UP_AFTER = 16
-
-
-class Lane(NamedTuple):
-    """A stream's fast way: an event of ``template`` means ``on_text(raw text)`` and ``stamp(time of
-    arrival)``.
-    """
-
-    template: Template
-    on_text: Callable[[bytes], None]
-    stamp: Callable[[float], None]
 
 
 class StreamAssembly:
@@ -63,12 +50,12 @@ class StreamAssembly:
     """
 
     __slots__ = (
-        "_carry", "_decoder", "_head", "_leftover", "_misses", "_parser", "_plain", "_sse", "_template", "_walk",
+        "_carry", "_decoder", "_head", "_lane", "_lane_type", "_misses", "_parser", "_plain", "_sse", "_walk",
         "arrivals", "bytes_in", "complete", "counts", "done", "end_time", "error", "error_kind",
         "first_byte_time", "first_token_time", "reusable", "sink", "status", "times",
     )  # fmt: skip
 
-    def __init__(self, sink: Sink, method: str = "POST") -> None:
+    def __init__(self, sink: Sink, method: str = "POST", lane_type: LaneType = PythonLane) -> None:
         self.sink = sink
         self.arrivals: list[float | bytes] = []
         self.status = -1
@@ -90,7 +77,8 @@ class StreamAssembly:
         self._sse = sink.framing == "sse"
         self._decoder: SSEDecoder | NDJSONDecoder | None = None
         self._plain: PlainDecoder | None = None
-        self._template: Template | None = None
+        self._lane: Lane | None = None
+        self._lane_type = lane_type
         self._misses = 0
 
     # What came out
@@ -122,23 +110,32 @@ class StreamAssembly:
         return self._walk and self.first_token_time == self.first_token_time
 
     def lane(self) -> Lane | None:
-        """What recognises the next reads without `decode`, as long as each is one plain token
-        event. None where that is not possible now: no template, something undecoded or unfinished,
-        or events that carry several tokens.
+        """What recognises the next reads without `decode`, as long as each is plain token events.
+        None where that is not possible now: no template, something undecoded or unfinished, or
+        events that carry several tokens.
         """
-        template = self._template
-        if (
-            template is None
-            or not self._walk
-            or self._carry
-            or self.arrivals
-            or self.counts is not None
-            or self.sink.finished
-            or self._decoder is None
-            or not self._decoder.idle
-        ):
-            return None
-        return Lane(template, self.sink.on_text, self.times.append)
+        ready = (
+            self._walk
+            and not self._carry
+            and not self.arrivals
+            and self.counts is None
+            and not self.sink.finished
+            and self._decoder is not None
+            and self._decoder.idle
+        )
+        return self._lane if ready else None
+
+    def settle(self) -> None:
+        """Take over the events that were recognised without `decode`."""
+        taken = None if self._lane is None else self._lane.take()
+        if taken is None:
+            return
+        times, texts, ends = taken
+        before = len(self.times)
+        self.times.frombytes(times)
+        if self.counts is not None:
+            self.counts.extend(repeat(1, len(self.times) - before))
+        self.sink.on_texts(texts, array("I", ends))
 
     def token_times(self, start: int = 0) -> NDArray[np.float64]:
         """Arrival times of the token events from the ``start``-th on."""
@@ -151,6 +148,7 @@ class StreamAssembly:
 
     def decode(self, limit: int = 1 << 30) -> int:
         """Work off up to ``limit`` reads of ``arrivals``. Returns how many."""
+        self.settle()
         arrivals = self.arrivals
         n = min(len(arrivals) >> 1, limit)
         if not n:
@@ -159,10 +157,6 @@ class StreamAssembly:
         del arrivals[: 2 * n]
         i = 0
         while i < n and not self.done:
-            if self._template is not None and not self._carry and self._walk:
-                i += self._decode_templated(batch, i, n)
-                if i == n:
-                    break
             self._read(batch[2 * i], batch[2 * i + 1])  # type: ignore[arg-type]
             i += 1
         return n
@@ -196,6 +190,7 @@ class StreamAssembly:
 
     def give_up(self, time_s: float, kind: str, error: str) -> None:
         """End it as it stands, decoding no more."""
+        self.settle()
         self.done = True
         self.reusable = False
         self.end_time = time_s
@@ -209,40 +204,6 @@ class StreamAssembly:
         if not self.done:
             self.decode()
         return self.done
-
-    def _decode_templated(self, batch: list[float | bytes], i: int, n: int) -> int:
-        """Take reads from ``i`` on that are one plain token event each. Returns how many were
-        taken.
-        """
-        template = self._template
-        assert template is not None
-        heads, tail, tail_len = template.heads, template.tail, template.tail_len
-        sink = self.sink
-        if sink.finished:
-            return 0
-        on_text = sink.on_text
-        known = KNOWN
-        taken = size = 0
-        for read in batch[2 * i + 1 : 2 * n : 2]:
-            length = len(read)  # type: ignore[arg-type]
-            head = heads.get(length)
-            if head is None:
-                head = template.head(length)
-            if not head or not read.startswith(head) or not read.endswith(tail):  # type: ignore[union-attr]
-                break
-            text: bytes = read[len(head) : length - tail_len]  # type: ignore[index]
-            if text not in known and not valid_text(text):
-                break
-            on_text(known.get(text, text))
-            size += length
-            taken += 1
-        if taken:
-            self.bytes_in += size
-            self._misses = 0
-            self.times.extend(batch[2 * i : 2 * (i + taken) : 2])  # type: ignore[arg-type]
-            if self.counts is not None:
-                self.counts.extend(repeat(1, taken))
-        return taken
 
     def _read(self, time_s: float, data: bytes) -> None:
         """One read, by whichever way knows it."""
@@ -318,38 +279,36 @@ class StreamAssembly:
         sink = self.sink
         decoder = self._decoder
         assert decoder is not None
+        if len(bodies) > 1 and self._recognised(data[:used], time_s):
+            bodies.clear()
         for body in bodies:
-            template = self._template
-            if template is not None and decoder.idle and not sink.finished:
-                text = template.text_of_chunk(body)
-                if text is not None:
-                    sink.on_text(text)
-                    self._token(time_s, 1)
-                    self._misses = 0
-                    continue
-                self._misses += 1
+            if self._recognised(b"%x\r\n%b\r\n" % (len(body), body), time_s):
+                continue
+            self._misses += self._lane is not None
             was_idle = decoder.idle
             events = decoder.feed(body)
-            tokens = self._events(time_s, events)
-            if (
-                tokens < 0
-                and was_idle
-                and len(events) == 1
-                and decoder.idle
-                and self._misses < _GIVE_UP_AFTER
-            ):
-                upper = (
-                    not data[: data.find(b"\r\n")].islower()
-                    and not data[: data.find(b"\r\n")].isdigit()
-                )
-                self._template = learn(body, sink.markers, sse=self._sse, upper_hex=upper)
+            plain_event = self._events(time_s, events) < 0 and was_idle and decoder.idle
+            if plain_event and len(events) == 1 and self._misses < _GIVE_UP_AFTER:
+                around = learn(body, sink.markers, sse=self._sse)
+                self._lane = None if around is None else self._lane_type(*around)
         if self._misses >= _GIVE_UP_AFTER:
-            self._template = None
+            self._lane = None
         rest = data[used:] if used else data
         if rest and plain and not self._holds_event(rest):
             self._carry = rest
             return b""
         return rest
+
+    def _recognised(self, chunks: bytes, time_s: float) -> bool:
+        """Whether ``chunks`` were plain events; then they are dealt with."""
+        lane, decoder = self._lane, self._decoder
+        if lane is None or decoder is None or not decoder.idle or self.sink.finished:
+            return False
+        if not lane.feed(chunks, time_s):
+            return False
+        self.settle()
+        self._misses = 0
+        return True
 
     def _holds_event(self, rest: bytes) -> bool:
         """Whether an unfinished chunk already holds the end of an event, whose time is now and not
@@ -401,7 +360,7 @@ class StreamAssembly:
             tokens = sink.on_event(event)
             if tokens > 0:
                 # A token event of another kind: what was plain before it may not be after it.
-                self._template = None
+                self._lane = None
             if tokens:
                 self._token(time_s, tokens if tokens > 0 else 1)
         return tokens

@@ -21,7 +21,7 @@ from llmbench_locust.transport.decoding import DecodeLoop, FirstToken, Flight, T
 from llmbench_locust.transport.endpoint import parse_endpoint
 from llmbench_locust.transport.exchange import Exchange, Request
 from llmbench_locust.transport.pool import ConnectionPool
-from llmbench_locust.transport.reader import StreamReader
+from llmbench_locust.transport.reader import reader_type
 from llmbench_locust.transport.sink import Sink
 from llmbench_locust.transport.timestamps import KernelClock, stamps_work
 from llmbench_locust.transport.tls import client_context
@@ -38,6 +38,7 @@ class Counters:
     ``most_connections`` open and ``most_in_use`` of them by requests at once; ``idle_excess_s``:
     seconds with more idle connections than `pool.IDLE_FACTOR` times the latter. ``shared_chunks``:
     read together with a later one. ``kernel_times``: arrival times are the kernel's.
+    ``reader``: "native" or "python".
     """
 
     in_flight: int = 0
@@ -50,6 +51,7 @@ class Counters:
     resent: int = 0
     bytes_in: int = 0
     kernel_times: bool = False
+    reader: str = "python"
 
 
 class Transport:
@@ -81,10 +83,10 @@ class Transport:
             raise ConfigError(
                 "--kernel-timestamps: this system's sockets tell no arrival times; leave it out"
             )
-        self._reader = StreamReader(KernelClock() if self._stamps else None)
+        self._reader = reader_type()(KernelClock() if self._stamps else None)
         self._loop = DecodeLoop(self._reader)
         self._pool = ConnectionPool(self._endpoint, self._context, self._reader, self._stamps)
-        self._counters = Counters(kernel_times=self._stamps)
+        self._counters = Counters(kernel_times=self._stamps, reader=self._reader.name)
 
     @property
     def counters(self) -> Counters:
@@ -140,7 +142,7 @@ class Transport:
                 flight = Flight(
                     self._loop,
                     connection,
-                    StreamAssembly(sink, request.method),
+                    StreamAssembly(sink, request.method, self._reader.lane_type),
                     on_first_token,
                     on_tokens,
                 )

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 import gevent
 import gevent.socket
 
-from llmbench_locust.transport.assembly import Lane
 from llmbench_locust.transport.endpoint import Endpoint
 from llmbench_locust.transport.http1 import HTTPParseError, ResponseParser
 from llmbench_locust.transport.reader import READ_BYTES, Receive, StreamReader
+from llmbench_locust.transport.template import Lane
 from llmbench_locust.transport.timestamps import ANCILLARY_BYTES, ask_for_stamps
 from llmbench_locust.transport.tls import TlsLayer
 
@@ -56,10 +56,12 @@ class Owner(Protocol):
 
 class Connection:
     """An open connection. ``owner``: the exchange in flight, None while idle. ``alive``: it may be
-    used (again).
+    used (again). ``plain``: not encrypted.
     """
 
-    __slots__ = ("_reader", "_sock", "_tls", "alive", "fd", "on_idle_close", "owner", "receive")
+    __slots__ = (
+        "_reader", "_sock", "_tls", "alive", "fd", "on_idle_close", "owner", "plain", "receive"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class Connection:
         self.owner: Owner | None = None
         self.alive = True
         self.on_idle_close = on_idle_close
+        self.plain = tls is None
         self.receive: Receive = sock.recvmsg if tls is None else tls.receive
         reader.register(self)
 
@@ -102,14 +105,11 @@ class Connection:
     def stream_fast(self, lane: Lane) -> None:
         """Let the reader itself recognise plain events from now on, until one is none."""
         if self.alive:
-            template = lane.template
-            self._reader.fast[self.fd] = (
-                self.receive, template.heads, template.tail, template.tail_len, lane.on_text, lane.stamp
-            )  # fmt: skip
+            self._reader.follow(self, lane)
 
     def release(self) -> None:
         """The exchange is over."""
-        self._reader.fast.pop(self.fd, None)
+        self._reader.leave(self.fd)
         self.owner = None
 
     def close(self) -> None:
@@ -136,7 +136,7 @@ class Connection:
             self._drop()
         elif not data:
             self.on_broken(None, time_s)
-        elif not self._recognised(owner, data, time_s):
+        else:
             owner.arrivals.append(time_s)
             owner.arrivals.append(data)
             if not owner.lazy or data[-4:] == b"\r\n\r\n":
@@ -147,32 +147,13 @@ class Connection:
         if owner is None or not data:
             self.on_broken(None, time_s)
             return
-        if self._recognised(owner, data, time_s):
-            return  # a text or a length that was not seen before, or several events in one read
-        self._reader.fast.pop(self.fd, None)
+        # The lane is closed: order must be kept.
+        self._reader.leave(self.fd)
+        owner.lane = None
+        owner.lazy = False
         owner.arrivals.append(time_s)
         owner.arrivals.append(data)
         owner.on_data()
-
-    def _recognised(self, owner: Owner, data: bytes, time_s: float) -> bool:
-        """Whether ``data`` was plain events of the owner's lane only. If not, the lane is closed:
-        order must be kept.
-        """
-        lane = owner.lane
-        if lane is None:
-            return False
-        texts = lane.template.texts_of_read(data)
-        if not texts:
-            owner.lane = None
-            owner.lazy = False
-            return False
-        for text in texts:
-            lane.on_text(text)
-            lane.stamp(time_s)
-        self._reader.token_events += len(texts)
-        self._reader.shared += len(texts) - 1
-        self._reader.bytes_in += len(data)
-        return True
 
     def on_broken(self, error: OSError | None, time_s: float) -> None:
         owner = self.owner

@@ -20,9 +20,10 @@ from gevent.hub import Waiter
 from numpy import float64
 from numpy.typing import NDArray
 
-from llmbench_locust.transport.assembly import Lane, StreamAssembly
+from llmbench_locust.transport.assembly import StreamAssembly
 from llmbench_locust.transport.connection import Connection
 from llmbench_locust.transport.reader import StreamReader
+from llmbench_locust.transport.template import Lane
 
 logger = logging.getLogger(__name__)
 
@@ -198,6 +199,7 @@ class DecodeLoop:
     def _decode(self, flight: Flight) -> int:
         """Work off some of a flight's reads. Returns 1 when that ended it, else 0."""
         assembly = flight.assembly
+        assembly.settle()  # the reader has counted those
         bytes_before, tokens_before = assembly.bytes_in, len(assembly.times)
         try:
             arrivals = flight.arrivals

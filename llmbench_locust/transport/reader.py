@@ -1,8 +1,8 @@
 """One epoll set for all streams: a chunk that arrives costs a receive, its time and a comparison.
 
-A read that is one plain token event (see `template`) is dealt with while its bytes are still in the
+A read that is plain token events (see `template`) is dealt with while its bytes are still in the
 processor's cache, and nothing of it is kept but its time and its text; any other is kept whole and
-decoded later.
+decoded later. The loop exists twice, in C (`_native.c`) and in Python, for where the C was not built.
 
 The set's own descriptor is watched once by gevent's hub (`wakeups`). `StreamReader.poll` may also
 be called by whoever has computed for a while, so that arrivals that the kernel does not stamp have
@@ -11,16 +11,24 @@ their time when they arrive and not when the computing ends.
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from gevent import monkey
 
+from llmbench_locust.errors import ConfigError
 from llmbench_locust.transport.gaps import gaps
-from llmbench_locust.transport.template import KNOWN
-from llmbench_locust.transport.timestamps import ANCILLARY_BYTES, KernelClock, unpack_stamp
+from llmbench_locust.transport.template import Lane, LaneType, PythonLane
+from llmbench_locust.transport.timestamps import ANCILLARY_BYTES, KernelClock
 from llmbench_locust.transport.wakeups import Wakeups
+
+try:
+    from llmbench_locust.transport import _native
+except ImportError:
+    _native = None  # type: ignore[assignment]
 
 # gevent's patching takes select.epoll away; the original is what we need: our own set never blocks.
 _epoll = monkey.get_original("select", "epoll")
@@ -31,23 +39,19 @@ _MAX_EVENTS = 512
 # When a request is due within so long, a turn is this short instead, and the send has its turn in
 # between.
 _SOON_S, _FEW_EVENTS = 0.008, 64
-# A turn of reading that meets what is not quickly done ends after this time; what is left is ready
-# again in the next.
+# A turn of reading ends after this time; what is left is ready again in the next.
 _TURN_S = 0.002
 
 #: As a socket's recvmsg: data, ancillary data, flags, address.
 Receive = Callable[[int, int], tuple[bytes, Any, Any, Any]]
-# What the reader needs of a stream whose next events are likely plain (`assembly.Lane`), flat:
-# receive, heads by length, tail and its length, on_text, stamp.
-Fast = tuple[
-    Receive, dict[int, bytes], bytes, int, Callable[[bytes], None], Callable[[float], None]
-]
 
 
 class Readable(Protocol):
-    """What the reader asks of a connection."""
+    """What the reader asks of a connection. ``plain``: its bytes are not encrypted."""
 
     fd: int
+    plain: bool
+    receive: Receive
 
     def on_readable(self) -> None:
         """Receive and keep what came (the slow way: heads, idle connections, streams without a
@@ -56,8 +60,8 @@ class Readable(Protocol):
         ...
 
     def on_unknown(self, data: bytes, time_s: float) -> None:
-        """A stream in `StreamReader.fast` read ``data`` that is no plain event known so far; b""
-        when the peer closed.
+        """A stream that the reader follows read ``data`` that is no plain event; b"" when the peer
+        closed.
         """
         ...
 
@@ -67,27 +71,31 @@ class Readable(Protocol):
 
 
 class StreamReader:
-    """Reads all connections of one process (one hub).
+    """Reads all connections of one process (one hub), in Python.
 
-    ``fast``: descriptor -> `Fast` of streams in the middle of their body; everything else takes
-    `on_readable`. ``token_events``, ``bytes_in``: what went through ``fast`` so far. ``reads``: of
-    all sockets. ``shared``: plain events that came in one read with another and so have its time.
+    Streams that it was told to `follow` are in the middle of their body; everything else takes
+    `on_readable`. ``token_events``, ``bytes_in``: what it recognised so far. ``reads``: of all
+    sockets. ``shared``: plain events that came in one read with another and so have its time.
     ``clock``: the kernel's times, None for this process's own. ``stamped``: whether the last
-    round's reads had them. ``more``: whether it may have left some for the next.
+    round's reads had them. ``more``: whether it may have left some for the next. ``lane_type``:
+    what recognises a stream's events for it.
     """
+
+    name = "python"
+    lane_type: LaneType = PythonLane
 
     def __init__(self, clock: KernelClock | None = None) -> None:
         self.clock = clock
         self.stamped = False
         self.more = False
-        self.fast: dict[int, Fast] = {}
         self.token_events = 0
         self.bytes_in = 0
         self.reads = 0
         self.shared = 0
+        self._unstamped = 0
+        self._fast: dict[int, tuple[Receive, Callable[[bytes, float], int]]] = {}
         self._connections: dict[int, Readable] = {}
         self._epoll = _epoll()
-        self._poll = self._epoll.poll
         self._wakeups = Wakeups(self._epoll.fileno(), self.poll, self)
 
     def register(self, connection: Readable) -> None:
@@ -96,9 +104,17 @@ class StreamReader:
 
     def unregister(self, fd: int) -> None:
         """Must come before the descriptor is closed."""
-        self.fast.pop(fd, None)
+        self.leave(fd)
         if self._connections.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+
+    def follow(self, connection: Readable, lane: Lane) -> None:
+        """What ``connection`` receives from now on is likely ``lane``'s."""
+        self._fast[connection.fd] = (connection.receive, lane.feed)
+
+    def leave(self, fd: int) -> None:
+        """No longer `follow`; nothing if it was not followed."""
+        self._fast.pop(fd, None)
 
     def close(self) -> None:
         self._wakeups.close()
@@ -109,60 +125,118 @@ class StreamReader:
         return time.perf_counter() if self.clock is None else self.clock.time_of(ancillary)
 
     def poll(self) -> int:
-        """Read whatever is ready, never waiting. Returns how many descriptors were."""
-        fast = self.fast
-        known = KNOWN.get
-        now = time.perf_counter
-        tokens = size = unstamped = 0
-        trusted = False
+        """Read what is ready, never waiting. Returns how many descriptors were read."""
         if self.clock is not None:
             self.clock.look()
-            trusted = self.clock.trusted
-            offset_s = self.clock.offset_s
-        began = now()
-        stop = began + _TURN_S
-        most = _MAX_EVENTS if gaps.next_s - began > _SOON_S else _FEW_EVENTS
-        ready = self._poll(0, most)
-        self.more = len(ready) == most
+        self._unstamped = 0
+        now = time.perf_counter()
+        most = _MAX_EVENTS if gaps.next_s - now > _SOON_S else _FEW_EVENTS
+        read = self._turn(most, now + _TURN_S)
+        self.reads += read
+        if read:  # a round that found nothing says nothing
+            trusted = self.clock is not None and self.clock.trusted
+            self.stamped = trusted and 2 * self._unstamped < read
+        return read
+
+    def _turn(self, most: int, stop_s: float) -> int:
+        """Read at most ``most`` descriptors, until ``stop_s``; says in ``more`` if some are left."""
+        ready = self._epoll.poll(0, most)
+        read = 0
         for fd, _event in ready:
-            try:
-                receive, heads, tail, tail_len, on_text, stamp = fast[fd]
-            except KeyError:
-                connection = self._connections.get(fd)
-                if connection is not None:
-                    connection.on_readable()
-                if now() > stop:
-                    break
-                continue
-            try:
-                data, ancillary, _flags, _address = receive(READ_BYTES, ANCILLARY_BYTES)
-            except (BlockingIOError, InterruptedError):
-                continue
-            except OSError as error:
-                self._connections[fd].on_broken(error, now())
-                continue
-            if ancillary and trusted:
-                seconds, nanoseconds = unpack_stamp(ancillary[0][2])
-                time_s = seconds + offset_s + nanoseconds * 1e-9
-            else:
-                time_s = now()
-                unstamped += 1
-            length = len(data)
-            head = heads.get(length)
-            if head and data.startswith(head) and data.endswith(tail):
-                text = known(data[len(head) : -tail_len])
-                if text is not None:
-                    on_text(text)
-                    stamp(time_s)
-                    tokens += 1
-                    size += length
-                    continue
-            self._connections[fd].on_unknown(data, time_s)
-            if now() > stop:
+            self._read(fd)
+            read += 1
+            if time.perf_counter() > stop_s:
                 break
-        self.token_events += tokens
+        self.more = len(ready) == most or read < len(ready)
+        return read
+
+    def _read(self, fd: int) -> None:
+        way = self._fast.get(fd)
+        if way is None:
+            connection = self._connections.get(fd)
+            if connection is not None:
+                connection.on_readable()
+            return
+        receive, feed = way
+        try:
+            data, ancillary, _flags, _address = receive(READ_BYTES, ANCILLARY_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._connections[fd].on_broken(error, time.perf_counter())
+            return
+        if not ancillary:
+            self._unstamped += 1
+        time_s = self.time_of(ancillary)
+        events = feed(data, time_s)
+        if not events:
+            self._connections[fd].on_unknown(data, time_s)
+            return
+        self.token_events += events
+        self.shared += events - 1
+        self.bytes_in += len(data)
+
+
+class NativeReader(StreamReader):
+    """Reads plain streams in C (`_native.c`): Python sees only what is not a plain event. Encrypted
+    ones are read in Python; what they held is recognised in C.
+    """
+
+    name = "native"
+
+    def __init__(self, clock: KernelClock | None = None) -> None:
+        assert _native is not None
+        self.lane_type = _native.Lane
+        self._native = _native.Reader()
+        super().__init__(clock)
+
+    def follow(self, connection: Readable, lane: Lane) -> None:
+        if connection.plain and isinstance(lane, _native.Lane):
+            self._native.follow(connection.fd, lane)
+        else:
+            super().follow(connection, lane)
+
+    def leave(self, fd: int) -> None:
+        self._native.leave(fd)
+        super().leave(fd)
+
+    def _turn(self, most: int, stop_s: float) -> int:
+        clock = self.clock
+        offset_s = clock.offset_s if clock is not None and clock.trusted else math.nan
+        read, self.more, events, size, shared, unstamped = self._native.poll(
+            self._epoll.fileno(),
+            most,
+            stop_s,
+            offset_s,
+            self._read,
+            self._on_unknown,
+            self._on_broken,
+        )
+        self.token_events += events
         self.bytes_in += size
-        self.reads += len(ready)
-        if ready:  # a round that found nothing says nothing
-            self.stamped = trusted and 2 * unstamped < len(ready)
-        return len(ready)
+        self.shared += shared
+        self._unstamped += unstamped
+        return read
+
+    def _on_unknown(self, fd: int, data: bytes, time_s: float) -> None:
+        self._connections[fd].on_unknown(data, time_s)
+
+    def _on_broken(self, fd: int, code: int, time_s: float) -> None:
+        self._connections[fd].on_broken(OSError(code, os.strerror(code)), time_s)
+
+
+def reader_type() -> type[StreamReader]:
+    """The reader that LLMBENCH_READER names; where it is not set, the compiled one if it was built.
+    Raises ConfigError.
+    """
+    wanted = os.environ.get("LLMBENCH_READER") or ("python" if _native is None else "native")
+    if wanted == "python":
+        return StreamReader
+    if wanted != "native":
+        raise ConfigError(f"LLMBENCH_READER: {wanted!r} is unknown; use python or native")
+    if _native is None:
+        raise ConfigError(
+            "LLMBENCH_READER: the native reader was not built; install llmbench-locust again on a "
+            "machine with a C compiler and Python's headers, or use python"
+        )
+    return NativeReader

@@ -7,6 +7,7 @@ event carried.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -16,8 +17,8 @@ class Sink(Protocol):
     ``framing``: "sse" (events), "ndjson" (lines) or "plain" (one body, no token events).
     ``markers``: JSON keys whose string value is the only thing that differs between two plain token
     events (for instance ``(b'"text":"',)``, spacing aside). The transport may then recognise an
-    event that equals the last fully parsed *plain* one but for that string, and call `on_text` in
-    place of `on_event`. Empty: each event is parsed. ``finished``: the backend's end marker was
+    event that equals the last fully parsed *plain* one but for that string, and call `on_texts`
+    in place of `on_event`. Empty: each event is parsed. ``finished``: the backend's end marker was
     seen; events after it are ignored by the transport. ``error``: not empty when the server
     reported an error inside the stream (its own message).
     """
@@ -34,9 +35,9 @@ class Sink(Protocol):
         """
         ...
 
-    def on_text(self, raw: bytes) -> None:
-        """A plain token event by the fast path: ``raw`` is the still escaped content of its JSON
-        string.
+    def on_texts(self, texts: bytes, ends: Sequence[int]) -> None:
+        """Plain token events by the fast path. ``texts``: the still escaped contents of their JSON
+        strings, one after the other; ``ends``: where each ends.
         """
         ...
 

@@ -5,23 +5,88 @@ parsed and its sink called it *plain*, what stands before and after that string 
 next event is known too if it has the same head and tail and between them a valid JSON string. The
 rule that this file keeps: never guess wrong. Whatever does not match to the byte, or whose text a
 JSON parser would reject, is left for the full parse.
+
+`PythonLane` is the recogniser in Python; `_native.c` has the same in C.
 """
 
 from __future__ import annotations
 
 import re
+from array import array
 from functools import cache
+from typing import Protocol
 
 import orjson
 
 from llmbench_locust.transport.http1 import whole_chunks
 
-# Texts that are known to be valid string contents, each with itself: what is kept of an event is
-# the one object that stands here, and the bytes just cut out of the read are free again while they
-# are warm. Tokens come from a vocabulary: few are new.
-KNOWN: dict[bytes, bytes] = {}
+# Texts that are known to be valid string contents. Tokens come from a vocabulary: few are new.
+_KNOWN: set[bytes] = set()
 _KNOWN_LIMIT = 100_000
 _KNOWN_TEXT_BYTES = 64
+
+#: Times (float64), texts, and where each text ends in them (uint32), as bytes.
+Taken = tuple[bytes, bytes, bytes]
+
+
+class Lane(Protocol):
+    """The plain token events of one stream: those whose chunk is prefix + text + suffix."""
+
+    def feed(self, data: bytes, time_s: float, /) -> int:
+        """How many plain events ``data`` was; each is kept with that time. 0 if it was anything
+        but whole chunks of one plain event each: then nothing is kept.
+        """
+        ...
+
+    def take(self) -> Taken | None:
+        """The events since the last call; None if there were none."""
+        ...
+
+
+class LaneType(Protocol):
+    def __call__(self, prefix: bytes, suffix: bytes, /) -> Lane: ...
+
+
+class PythonLane:
+    __slots__ = ("_around", "_ends", "_from", "_prefix", "_suffix", "_texts", "_times", "_to")
+
+    def __init__(self, prefix: bytes, suffix: bytes) -> None:
+        self._prefix = prefix
+        self._suffix = suffix
+        self._from = len(prefix)
+        self._to = -len(suffix) or None
+        self._around = len(prefix) + len(suffix)
+        self._times = array("d")
+        self._ends = array("I")
+        self._texts = bytearray()
+
+    def feed(self, data: bytes, time_s: float, /) -> int:
+        bodies, used, _plain = whole_chunks(data)
+        if used != len(data):
+            return 0
+        texts = []
+        for body in bodies:
+            text = body[self._from : self._to]
+            if (
+                len(body) <= self._around
+                or not body.startswith(self._prefix)
+                or not body.endswith(self._suffix)
+                or not (text in _KNOWN or valid_text(text))
+            ):
+                return 0
+            texts.append(text)
+        for text in texts:
+            self._times.append(time_s)
+            self._texts += text
+            self._ends.append(len(self._texts))
+        return len(texts)
+
+    def take(self) -> Taken | None:
+        if not self._times:
+            return None
+        taken = (self._times.tobytes(), bytes(self._texts), self._ends.tobytes())
+        self._times, self._ends, self._texts = array("d"), array("I"), bytearray()
+        return taken
 
 
 def valid_text(raw: bytes) -> bool:
@@ -30,8 +95,6 @@ def valid_text(raw: bytes) -> bool:
 
     Empty texts are left to the full parse: for some backends they are no token.
     """
-    if raw in KNOWN:
-        return True
     if not raw:
         return False
     try:
@@ -39,9 +102,9 @@ def valid_text(raw: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     if len(raw) <= _KNOWN_TEXT_BYTES:
-        if len(KNOWN) >= _KNOWN_LIMIT:
-            KNOWN.clear()
-        KNOWN[raw] = raw
+        if len(_KNOWN) >= _KNOWN_LIMIT:
+            _KNOWN.clear()
+        _KNOWN.add(raw)
     return True
 
 
@@ -54,82 +117,9 @@ def _finder(markers: tuple[bytes, ...]) -> re.Pattern[bytes]:
     return re.compile(rb'(?<!\\)"(?:' + keys + rb')"[ \t]*:[ \t]*"((?:[^"\\]|\\.)*)"')
 
 
-class Template:
-    """What one stream's plain token events look like: ``prefix`` + text + ``suffix`` is the body of
-    one chunk.
-    """
-
-    __slots__ = ("_size_format", "heads", "prefix", "suffix", "tail", "tail_len")
-
-    def __init__(self, prefix: bytes, suffix: bytes, *, upper_hex: bool = False) -> None:
-        """``upper_hex``: how this server writes the digits of a chunk's size."""
-        self.prefix = prefix
-        self.suffix = suffix
-        self.tail = suffix + b"\r\n"
-        self.tail_len = len(self.tail)
-        self._size_format = b"%X" if upper_hex else b"%x"
-        # Length of a read -> how it begins, filled by `head`.
-        self.heads: dict[int, bytes] = {}
-
-    def head(self, length: int) -> bytes:
-        """How a read of ``length`` bytes begins if it is one whole chunk (size line, data, CRLF) of
-        this template.
-
-        b"" where no text fits.
-        """
-        head = self.heads.get(length)
-        if head is None:
-            head = self.heads[length] = self._make_head(length)
-        return head
-
-    def _make_head(self, length: int) -> bytes:
-        for digits in range(1, 9):
-            size = length - digits - 4
-            line = self._size_format % max(size, 0)
-            if len(line) == digits:
-                # A text of at least one byte must fit between head and suffix.
-                return (
-                    line + b"\r\n" + self.prefix
-                    if size > len(self.prefix) + len(self.suffix)
-                    else b""
-                )
-        return b""
-
-    def texts_of_read(self, data: bytes) -> list[bytes]:
-        """The raw texts if ``data`` is whole chunks, with their framing, each one plain token
-        event; else none.
-        """
-        head = self.head(len(data))
-        if head and data.startswith(head) and data.endswith(self.tail):
-            raw = data[len(head) : -self.tail_len]
-            return [raw] if valid_text(raw) else []
-        if not data.endswith(self.tail):
-            return []
-        bodies, used, _plain = whole_chunks(data)
-        texts = [text for body in bodies if (text := self.text_of_chunk(body)) is not None]
-        return texts if used == len(data) and len(texts) == len(bodies) else []
-
-    def text_of_chunk(self, body: bytes) -> bytes | None:
-        """The raw text if ``body`` (one chunk's data) is one plain token event of this template,
-        else None.
-        """
-        prefix, suffix = self.prefix, self.suffix
-        if (
-            len(body) > len(prefix) + len(suffix)
-            and body.startswith(prefix)
-            and body.endswith(suffix)
-        ):
-            raw = body[len(prefix) : len(body) - len(suffix)]
-            if valid_text(raw):
-                return raw
-        return None
-
-
-def learn(
-    body: bytes, markers: tuple[bytes, ...], *, sse: bool, upper_hex: bool = False
-) -> Template | None:
-    """The template of ``body``: one chunk's data that held exactly one event, which its sink called
-    plain.
+def learn(body: bytes, markers: tuple[bytes, ...], *, sse: bool) -> tuple[bytes, bytes] | None:
+    """Prefix and suffix around the text in ``body``: one chunk's data that held exactly one event,
+    which its sink called plain.
 
     None when no marker's string is found, or more than one: then it is not clear which may differ.
     """
@@ -143,4 +133,4 @@ def learn(
         b"data:", max(body.rfind(b"\n", 0, start), body.rfind(b"\r", 0, start)) + 1
     ):
         return None  # a comment or another field, not the data
-    return Template(body[:start], body[end:], upper_hex=upper_hex)
+    return body[:start], body[end:]

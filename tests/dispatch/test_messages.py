@@ -36,7 +36,13 @@ def report(**changed: Any) -> Report:
     figures: dict[str, Any] = dict.fromkeys(("in_flight", "waiting", "free", "offered"), 1)
     figures |= dict.fromkeys(("overflow", "resent", "most_connections", "most_in_use"), 2)
     figures |= dict.fromkeys(("idle_excess_s", "queue_wait_s", "cpu_s", "clock_s"), 0.5)
-    figures |= {"kernel_times": True, "shared_chunks": 0, "token_events": 9, "closed": False}
+    figures |= {
+        "kernel_times": True,
+        "reader": "native",
+        "shared_chunks": 0,
+        "token_events": 9,
+        "closed": False,
+    }
     figures |= {"records": None, "sent": np.array([3, 4]), "unsent": np.array([], np.int64)}
     figures |= dict.fromkeys(("ttft_s", "send_lag_s", "loop_lag_s"), np.array([0.25]))
     return Report("run", -1, **(figures | changed))

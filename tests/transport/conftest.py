@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,8 +143,9 @@ class TextSink:
         self.texts.append(event["text"])
         return int(event.get("n", -1))
 
-    def on_text(self, raw: bytes) -> None:
-        self.texts.append(orjson.loads(b'"' + raw + b'"'))
+    def on_texts(self, texts: bytes, ends: Sequence[int]) -> None:
+        for start, end in zip([0, *ends], ends, strict=False):
+            self.texts.append(orjson.loads(b'"' + texts[start:end] + b'"'))
 
     def on_body(self, body: bytes) -> None:
         self.body = body

@@ -4,16 +4,22 @@ parse finds.
 
 from __future__ import annotations
 
+from array import array
+
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbench_locust.transport.assembly import StreamAssembly
-from llmbench_locust.transport.template import learn, valid_text
+from llmbench_locust.transport.reader import _native
+from llmbench_locust.transport.template import LaneType, PythonLane, learn, valid_text
 
 from .conftest import DONE, HEAD, LAST, TextSink, answer, chunk, sse
 from .test_decoders import STREAMS, cut, data_lines
+
+LANES = [PythonLane] if _native is None else [PythonLane, _native.Lane]
+lanes = pytest.mark.parametrize("lane_type", LANES)
 
 
 class FullParse(TextSink):
@@ -23,9 +29,14 @@ class FullParse(TextSink):
         return abs(super().on_event(data))
 
 
-def assemble(pieces: list[bytes], sink: TextSink, limit: int = 1 << 30) -> StreamAssembly:
+def assemble(
+    pieces: list[bytes],
+    sink: TextSink,
+    limit: int = 1 << 30,
+    lane_type: LaneType = LANES[-1],
+) -> StreamAssembly:
     """Piece i arrives at time i."""
-    stream = StreamAssembly(sink)
+    stream = StreamAssembly(sink, lane_type=lane_type)
     for i, piece in enumerate(pieces):
         stream.arrivals += [float(i), piece]
         if limit == 1:
@@ -77,6 +88,7 @@ EVENT = st.one_of(
 )
 
 
+@lanes
 @settings(max_examples=300)
 @given(
     st.lists(EVENT, max_size=12),
@@ -85,7 +97,9 @@ EVENT = st.one_of(
     st.booleans(),
     st.sampled_from([1, 2, 1 << 30]),
 )
-def test_the_fast_ways_equal_the_full_parse(events, grouping, places, cut_at_chunks, limit):
+def test_the_fast_ways_equal_the_full_parse(
+    lane_type, events, grouping, places, cut_at_chunks, limit
+):
     chunks: list[bytes] = []
     rest = list(events)
     for n in [*grouping, len(events)]:
@@ -94,7 +108,7 @@ def test_the_fast_ways_equal_the_full_parse(events, grouping, places, cut_at_chu
             chunks.append(chunk(b"".join(group)))
     parts = [HEAD, *chunks, chunk(DONE) + LAST]
     pieces = parts if cut_at_chunks else [p for p in cut(b"".join(parts), places) if p]
-    fast, full = assemble(pieces, TextSink(), limit), assemble(pieces, FullParse())
+    fast, full = assemble(pieces, TextSink(), limit, lane_type), assemble(pieces, FullParse())
     assert outcome(fast) == outcome(full)
     assert fast.done
     assert fast.bytes_in == sum(map(len, parts))
@@ -215,15 +229,16 @@ def test_an_event_that_ends_before_its_chunk_has_the_earlier_time():
     assert stream.times.tolist() == [1.0, 2.0]
 
 
+@lanes
 @given(
     st.lists(EVENT, min_size=1, max_size=5),
     st.lists(st.integers(0, 3), max_size=4),
     st.integers(-3, 3),
 )
-def test_whole_reads_of_plain_events_are_recognised_and_nothing_else(events, grouping, shorter):
-    first = sse({"id": "x", "text": "first"})
-    template = learn(first, (b'"text":"',), sse=True)
-    assert template is not None
+def test_whole_reads_of_plain_events_are_recognised_and_nothing_else(
+    lane_type, events, grouping, shorter
+):
+    lane = lane_of(lane_type, sse({"id": "x", "text": "first"}))
     chunks, rest = [], list(events)
     for n in [*grouping, len(events)]:
         group, rest = rest[:n], rest[n:]
@@ -231,24 +246,56 @@ def test_whole_reads_of_plain_events_are_recognised_and_nothing_else(events, gro
             chunks.append(chunk(b"".join(group)))
     data = b"".join(chunks)
     data = data[:shorter] if shorter < 0 else data + b"12\r"[:shorter]
-    texts = template.texts_of_read(data)
-    if texts:
-        fast, full = TextSink(), FullParse()
-        for text in texts:
-            fast.on_text(text)
+    found = lane.feed(data, 1.0)
+    if found:
+        full = FullParse()
         assemble([HEAD, data, chunk(DONE) + LAST], full)
-        assert fast.texts == full.texts
-        assert full.parsed == len(texts)
+        assert [orjson.loads(b'"%b"' % text) for text in taken(lane)] == full.texts
+        assert full.parsed == found
+    else:
+        assert lane.take() is None
 
 
-def test_several_plain_events_in_one_read_are_recognised():
-    template = learn(sse({"text": "first"}), (b'"text":"',), sse=True)
-    assert template is not None
+def lane_of(lane_type, body):
+    around = learn(body, (b'"text":"',), sse=True)
+    assert around is not None
+    return lane_type(*around)
+
+
+def taken(lane):
+    """The texts that ``lane`` kept."""
+    times, texts, ends = lane.take()
+    stops = array("I", ends)
+    assert len(times) == 8 * len(stops)
+    return [texts[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
+
+
+@lanes
+def test_several_plain_events_in_one_read_are_recognised(lane_type):
+    lane = lane_of(lane_type, sse({"text": "first"}))
     read = b"".join(chunk(sse({"text": t})) for t in ("a", "\\", "ü"))
-    assert template.texts_of_read(read) == [b"a", b"\\\\", "ü".encode()]
-    assert template.texts_of_read(read[:-1]) == []
-    assert template.texts_of_read(read + chunk(DONE)) == []
-    assert template.texts_of_read(read + chunk(sse({"text": ""}))) == []
+    assert lane.feed(read, 1.0) == 3
+    assert taken(lane) == [b"a", b"\\\\", "ü".encode()]
+    for other in (read[:-1], read + chunk(DONE), read + chunk(sse({"text": ""})), b""):
+        assert lane.feed(other, 1.0) == 0
+        assert lane.take() is None
+
+
+@pytest.mark.skipif(_native is None, reason="the extension was not built")
+@given(
+    st.lists(
+        st.sampled_from([b"\\", b"u", b"d83d", b"\\ud83d", b"\\ude00", b'"', b"n", b"\xed\xa0\x80"])
+        | st.binary(max_size=4)
+        | st.text(max_size=3).map(lambda t: t.encode("utf-8", "surrogatepass")),
+        max_size=6,
+    ).map(b"".join),
+    st.binary(max_size=6),
+)
+def test_the_compiled_lane_takes_what_the_python_lane_takes(text, noise):
+    for data in (b"%x\r\n<%b>\r\n" % (len(text) + 2, text), noise, b"3\r\n<a>\r\n" + noise):
+        fed = [lane_type(b"<", b">") for lane_type in LANES]
+        assert len({lane.feed(data, 0.5) for lane in fed}) == 1
+        assert len({lane.take() for lane in fed}) == 1
 
 
 @given(st.binary(max_size=8))

@@ -7,10 +7,11 @@ import os
 import socket
 import time
 
-from llmbench_locust.transport.assembly import Lane, StreamAssembly
+from llmbench_locust.transport.assembly import StreamAssembly
 from llmbench_locust.transport.connection import Connection
 from llmbench_locust.transport.gaps import gaps
-from llmbench_locust.transport.reader import StreamReader
+from llmbench_locust.transport.reader import StreamReader, reader_type
+from llmbench_locust.transport.template import Lane
 from llmbench_locust.transport.timestamps import KernelClock, ask_for_stamps
 
 from .conftest import HEAD, TextSink, chunk, sse
@@ -43,7 +44,7 @@ def streaming(
     """
     connection = Connection(sock, None, reader, lambda _: None)
     sink = TextSink()
-    assembly = StreamAssembly(sink)
+    assembly = StreamAssembly(sink, lane_type=reader.lane_type)
     assembly.arrivals += [0.0, HEAD, 0.5, PLAIN]
     assembly.decode()
     holder = Holder(assembly)
@@ -58,12 +59,13 @@ def test_after_an_unknown_event_all_is_kept_in_order():
     fd = _socket.dup(ours.detach())
     sock = _socket.socket(fileno=fd)
     sock.setblocking(False)
-    reader = StreamReader()
+    reader = reader_type()()
     connection, sink, assembly, holder = streaming(sock, reader)
     odd = chunk(sse({"odd": 1, "text": "b"}))
     for data in (PLAIN, odd, PLAIN, PLAIN):
         theirs.sendall(data)
         assert reader.poll() == 1
+    assembly.settle()
     assert sink.texts == ["a", "a"]
     assert assembly.arrivals[1::2] == [odd, PLAIN, PLAIN]
     assert holder.told >= 1
@@ -81,7 +83,7 @@ def test_a_round_that_finds_nothing_does_not_unsay_the_kernels_times():
         sock = _socket.socket(fileno=_socket.dup(listener.accept()[0].detach()))
     sock.setblocking(False)
     ask_for_stamps(sock)
-    reader = StreamReader(KernelClock())
+    reader = reader_type()(KernelClock())
     connection, sink, assembly, _holder = streaming(sock, reader)
     for _ in range(1000):
         before = time.perf_counter()
@@ -94,6 +96,7 @@ def test_a_round_that_finds_nothing_does_not_unsay_the_kernels_times():
     assert reader.stamped
     assert reader.poll() == 0
     assert reader.stamped
+    assembly.settle()
     assert set(sink.texts) == {"a"}
     assert before - 1e-3 <= assembly.times[-1] <= time.perf_counter() + 1e-3
     connection.close()
@@ -118,7 +121,7 @@ class Counted:
 
 
 def test_a_turn_is_short_when_a_request_is_due_soon(monkeypatch):
-    reader = StreamReader()
+    reader = reader_type()()
     readable = [Counted() for _ in range(100)]
     for one in readable:
         reader.register(one)

@@ -1,11 +1,13 @@
 """Readers of answers. A backend's sink says which events carry tokens; gathering text and counts is
 here once.
 
-The rule that makes them light: a token event costs one append. Text stays as the bytes that came
-(still escaped) and is decoded only when somebody asks for it.
+The rule that makes them light: plain token events come many at a time. Text stays as the bytes that
+came (still escaped) and is decoded only when somebody asks for it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import orjson
 
@@ -27,7 +29,7 @@ FINISH_REASONS = {
 
 
 class TextSink:
-    """Reads one answer. A backend overrides `on_event`; most of an answer comes by `on_text`.
+    """Reads one answer. A backend overrides `on_event`; most of an answer comes by `on_texts`.
 
     ``output_tokens``, ``input_tokens``, ``reasoning_tokens``: the server's counts, -1 when it gave
     none. ``finish_reason``: in OpenAI's terms. ``error_kind``: of ``error``; "server" for what the
@@ -53,14 +55,18 @@ class TextSink:
         self.pieces: list[str | bytes] = []
         self.thoughts: list[str | bytes] = []
         self.reasoning_events = 0
-        # The fast path of a token event is this one append. Until the answer begins, what is like
-        # the event before is reasoning; see `answer`.
-        self.on_text = self.thoughts.append
 
     # --- what the transport calls
 
     def on_event(self, data: bytes) -> int:
         raise NotImplementedError
+
+    def on_texts(self, texts: bytes, ends: Sequence[int]) -> None:
+        # Until the answer begins, what is like the event before is reasoning; see `answer`.
+        pieces = self.pieces if self.answered else self.thoughts
+        # Pieces count events: the first holds the text of all.
+        pieces.append(texts)
+        pieces.extend([b""] * (len(ends) - 1))
 
     def on_body(self, body: bytes) -> None:
         """A whole body where a stream was asked for."""
@@ -105,7 +111,6 @@ class TextSink:
             self.answered = True
             # Empty events that stood before the answer belong to the reasoning, if there was any.
             self.reasoning_events = len(self.thoughts) + len(self.pieces) if self.thoughts else 0
-            self.on_text = self.pieces.append
         self.pieces.append(piece)
 
     def nothing(self) -> None:
@@ -113,7 +118,7 @@ class TextSink:
         self.pieces.append("")
 
     def reasoning(self, piece: str) -> bool:
-        """A piece of reasoning. Whether the next event like it may come by `on_text`."""
+        """A piece of reasoning. Whether the next event like it may come by `on_texts`."""
         self.thoughts.append(piece)
         return not self.answered
 
@@ -133,7 +138,8 @@ class TextSink:
 
     def text(self, *, reasoning: bool = False) -> str:
         """The answer's text; with ``reasoning`` what went before it, too."""
-        return "".join(map(_unescape, [*self.thoughts, *self.pieces] if reasoning else self.pieces))
+        pieces = [*self.thoughts, *self.pieces] if reasoning else self.pieces
+        return "".join(_unescape(piece) for piece in pieces if piece)
 
 
 class BodySink(TextSink):

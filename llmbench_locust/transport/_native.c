@@ -1,0 +1,508 @@
+/* The reader's loop in C: epoll, recvmsg with the kernel's time stamp, recognition of plain token
+ * events. It makes no Python object for an event. Whatever is not plain goes to Python's callbacks.
+ *
+ * Lane   what one stream's plain events look like, and the times and texts of those that came.
+ *        `template.PythonLane` does the same in Python; both pass the same tests.
+ * Reader the lanes by descriptor, and `poll`.
+ *
+ * Written for CPython's stable ABI: one build serves every version from 3.11.
+ */
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <errno.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#define READ_BYTES (16 << 10)
+#define MAX_EVENTS 512
+#define MAX_SIZE_DIGITS 8
+#define MAX_FD (1 << 24)
+#ifndef SCM_TIMESTAMPNS
+#define SCM_TIMESTAMPNS 35 /* linux/asm-generic/socket.h */
+#endif
+
+static double now_s(void) /* the clock of time.perf_counter */
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* ---- Text: is it the content of a JSON string? ---- */
+
+static int hex_digit(unsigned char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The code unit of \uXXXX at `s`, -1 for anything else. */
+static int code_unit(const unsigned char *s, size_t left)
+{
+    int value = 0;
+    if (left < 6 || s[0] != '\\' || s[1] != 'u')
+        return -1;
+    for (int i = 2; i < 6; i++) {
+        int digit = hex_digit(s[i]);
+        if (digit < 0)
+            return -1;
+        value = value * 16 + digit;
+    }
+    return value;
+}
+
+/* Bytes of the escape at `s`, 0 for an invalid one. Surrogates must come in pairs. */
+static size_t escape_length(const unsigned char *s, size_t left)
+{
+    if (left < 2)
+        return 0;
+    if (s[1] != 'u')
+        return s[1] && strchr("\"\\/bfnrt", s[1]) ? 2 : 0;
+    int unit = code_unit(s, left);
+    if (unit < 0 || (unit >= 0xDC00 && unit <= 0xDFFF))
+        return 0;
+    if (unit < 0xD800 || unit > 0xDFFF)
+        return 6;
+    int low = code_unit(s + 6, left - 6);
+    return low >= 0xDC00 && low <= 0xDFFF ? 12 : 0;
+}
+
+/* Bytes of the UTF-8 character of several bytes at `s`, 0 for an invalid one. */
+static size_t character_length(const unsigned char *s, size_t left)
+{
+    unsigned char first = s[0], low = 0x80, high = 0xBF;
+    size_t length;
+    if (first >= 0xC2 && first <= 0xDF)
+        length = 2;
+    else if (first >= 0xE0 && first <= 0xEF)
+        length = 3;
+    else if (first >= 0xF0 && first <= 0xF4)
+        length = 4;
+    else
+        return 0;
+    if (first == 0xE0)
+        low = 0xA0;
+    else if (first == 0xED)
+        high = 0x9F; /* no surrogates */
+    else if (first == 0xF0)
+        low = 0x90;
+    else if (first == 0xF4)
+        high = 0x8F;
+    if (left < length || s[1] < low || s[1] > high)
+        return 0;
+    for (size_t i = 2; i < length; i++)
+        if (s[i] < 0x80 || s[i] > 0xBF)
+            return 0;
+    return length;
+}
+
+/* Empty texts are left to the full parse: for some backends they are no token. */
+static int valid_text(const char *text, size_t size)
+{
+    const unsigned char *s = (const unsigned char *)text, *end = s + size;
+    while (s < end) {
+        size_t length = 1;
+        if (*s < 0x20 || *s == '"')
+            return 0;
+        if (*s == '\\')
+            length = escape_length(s, (size_t)(end - s));
+        else if (*s >= 0x80)
+            length = character_length(s, (size_t)(end - s));
+        if (!length)
+            return 0;
+        s += length;
+    }
+    return size > 0;
+}
+
+/* ---- Lane ---- */
+
+typedef struct {
+    PyObject_HEAD
+    char *prefix, *suffix; /* of the body of a chunk */
+    size_t prefix_size, suffix_size;
+    double *times;  /* of each event */
+    uint32_t *ends; /* where the text of each event ends in `texts` */
+    size_t events, events_room;
+    char *texts;
+    size_t texts_size, texts_room;
+} Lane;
+
+static int grow(void **buffer, size_t *room, size_t needed, size_t item)
+{
+    size_t wanted = *room ? *room : 64;
+    while (wanted < needed)
+        wanted *= 2;
+    void *bigger = realloc(*buffer, wanted * item);
+    if (!bigger)
+        return -1;
+    *buffer = bigger;
+    *room = wanted;
+    return 0;
+}
+
+static int make_room(Lane *lane, size_t text_size)
+{
+    if (lane->events == lane->events_room) {
+        size_t room = lane->events_room;
+        if (grow((void **)&lane->times, &room, lane->events + 1, sizeof *lane->times))
+            return -1;
+        room = lane->events_room;
+        if (grow((void **)&lane->ends, &room, lane->events + 1, sizeof *lane->ends))
+            return -1;
+        lane->events_room = room;
+    }
+    size_t needed = lane->texts_size + text_size;
+    if (needed > lane->texts_room)
+        return grow((void **)&lane->texts, &lane->texts_room, needed, 1);
+    return 0;
+}
+
+/* The body of the whole plain chunk at `*at`, which moves behind it; NULL for anything else. */
+static const char *next_chunk(const char **at, const char *end, size_t *body_size)
+{
+    const char *s = *at;
+    size_t size = 0;
+    int digit, digits = 0;
+    for (; s < end && (digit = hex_digit((unsigned char)*s)) >= 0; s++) {
+        if (++digits > MAX_SIZE_DIGITS)
+            return NULL;
+        size = size * 16 + (size_t)digit;
+    }
+    if (!digits || !size || end - s < 4 || s[0] != '\r' || s[1] != '\n')
+        return NULL;
+    s += 2;
+    if (size > (size_t)(end - s) - 2 || s[size] != '\r' || s[size + 1] != '\n')
+        return NULL;
+    *at = s + size + 2;
+    *body_size = size;
+    return s;
+}
+
+/* How many events were kept: all of `data`, or 0 for nothing; -1 when there is no memory. */
+static Py_ssize_t lane_take_in(Lane *lane, const char *data, size_t size, double time_s)
+{
+    const char *at = data, *end = data + size;
+    size_t events_before = lane->events, texts_before = lane->texts_size, body_size;
+    size_t around = lane->prefix_size + lane->suffix_size;
+    while (at < end) {
+        const char *body = next_chunk(&at, end, &body_size);
+        if (!body || body_size <= around)
+            goto unknown;
+        const char *text = body + lane->prefix_size;
+        size_t text_size = body_size - around;
+        if (memcmp(body, lane->prefix, lane->prefix_size) ||
+            memcmp(text + text_size, lane->suffix, lane->suffix_size) ||
+            !valid_text(text, text_size) || lane->texts_size + text_size > UINT32_MAX)
+            goto unknown;
+        if (make_room(lane, text_size)) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        memcpy(lane->texts + lane->texts_size, text, text_size);
+        lane->texts_size += text_size;
+        lane->times[lane->events] = time_s;
+        lane->ends[lane->events++] = (uint32_t)lane->texts_size;
+    }
+    return (Py_ssize_t)(lane->events - events_before);
+unknown:
+    lane->events = events_before;
+    lane->texts_size = texts_before;
+    return 0;
+}
+
+static PyObject *lane_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    const char *prefix, *suffix;
+    Py_ssize_t prefix_size, suffix_size;
+    if (kwargs && PyDict_Size(kwargs)) {
+        PyErr_SetString(PyExc_TypeError, "Lane takes no keyword arguments");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args, "y#y#", &prefix, &prefix_size, &suffix, &suffix_size))
+        return NULL;
+    Lane *lane = (Lane *)PyType_GenericAlloc(type, 0); /* zeroed */
+    if (!lane)
+        return NULL;
+    lane->prefix = malloc((size_t)(prefix_size + suffix_size) + 1);
+    if (!lane->prefix) {
+        Py_DECREF(lane);
+        return PyErr_NoMemory();
+    }
+    memcpy(lane->prefix, prefix, (size_t)prefix_size);
+    lane->suffix = lane->prefix + prefix_size;
+    memcpy(lane->suffix, suffix, (size_t)suffix_size);
+    lane->prefix_size = (size_t)prefix_size;
+    lane->suffix_size = (size_t)suffix_size;
+    return (PyObject *)lane;
+}
+
+static void lane_dealloc(PyObject *self)
+{
+    Lane *lane = (Lane *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    free(lane->prefix);
+    free(lane->times);
+    free(lane->ends);
+    free(lane->texts);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *lane_feed(PyObject *self, PyObject *args)
+{
+    const char *data;
+    Py_ssize_t size;
+    double time_s;
+    if (!PyArg_ParseTuple(args, "y#d", &data, &size, &time_s))
+        return NULL;
+    Py_ssize_t events = lane_take_in((Lane *)self, data, (size_t)size, time_s);
+    return events < 0 ? NULL : PyLong_FromSsize_t(events);
+}
+
+static PyObject *lane_take(PyObject *self, PyObject *unused)
+{
+    Lane *lane = (Lane *)self;
+    (void)unused;
+    if (!lane->events)
+        Py_RETURN_NONE;
+    PyObject *taken = Py_BuildValue(
+        "(y#y#y#)", (char *)lane->times, (Py_ssize_t)(lane->events * sizeof *lane->times),
+        lane->texts, (Py_ssize_t)lane->texts_size, (char *)lane->ends,
+        (Py_ssize_t)(lane->events * sizeof *lane->ends));
+    if (taken)
+        lane->events = lane->texts_size = 0;
+    return taken;
+}
+
+static PyMethodDef lane_methods[] = {
+    {"feed", lane_feed, METH_VARARGS,
+     "feed(data, time_s): how many plain events data was, kept with that time; 0 if it was\n"
+     "anything but whole chunks of one plain event each, and then nothing is kept."},
+    {"take", lane_take, METH_NOARGS,
+     "take(): (times, texts, ends) of the events since the last call, None if there were none.\n"
+     "float64, bytes and uint32, each as bytes; ends: where each text ends in texts."},
+    {NULL, NULL, 0, NULL}};
+
+static PyType_Slot lane_slots[] = {
+    {Py_tp_new, lane_new},
+    {Py_tp_dealloc, lane_dealloc},
+    {Py_tp_methods, lane_methods},
+    {Py_tp_doc, "Lane(prefix, suffix): the plain events of one stream"},
+    {0, NULL}};
+
+static PyType_Spec lane_spec = {"llmbench_locust.transport._native.Lane", sizeof(Lane), 0,
+                                Py_TPFLAGS_DEFAULT, lane_slots};
+
+/* ---- Reader ---- */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject **lanes; /* by descriptor; NULL where Python reads */
+    size_t size;
+    char buffer[READ_BYTES];
+} Reader;
+
+static PyTypeObject *the_lane_type; /* set once, when the module is made */
+
+static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)kwargs;
+    if (!PyArg_ParseTuple(args, ""))
+        return NULL;
+    return PyType_GenericAlloc(type, 0);
+}
+
+static void reader_dealloc(PyObject *self)
+{
+    Reader *reader = (Reader *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    for (size_t fd = 0; fd < reader->size; fd++)
+        Py_XDECREF(reader->lanes[fd]);
+    free(reader->lanes);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *reader_follow(PyObject *self, PyObject *args)
+{
+    Reader *reader = (Reader *)self;
+    PyObject *lane;
+    int fd;
+    if (!PyArg_ParseTuple(args, "iO!", &fd, the_lane_type, &lane))
+        return NULL;
+    if (fd < 0 || fd > MAX_FD) {
+        PyErr_SetString(PyExc_ValueError, "no descriptor");
+        return NULL;
+    }
+    size_t room = reader->size;
+    if ((size_t)fd >= room) {
+        if (grow((void **)&reader->lanes, &room, (size_t)fd + 1, sizeof *reader->lanes))
+            return PyErr_NoMemory();
+        memset(reader->lanes + reader->size, 0, (room - reader->size) * sizeof *reader->lanes);
+        reader->size = room;
+    }
+    PyObject *old = reader->lanes[fd];
+    Py_INCREF(lane);
+    reader->lanes[fd] = lane;
+    Py_XDECREF(old);
+    Py_RETURN_NONE;
+}
+
+static PyObject *reader_leave(PyObject *self, PyObject *args)
+{
+    Reader *reader = (Reader *)self;
+    int fd;
+    if (!PyArg_ParseTuple(args, "i", &fd))
+        return NULL;
+    if (fd >= 0 && (size_t)fd < reader->size) {
+        PyObject *old = reader->lanes[fd];
+        reader->lanes[fd] = NULL;
+        Py_XDECREF(old);
+    }
+    Py_RETURN_NONE;
+}
+
+/* As recvmsg. `*time_s`: when the kernel received it, on the clock of `now_s`; NaN where the kernel
+ * did not say. */
+static ssize_t receive(int fd, char *buffer, double offset_s, double *time_s)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(struct timespec))];
+        struct cmsghdr align;
+    } control;
+    struct iovec piece = {buffer, READ_BYTES};
+    struct msghdr message = {0};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control.bytes;
+    message.msg_controllen = sizeof control.bytes;
+    ssize_t got = recvmsg(fd, &message, MSG_DONTWAIT);
+    *time_s = NAN;
+    if (got < 0 || isnan(offset_s))
+        return got;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        struct timespec stamp;
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS &&
+            c->cmsg_len >= CMSG_LEN(sizeof stamp)) {
+            memcpy(&stamp, CMSG_DATA(c), sizeof stamp);
+            *time_s = (double)stamp.tv_sec + offset_s + (double)stamp.tv_nsec * 1e-9;
+        }
+    }
+    return got;
+}
+
+typedef struct {
+    Py_ssize_t tokens, bytes, shared, unstamped;
+    PyObject *on_other, *on_unknown, *on_broken;
+} Round;
+
+/* Read what one descriptor has. -1 with an exception set when a callback raised. */
+static int read_one(Reader *reader, int fd, double offset_s, Round *round)
+{
+    Lane *lane = fd >= 0 && (size_t)fd < reader->size ? (Lane *)reader->lanes[fd] : NULL;
+    PyObject *done;
+    double time_s;
+    if (!lane) {
+        done = PyObject_CallFunction(round->on_other, "i", fd);
+    } else {
+        ssize_t got = receive(fd, reader->buffer, offset_s, &time_s);
+        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+            return 0;
+        if (got < 0) {
+            done = PyObject_CallFunction(round->on_broken, "iid", fd, errno, now_s());
+        } else {
+            if (isnan(time_s)) {
+                time_s = now_s();
+                round->unstamped++;
+            }
+            Py_ssize_t events = lane_take_in(lane, reader->buffer, (size_t)got, time_s);
+            if (events > 0) {
+                round->tokens += events;
+                round->shared += events - 1;
+                round->bytes += got;
+                return 0;
+            }
+            if (events < 0)
+                return -1;
+            done = PyObject_CallFunction(round->on_unknown, "iy#d", fd, reader->buffer,
+                                         (Py_ssize_t)got, time_s);
+        }
+    }
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
+static PyObject *reader_poll(PyObject *self, PyObject *args)
+{
+    int epoll_fd, most, read = 0;
+    double stop_s, offset_s;
+    Round round = {0};
+    struct epoll_event events[MAX_EVENTS];
+    if (!PyArg_ParseTuple(args, "iiddOOO", &epoll_fd, &most, &stop_s, &offset_s, &round.on_other,
+                          &round.on_unknown, &round.on_broken))
+        return NULL;
+    if (most < 1 || most > MAX_EVENTS)
+        most = MAX_EVENTS;
+    int ready = epoll_wait(epoll_fd, events, most, 0);
+    if (ready < 0 && errno != EINTR)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    while (read < ready) {
+        if (read_one((Reader *)self, events[read++].data.fd, offset_s, &round))
+            return NULL;
+        if (now_s() > stop_s)
+            break;
+    }
+    return Py_BuildValue("(iinnnn)", read, ready == most || read < ready, round.tokens,
+                         round.bytes, round.shared, round.unstamped);
+}
+
+static PyMethodDef reader_methods[] = {
+    {"follow", reader_follow, METH_VARARGS,
+     "follow(fd, lane): read fd here, as long as what comes is plain."},
+    {"leave", reader_leave, METH_VARARGS, "leave(fd): Python reads it again."},
+    {"poll", reader_poll, METH_VARARGS,
+     "poll(epoll_fd, most, stop_s, offset_s, on_other, on_unknown, on_broken)\n"
+     "-> (descriptors read, whether some were left, token events, bytes, events that shared a\n"
+     "read with another, reads without a stamp). Never waits; stops after stop_s. offset_s:\n"
+     "the clock less wall-clock time, NaN where stamps are not to be trusted.\n"
+     "on_other(fd): nobody follows it. on_unknown(fd, data, time_s): not plain, b'' at the end.\n"
+     "on_broken(fd, errno, time_s)."},
+    {NULL, NULL, 0, NULL}};
+
+static PyType_Slot reader_slots[] = {
+    {Py_tp_new, reader_new},
+    {Py_tp_dealloc, reader_dealloc},
+    {Py_tp_methods, reader_methods},
+    {Py_tp_doc, "Reader(): lanes by descriptor"},
+    {0, NULL}};
+
+static PyType_Spec reader_spec = {"llmbench_locust.transport._native.Reader", sizeof(Reader), 0,
+                                  Py_TPFLAGS_DEFAULT, reader_slots};
+
+static struct PyModuleDef module_def = {PyModuleDef_HEAD_INIT, "_native",
+                                        "The compiled reader.", -1, NULL, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    PyObject *module = PyModule_Create(&module_def);
+    PyObject *lane = PyType_FromSpec(&lane_spec), *reader = PyType_FromSpec(&reader_spec);
+    if (!module || !lane || !reader || PyModule_AddObjectRef(module, "Lane", lane) ||
+        PyModule_AddObjectRef(module, "Reader", reader)) {
+        Py_CLEAR(module);
+        Py_XDECREF(lane);
+    } else {
+        the_lane_type = (PyTypeObject *)lane; /* keeps the reference */
+    }
+    Py_XDECREF(reader);
+    return module;
+}
