@@ -13,7 +13,7 @@ from llmbench_locust.datasets import DatasetInfo, dataset_info
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.json_values import json_value
-from llmbench_locust.options import checks, combinations
+from llmbench_locust.options import checks, combinations, dataset_checks
 from llmbench_locust.options.dataset_flags import DatasetFlags
 from llmbench_locust.options.secrets import Start, header_lines, origin_of, secret_dest
 from llmbench_locust.options.table import FLAGS, SAMPLING, Benchmark, Capacity, Own
@@ -105,7 +105,7 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
     info = _server(v, getattr(options, "host", None))
     v["goodput"] = checks.goodput(v["goodput"], info)
     v["percentile_metrics"] = checks.percentile_metrics(v["percentile_metrics"], info)
-    v["self_timed"] = checks.self_timed(v["self_timed"], dataset_info(v["dataset_name"]))
+    v["self_timed"] = dataset_checks.self_timed(v["self_timed"], dataset_info(v["dataset_name"]))
     v["request_id_prefix"] = v["request_id_prefix"] or fresh_prefix()
     newer = v["compat"] == "0.33"
     v["sampling"] = checks.sampling(v, SAMPLING, info, greedy=not newer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmbench_locust.options import checks
+from llmbench_locust.options import dataset_checks
 from llmbench_locust.options.flag import INF, dataset_flag, flag
 
 
@@ -82,7 +82,7 @@ class RandomDataset:
     random_range_ratio: tuple[float, float] = dataset_flag(
         "0.0",
         'Vary lengths by ± this ratio: a number in [0, 1), or {"input": a, "output": b}.',
-        parse=checks.range_ratio,
+        parse=dataset_checks.range_ratio,
     )
     random_prefix_len: int = dataset_flag(
         0, "Tokens that all prompts share, before the random part.", least=0
@@ -106,13 +106,13 @@ class RandomMultiModalDataset:
         {"image": 255, "video": 1},
         "JSON object: the most items of each modality in a request.",
         kind="json",
-        parse=checks.mm_limits,
+        parse=dataset_checks.mm_limits,
     )
     random_mm_bucket_config: dict[str, float] = dataset_flag(
         {"(256, 256, 1)": 0.5, "(720, 1280, 1)": 0.5, "(720, 1280, 16)": 0.0},
         'JSON object: the probability of each "(height, width, frames)".',
         kind="json",
-        parse=checks.mm_buckets,
+        parse=dataset_checks.mm_buckets,
     )
 
 
@@ -173,7 +173,7 @@ class ConversationsAndMixes:
     think_time: tuple[float, float] = flag(
         "0",
         "Seconds between an answer and the next turn: a number or MIN:MAX.",
-        parse=checks.think_time,
+        parse=dataset_checks.think_time,
     )
     mix: str | None = flag(
         None, "JSON file that lists several workloads with their weights and labels."

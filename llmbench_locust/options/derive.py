@@ -8,7 +8,7 @@ from typing import Any
 from llmbench_locust.datasets import dataset_info
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
-from llmbench_locust.options import checks, combinations
+from llmbench_locust.options import combinations, dataset_checks
 from llmbench_locust.options.config import RunConfig, apply_lengths, goes_to_the_full_length
 from llmbench_locust.options.table import FLAGS
 from llmbench_locust.options.values import read
@@ -28,7 +28,9 @@ def part_config(config: RunConfig, flags: Json, num_prompts: int) -> RunConfig:
     v |= {"mix": None, "num_prompts": num_prompts, "think_time": (0.0, 0.0)}
     name = v["dataset_name"]
     dataset = dataset_info(name)
-    v["self_timed"] = checks.self_timed(v["self_timed"] if "self_timed" in given else None, dataset)
+    v["self_timed"] = dataset_checks.self_timed(
+        v["self_timed"] if "self_timed" in given else None, dataset
+    )
     if "multi_turn" not in given:
         v["multi_turn"] = config.multi_turn and dataset.conversations
     if not v["self_timed"]:

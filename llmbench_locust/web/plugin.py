@@ -12,14 +12,14 @@ import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import gevent
 import orjson
-from flask import Blueprint, Flask, Response, make_response, request, send_file, send_from_directory
+from flask import Blueprint, Response, make_response, request, send_file, send_from_directory
 
 from llmbench_locust.experiments.report import capacity_page
 from llmbench_locust.json_types import Json
+from llmbench_locust.locust_types import Environment, WebUI
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.table import GROUPS
 from llmbench_locust.web.prometheus import registry_of
@@ -37,7 +37,6 @@ _POLICY = (
     "data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-_View = TypeVar("_View", bound=Callable[..., Any])
 #: Downloads: name of the route under /llm → (title, content type).
 DOWNLOADS: dict[str, tuple[str, str]] = {
     "result.json": ("Result JSON", "application/json"),
@@ -48,7 +47,7 @@ DOWNLOADS: dict[str, tuple[str, str]] = {
 
 
 def install_web(
-    environment: Any,
+    environment: Environment,
     live: LiveStats,
     results: Callable[[], Results | None],
     check: Callable[[Json], str | None] | None = None,
@@ -69,7 +68,7 @@ def install_web(
         install_check(web_ui, check)
 
 
-def _add_tab(web_ui: Any, live: LiveStats, cancel: Callable[[], None] | None) -> None:
+def _add_tab(web_ui: WebUI, live: LiveStats, cancel: Callable[[], None] | None) -> None:
     arguments = web_ui.template_args
     arguments.setdefault("extended_tabs", []).append(TAB)
     arguments.setdefault("extended_tables", []).append({"key": TAB["key"], "structure": STRUCTURE})
@@ -81,17 +80,14 @@ def _add_tab(web_ui: Any, live: LiveStats, cancel: Callable[[], None] | None) ->
         for name, (title, _) in DOWNLOADS.items()
     ]
 
-    app: Flask = web_ui.app
+    app = web_ui.app
 
     @app.after_request
     def extend(response: Response) -> Response:
-        if (
-            response.status_code == 200
-            and not response.direct_passthrough
-            and request.endpoint in _EXTENDED
-        ):
+        good = response.status_code == 200
+        if good and not response.direct_passthrough and request.endpoint in _EXTENDED:
             response.set_data(_EXTENDED[request.endpoint](response.get_data(), live))
-        stopped = response.status_code == 200 and request.endpoint == "locust.stop"
+        stopped = good and request.endpoint == "locust.stop"
         if stopped and cancel is not None and _beginning(live, web_ui.environment.runner.state):
             cancel()  # Locust's master stops nothing before its runner has started
         return response
@@ -159,10 +155,24 @@ _EXTENDED: dict[str | None, Callable[[bytes, LiveStats], bytes]] = {
 }
 
 
-def _routes(web_ui: Any, live: LiveStats, results: Callable[[], Results | None]) -> Blueprint:
+def _routes(web_ui: WebUI, live: LiveStats, results: Callable[[], Results | None]) -> Blueprint:
     routes = Blueprint("llmbench", __name__)
-    registry = registry_of(live)
-    protected: Callable[[_View], _View] = web_ui.auth_required_if_enabled
+    _add_pages(routes, web_ui)
+    _add_data(routes, web_ui, live, results)
+
+    @routes.after_request
+    def secure(response: Response) -> Response:
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "same-origin"
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    return routes
+
+
+def _add_pages(routes: Blueprint, web_ui: WebUI) -> None:
+    """What is the same whatever runs."""
+    protected = web_ui.auth_required_if_enabled
 
     @routes.get("/llm")
     @protected
@@ -181,21 +191,25 @@ def _routes(web_ui: Any, live: LiveStats, results: Callable[[], Results | None])
     def plotly() -> Response:
         return send_file(plotly_path(), mimetype="text/javascript", max_age=86_400)
 
+    @routes.get("/llm/flags")
+    @protected
+    def flags() -> Response:
+        return _json({group: [flag.dest for flag in flags] for group, flags in GROUPS.items()})
+
+
+def _add_data(
+    routes: Blueprint, web_ui: WebUI, live: LiveStats, results: Callable[[], Results | None]
+) -> None:
+    """What tells of the run."""
+    protected, registry = web_ui.auth_required_if_enabled, registry_of(live)
+
     @routes.get("/llm/stats")
     @protected
     def stats() -> Response:
         snapshot = live.snapshot(request.args.get("since", 0, type=int))
         done = results() if live.state == "finished" else None
-        snapshot["downloads"] = (
-            list(DOWNLOADS) if done is not None and done.document is not None else []
-        )
-        return Response(orjson.dumps(snapshot), content_type="application/json")
-
-    @routes.get("/llm/flags")
-    @protected
-    def flags() -> Response:
-        groups = {group: [flag.dest for flag in flags] for group, flags in GROUPS.items()}
-        return Response(orjson.dumps(groups), content_type="application/json")
+        there = done is not None and done.document is not None
+        return _json(snapshot | {"downloads": list(DOWNLOADS) if there else []})
 
     @routes.get("/llm/capacity")
     @protected
@@ -225,20 +239,13 @@ def _routes(web_ui: Any, live: LiveStats, results: Callable[[], Results | None])
         # In a thread: a large table takes seconds, and the page stays alive.
         content = gevent.get_hub().threadpool.apply(content_of, (done, name))
         response = Response(content, content_type=DOWNLOADS[name][1])
-        response.headers["Content-Disposition"] = (
-            f'attachment; filename="{file_name(done.document, name)}"'
-        )
+        attachment = f'attachment; filename="{file_name(done.document, name)}"'
+        response.headers["Content-Disposition"] = attachment
         return response
 
-    @routes.after_request
-    def secure(response: Response) -> Response:
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "same-origin"
-        if "Cache-Control" not in response.headers:
-            response.headers["Cache-Control"] = "no-store"
-        return response
 
-    return routes
+def _json(value: object) -> Response:
+    return Response(orjson.dumps(value), content_type="application/json")
 
 
 def plotly_path() -> Path:
@@ -252,9 +259,8 @@ def plotly_path() -> Path:
 def content_of(done: Results, name: str) -> bytes | str:
     """One download's content. ``name``: a key of `DOWNLOADS`."""
     if name == "result.json":
-        return orjson.dumps(
-            done.document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-        )
+        options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+        return orjson.dumps(done.document, option=options)
     if name == "requests.csv":
         return done.table_csv()
     if name == "requests.parquet":
@@ -266,12 +272,8 @@ def file_name(document: Json, name: str) -> str:
     """A file name that tells runs apart: backend, model and date, in plain characters."""
     stem, _, extension = name.partition(".")
     model = str(document.get("model_id") or "").rsplit("/", 1)[-1]
-    parts = [
-        str(document.get("backend") or "llmbench"),
-        model,
-        str(document.get("date") or ""),
-        stem,
-    ]
+    backend, date = document.get("backend") or "llmbench", document.get("date") or ""
+    parts = [str(backend), model, str(date), stem]
     plain = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", p).strip("._-") for p in parts if p)
     return f"{re.sub(r'-+', '-', plain)[:150]}.{extension}"
 

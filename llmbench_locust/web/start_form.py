@@ -8,13 +8,12 @@ which the page shows as they are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
 
-from flask import Flask, Response, jsonify, request
+from flask import Response, jsonify, request
 
 from llmbench_locust.json_types import Json
+from llmbench_locust.locust_types import WebUI
 
-_View = TypeVar("_View", bound=Callable[..., Any])
 SWARM = "locust.swarm"
 
 
@@ -25,11 +24,10 @@ def form_values() -> Json:
     }
 
 
-def install_check(web_ui: Any, check: Callable[[Json], str | None]) -> None:
+def install_check(web_ui: WebUI, check: Callable[[Json], str | None]) -> None:
     """``check(form)`` returns the line that tells what is wrong, None when nothing is."""
 
-    app: Flask = web_ui.app
-    protected: Callable[[_View], _View] = web_ui.auth_required_if_enabled
+    app, protected = web_ui.app, web_ui.auth_required_if_enabled
 
     @protected
     def refuse() -> Response | None:
@@ -39,7 +37,7 @@ def install_check(web_ui: Any, check: Callable[[Json], str | None]) -> None:
         return jsonify({"success": False, "message": line, "host": web_ui.environment.host})
 
     @app.before_request
-    def check_start_form() -> Any:
+    def check_start_form() -> Response | None:
         if request.endpoint == SWARM and request.method == "POST":
             return refuse()
         return None

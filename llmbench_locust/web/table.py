@@ -37,11 +37,8 @@ def verdict(snapshot: Json) -> str:
             snapshot["state"], "none yet"
         )
     if limited:
-        return (
-            f"CLIENT LIMITED: {reason}"
-            if reason
-            else "CLIENT LIMITED: these figures tell of the client, not of the server"
-        )
+        reason = reason or "these figures tell of the client, not of the server"
+        return f"CLIENT LIMITED: {reason}"
     return "OK: the client kept up"
 
 
@@ -57,22 +54,14 @@ def table_rows(snapshot: Json) -> list[dict[str, str]]:
     for row in snapshot["latency"]:
         cells = {stat: shown(row[stat]) for stat in ("mean", "median", "std", "max")}
         # The 50th is the median, which has its column.
-        known = {
-            name: value
-            for name, value in row["percentiles"].items()
-            if value is not None and name != "p50"
-        }
-        found = [f"{name.upper()} {shown(value)}" for name, value in known.items()]
+        known = {name: p for name, p in row["percentiles"].items() if name != "p50"}
+        found = [f"{name.upper()} {shown(p)}" for name, p in known.items() if p is not None]
         rows.append({"figure": _with_unit(row), **cells, "percentiles": " · ".join(found)})
     rows += [{"figure": slo_name(s), "value": _share(s)} for s in snapshot["slo"]]
     totals = snapshot["totals"]
     if totals["in_flight"] is not None:
-        rows.append(
-            {
-                "figure": "In flight / waiting",
-                "value": f"{totals['in_flight']} / {totals['waiting']}",
-            }
-        )
+        value = f"{totals['in_flight']} / {totals['waiting']}"
+        rows.append({"figure": "In flight / waiting", "value": value})
     rows += _audit_rows(snapshot["audit"])
     rows += [
         {"figure": f"Error: {e['kind']}", "value": f"{e['count']:,}", "percentiles": e["example"]}

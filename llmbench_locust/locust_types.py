@@ -1,0 +1,39 @@
+"""What we use of Locust's objects, which Locust itself does not type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from flask import Flask
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Runner(Protocol):
+    state: str | None
+
+
+class Environment(Protocol):
+    host: str | None
+    parsed_options: Namespace
+
+    @property
+    def runner(self) -> Runner: ...
+
+    @property
+    def web_ui(self) -> WebUI: ...
+
+
+class WebUI(Protocol):
+    app: Flask
+    template_args: dict[str, Any]
+
+    @property
+    def environment(self) -> Environment: ...
+
+    def auth_required_if_enabled(self, view: View) -> View:
+        """The view behind Locust's login, where that is on."""
