@@ -72,9 +72,7 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
 
 
 class Plugin:
-    """One process's part. On the master (or alone): config, benchmark, report. On a worker (or
-    alone): the agent.
-    """
+    """One process's part: on the master config, run, report; on a worker the agent; alone both."""
 
     def __init__(self, environment: Any, runner: Any, web_ui: Any) -> None:
         self.environment = environment
@@ -123,9 +121,7 @@ class Plugin:
     # --- start-up
 
     def begin(self) -> None:
-        """Register messages and listeners; on the master, check the flags before anything else
-        happens.
-        """
+        """Register messages and listeners; on the master, first check the flags."""
         self._or_exit(self._remember_start)
         events = self.environment.events
         if self.local or self.is_worker:
@@ -176,9 +172,7 @@ class Plugin:
         vars(self.options).pop(secret_dest("header"), None)
 
     def configure(self) -> RunConfig:
-        """The flags, or the web form's values, checked. Starts the simulator when it is asked for.
-        Raises ConfigError.
-        """
+        """The checked flags or form values; starts the simulator if wanted. Raises ConfigError."""
         options = self.options
         if self._times_runs and options.run_time is None:
             options.run_time = self._run_time_s

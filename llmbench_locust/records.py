@@ -207,9 +207,7 @@ class RecordColumns:
         self.token_times += offset_s
 
     def to_message(self) -> dict[str, Any]:
-        """A form that msgpack carries: arrays as bytes, a text column that is empty all over as
-        None.
-        """
+        """A form for msgpack: arrays as bytes, a text column of empty texts as None."""
         return {
             "n": len(self),
             "success": self.success.tobytes(),

@@ -27,9 +27,7 @@ class Interruption:
     """``status``: what the process ends with, None while no signal came."""
 
     def __init__(self, stop: Callable[[], None], leave: Callable[[], None]) -> None:
-        """``stop``: end the runs and return once they are reported. ``leave``: end the process in
-        order. Neither is called more than once.
-        """
+        """``stop``: end and report the runs. ``leave``: end the process. Each is called once."""
         self.status: int | None = None
         self._stop = stop
         self._leave = leave

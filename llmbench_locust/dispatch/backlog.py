@@ -116,9 +116,7 @@ class PlannedTickets:
     def failed(
         self, indexes: Indexes, worker: str, start_s: float, error: str, kind: str
     ) -> list[RequestRecord]:
-        """Outcomes for requests of which no worker will report one. ``start_s``: of the arrivals,
-        master's clock.
-        """
+        """Outcomes of requests that no worker will report. ``start_s``: of the arrivals."""
         records = []
         for index in indexes.tolist():
             record = RequestRecord(index, error=error, error_kind=kind, worker=worker)

@@ -16,9 +16,7 @@ from dataclasses import dataclass
 
 @functools.cache
 def clock_identity() -> str:
-    """The same text in two processes whose perf_counter reads the same clock; "" where that cannot
-    be known.
-    """
+    """Equal in processes whose perf_counter reads the same clock; "" where that is unknown."""
     if sys.platform != "linux":
         return ""
     try:
@@ -43,9 +41,7 @@ class ClockOffset:
         self.offset_s, self.error_s = 0.0, 0.0
 
     def measured(self, sent_s: float, worker_s: float, received_s: float) -> None:
-        """One round trip: sent and received by the master's clock, answered at ``worker_s`` by the
-        worker's.
-        """
+        """A round trip: sent and received by the master's clock, answered by the worker's."""
         error = (received_s - sent_s) / 2
         if error < self.error_s:
             self.error_s = error

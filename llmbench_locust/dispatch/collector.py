@@ -1,6 +1,4 @@
-"""The cyclic garbage collector, steered while a run goes on: often, briefly, and never over all
-that exists.
-"""
+"""Steers the cyclic garbage collector during a run: often, briefly, never over everything."""
 
 from __future__ import annotations
 
@@ -83,9 +81,7 @@ class SteeredCollector:
 
 
 def next_pause_s(pause_s: float, took_s: float) -> float:
-    """How long to wait when, after a wait of ``pause_s``, a step took ``took_s``: the work of a
-    step grows with its wait.
-    """
+    """The next wait, after one of ``pause_s`` and a step of ``took_s``, which grow together."""
     return min(LONGEST_S, max(SHORTEST_S, pause_s * min(2.0, AIM_S / max(took_s, 1e-9))))
 
 

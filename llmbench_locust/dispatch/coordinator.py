@@ -269,9 +269,7 @@ class Coordinator:
     # --- tickets
 
     def _feed(self, now_s: float) -> None:
-        """Deliver what is due before ``now_s`` + AHEAD_S, worker by worker in turn, within each
-        worker's window.
-        """
+        """Deliver what is due before ``now_s`` + AHEAD_S, in turn, within each worker's window."""
         takers = {w.number: w for w in self._alive() if w.ready}
         for number, batch in self._accounts.tickets.batches(
             now_s + AHEAD_S, list(takers), lambda n: self._has_room(takers[n]), self.ledger.deliver

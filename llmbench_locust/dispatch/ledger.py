@@ -56,9 +56,7 @@ class Ledger:
         self._move(worker, new, -1)
 
     def finish(self, worker: int, indexes: Indexes) -> Indexes:
-        """Outcomes; returns those that count: a request of another worker, or one that has its
-        outcome already, does not.
-        """
+        """The outcomes that count: not those of another worker's requests, nor second ones."""
         self.send(worker, indexes)
         new: Indexes = indexes[(self.owner[indexes] == worker) & (self.state[indexes] == SENT)]
         self.state[new] = DONE
@@ -106,9 +104,7 @@ class Ledger:
 
 
 class TaskLedger(Ledger):
-    """Requests that nobody planned, in the order in which workers first tell of them. Each worker
-    counts its own from 0.
-    """
+    """Unplanned requests, as workers first tell of them. Each worker counts its own from 0."""
 
     def __init__(self) -> None:
         super().__init__(np.empty(0, np.int64))

@@ -152,9 +152,7 @@ class Stop(Message):
 
 @dataclass(slots=True)
 class Ready(Message):
-    """``clock``: `clock_identity`. ``prewarmed``: connections that are open. ``refused``: why the
-    worker cannot take part.
-    """
+    """``prewarmed``: open connections. ``refused``: why the worker cannot take part."""
 
     kind = "llmbench_ready"
     clock: str
@@ -243,9 +241,7 @@ def encode(message: Message) -> dict[str, Any]:
 
 
 def decode(kind: str, data: Any) -> Message:
-    """The message of ``kind`` that `encode` made into ``data``; a `Message` stays as it is. Raises
-    Malformed.
-    """
+    """Undoes `encode`; a `Message` stays as it is. Raises Malformed."""
     if isinstance(data, Message):
         return data
     try:

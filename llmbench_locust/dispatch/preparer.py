@@ -1,6 +1,4 @@
-"""Encodes the next requests before they are due, a few at a time, so that nothing but the sending
-is left on the clock.
-"""
+"""Encodes the next requests before they are due: only the sending is left on the clock."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ _SLICE_S = 0.0005
 
 
 class Preparer:
-    """``encode(sample, model)`` makes a request. Tickets are added in the order in which they are
-    due.
-    """
+    """``encode(sample, model)`` makes a request. Tickets are added in order of due time."""
 
     def __init__(self, encode: Callable[[SampleRequest, str], Any]) -> None:
         self._encode = encode

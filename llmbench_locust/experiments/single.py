@@ -35,9 +35,7 @@ def conditions_of(config: RunConfig) -> list[Condition]:
 
 
 def checked(report: Report) -> bool:
-    """Print each --check with its value. Returns whether all hold; a figure that is not there
-    holds nothing.
-    """
+    """Print each --check with its value. Returns whether all hold; a missing figure fails."""
     passed = True
     for condition in conditions_of(report.config):
         value, holds = condition.value(report.document), condition.holds(report.document)

@@ -1,6 +1,4 @@
-"""Was the client the limit? One verdict from what the client recorded of itself. Pure thresholds,
-each with its reason.
-"""
+"""Was the client the limit? A verdict by thresholds, each with its reason. Pure."""
 
 from __future__ import annotations
 

@@ -35,9 +35,7 @@ class Sweep:
 
 
 def sweep(columns: RecordColumns) -> Sweep:
-    """From each request's start to its end, failed ones included; at one moment, ends come before
-    starts.
-    """
+    """From start to end of each request, failed ones too; at one moment, ends come first."""
     start, end = columns.floats["start_time"], columns.floats["end_time"]
     there = ~np.isnan(start) & ~np.isnan(end)
     n = int(np.count_nonzero(there))

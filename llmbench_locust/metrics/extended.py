@@ -136,9 +136,7 @@ def _tokens_per_event(basis: Basis) -> float | None:
 
 
 def _per_token(basis: Basis) -> dict[str, float] | None:
-    """Exact where each event carries one token (it is the ITL then), else percentiles within
-    0.1%.
-    """
+    """Exact where each event has one token (it is the ITL then), else percentiles within 0.1%."""
     folded = basis.facts.folded
     if basis.weights is None and folded is None:
         return basis.shape(basis.found.itl_s)
@@ -156,9 +154,7 @@ def _of_histogram(gaps: Histogram, percentiles: Sequence[float]) -> dict[str, fl
 
 
 def output_length(columns: RecordColumns, summary: Summary) -> dict[str, int]:
-    """Answers that are shorter or longer than what was asked for, where the server told their
-    length.
-    """
+    """Answers shorter or longer than asked for, where the server told their length."""
     asked = columns.ints["expected_output_len"]
     told = summary.latencies.ok & (asked > 0) & (columns.ints["output_len"] > 0)
     return {
@@ -193,9 +189,7 @@ def _sum_known(values: NDArray[np.int64]) -> int | None:
 
 
 def slo_attainment(summary: Summary, goodput_ms: dict[str, float]) -> dict[str, float | None]:
-    """Share of all requests, failed ones included, that met each objective, and all of them
-    together.
-    """
+    """Share of all requests, failed ones too, that met each objective, and all objectives."""
     total = summary.completed + summary.failed
     if not goodput_ms:
         return {}
@@ -224,9 +218,7 @@ def _from_due(basis: Basis) -> dict[str, Any] | None:
 def steady_state(
     columns: RecordColumns, summary: Summary, flying: Sweep, bins: TokenBins
 ) -> dict[str, Any] | None:
-    """Figures of `steady_window`: completions and tokens in it, latencies of the requests that
-    started in it.
-    """
+    """Completions and tokens in `steady_window`, latencies of the requests that started in it."""
     window = steady_window(columns, flying)
     if window is None:
         return None
@@ -260,9 +252,7 @@ def _mean_ms(seconds: Floats) -> float | None:
 
 
 def _groups(basis: Basis, names: list[str]) -> dict[str, Any]:
-    """Figures of each group of requests, by a name for each row ("" for none); {} where there are
-    no groups.
-    """
+    """Figures by group; ``names`` has each row's ("" for none). {} where there are no groups."""
     present = sorted(
         {n for n in names if n},
         key=lambda n: (not n.isdecimal(), int(n) if n.isdecimal() else 0, n),

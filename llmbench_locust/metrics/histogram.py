@@ -35,9 +35,7 @@ class Histogram:
         self.max_s = -math.inf
 
     def add(self, seconds: Floats, weights: NDArray[np.int64] | None = None) -> None:
-        """Samples (float64, shape (n,)), each ``weights`` times (int64, same shape; once when
-        None).
-        """
+        """Samples (float64, shape (n,)), each ``weights`` times (int64, shape (n,); None: once)."""
         for begin in range(0, len(seconds), SLICE):
             part = seconds[begin : begin + SLICE]
             self._add(part, None if weights is None else weights[begin : begin + SLICE])

@@ -126,17 +126,13 @@ def gaps(columns: RecordColumns, rows: NDArray[np.bool_]) -> Floats:
 
 
 def input_lengths(columns: RecordColumns) -> Ints:
-    """Tokens of each prompt: the server's count where it told one, as vLLM takes it, else the
-    workload's.
-    """
+    """Tokens of each prompt: the server's count where it told one, as in vLLM, else ours."""
     served = columns.ints["input_tokens"]
     return np.where(served >= 0, served, columns.ints["prompt_len"])
 
 
 def output_lengths(columns: RecordColumns, counted: Ints | None = None) -> Ints:
-    """Tokens of each answer: the server's count, else ``counted`` (the tokenizer's, -1 for none),
-    else 1. 0 for failed ones.
-    """
+    """Tokens of each answer: the server's, else ``counted`` (-1 for none), else 1; 0 if failed."""
     lens = columns.ints["output_len"].copy()
     if counted is not None:
         lens = np.where(lens <= 0, counted, lens)

@@ -95,9 +95,7 @@ class LiveStats:
         self._clear()
 
     def preparing(self) -> None:
-        """A run was asked for; `reset` follows when its workload is there. No effect while one is
-        going on.
-        """
+        """A run was asked for; `reset` follows. No effect while another run goes on."""
         if self.state != "running":
             self.state, self.message = "preparing", ""
 
@@ -114,9 +112,7 @@ class LiveStats:
         self.state, self.message = "failed", message
 
     def finish(self, document: dict[str, Any] | None, audit: dict[str, Any] | None) -> None:
-        """The run is over. ``document``: the result JSON, or None; ``audit``: of
-        `metrics.audit.verdict`, or None.
-        """
+        """The run is over. ``document``: the result JSON; ``audit``: of `metrics.audit.verdict`."""
         if document is None and audit is None and self.state != "running":
             return  # nothing ran: a run that is being prepared stays so
         self.state = "finished"
@@ -234,9 +230,7 @@ class LiveStats:
     def _correct_tokens(
         self, columns: RecordColumns, tokens: NDArray[np.int64], events: NDArray[np.int64]
     ) -> None:
-        """The live counter counted one token for each event; add what the events of these requests
-        really carried.
-        """
+        """Correct the live counter, which took one token an event, by what the events carried."""
         other = columns.success & (tokens != events) & (events > 0)
         if other.any():
             extra = np.repeat(np.where(other, tokens / np.maximum(events, 1) - 1.0, 0.0), events)
@@ -279,9 +273,7 @@ class LiveStats:
         return max(told if told == told else 0.0, self.series.end_s)
 
     def totals(self) -> dict[str, Any]:
-        """The running totals under the result document's keys, and the gauges; a rate is None until
-        there is a duration.
-        """
+        """Running totals under the result's keys, and gauges; a rate is None at the very start."""
         elapsed = self.elapsed_s
         rate = (lambda n: n / elapsed) if elapsed > 0 else (lambda n: None)
         return {
@@ -363,9 +355,7 @@ class LiveStats:
         }
 
     def audit_now(self) -> dict[str, Any]:
-        """The client's audit as `metrics.audit.verdict` forms it; while the run goes on, with
-        "client_limited" None.
-        """
+        """The audit as `metrics.audit.verdict` has it; during the run "client_limited" is None."""
         if self.audit is not None:
             shown: dict[str, Any] = json_value(self.audit)
             return shown
@@ -379,9 +369,7 @@ class LiveStats:
         return figures
 
     def histogram(self, name: str) -> tuple[list[float], list[int], float]:
-        """Upper bounds in seconds, samples at or below each, and the sum in seconds, of one latency
-        of this run.
-        """
+        """One latency: upper bounds (s), samples at or below each, the sum (s)."""
         bounds, ends = bounds_ms()
         samples = self.samples[name]
         cumulated = np.concatenate(([0], np.cumsum(samples.counts)))

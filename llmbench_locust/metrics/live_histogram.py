@@ -23,9 +23,7 @@ MIDDLES_MS: NDArray[np.float64] = 10.0 ** (_LOW_LOG + (np.arange(BINS) + 0.5) / 
 
 
 def bins_of(values_ms: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The bin of each value, in ms. NaN is not allowed; what is too small or too large lands in the
-    first or last bin.
-    """
+    """The bin of each value (ms, not NaN); the first and last bin take what lies outside."""
     # The tiny shift puts a value that is an edge (1 ms, 10 ms) into the bin below it: Prometheus'
     # buckets are "less or equal".
     where = (np.log10(np.maximum(values_ms, LOW_MS)) - _LOW_LOG) * PER_DECADE - 1e-9
@@ -33,9 +31,7 @@ def bins_of(values_ms: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def percentiles(counts: NDArray[np.int64], wanted: Sequence[float]) -> list[float]:
-    """numpy's linear percentiles (each in 0..100) of the binned samples, ms; NaN when there is no
-    sample.
-    """
+    """numpy's linear percentiles (each in 0..100) of the bins, ms; NaN without samples."""
     cumulated = np.cumsum(counts)
     total = int(cumulated[-1])
     if total == 0:
@@ -51,9 +47,7 @@ def percentiles(counts: NDArray[np.int64], wanted: Sequence[float]) -> list[floa
 def bounds_ms(
     per_decade: int = 5, low_ms: float = 0.1, high_ms: float = 1e6
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Upper bounds for a coarser histogram, ms, and for each the number of bins that lie at or
-    below it.
-    """
+    """Upper bounds of a coarser histogram (ms), and the number of bins at or below each."""
     step = PER_DECADE // per_decade
     first = round((np.log10(low_ms) - _LOW_LOG) * PER_DECADE)
     last = round((np.log10(high_ms) - _LOW_LOG) * PER_DECADE)
@@ -62,9 +56,7 @@ def bounds_ms(
 
 
 class Samples:
-    """All samples of one latency in a run: count, sum, extremes and bins; exact but for the
-    percentiles (1%).
-    """
+    """One latency of a run: count, sum, extremes, bins; percentiles are within 1%."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -86,9 +78,7 @@ class Samples:
         self.counts += np.bincount(bins, minlength=BINS)
 
     def figures(self, wanted: Sequence[float]) -> dict[str, float]:
-        """mean, median, std, max and the wanted percentiles ("p99"), ms; empty when there is no
-        sample.
-        """
+        """mean, median, std, max, the wanted percentiles ("p99"), ms; empty without samples."""
         if self.count == 0:
             return {}
         mean = self.sum_ms / self.count

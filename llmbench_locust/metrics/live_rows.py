@@ -1,6 +1,4 @@
-"""The rows of the live summary: the console table's figures, from the running totals or, after the
-run, from its document.
-"""
+"""The console table's figures for the live page: from running totals, later the document."""
 
 from __future__ import annotations
 
@@ -26,18 +24,14 @@ FIGURES = {
 
 
 def number(value: Any) -> float | int | None:
-    """The value when it is a finite number, else None: a result may hold "inf", null, or
-    nothing.
-    """
+    """The value if it is a finite number, else None: a result may hold "inf" or null."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return value
 
 
 def figure_rows(totals: dict[str, Any], document: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """``{key, name, unit, value}`` for each figure that is known; the document's value is the final
-    one.
-    """
+    """``{key, name, unit, value}`` of each known figure; the document's value is final."""
     rows = []
     for key, (name, unit) in FIGURES.items():
         value = number(document.get(key)) if document is not None else None

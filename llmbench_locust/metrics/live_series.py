@@ -35,9 +35,7 @@ _MOST_S = 1e8
 
 
 class Series:
-    """Times in seconds from the start of the run; amounts are counts, latencies and lags
-    milliseconds.
-    """
+    """Times are seconds from the run's start; amounts counts, latencies and lags milliseconds."""
 
     def __init__(self, buckets: int = BUCKETS) -> None:
         self.buckets = buckets
@@ -55,9 +53,7 @@ class Series:
     # --- in
 
     def spread(self, name: str, amount: float, from_s: float, to_s: float) -> None:
-        """Add an amount that came about evenly between two times: rates do not jump with the moment
-        of a report.
-        """
+        """Spread an amount evenly between two times, so that rates do not jump at a report."""
         to_s = min(max(to_s, 0.0), _MOST_S)
         from_s = min(max(from_s, 0.0), to_s)
         self._make_room(to_s)

@@ -24,9 +24,7 @@ BLOCK_TOKENS = 250_000
 
 
 class Folded:
-    """What is left of the token events past the limit, of successful requests, and whose they
-    were.
-    """
+    """What is left of token events past the limit, of successful requests."""
 
     def __init__(self) -> None:
         self.gaps = Histogram()
@@ -56,9 +54,7 @@ class Folded:
 
 
 class RecordStore:
-    """``max_exact_tokens``: token events whose times are kept. ``folded``: what lies past it, None
-    while all is exact.
-    """
+    """``max_exact_tokens``: events whose times are kept. ``folded``: the rest, None if exact."""
 
     def __init__(self, max_exact_tokens: int = 20_000_000) -> None:
         self._limit = max_exact_tokens
@@ -118,9 +114,7 @@ class RecordStore:
         return rows
 
     def _fold(self, columns: RecordColumns) -> RecordColumns:
-        """The same rows with only the first and last event of each; the rest goes into the
-        counts.
-        """
+        """The same rows with only the first and last event of each; the others are counted."""
         if self.folded is None:
             self.folded = Folded()
         self.folded.add(columns)

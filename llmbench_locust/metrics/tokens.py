@@ -45,9 +45,7 @@ def token_weights(columns: RecordColumns) -> Ints | None:
 
 
 class TokenBins:
-    """Counts by hundredths of a second, in an array that grows. Times are absolute seconds of one
-    clock.
-    """
+    """Counts by hundredths of a second, in a growing array. Times are seconds of one clock."""
 
     def __init__(self) -> None:
         self._first = 0
@@ -111,9 +109,7 @@ class TokenBins:
 def per_token_gaps(
     columns: RecordColumns, rows: NDArray[np.bool_], weights: Ints | None
 ) -> Histogram:
-    """Gaps by token, of the chosen rows: a chunk of k tokens after a gap g stands for k gaps of g /
-    k.
-    """
+    """Gaps by token of the chosen rows: k tokens after a gap g are k gaps of g / k."""
     found = Histogram()
     times = columns.token_times
     inside = inner_events(columns, rows)
@@ -132,9 +128,7 @@ def per_token_gaps(
 
 
 def inner_events(columns: RecordColumns, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether an event is of a chosen row and not its first: whether the gap before it is one
-    (bool, shape of token_times).
-    """
+    """Whether a gap ends at each event of the chosen rows (bool, shape of token_times)."""
     events = np.diff(columns.token_offsets)
     inside = np.repeat(rows, events)
     inside[columns.token_offsets[:-1][events > 0]] = False

@@ -149,9 +149,7 @@ def _itl(exact_s: Floats, percentiles: Sequence[float], folded: Folded | None) -
 
 
 def good(found: Latencies, goodput_ms: dict[str, float] | None) -> NDArray[np.bool_]:
-    """Whether each request succeeded and met every objective (bool, shape (n,)). The TPOT of a
-    single token counts as 0.
-    """
+    """Whether each met every objective (bool, shape (n,)). TPOT of one token counts as 0."""
     met = found.ok.copy()
     values = {
         "ttft": found.ttft_s,
@@ -170,9 +168,7 @@ def one_second_peaks(
     exact: NDArray[np.bool_] | None = None,
     folded: Folded | None = None,
 ) -> tuple[float, int]:
-    """(token events in the fullest second, requests that touch the fullest second), seconds counted
-    from the earliest start.
-    """
+    """(most token events, most requests touched) in a second counted from the first start."""
     ok = found.ok & ~np.isnan(found.e2el_s)
     if not np.any(ok):
         return 0.0, 0
@@ -194,9 +190,7 @@ def one_second_peaks(
 
 
 def _by_second(times: Floats, chosen: NDArray[np.bool_], first_s: float, seconds: int) -> Ints:
-    """Chosen events in each second from ``first_s``, so many at a time that it takes little
-    memory.
-    """
+    """Chosen events in each second from ``first_s``, in pieces that take little memory."""
     counts = np.zeros(seconds, np.int64)
     for begin in range(0, len(times), SLICE):
         part = times[begin : begin + SLICE][chosen[begin : begin + SLICE]]

@@ -1,6 +1,4 @@
-"""The summary on the console: line for line in vLLM's layout, then what only we know. Only
-formats.
-"""
+"""The console's summary: vLLM's layout line for line, then what only we know."""
 
 from __future__ import annotations
 

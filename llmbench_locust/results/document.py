@@ -1,6 +1,4 @@
-"""The result as one document: vLLM's keys in vLLM's order, and one more, ``llmbench``. Only
-formats.
-"""
+"""The result document: vLLM's keys in vLLM's order, and ``llmbench``. Only formats."""
 
 from __future__ import annotations
 
@@ -162,9 +160,7 @@ def _itls(columns: RecordColumns, gone: NDArray[np.bool_]) -> list[list[float]]:
 
 
 def shown_metrics(config: RunConfig, summary: Summary) -> list[str]:
-    """The metrics that are reported, in vLLM's order. Those of the client's queue need a cap, and a
-    rate for E2EL with it.
-    """
+    """The reported metrics in vLLM's order. Those of the client's queue need a cap."""
     order = [row.key for row in LATENCIES] if summary.kind == "generation" else ["e2el"]
     if config.max_concurrency is not None:
         order.append("client_queue_time")
@@ -192,9 +188,7 @@ def whole(value: float) -> float | int:
 def ramp_changes(
     config: RunConfig, rates: Any, offsets_s: Any, started_at: datetime
 ) -> list[dict[str, Any]]:
-    """The moments at which a ramp passed each whole number of requests per second: rps and local
-    ISO time.
-    """
+    """When a ramp passed each whole number of requests per second: rps, local ISO time."""
     last = int(config.ramp_up_start_rps or 0)
     changes = [{"rps": last, "timestamp": started_at.isoformat()}]
     for rate, offset in zip(rates.tolist(), offsets_s.tolist(), strict=True):

@@ -24,9 +24,7 @@ _PYTORCH_LEFT_OUT = ("ttfts", "itls", "generated_texts", "errors")
 
 
 def result_path(config: RunConfig, started_at: datetime) -> Path:
-    """Where the result JSON goes, by vLLM's rule: label or backend, rate, concurrency, the model's
-    last part, the time.
-    """
+    """The result JSON's path by vLLM's rule: label or backend, rate, concurrency, model, time."""
     name: str = config.result_filename or ""
     if not name:
         label = config.label or config.backend
@@ -75,9 +73,7 @@ def _probe(directory: Path) -> None:
 
 
 def _in_a_name(model: str) -> str:
-    """A model's name may come from a server: without what no file name can hold, and not too
-    long.
-    """
+    """A model's name, which may come from a server, as a part of a file name."""
     return "".join(c if c.isprintable() and c != "\\" else "_" for c in model)[:100]
 
 
@@ -120,9 +116,7 @@ def _encodable(text: str) -> bool:
 
 
 def pytorch_records(document: dict[str, Any], arguments: dict[str, Any]) -> list[dict[str, Any]]:
-    """PyTorch's benchmark format: a record for each metric. ``arguments``: the run's flags,
-    redacted.
-    """
+    """PyTorch's benchmark format: a record a metric. ``arguments``: the run's flags, redacted."""
     extra = {
         k: v
         for k, v in document.items()

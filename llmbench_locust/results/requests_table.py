@@ -1,6 +1,4 @@
-"""One row for each request, as CSV or parquet. Only formats; pandas is imported when it is asked
-for.
-"""
+"""One row for each request, as CSV or parquet; pandas is imported only then."""
 
 from __future__ import annotations
 

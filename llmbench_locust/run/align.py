@@ -1,6 +1,4 @@
-"""Random prompts as the server's tokenizer counts them, where it counts more than ours: as vLLM
-does it.
-"""
+"""Random prompts as the server's tokenizer counts them, if it counts more: as in vLLM."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What the client knows of itself, gathered while a run goes on: lags, CPU, overflow.
-`metrics.audit` judges it.
-"""
+"""What the client records of itself in a run: lags, CPU, overflow. `metrics.audit` judges."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""One run, from its configuration to all its outcomes. Lives on the master (in local mode, in the
-only process).
-"""
+"""One run, from its configuration to all its outcomes, on the master or alone."""
 
 from __future__ import annotations
 

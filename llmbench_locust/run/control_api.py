@@ -1,6 +1,4 @@
-"""Control requests to the server around the run: what it serves, its profiler, its metrics, its
-tokenizer. Not timed.
-"""
+"""Untimed requests around the run: models, profiler, metrics, tokenizer of the server."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ class NotAnswered(SetupError):
 
 
 class Server:
-    """``base_url``: scheme, host, port. ``headers``: the user's; ``api_key`` goes as a bearer
-    token. Neither is printed.
-    """
+    """``base_url``: scheme, host, port. ``api_key``: sent as a bearer token."""
 
     def __init__(
         self, base_url: str, headers: dict[str, str], api_key: str = "", *, insecure: bool = False
@@ -155,9 +151,7 @@ def _brief(error: Exception) -> str:
 
 @dataclass(slots=True)
 class SpecDecode:
-    """Counters of speculative decoding, summed over engines. ``per_position``: accepted tokens by
-    place in the draft.
-    """
+    """Speculative decoding, over all engines. ``per_position``: accepted by place in the draft."""
 
     drafts: float = 0.0
     draft_tokens: float = 0.0

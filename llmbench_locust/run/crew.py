@@ -39,9 +39,7 @@ class Crew:
         environment.events.test_stop.add_listener(self._on_test_stop)
 
     def muster(self) -> None:
-        """Ask workers that came since the last run for their version, and refuse those that have
-        another or none, by name.
-        """
+        """Refuse workers that came since the last run and have another version, by name."""
         if self.local:
             return
         for worker in (asked := [w for w in self.workers() if w not in self._versions]):

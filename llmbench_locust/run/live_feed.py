@@ -1,6 +1,4 @@
-"""Hands what workers report on to the live figures, later and in small pieces: no request is sent
-late for a page's sake.
-"""
+"""Hands reports to the live figures, later and in small pieces, so that no send is late."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ _SAMPLES = {"ttft_ms": "ttft_s", "send_lag_ms": "send_lag_s", "loop_lag_ms": "lo
 
 
 class LiveFeed:
-    """``totals()``: the counters of `LiveStats.counters` that are no lists of samples, as they are
-    now.
-    """
+    """``totals()``: the present counters of `LiveStats.counters` that are no lists."""
 
     def __init__(self, live: LiveStats, totals: Callable[[], dict[str, Any]]) -> None:
         self._live = live

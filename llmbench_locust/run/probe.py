@@ -1,6 +1,4 @@
-"""``--probe-request-rate``: besides the workload, a one-token request at an even pace: what a small
-request waits for.
-"""
+"""``--probe-request-rate``: one-token requests at an even pace, beside the workload."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 class Prober:
-    """Sends one probe after another, ``rate`` a second at most, from now until `stop`. Its requests
-    are in no other figure.
-    """
+    """Sends at most ``rate`` probes a second, one at a time, until `stop`."""
 
     def __init__(self, session: Session, rate: float) -> None:
         self._session = session

@@ -158,9 +158,7 @@ def problem_of(record: RequestRecord, session: Session, server: Server) -> Probl
 
 
 def _no_answer(kind: str, error: str, base_url: str) -> Problem:
-    """A request that got no whole response. A name that does not resolve and TLS that fails do not
-    heal.
-    """
+    """A request without a whole response. Unknown names and failing TLS do not heal."""
     if kind == "tls" and "certificate" not in error.lower():
         return Problem(f"{error}  Does it need http:// instead of https://?", False)
     if kind in ("connect", "cut") and base_url.startswith("http:") and _speaks_tls(base_url):
@@ -213,9 +211,7 @@ def _speaks_tls(base_url: str) -> bool:
 def warm_up(
     session: Session, sample: SampleRequest, count: int, cap: int | None, *, bar: bool = True
 ) -> int:
-    """Send ``count`` requests under the cap; their outcomes are in no figure. Returns how many
-    succeeded.
-    """
+    """Send ``count`` requests under the cap, uncounted. Returns how many succeeded."""
     if count <= 0:
         return 0
     pool = Pool(min(count, cap or count, 256))

@@ -1,6 +1,4 @@
-"""From all outcomes to what the user gets: the table on the console, the files that were asked for,
-what the web page shows.
-"""
+"""From all outcomes to what the user gets: console table, files, web page."""
 
 from __future__ import annotations
 
@@ -225,9 +223,7 @@ def _rps_changes(benchmark: Benchmark, coordinator: Coordinator) -> list[dict[st
 def count_texts(
     columns: RecordColumns, tokenizer: Tokenizer | None
 ) -> np.ndarray[Any, np.dtype[np.int64]] | None:
-    """The tokenizer's count of each answer whose length the server did not tell, without special
-    tokens; -1 elsewhere.
-    """
+    """The tokenizer's count of each answer whose length the server did not tell, else -1."""
     if tokenizer is None:
         return None
     rows = np.flatnonzero(columns.success & (columns.ints["output_len"] <= 0)).tolist()

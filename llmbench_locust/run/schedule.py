@@ -23,9 +23,7 @@ def ramp_of(config: RunConfig) -> Ramp | None:
 
 
 def offsets_for(config: RunConfig, samples: Sequence[SampleRequest]) -> NDArray[np.float64]:
-    """Offsets in seconds (float64, shape (len(samples),)): the trace's own when every sample has
-    one, else the process's.
-    """
+    """Offsets in seconds (float64, shape (n,)): the trace's own if every sample has one."""
     own = [s.due_s for s in samples if s.due_s is not None]
     if samples and len(own) == len(samples):
         return trace_offsets(np.array(own, np.float64), config.trace_speedup)
@@ -69,9 +67,7 @@ def _following(later: dict[int, list[Ticket]], sample: SampleRequest) -> list[Ti
 
 
 def lora_models(config: RunConfig, n: int) -> list[str]:
-    """The model of each request: "" without ``--lora-modules``, else one of them at random (by
-    seed) or in turn.
-    """
+    """Each request's model: "" without ``--lora-modules``, else a random one or in turn."""
     modules = config.lora_modules
     if not modules:
         return [""] * n

@@ -37,9 +37,7 @@ def withheld(config: RunConfig) -> str | None:
 
 
 def wire_config(config: RunConfig, api_key: str, *, turns: bool = False) -> WireConfig:
-    """``config``: one whose model is known. ``turns``: whether requests build on the answers to
-    others.
-    """
+    """``config``: with a known model. ``turns``: whether requests build on others' answers."""
     return WireConfig(
         backend=config.backend,
         base_url=config.base_url,

@@ -22,9 +22,7 @@ def _opt(
     bounds: tuple[float, float] | None = None,
     **more: Any,
 ) -> Any:
-    """The field of an option. ``more``: `flag` where its name is another, `scale` from its unit to
-    seconds, and what `add_argument` takes.
-    """
+    """An option's field. ``more``: `flag` (name), `scale` (unit to seconds), `add_argument`'s."""
     row = {"group": group, "help": help, "bounds": bounds, **more}
     return dataclasses.field(default=default, repr=more.get("flag") != "--api-key", metadata=row)
 

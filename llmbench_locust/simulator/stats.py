@@ -116,9 +116,7 @@ class Stats:
         self.finished[reason if reason in self.finished else "stop"] += 1
 
     def drafted(self, accepted: int, drafts: int) -> None:
-        """One step of speculative decoding: `drafts` tokens proposed, the first `accepted` of them
-        taken.
-        """
+        """A step of speculative decoding: `drafts` tokens proposed, the first `accepted` taken."""
         self.drafts += 1
         self.draft_tokens += drafts
         self.accepted_tokens += accepted

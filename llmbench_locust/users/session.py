@@ -1,6 +1,4 @@
-"""What the users of one process share: the protocol, the transport, the events. One request in, one
-record out.
-"""
+"""What the users of a process share: protocol, transport, events. Request in, record out."""
 
 from __future__ import annotations
 
@@ -156,9 +154,7 @@ class Session:
 
 
 class RequestFailed(Exception):
-    """What Locust's statistics are given for a failed request. Two of the same kind and message
-    count as one error.
-    """
+    """A failure for Locust's statistics: the same kind and message count as one error."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(f"{kind}: {message}" if message else kind)

@@ -1,6 +1,4 @@
-"""The Locust users. A public class for each backend, to be used as it is or to write one's own
-tasks on.
-"""
+"""The Locust users: a public class for each backend, to use as it is or with own tasks."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ class BackendUser(User):
         label: str | None = None,
         **overrides: Any,
     ) -> RequestRecord:
-        """One completion. ``prompt_len`` in tokens, when known. ``overrides``: further fields of
-        the body.
-        """
+        """One completion. ``prompt_len``: tokens, if known. ``overrides``: fields of the body."""
         return self.send(
             SampleRequest(
                 prompt, prompt_len or 0, max_tokens, label=label, body_overrides=overrides or None
@@ -63,9 +59,7 @@ class _ChatUser(BackendUser):
         label: str | None = None,
         **overrides: Any,
     ) -> RequestRecord:
-        """One answer to a text or to a list of chat messages. The text of the answer is in
-        ``.text``.
-        """
+        """One answer, whose text is in ``.text``, to a text or to chat messages."""
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
         last = messages[-1].get("content", "") if messages else ""

@@ -1,6 +1,4 @@
-"""What a worker must know to speak to the server: the part of the run's configuration that travels
-by message.
-"""
+"""What a worker must know to speak to the server: it travels by message."""
 
 from __future__ import annotations
 

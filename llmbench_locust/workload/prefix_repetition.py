@@ -13,9 +13,7 @@ from llmbench_locust.workload.tokenizer import Tokenizer
 
 
 def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
-    """``--num-prompts`` ÷ ``--prefix-repetition-num-prefixes`` prompts for each prefix, shuffled.
-    Raises ConfigError.
-    """
+    """The same number of prompts for each prefix, shuffled. Raises ConfigError."""
     prefixes = config.prefix_repetition_num_prefixes
     each = config.num_prompts // prefixes
     if each == 0:

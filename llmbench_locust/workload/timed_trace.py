@@ -80,9 +80,7 @@ class Blocks:
         self._count = 0
 
     def prompt(self, hashes: list[int | str], length: int, own: str) -> Prompt:
-        """``length`` tokens: the blocks of ``hashes`` in order, cut at the end, the rest by the key
-        ``own``.
-        """
+        """``length`` tokens: the blocks of ``hashes``, cut at the end; the rest by ``own``."""
         parts: list[tuple[int | str, int]] = []
         left = length
         for key in hashes:

@@ -16,9 +16,7 @@ Frames = tuple[bytes, ...]
 
 
 class Script:
-    """The bytes of one answer. Each `bytes` is one event with its blank line; the HTTP framing is
-    the job's.
-    """
+    """The bytes of one answer: each is one event with its blank line, without HTTP framing."""
 
     media: ClassVar[bytes] = b"text/event-stream; charset=utf-8"
     generates: ClassVar[bool] = True  # False: pooling, one body and no tokens

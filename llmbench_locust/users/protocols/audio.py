@@ -23,9 +23,7 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 class Transcriptions(Protocol):
-    """The sample's ``multi_modal`` is ``{"audio": bytes of a sound file, or (samples, rate)}`` or
-    ``{"audio_path": path}``.
-    """
+    """``multi_modal`` holds ``"audio"`` (a file's bytes or (samples, rate)) or ``"audio_path"``."""
 
     info = BACKENDS["openai-audio"]
     sink_class = ChatSink

@@ -61,9 +61,7 @@ def own_messages(sample: SampleRequest) -> list[Json] | None:
 def chat_messages(
     sample: SampleRequest, text: str | None = None, *, media_first: bool = False
 ) -> list[Json]:
-    """The sample's own messages, or one of the user with a text part and the media. ``text``
-    replaces the prompt.
-    """
+    """The sample's messages, or a user's text and media. ``text`` replaces the prompt."""
     own = own_messages(sample)
     if own is not None:
         return own

@@ -131,9 +131,7 @@ class TextSink:
 
     @property
     def ended(self) -> bool:
-        """Whether the answer says that it is whole: by its end marker, or by a finish reason. A
-        body that then ended cleanly is complete.
-        """
+        """Whether there was an end marker or a finish reason; a clean end is complete then."""
         return self.finished or bool(self.finish_reason)
 
     def text(self, *, reasoning: bool = False) -> str:

@@ -44,9 +44,7 @@ def ended_threads() -> Iterator[None]:
 
 
 def local_folder(path: str) -> str | None:
-    """The absolute folder of a local copy (of a file, the one that it lies in), or None for an id
-    of the hub.
-    """
+    """The absolute folder of a local copy or of its file, or None for an id of the hub."""
     there = Path(path)
     if there.is_dir():
         return str(there.absolute())
