@@ -22,7 +22,7 @@ class ArrivalShape(LoadTestShape):
     use_common_options = True
 
     def experiment(self, runs: Runs) -> None:
-        """What the Locust test does: by default what the flags say. Override it to do other runs."""
+        """What the Locust test does: by default what the flags say. Override it for other runs."""
         experiment_for(runs.config)(runs)
 
     def tick(self) -> tuple[int, float] | None:

@@ -1,4 +1,4 @@
-"""`llmbench serve --help`: one screen; ``--help=all``, ``--help=GROUP`` and ``--help=TEXT`` more."""
+"""`llmbench serve --help`: one screen; ``--help=all``, ``=GROUP`` and ``=TEXT`` more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`llmbench sweep serve | serve_workload`: a grid of runs, in the directories of `vllm bench sweep`."""
+"""`llmbench sweep serve | serve_workload`: a grid of runs, in the directories of `vllm bench
+sweep`.
+"""
 
 from __future__ import annotations
 

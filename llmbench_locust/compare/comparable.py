@@ -55,7 +55,7 @@ def paired(base: Run, new: Run) -> bool:
 
 
 def _workloads(base: Sequence[Run], new: Sequence[Run]) -> list[Note]:
-    """Two seeds of one workload are comparable, only not paired; other prompts of one seed are not."""
+    """Two seeds of one workload can be compared, not paired; other prompts of one seed cannot."""
     one, other = section(base[0].block, "workload"), section(new[0].block, "workload")
     found = []
     if one.get("seed") == other.get("seed") and one.get("hash") and other.get("hash"):

@@ -21,8 +21,8 @@ LATENCIES = ("ttft", "tpot", "itl", "e2el")
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """The requests of a run in the order of its plan, seconds; ``ok``: bool (n,). A latency that the
-    file does not hold is not in ``samples``; ``start`` and ``output`` are None likewise.
+    """The requests of a run in the order of its plan, seconds; ``ok``: bool (n,). A latency that
+    the file does not hold is not in ``samples``; ``start`` and ``output`` are None likewise.
     """
 
     ok: NDArray[np.bool_]

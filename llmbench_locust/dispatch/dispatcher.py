@@ -65,7 +65,6 @@ class Dispatcher:
         self.overflow = 0
 
     # --- what the master tells
-    # -----------------------------------------------------------------------------------
 
     def add(self, tickets: Iterable[Ticket]) -> None:
         """More tickets; ``due_s`` counts from the start of the arrivals."""
@@ -132,10 +131,9 @@ class Dispatcher:
         return left
 
     # --- what the users do
-    # ---------------------------------------------------------------------------------------
 
     def attend(self, user: Any) -> None:
-        """Stand ready to carry tickets until the run is over (or the calling greenlet is killed)."""
+        """Stand ready to carry tickets until the run is over or the greenlet is killed."""
         self._present.add(user)
         self._idle.append(user)
         try:
@@ -144,7 +142,6 @@ class Dispatcher:
             self._present.discard(user)
 
     # --- figures
-    # -------------------------------------------------------------------------------------------------
 
     @property
     def in_flight(self) -> int:
@@ -164,7 +161,6 @@ class Dispatcher:
         return 0 if self.permits is None else max(0, self.permits - len(self._jobs))
 
     # --- the pump
-    # ------------------------------------------------------------------------------------------------
 
     def _soon(self) -> None:
         if not self._pump_due and not self.closed.is_set():

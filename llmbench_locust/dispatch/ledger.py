@@ -19,7 +19,7 @@ Indexes = NDArray[np.int64]
 
 
 class Ledger:
-    """``weights``: size of each request in bytes (int64, shape (n,)), to bound what is under way."""
+    """``weights``: bytes of each request (int64, shape (n,)), to bound what is under way."""
 
     def __init__(self, weights: Indexes) -> None:
         n = len(weights)
@@ -113,7 +113,7 @@ class TaskLedger(Ledger):
         self._of: dict[int, array[int]] = {}
 
     def indexes(self, worker: int, told: Indexes) -> Indexes:
-        """``told``, which count from 0 in the worker, as places in this ledger; new ones are added."""
+        """``told`` counts from 0 in the worker; as places in this ledger, new ones added."""
         if not len(told):
             return told
         if told.min() < 0:

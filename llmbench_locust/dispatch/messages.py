@@ -64,9 +64,9 @@ class Message:
 
 @dataclass(slots=True)
 class Plan(Message):
-    """A run begins. ``wires``: one for each backend, the main one first. ``id_prefix``: of the ids of
-    requests that have none. ``permits``: how many requests may be in flight here, None without a cap. ``tasks``: requests
-    come from users' own tasks, not from tickets.
+    """A run begins. ``wires``: one for each backend, the main one first. ``id_prefix``: of the ids
+    of requests that have none. ``permits``: how many requests may be in flight here, None without a
+    cap. ``tasks``: requests come from users' own tasks, not from tickets.
     """
 
     kind = "llmbench_plan"

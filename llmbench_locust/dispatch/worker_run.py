@@ -165,7 +165,7 @@ class WorkerRun:
         self._source.add_turn(after, perf_counter() + turn.think_s)
 
     def send(self, sample: SampleRequest, user: Any) -> RequestRecord:
-        """One request of a user's own task. It has no outcome when the user is stopped meanwhile."""
+        """One request of a user's own task; no outcome when the user is stopped meanwhile."""
         assert isinstance(self._source, OwnTasks)
         self._lag = self._lag or LagSampler(lambda: self._source.in_flight > 0)
         session = self._sessions[user.backend or self._session.wire.backend]

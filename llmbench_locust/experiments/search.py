@@ -35,7 +35,7 @@ AT_THE_END = 3
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """``share``: of the requests that must meet it; None: the figure over its limit is at most 1."""
+    """``share`` of the requests that must meet it; None: the figure is at most its limit."""
 
     name: str
     share: float | None = None
@@ -44,7 +44,8 @@ class Goal:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One probe. ``units``: one for each goal. ``requests``: all that were sent; ``seconds``: all
-    that it took. ``latency_s``: mean end-to-end latency. ``throughput``: completed requests a second.
+    that it took. ``latency_s``: mean end-to-end latency. ``throughput``: completed requests a
+    second.
 
     ``misses``: share of requests that miss each objective. ``problem``: why the client or a worker
     spoilt it, "" if nothing did. ``file``: its result.

@@ -48,9 +48,9 @@ class AuditInputs:
     set every ``loop_sample_s``. ``cpu_fraction``: of one core, by process; ``cores``: of this
     machine. ``burst``: the plan sends everything at once, so that sends follow each other as fast
     as the client can and their lag says nothing of the rest. ``kernel_times``: arrival times are
-    the kernel's, not those of the reads; ``shared_chunks`` of the ``token_events`` were read together
-    with a later one and have its time. ``starved_s``: the longest that a process was ready to run
-    and others had the core.
+    the kernel's, not those of the reads; ``shared_chunks`` of the ``token_events`` were read
+    together with a later one and have its time. ``starved_s``: the longest that a process was ready
+    to run and others had the core.
     """
 
     send_lag_s: Floats

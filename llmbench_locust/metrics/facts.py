@@ -22,8 +22,8 @@ class RunFacts:
     """``origin_s``: start of the arrivals on the records' clock; ``duration_s``: from there to the
     last end. ``counted``: the tokenizer's count of each answer (int64, shape (n,), -1 for none).
     ``audit``: what the client recorded of itself, None where it did not. ``unsent``: requests of
-    the plan that were never sent. ``cut_off``: requests without an outcome, because their users were
-    stopped. ``folded``: token events that are no longer held one by one.
+    the plan that were never sent. ``cut_off``: requests without an outcome, because their users
+    were stopped. ``folded``: token events that are no longer held one by one.
 
     ``spec_decode``, ``probes``, ``rps_changes``: vLLM's keys, from the server's counters, the probe
     requests and the ramp; None where there were none. ``prompts``: the digest of the prompts in the

@@ -249,7 +249,8 @@ class Own:
     )
     repeat: int = flag(
         1,
-        "Runs, one after the other, with seeds --seed, --seed + 1, …; then their mean, interval and "
+        "Runs, one after the other, with seeds --seed, --seed + 1, …; then their mean, "
+        "interval and "
         "spread. Each file gets the run's number.",
         least=1,
     )

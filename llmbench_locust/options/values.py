@@ -16,7 +16,7 @@ _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
 
 class Default(str):
-    """A default as the parser holds it: not what the user typed, even where the text is the same."""
+    """A default as the parser holds it: the user typed nothing, even if the text is the same."""
 
 
 def read(flag: Flag, given: object) -> Any:
@@ -111,7 +111,8 @@ def pairs(
         key = key.strip()
         if not middle or not key:
             raise ConfigError(
-                f"{name}: {(beginning(word) if secret else word)!r} is not of the form KEY{mark}VALUE"
+                f"{name}: {(beginning(word) if secret else word)!r} is not of the form "
+                f"KEY{mark}VALUE"
             )
         if key in found:
             raise ConfigError(f"{name}: {key!r} is given twice")

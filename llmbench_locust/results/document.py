@@ -29,8 +29,8 @@ PER_REQUEST = (
 
 
 def build_document(figures: Figures) -> dict[str, Any]:
-    """Everything in it JSON can hold. Without ``save_detailed`` the arrays of `PER_REQUEST` are left
-    out: those of millions of tokens take much memory.
+    """Everything in it JSON can hold. Without ``save_detailed`` the arrays of `PER_REQUEST` are
+    left out: those of millions of tokens take much memory.
     """
     facts, summary = figures.facts, figures.summary
     config, columns = facts.config, facts.columns

@@ -35,11 +35,13 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}
 .bad{background:#b00020;color:#fff;padding:.6rem 1rem;border-radius:.3rem;font-weight:600}
 .good{background:#1b6e3c;color:#fff;padding:.6rem 1rem;border-radius:.3rem}
 .chart{width:100%;min-height:360px;background:#fff;border-radius:.3rem;margin:.5rem 0}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.6rem;margin:1rem 0}
+.tiles{display:grid;
+grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.6rem;margin:1rem 0}
 .tile{border:1px solid #8886;border-radius:.3rem;padding:.5rem .8rem;font-size:.85rem}
 .tile b{display:block;font-size:1.25rem}
 summary{font-weight:600;cursor:pointer;margin:1rem 0 .3rem}
-pre{white-space:pre-wrap;overflow-wrap:anywhere;border:1px solid #8886;border-radius:.3rem;padding:.6rem}
+pre{white-space:pre-wrap;
+overflow-wrap:anywhere;border:1px solid #8886;border-radius:.3rem;padding:.6rem}
 @media print{details{display:none}.chart{break-inside:avoid}}
 .wide{overflow-x:auto}td{overflow-wrap:anywhere}
 """

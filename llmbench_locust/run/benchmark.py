@@ -58,7 +58,7 @@ class Progress:
 
 
 class Benchmark:
-    """One run: `prepare`, `start`, wait for `finished`, `close`. ``source``: what offers requests."""
+    """One run: `prepare`, `start`, wait for `finished`, `close`. ``source`` offers requests."""
 
     def __init__(
         self, crew: Crew, config: RunConfig, live: LiveStats, source: Source, *, quiet: bool = False

@@ -53,9 +53,10 @@ class Runs:
         """One run from preparation to report. Blocks the calling greenlet until it is over.
 
         ``quiet``: no lines on the console before and while it runs. ``watch`` is called twice a
-        second and ends the run when it returns True: requests in flight are broken off, and the report says ``interrupted``. A run that the user stops
-        returns its report, too. Raises `Interrupted` when the user has stopped the test before the
-        run sends its first request, ConfigError and SetupError when the run cannot begin.
+        second and ends the run when it returns True: requests in flight are broken off, and the
+        report says ``interrupted``. A run that the user stops returns its report, too. Raises
+        `Interrupted` when the user has stopped the test before the run sends its first request,
+        ConfigError and SetupError when the run cannot begin.
         """
         benchmark = self.begin(config, Planned(), quiet=quiet)
         try:

@@ -37,7 +37,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StandardError:
-    """``se`` is inf where there is too little to tell. ``df``: degrees of freedom of Student's t."""
+    """``se``: inf where there is too little to tell. ``df``: degrees of freedom of Student's t."""
 
     se: float
     df: float

@@ -48,7 +48,8 @@ class Flight:
     """
 
     __slots__ = (
-        "arrivals", "assembly", "connection", "counted", "done", "ended", "first_seen", "in_rotation", "lane", "lazy", "loop",
+        "arrivals", "assembly", "connection", "counted", "done", "ended", "first_seen",
+        "in_rotation", "lane", "lazy", "loop",
         "on_first_token", "on_tokens", "queued", "waiter",
     )  # fmt: skip
 

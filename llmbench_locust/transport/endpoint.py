@@ -40,7 +40,7 @@ class Endpoint:
 
 
 def parse_endpoint(base_url: str) -> Endpoint:
-    """Raises ConfigError for what is no http:// or https:// URL, or a proxy that is not spoken to."""
+    """Raises ConfigError for a URL that is not http or https, or a proxy of another kind."""
     parts = urlsplit(base_url)
     try:
         port = parts.port

@@ -1,4 +1,4 @@
-"""What a plain run imports: all that it does not need costs time between Enter and first request."""
+"""What a plain run imports: what it does not need costs time before the first request."""
 
 import re
 import subprocess

@@ -49,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class FewThreads(HTTPServer):
-    """Sixteen threads, each of which serves one connection until it is closed, as some servers do."""
+    """Sixteen threads, each serving one connection until it closes, as in some servers."""
 
     request_queue_size = 512
 
