@@ -184,7 +184,7 @@ class Coordinator:
             self._woken.set()
 
     def interrupt(self, timeout_s: float = CLOSE_S) -> None:
-        """Break the run off: requests in flight end as interrupted; the last reports are awaited."""
+        """Break the run off: requests in flight end as interrupted; last reports are awaited."""
         if self.done.is_set():
             return
         if self._interrupting:

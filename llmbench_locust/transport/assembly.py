@@ -50,7 +50,8 @@ class StreamAssembly:
     """
 
     __slots__ = (
-        "_carry", "_decoder", "_head", "_lane", "_lane_type", "_misses", "_parser", "_plain", "_sse", "_walk",
+        "_carry", "_decoder", "_head", "_lane", "_lane_type", "_misses", "_parser", "_plain",
+        "_sse", "_walk",
         "arrivals", "bytes_in", "complete", "counts", "done", "end_time", "error", "error_kind",
         "first_byte_time", "first_token_time", "reusable", "sink", "status", "times",
     )  # fmt: skip

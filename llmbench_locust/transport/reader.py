@@ -2,7 +2,8 @@
 
 A read that is plain token events (see `template`) is dealt with while its bytes are still in the
 processor's cache, and nothing of it is kept but its time and its text; any other is kept whole and
-decoded later. The loop exists twice, in C (`_native.c`) and in Python, for where the C was not built.
+decoded later. The loop exists twice, in C (`_native.c`) and in Python, for where the C was not
+built.
 
 The set's own descriptor is watched once by gevent's hub (`wakeups`). `StreamReader.poll` may also
 be called by whoever has computed for a while, so that arrivals that the kernel does not stamp have
@@ -139,7 +140,7 @@ class StreamReader:
         return read
 
     def _turn(self, most: int, stop_s: float) -> int:
-        """Read at most ``most`` descriptors, until ``stop_s``; says in ``more`` if some are left."""
+        """Read at most ``most`` descriptors, until ``stop_s``; ``more`` says if some are left."""
         ready = self._epoll.poll(0, most)
         read = 0
         for fd, _event in ready:
