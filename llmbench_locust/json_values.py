@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 
-def json_value(value: Any) -> Any:
+def json_value(value: object) -> Any:
     """What strict JSON can hold: NaN becomes null, infinity "inf", anything unknown its text."""
     if isinstance(value, dict):
         return {str(k): json_value(v) for k, v in value.items()}

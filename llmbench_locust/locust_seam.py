@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 # --- events
 
 
-def listened(events: Any, name: str) -> bool:
+def listened(events: object, name: str) -> bool:
     """Whether anyone listens to the event ``name``: what it costs can then be saved."""
     hook = getattr(events, name, None)
     return hook is not None and bool(hook._handlers)

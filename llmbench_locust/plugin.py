@@ -24,6 +24,7 @@ from llmbench_locust._version import __version__
 from llmbench_locust.dispatch.agent import Agent
 from llmbench_locust.dispatch.messages import TO_MASTER, TO_WORKER, Message, encode
 from llmbench_locust.errors import BenchError, ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.locust_seam import drop_malformed, hush
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.config import RunConfig, build_config, start_of
@@ -66,7 +67,7 @@ def install() -> None:
     locust.events.init.add_listener(_on_init)
 
 
-def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> None:
+def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: object) -> None:
     environment.llmbench = Plugin(environment, runner, web_ui)
     environment.llmbench.begin()
 
@@ -200,7 +201,7 @@ class Plugin:
             self.sim, self._sim_args = launch(shlex.split(args)), args
         return self.sim
 
-    def check_form(self, form: dict[str, Any]) -> str | None:
+    def check_form(self, form: Json) -> str | None:
         """The line that tells what is wrong with a start form, None when it is right."""
         import copy
 
@@ -231,10 +232,10 @@ class Plugin:
     def _to_master(self, message: Message) -> None:
         self.runner.send_message(message.kind, message if self.local else encode(message))
 
-    def _for_agent(self, environment: Any, msg: Any, **_: Any) -> None:
+    def _for_agent(self, environment: Any, msg: Any, **_: object) -> None:
         self.agent.receive(msg.type, msg.data)
 
-    def _for_runs(self, environment: Any, msg: Any, **_: Any) -> None:
+    def _for_runs(self, environment: Any, msg: Any, **_: object) -> None:
         if self.runs is not None:
             self.runs.receive(msg.type, msg.data, msg.node_id)
 
@@ -261,7 +262,7 @@ class Plugin:
         else:
             self._take_exit_status()
 
-    def _on_test_start(self, **_: Any) -> None:
+    def _on_test_start(self, **_: object) -> None:
         """A closed loop: the run is prepared and started before Locust spawns the users."""
         if self.open_loop or self.crew is None:
             return
@@ -303,14 +304,14 @@ class Plugin:
         if self._conductor is not None:
             self._conductor.join()
 
-    def _on_test_stopping(self, **_: Any) -> None:
+    def _on_test_stopping(self, **_: object) -> None:
         self._stopping = self._conductor is not None and not self._conductor.ready()
         self.stop()
         self.agent.release()
         if self._own_run is not None and not self.local:
             self._own_run.finished.wait()  # Locust's master would not wait for the last outcomes
 
-    def _on_test_stop(self, **_: Any) -> None:
+    def _on_test_stop(self, **_: object) -> None:
         self._conductor, self._stopping = None, False
         self.agent.leave()
         if self._own_run is not None and self.runs is not None:
@@ -323,7 +324,7 @@ class Plugin:
         if self.runs is not None and self.runs.exit_status is not None:
             self.environment.process_exit_code = self.runs.exit_status
 
-    def _on_quitting(self, **_: Any) -> None:
+    def _on_quitting(self, **_: object) -> None:
         if self._own_run is not None:
             self.runner.stop()  # now: afterwards the exit status is settled
         self.stop()

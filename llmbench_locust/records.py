@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from llmbench_locust.json_types import Json
 
 NAN = float("nan")
 _EMPTY: NDArray[np.float64] = np.empty(0, np.float64)
@@ -206,7 +207,7 @@ class RecordColumns:
             self.floats[name] += offset_s
         self.token_times += offset_s
 
-    def to_message(self) -> dict[str, Any]:
+    def to_message(self) -> Json:
         """A form for msgpack: arrays as bytes, a text column of empty texts as None."""
         return {
             "n": len(self),
@@ -220,7 +221,7 @@ class RecordColumns:
         }
 
     @classmethod
-    def from_message(cls, message: dict[str, Any]) -> RecordColumns:
+    def from_message(cls, message: Json) -> RecordColumns:
         n = message["n"]
         counts = message["token_counts"]
         return cls(

@@ -37,7 +37,7 @@ class Agent:
 
     def __init__(
         self,
-        environment: Any,
+        environment: object,
         send: Callable[[Message], None],
         name: str,
         stop_users: Callable[[], None] | None,
@@ -56,13 +56,13 @@ class Agent:
         others = dict.fromkeys(TO_WORKER, self._for_run)
         self._inbox = Inbox({**others, Plan: self._begin, Halt: self._halt})
 
-    def receive(self, kind: str, data: Any) -> None:
+    def receive(self, kind: str, data: object) -> None:
         """One message from the master."""
         self._inbox.receive(kind, data, "")
 
     # --- what the users do
 
-    def attend(self, user: Any) -> None:
+    def attend(self, user: object) -> None:
         """A user stands ready for tickets, from one run to the next, until the test stops."""
         while not self._released:
             run = self._run
@@ -72,7 +72,7 @@ class Agent:
                 self._open.clear()
                 self._open.wait()
 
-    def perform(self, sample: SampleRequest, user: Any) -> RequestRecord:
+    def perform(self, sample: SampleRequest, user: object) -> RequestRecord:
         """One request of a user's own task, in the run that is on, or in the next one."""
         while self._run is None or self._run.closed:
             self._open.clear()

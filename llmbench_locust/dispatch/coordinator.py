@@ -12,7 +12,7 @@ import logging
 import uuid
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 import gevent
 from gevent.event import Event
@@ -209,7 +209,7 @@ class Coordinator:
 
     # --- messages from workers
 
-    def receive(self, kind: str, data: Any, worker_id: str) -> None:
+    def receive(self, kind: str, data: object, worker_id: str) -> None:
         """One message from a worker; one of another run or of a lost worker is dropped."""
         self._inbox.receive(kind, data, worker_id)
 

@@ -132,7 +132,7 @@ class Dispatcher:
 
     # --- what the users do
 
-    def attend(self, user: Any) -> None:
+    def attend(self, user: object) -> None:
         """Stand ready to carry tickets until the run is over or the greenlet is killed."""
         self._present.add(user)
         self._idle.append(user)
@@ -221,7 +221,7 @@ class Dispatcher:
                 return user
         return None
 
-    def _run(self, ticket: Ticket, due: float, ready: float, user: Any) -> None:
+    def _run(self, ticket: Ticket, due: float, ready: float, user: object) -> None:
         del self._starting[ticket.index]
         self.sent.append(ticket.index)
         self.send_lag_s.append(perf_counter() - ready)

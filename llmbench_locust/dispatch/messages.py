@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from llmbench_locust.dispatch import tickets
 from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.json_types import Json
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.users.wire import WireConfig
 
@@ -231,7 +232,7 @@ class Malformed(Exception):
     """A message that does not say what it should."""
 
 
-def encode(message: Message) -> dict[str, Any]:
+def encode(message: Message) -> Json:
     """``message`` as a dict that msgpack carries."""
     found = {}
     for name, hint in _FIELDS[type(message)]:
@@ -272,7 +273,7 @@ class Inbox:
         self._handlers = handlers
         self._logged: set[str] = set()
 
-    def receive(self, kind: str, data: Any, sender: str) -> None:
+    def receive(self, kind: str, data: object, sender: str) -> None:
         try:
             message = decode(kind, data)
             self._handlers[type(message)](message, sender)

@@ -78,7 +78,7 @@ def weight(ticket: Ticket) -> int:
     )
 
 
-def _size(value: Any) -> int:
+def _size(value: object) -> int:
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, dict):

@@ -48,7 +48,7 @@ class WorkerRun:
 
     def __init__(
         self,
-        environment: Any,
+        environment: object,
         plan: Plan,
         transport: Transport,
         worker: str,
@@ -134,12 +134,12 @@ class WorkerRun:
         host = socket.gethostname()
         self._send(messages.Ready(self.id, clock_identity(), opened, os.getpid(), host))
 
-    def attend(self, user: Any) -> None:
+    def attend(self, user: object) -> None:
         """A user stands ready for tickets until the run is over."""
         if isinstance(self._source, Dispatcher):
             self._source.attend(user)
 
-    def _perform(self, ticket: Ticket, due: float, user: Any) -> None:
+    def _perform(self, ticket: Ticket, due: float, user: object) -> None:
         record = self._session.perform(
             ticket.sample,
             index=ticket.index,

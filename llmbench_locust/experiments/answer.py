@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
 from llmbench_locust._version import __version__
 from llmbench_locust.experiments.search import Answer, Goal, Outcome
+from llmbench_locust.json_types import Json
 from llmbench_locust.statistics.blocks import t_quantile
 from llmbench_locust.statistics.crossing import Unit
 
@@ -125,7 +125,7 @@ def _limit(answer: Answer) -> str:
     return f"{goal.name}: near the capacity {words}"
 
 
-def as_dict(answer: Answer) -> dict[str, Any]:
+def as_dict(answer: Answer) -> Json:
     """capacity.json."""
     met, missed = bounds(answer)
     return {
@@ -151,7 +151,7 @@ def as_dict(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _probe(outcome: Outcome, answer: Answer) -> dict[str, Any]:
+def _probe(outcome: Outcome, answer: Answer) -> Json:
     row = dataclasses.asdict(outcome)
     row["units"] = [[u.value, u.weight] for u in outcome.units]
     goal, unit = answer.settings.goals[answer.binding], outcome.units[answer.binding]
@@ -175,10 +175,10 @@ def _curve(answer: Answer) -> list[list[float]]:
     return [list(pair) for pair in zip(x.tolist(), answer.found.curve(x).tolist(), strict=True)]
 
 
-def outcomes_of(document: dict[str, Any]) -> list[Outcome]:
+def outcomes_of(document: Json) -> list[Outcome]:
     """The probes of a capacity.json."""
     names = [f.name for f in dataclasses.fields(Outcome) if f.name != "units"]
-    rows: Iterable[dict[str, Any]] = document["probes"]
+    rows: Iterable[Json] = document["probes"]
     return [
         Outcome(
             units=tuple(Unit(row["load"], *pair) for pair in row["units"]),

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.results.charts import Figure, layout
 from llmbench_locust.statistics.blocks import runs_interval
 
-Result = dict[str, Any]
+Result = Json
 Value = Callable[[Result], float | None]
 #: Readable in grey, too: each directory has a symbol beside its colour.
 _COLOURS = ("#1b4f8a", "#d9730d", "#3c8c40", "#8a4fa3", "#555555")
@@ -162,9 +162,7 @@ _CHARTS: tuple[tuple[str, Value, str, tuple[tuple[str, Value], ...], str], ...] 
 )
 
 
-def _lines(
-    cells: Sequence[Cell], x: Value, lines: tuple[tuple[str, Value], ...]
-) -> Iterator[dict[str, Any]]:
+def _lines(cells: Sequence[Cell], x: Value, lines: tuple[tuple[str, Value], ...]) -> Iterator[Json]:
     """A line a directory and figure: the mean over the runs with its 95% interval."""
     sources = list(dict.fromkeys(cell.source for cell in cells))
     for number_, source in enumerate(sources):
@@ -198,7 +196,7 @@ def mean(cell: Cell, value: Value) -> tuple[float | None, float]:
 
 def _trace(
     label: str, points: Sequence[tuple[float, float, float, Cell]], number_: int, solid: bool
-) -> dict[str, Any]:
+) -> Json:
     colour = _COLOURS[number_ % len(_COLOURS)]
     return {
         "type": "scatter",
@@ -217,12 +215,12 @@ def _hover(cell: Cell) -> str:
     return f"{cell.files[0]}{' (client limited)' if limited(cell) else ''}"
 
 
-def _mark(at: float) -> dict[str, Any]:
+def _mark(at: float) -> Json:
     line = {"color": "#222222", "dash": "dot"}
     return {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at, "line": line}
 
 
-def _pareto(cells: Sequence[Cell], prices: Prices) -> Iterator[dict[str, Any]]:
+def _pareto(cells: Sequence[Cell], prices: Prices) -> Iterator[Json]:
     """All cells, and the frontier: none has more of both."""
     points = []
     for cell in cells:

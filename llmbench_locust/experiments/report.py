@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import html
-from typing import Any
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.results.charts import Figure, layout
 from llmbench_locust.results.html import charts_html, page
 
 _DARK, _GREY, _BAND = "#222222", "#999999", "rgba(76,120,168,0.25)"
 
 
-def capacity_page(document: dict[str, Any], words: str) -> str:
+def capacity_page(document: Json, words: str) -> str:
     """A page that stands alone. ``document``: of capacity.json."""
     charts = charts_html([("Objectives against load", attainment_chart(document))])
     body = f"<pre>{html.escape(words)}</pre>\n{charts}\n{_table(document)}"
     return page("Capacity", body)
 
 
-def attainment_chart(document: dict[str, Any]) -> Figure:
+def attainment_chart(document: Json) -> Figure:
     """Probes with their intervals, the fitted curve, the target, the band of the answer."""
     share = document["goals"][0]["share"] is not None
     shown = [p for p in document["probes"] if p["share"] is not None and not p["problem"]]
     scale = 100.0 if share else 1.0
-    data: list[dict[str, Any]] = [
+    data: list[Json] = [
         {
             "type": "scatter",
             "mode": "markers",
@@ -58,7 +58,7 @@ def attainment_chart(document: dict[str, Any]) -> Figure:
     return {"data": data, "layout": {**figure, "shapes": _shapes(document, scale)}}
 
 
-def _bars(some: list[dict[str, Any]], scale: float) -> dict[str, Any]:
+def _bars(some: list[Json], scale: float) -> Json:
     if any(p["share_low"] is None for p in some):
         return {"visible": False}
     return {
@@ -69,10 +69,10 @@ def _bars(some: list[dict[str, Any]], scale: float) -> dict[str, Any]:
     }
 
 
-def _shapes(document: dict[str, Any], scale: float) -> list[dict[str, Any]]:
+def _shapes(document: Json, scale: float) -> list[Json]:
     target = document["goals"][0]["share"] or 1.0
     line = {"color": _GREY, "dash": "dot"}
-    shapes: list[dict[str, Any]] = [
+    shapes: list[Json] = [
         {
             "type": "line",
             "xref": "paper",
@@ -93,7 +93,7 @@ def _shapes(document: dict[str, Any], scale: float) -> list[dict[str, Any]]:
     return shapes
 
 
-def _table(document: dict[str, Any]) -> str:
+def _table(document: Json) -> str:
     rows = "".join(
         f"<tr><td>{p['load']:.4g}</td><td>{p['requests']}</td><td>{p['seconds']:.0f}</td>"
         f"<td>{'' if p['share'] is None else format(p['share'], '.4f')}</td>"
@@ -116,7 +116,7 @@ def _table(document: dict[str, Any]) -> str:
     return f"<h2>Probes</h2><table><tr>{head}</tr>{rows}</table>"
 
 
-def _remark(probe: dict[str, Any]) -> str:
+def _remark(probe: Json) -> str:
     if probe["problem"]:
         return f"not counted: {probe['problem']}"
     return "overloaded" if probe["overloaded"] else ""

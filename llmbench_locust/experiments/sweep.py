@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from llmbench_locust.errors import BenchError, SetupError
 from llmbench_locust.experiments.grid import NAME, Params, command, directory, spread
+from llmbench_locust.json_types import Json
 from llmbench_locust.json_values import json_value
 from llmbench_locust.results.files import write_whole
 from llmbench_locust.statistics.blocks import runs_interval
@@ -37,7 +37,7 @@ _COLUMNS = (
     "mean_tpot_ms",
 )
 LAST_LINES = 20
-Result = dict[str, Any]
+Result = Json
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from llmbench_locust.json_types import Json
 
 #: A client whose sends or loop are later than this, at the 99th percentile, adds as much to what it
 #: reports.
@@ -76,7 +77,7 @@ class AuditInputs:
         return not self.kernel_times or self.shared_chunks > SHARED_CHUNKS * self.token_events
 
 
-def verdict(inputs: AuditInputs) -> dict[str, Any]:
+def verdict(inputs: AuditInputs) -> Json:
     """``client_limited`` with ``reasons`` and a ``hint`` at what to do, and the figures that they
     stand on (milliseconds; None without samples).
 
@@ -110,7 +111,7 @@ def verdict(inputs: AuditInputs) -> dict[str, Any]:
     }
 
 
-def _reasons(inputs: AuditInputs, send: dict[str, Any], loop: dict[str, Any]) -> list[str]:
+def _reasons(inputs: AuditInputs, send: Json, loop: Json) -> list[str]:
     reasons = []
     if (
         not inputs.burst
@@ -179,7 +180,7 @@ def as_seen_by_arrivals(lag_s: Floats, sample_s: float) -> Floats:
     return np.concatenate([lag_s, lag_s[which] - place * sample_s])
 
 
-def _figures(seconds: Floats) -> dict[str, Any]:
+def _figures(seconds: Floats) -> Json:
     if not len(seconds):
         return {"mean": None, "p50": None, "p99": None, "max": None}
     p50, p99 = np.percentile(seconds, [50, 99]) * 1000

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust._version import __version__
+from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.audit import verdict
 from llmbench_locust.metrics.concurrency import Sweep, steady_window, sweep
 from llmbench_locust.metrics.error_kinds import errors_by_kind
@@ -71,7 +72,7 @@ class Figures:
 
     facts: RunFacts
     summary: Summary
-    block: dict[str, Any]
+    block: Json
 
 
 def derive(facts: RunFacts) -> Figures:
@@ -202,7 +203,7 @@ def slo_attainment(summary: Summary, goodput_ms: dict[str, float]) -> dict[str, 
     return {**one, "all": float(np.count_nonzero(good(summary.latencies, goodput_ms))) / total}
 
 
-def _from_due(basis: Basis) -> dict[str, Any] | None:
+def _from_due(basis: Basis) -> Json | None:
     """From when a request should have left: what a user saw who came at that moment."""
     columns, found, shape = basis.columns, basis.found, basis.shape
     waited = columns.floats["start_time"] - columns.floats["due_time"]
@@ -217,7 +218,7 @@ def _from_due(basis: Basis) -> dict[str, Any] | None:
 
 def steady_state(
     columns: RecordColumns, summary: Summary, flying: Sweep, bins: TokenBins
-) -> dict[str, Any] | None:
+) -> Json | None:
     """Completions and tokens in `steady_window`, latencies of the requests that started in it."""
     window = steady_window(columns, flying)
     if window is None:
@@ -251,7 +252,7 @@ def _mean_ms(seconds: Floats) -> float | None:
 # --- groups
 
 
-def _groups(basis: Basis, names: list[str]) -> dict[str, Any]:
+def _groups(basis: Basis, names: list[str]) -> Json:
     """Figures by group; ``names`` has each row's ("" for none). {} where there are no groups."""
     present = sorted(
         {n for n in names if n},
@@ -262,7 +263,7 @@ def _groups(basis: Basis, names: list[str]) -> dict[str, Any]:
     return {name: _group(basis, np.flatnonzero(place == i)) for i, name in enumerate(present)}
 
 
-def _group(basis: Basis, rows: NDArray[np.int64]) -> dict[str, Any]:
+def _group(basis: Basis, rows: NDArray[np.int64]) -> Json:
     summary, shape, goodput_ms = basis.summary, basis.shape, basis.facts.config.goodput
     part, lens, exact = basis.columns.take(rows), summary.output_lens[rows], basis.exact[rows]
     found = latencies(part, lens, summary.kind, exact)
@@ -287,7 +288,7 @@ def _group(basis: Basis, rows: NDArray[np.int64]) -> dict[str, Any]:
     }
 
 
-def workload(basis: Basis) -> dict[str, Any] | None:
+def workload(basis: Basis) -> Json | None:
     """What tells whether two runs had the same workload; rates stand in the document itself. None
     for a run without a plan. ``hash``: of the prompts, media and lengths in the order of the plan.
     """

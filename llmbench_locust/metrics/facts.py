@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.audit import AuditInputs
 from llmbench_locust.metrics.latencies import Ints
 from llmbench_locust.metrics.store import Folded
@@ -37,16 +37,16 @@ class RunFacts:
     started_at: datetime
     counted: Ints | None = None
     audit: AuditInputs | None = None
-    workers: Sequence[dict[str, Any]] = ()
+    workers: Sequence[Json] = ()
     interrupted: bool = False
     unsent: int = 0
     cut_off: int = 0
     folded: Folded | None = None
-    spec_decode: dict[str, Any] | None = None
-    probes: dict[str, Any] | None = None
-    rps_changes: list[dict[str, Any]] | None = None
+    spec_decode: Json | None = None
+    probes: Json | None = None
+    rps_changes: list[Json] | None = None
     prompts: str = ""
-    environment: dict[str, Any] = field(default_factory=dict)
+    environment: Json = field(default_factory=dict)
 
     @property
     def gone(self) -> NDArray[np.bool_]:

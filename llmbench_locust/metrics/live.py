@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.json_values import json_value
 from llmbench_locust.metrics.latencies import (
     LATENCIES,
@@ -53,10 +53,10 @@ class LiveStats:
         self.run = 0
         self.state = "idle"
         self.message = ""
-        self.info: dict[str, Any] = {}
-        self.experiment: dict[str, Any] | None = None  # of several runs together
-        self.document: dict[str, Any] | None = None
-        self.audit: dict[str, Any] | None = None
+        self.info: Json = {}
+        self.experiment: Json | None = None  # of several runs together
+        self.document: Json | None = None
+        self.audit: Json | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -80,7 +80,7 @@ class LiveStats:
     # --- the life of a run
     # ---------------------------------------------------------------------------------------
 
-    def reset(self, run_info: dict[str, Any]) -> None:
+    def reset(self, run_info: Json) -> None:
         """A new run. ``run_info`` is shown as it is; its "goodput_ms" and "percentiles", when
         given, replace ours, its "kind" is the backend's ("pooling" has E2EL only).
         """
@@ -111,7 +111,7 @@ class LiveStats:
         """The run could not begin, or broke down: the page shows why."""
         self.state, self.message = "failed", message
 
-    def finish(self, document: dict[str, Any] | None, audit: dict[str, Any] | None) -> None:
+    def finish(self, document: Json | None, audit: Json | None) -> None:
         """The run is over. ``document``: the result JSON; ``audit``: of `metrics.audit.verdict`."""
         if document is None and audit is None and self.state != "running":
             return  # nothing ran: a run that is being prepared stays so
@@ -120,7 +120,7 @@ class LiveStats:
 
     # --- in
 
-    def counters(self, counters: dict[str, Any], now_s: float | None = None) -> None:
+    def counters(self, counters: Json, now_s: float | None = None) -> None:
         """One report: monotonic totals (offered, sent, completed, token_events), gauges (in_flight,
         waiting), and what is new since the last one (ttft_ms, send_lag_ms, loop_lag_ms: arrays of
         ms; the lags also as {p50, p99, max}); cpu by process.
@@ -167,7 +167,7 @@ class LiveStats:
             values = np.asarray(ttft, np.float64)
             self._observe("ttft", values, np.full(len(values), now))
 
-    def _lag(self, kind: str, lag_ms: Any, now: float) -> None:
+    def _lag(self, kind: str, lag_ms: object, now: float) -> None:
         if isinstance(lag_ms, dict):
             values = np.array(
                 [
@@ -272,7 +272,7 @@ class LiveStats:
         told = self._told_s - self._start_s
         return max(told if told == told else 0.0, self.series.end_s)
 
-    def totals(self) -> dict[str, Any]:
+    def totals(self) -> Json:
         """Running totals under the result's keys, and gauges; a rate is None at the very start."""
         elapsed = self.elapsed_s
         rate = (lambda n: n / elapsed) if elapsed > 0 else (lambda n: None)
@@ -294,7 +294,7 @@ class LiveStats:
             "max_concurrent_requests": self._peak_in_flight,
         }
 
-    def slo(self) -> list[dict[str, Any]]:
+    def slo(self) -> list[Json]:
         """By objective: limit, how many successful requests met it, and their share of all that
         have an outcome.
         """
@@ -321,7 +321,7 @@ class LiveStats:
             )
         return rows
 
-    def snapshot(self, since: int = 0) -> dict[str, Any]:
+    def snapshot(self, since: int = 0) -> Json:
         """All that the page shows, as plain JSON-able values; docs/web.md describes every field.
 
         ``since``: the "version" of an earlier snapshot of the same "run"; the series then hold only
@@ -354,12 +354,12 @@ class LiveStats:
             "series": rows,
         }
 
-    def audit_now(self) -> dict[str, Any]:
+    def audit_now(self) -> Json:
         """The audit as `metrics.audit.verdict` has it; during the run "client_limited" is None."""
         if self.audit is not None:
-            shown: dict[str, Any] = json_value(self.audit)
+            shown: Json = json_value(self.audit)
             return shown
-        figures: dict[str, Any] = {"client_limited": None, "reasons": []}
+        figures: Json = {"client_limited": None, "reasons": []}
         for kind, samples in self.lags.items():
             found = samples.figures((50.0, 99.0))
             figures[f"{kind}_lag_ms"] = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.latencies import LATENCIES
 
 #: key of the result document → (name, unit). The order is the table's.
@@ -23,14 +23,14 @@ FIGURES = {
 }
 
 
-def number(value: Any) -> float | int | None:
+def number(value: object) -> float | int | None:
     """The value if it is a finite number, else None: a result may hold "inf" or null."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return value
 
 
-def figure_rows(totals: dict[str, Any], document: dict[str, Any] | None) -> list[dict[str, Any]]:
+def figure_rows(totals: Json, document: Json | None) -> list[Json]:
     """``{key, name, unit, value}`` of each known figure; the document's value is final."""
     rows = []
     for key, (name, unit) in FIGURES.items():
@@ -45,8 +45,8 @@ def figure_rows(totals: dict[str, Any], document: dict[str, Any] | None) -> list
 def latency_rows(
     live: dict[str, dict[str, float]],
     percentiles: tuple[float, ...],
-    document: dict[str, Any] | None,
-) -> list[dict[str, Any]]:
+    document: Json | None,
+) -> list[Json]:
     """``{key, name, unit: "ms", mean, median, std, max, percentiles: {"p99": …}}`` for each latency
     that has samples.
 
@@ -61,7 +61,7 @@ def latency_rows(
                 figures[stat] = final
         if not figures:
             continue
-        row: dict[str, Any] = {"key": key, "name": name, "unit": "ms"}
+        row: Json = {"key": key, "name": name, "unit": "ms"}
         row |= {stat: number(figures.get(stat)) for stat in ("mean", "median", "std", "max")}
         row["percentiles"] = {f"p{q:g}": number(figures.get(f"p{q:g}")) for q in percentiles}
         rows.append(row)

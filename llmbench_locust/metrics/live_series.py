@@ -7,11 +7,10 @@ also where a long request has just told what happened a minute ago.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.latencies import LATENCIES
 from llmbench_locust.metrics.live_histogram import BINS, percentiles
 
@@ -105,7 +104,7 @@ class Series:
 
     # --- out
 
-    def rows(self, since: int = 0, most: int = BUCKETS) -> tuple[dict[str, Any], int]:
+    def rows(self, since: int = 0, most: int = BUCKETS) -> tuple[Json, int]:
         """Columns of the buckets that changed after version ``since`` (0 or one of another life:
         all; negative: none), at most ``most`` of them, and the version to ask with the next time.
 
@@ -121,7 +120,7 @@ class Series:
             oldest = np.argsort(self._changed[where])[:most]
             version = int(self._changed[where[oldest[-1]]])
             where = np.sort(where[oldest])
-        rows: dict[str, Any] = {"index": where.tolist(), "t": (where * self.width_s).tolist()}
+        rows: Json = {"index": where.tolist(), "t": (where * self.width_s).tolist()}
         spans = np.clip(self.end_s - where * self.width_s, 1e-9, self.width_s)
         # A bucket that has hardly begun has no rate worth drawing.
         open_ = spans < min(0.5, self.width_s / 2)
@@ -136,12 +135,12 @@ class Series:
         }
         return rows, version
 
-    def _latency(self, name: str, where: NDArray[np.int64]) -> dict[str, Any]:
+    def _latency(self, name: str, where: NDArray[np.int64]) -> Json:
         counts, found, stale = self._counts[name], self._found[name], self._stale[name]
         for i in where[stale[where]].tolist():
             found[i] = percentiles(counts[i], WANTED)
         stale[where] = False
-        columns: dict[str, Any] = {f"p{q:g}": plain(found[where, k]) for k, q in enumerate(WANTED)}
+        columns: Json = {f"p{q:g}": plain(found[where, k]) for k, q in enumerate(WANTED)}
         coarse = counts[where].reshape(len(where), BINS // HEAT_STEP, HEAT_STEP).sum(axis=2)
         columns["heat"] = []
         for row in coarse:

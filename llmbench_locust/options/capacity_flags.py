@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.flag import flag
@@ -55,7 +54,7 @@ class Capacity:
     resume: str | None = flag(None, "Directory of an earlier search to go on with.", metavar="DIR")
 
 
-def _budget(text: Any) -> tuple[float | None, int | None]:
+def _budget(text: object) -> tuple[float | None, int | None]:
     """(seconds, requests) of ``15m`` or ``10000req``."""
     given = str(text).lower().strip()
     count = given.removesuffix("requests").removesuffix("req").strip()

@@ -1,4 +1,4 @@
-"""Checks of the datasets' flags. Each failure is one line: the flag, what was found, what to use."""
+"""Checks of the datasets' flags. Each failure is one line: flag, what was found, what to use."""
 
 from __future__ import annotations
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.extended import Figures
 from llmbench_locust.metrics.latencies import LATENCIES
 from llmbench_locust.metrics.overload import overload_line
@@ -52,7 +51,7 @@ def render_console(figures: Figures) -> str:
     return "\n".join(lines)
 
 
-def _line(title: str, value: Any, form: str = "") -> str:
+def _line(title: str, value: object, form: str = "") -> str:
     return f"{title:<40} {value:<10{form}}"
 
 
@@ -96,7 +95,7 @@ def _metric(short: str, title: str, d: Distribution) -> list[str]:
     ]
 
 
-def _intervals(found: dict[str, Any]) -> list[str]:
+def _intervals(found: Json) -> list[str]:
     """Of what a run of this length knows by itself."""
     lines = [f"{'95% intervals within this run':-^50}"]
     for name in (row.key for row in LATENCIES):
@@ -120,7 +119,7 @@ def _ends(ends: list[float | None] | None) -> str:
     return f"{low:.2f} to {high:.2f}" if high is not None else f"{low:.2f} or more"
 
 
-def _spec_decode(found: dict[str, Any]) -> list[str]:
+def _spec_decode(found: Json) -> list[str]:
     lines = [
         f"{'Speculative Decoding':-^50}",
         _line("Acceptance rate (%):", found["spec_decode_acceptance_rate"], ".2f"),
@@ -136,7 +135,7 @@ def _spec_decode(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _ours(extended: dict[str, Any]) -> list[str]:
+def _ours(extended: Json) -> list[str]:
     """Objectives, what a reasoning model's user waits for, and the client's own lateness."""
     lines: list[str] = []
     attained = extended.get("slo_attainment") or {}
@@ -182,7 +181,7 @@ def _ours(extended: dict[str, Any]) -> list[str]:
 MOST_KINDS = 10
 
 
-def verdict_lines(extended: dict[str, Any], *, timed: bool = False) -> list[str]:
+def verdict_lines(extended: Json, *, timed: bool = False) -> list[str]:
     """Below the table: what went wrong, each kind once; last, whether the client was the limit.
 
     ``timed``: sending ended with --duration, so what was planned and not sent is as it should be.
@@ -212,7 +211,7 @@ def verdict_lines(extended: dict[str, Any], *, timed: bool = False) -> list[str]
     return lines
 
 
-def _warnings(extended: dict[str, Any], timed: bool) -> list[str]:
+def _warnings(extended: Json, timed: bool) -> list[str]:
     lines = []
     if extended.get("overload"):
         lines.append("warning: " + overload_line(extended["overload"]))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.extended import Figures
 from llmbench_locust.metrics.latencies import LATENCIES, input_lengths
 from llmbench_locust.metrics.vllm import Distribution, Summary
@@ -28,7 +29,7 @@ PER_REQUEST = (
 )
 
 
-def build_document(figures: Figures) -> dict[str, Any]:
+def build_document(figures: Figures) -> Json:
     """Everything in it JSON can hold. Without ``save_detailed`` the arrays of `PER_REQUEST` are
     left out: those of millions of tokens take much memory.
     """
@@ -52,14 +53,14 @@ def build_document(figures: Figures) -> dict[str, Any]:
     return document
 
 
-def for_file(document: dict[str, Any], *, detailed: bool) -> dict[str, Any]:
+def for_file(document: Json, *, detailed: bool) -> Json:
     """What is written: without the arrays of each request unless they were asked for."""
     return document if detailed else {k: v for k, v in document.items() if k not in PER_REQUEST}
 
 
-def _head(config: RunConfig, started_at: datetime) -> dict[str, Any]:
+def _head(config: RunConfig, started_at: datetime) -> Json:
     rate = config.request_rate
-    head: dict[str, Any] = {
+    head: Json = {
         "date": started_at.strftime("%Y%m%d-%H%M%S"),
         "endpoint_type": config.backend,
         "backend": config.backend,
@@ -79,7 +80,7 @@ def _head(config: RunConfig, started_at: datetime) -> dict[str, Any]:
     return head
 
 
-def _pooling(columns: RecordColumns, s: Summary) -> dict[str, Any]:
+def _pooling(columns: RecordColumns, s: Summary) -> Json:
     return {
         "duration": s.duration_s,
         "completed": s.completed,
@@ -95,7 +96,7 @@ def _pooling(columns: RecordColumns, s: Summary) -> dict[str, Any]:
     }
 
 
-def _generation(columns: RecordColumns, s: Summary) -> dict[str, Any]:
+def _generation(columns: RecordColumns, s: Summary) -> Json:
     """The order of the keys is vLLM's; what belongs to `PER_REQUEST` only keeps its place here."""
     return {
         "duration": s.duration_s,
@@ -122,7 +123,7 @@ def _generation(columns: RecordColumns, s: Summary) -> dict[str, Any]:
     }
 
 
-def _per_request(columns: RecordColumns, s: Summary, gone: NDArray[np.bool_]) -> dict[str, Any]:
+def _per_request(columns: RecordColumns, s: Summary, gone: NDArray[np.bool_]) -> Json:
     lens = input_lengths(columns)
     if s.kind == "pooling":
         return {"input_lens": lens.tolist(), "errors": _errors(columns)}
@@ -185,9 +186,7 @@ def whole(value: float) -> float | int:
     return int(value) if value == int(value) else value
 
 
-def ramp_changes(
-    config: RunConfig, rates: Any, offsets_s: Any, started_at: datetime
-) -> list[dict[str, Any]]:
+def ramp_changes(config: RunConfig, rates: Any, offsets_s: Any, started_at: datetime) -> list[Json]:
     """When a ramp passed each whole number of requests per second: rps, local ISO time."""
     last = int(config.ramp_up_start_rps or 0)
     changes = [{"rps": last, "timestamp": started_at.isoformat()}]

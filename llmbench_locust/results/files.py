@@ -7,9 +7,9 @@ import os
 import tempfile
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
 from llmbench_locust.json_values import json_value
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.results.document import for_file, whole
@@ -78,12 +78,12 @@ def _in_a_name(model: str) -> str:
 
 
 def write_result(
-    document: dict[str, Any],
+    document: Json,
     path: Path,
     *,
     detailed: bool,
     append: bool,
-    arguments: dict[str, Any] | None = None,
+    arguments: Json | None = None,
 ) -> None:
     """One JSON object; with ``append`` one more line of a file of lines. Never leaves half a file.
 
@@ -115,7 +115,7 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def pytorch_records(document: dict[str, Any], arguments: dict[str, Any]) -> list[dict[str, Any]]:
+def pytorch_records(document: Json, arguments: Json) -> list[Json]:
     """PyTorch's benchmark format: a record a metric. ``arguments``: the run's flags, redacted."""
     extra = {
         k: v

@@ -11,6 +11,7 @@ import html
 import json
 from typing import Any
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.json_values import json_value
 from llmbench_locust.metrics.extended import Figures
 from llmbench_locust.metrics.overload import overload_line
@@ -47,7 +48,7 @@ overflow-wrap:anywhere;border:1px solid #8886;border-radius:.3rem;padding:.6rem}
 """
 
 
-def report_html(figures: Figures, document: dict[str, Any]) -> str:
+def report_html(figures: Figures, document: Json) -> str:
     """The whole report. ``document``: of `build_document`."""
     facts, summary, block = figures.facts, figures.summary, figures.block
     columns, origin_s, goodput = facts.columns, facts.origin_s, facts.config.goodput
@@ -92,7 +93,7 @@ def _folded(title: str, body: str) -> str:
     return f"<details><summary>{_e(title)}</summary>{body}</details>" if body else ""
 
 
-def _overload(block: dict[str, Any]) -> str:
+def _overload(block: Json) -> str:
     found = block.get("overload")
     return f'<p class="bad">{_e(overload_line(found))}</p>' if found else ""
 
@@ -135,14 +136,14 @@ def page(title: str, body: str) -> str:
     )
 
 
-def charts_html(figures: list[tuple[str, dict[str, Any]]], first: int = 0) -> str:
+def charts_html(figures: list[tuple[str, Json]], first: int = 0) -> str:
     """Each chart under its title, numbered from ``first``; the page must hold plotly's script."""
     return "".join(
         _chart(number, title, figure) for number, (title, figure) in enumerate(figures, first)
     )
 
 
-def _chart(number: int, title: str, figure: dict[str, Any]) -> str:
+def _chart(number: int, title: str, figure: Json) -> str:
     # "<" never stands in the script, so that no text in the data can end it.
     data = json.dumps(json_value(figure)).replace("<", "\\u003c")
     return (
@@ -152,7 +153,7 @@ def _chart(number: int, title: str, figure: dict[str, Any]) -> str:
     )
 
 
-def _verdict(block: dict[str, Any]) -> str:
+def _verdict(block: Json) -> str:
     audit = block.get("audit") or {}
     if not audit:
         return ""
@@ -162,7 +163,7 @@ def _verdict(block: dict[str, Any]) -> str:
     return '<p class="good">The client was not the limit.</p>'
 
 
-def _summary(document: dict[str, Any]) -> str:
+def _summary(document: Json) -> str:
     skipped = ("llmbench", "rps_change_events")
     rows = {
         k: v
@@ -172,7 +173,7 @@ def _summary(document: dict[str, Any]) -> str:
     return _table(rows)
 
 
-def _errors(block: dict[str, Any]) -> str:
+def _errors(block: Json) -> str:
     errors = block.get("errors") or {}
     if not errors:
         return ""
@@ -183,12 +184,12 @@ def _errors(block: dict[str, Any]) -> str:
     return f"<h2>Errors</h2><table><tr><th>kind</th><th>count</th><th>first</th></tr>{rows}</table>"
 
 
-def _groups(title: str, groups: dict[str, dict[str, Any]]) -> str:
+def _groups(title: str, groups: dict[str, Json]) -> str:
     rows = [{"group": name, **_flat(figures)} for name, figures in groups.items()]
     return f"<h2>{_e(title)}</h2>{_rows(rows)}" if groups else ""
 
 
-def _rows(rows: list[dict[str, Any]]) -> str:
+def _rows(rows: list[Json]) -> str:
     """A table of rows with the same keys."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     head = "".join(f"<th>{_e(name)}</th>" for name in names)
@@ -199,7 +200,7 @@ def _rows(rows: list[dict[str, Any]]) -> str:
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>' if rows else ""
 
 
-def _table(rows: dict[str, Any]) -> str:
+def _table(rows: Json) -> str:
     cells = "".join(
         f"<tr><td>{_e(k)}</td>"
         f"<td{' class=n' if isinstance(v, int | float) else ''}>{_e(_short(v))}</td></tr>"
@@ -208,8 +209,8 @@ def _table(rows: dict[str, Any]) -> str:
     return f"<table>{cells}</table>"
 
 
-def _flat(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(block: Json, prefix: str = "") -> Json:
+    flat: Json = {}
     for key, value in block.items():
         if isinstance(value, dict):
             flat.update(_flat(value, f"{prefix}{key}."))
@@ -218,13 +219,13 @@ def _flat(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _set(config: dict[str, Any]) -> dict[str, Any]:
+def _set(config: Json) -> Json:
     return {k: v for k, v in config.items() if v not in (None, False, "", (), {}, [])}
 
 
-def _short(value: Any) -> Any:
+def _short(value: object) -> Any:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
-def _e(value: Any) -> str:
+def _e(value: object) -> str:
     return html.escape(str(value))

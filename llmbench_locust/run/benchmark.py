@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
-from typing import Any
 
 import gevent
 import numpy as np
@@ -14,6 +13,7 @@ from gevent.event import Event
 from llmbench_locust.dispatch.coordinator import Coordinator
 from llmbench_locust.dispatch.workers import WorkerState
 from llmbench_locust.errors import SetupError
+from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.options.config import RunConfig
@@ -74,7 +74,7 @@ class Benchmark:
         self.coordinator: Coordinator | None = None
         self.interrupted = False
         self.started_at = datetime.now()
-        self.spec_decode: dict[str, Any] | None = None
+        self.spec_decode: Json | None = None
         self.prober: Prober | None = None
         self.server = server_of(self.config)
         self._crew = crew
@@ -147,7 +147,7 @@ class Benchmark:
     def _session(self) -> Session:
         return Session(self.environment, wire_config(self.config, api_key_for(self.config)))
 
-    def _run_info(self) -> dict[str, Any]:
+    def _run_info(self) -> Json:
         config, planned = self.config, self.source.total is not None
         return {
             "model": config.served_model_name or config.model,
@@ -199,7 +199,7 @@ class Benchmark:
         self.audit.report(worker.id, worker.latest, worker.cpu_start, worker.cpu_last)
         self._feed.report(worker.latest)
 
-    def _totals(self) -> dict[str, Any]:
+    def _totals(self) -> Json:
         assert self.coordinator is not None
         workers = self.coordinator.workers.values()
         latest = [w.latest for w in workers if w.latest is not None and not w.lost]
@@ -254,7 +254,7 @@ class Benchmark:
             )
         return self.store.columns()
 
-    def probe_figures(self) -> dict[str, Any] | None:
+    def probe_figures(self) -> Json | None:
         """vLLM's keys for the probe requests, None when there were none."""
         return self.prober.figures() if self.prober is not None else None
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import requests
 
 from llmbench_locust.errors import SetupError, cause_of
+from llmbench_locust.json_types import Json
 from llmbench_locust.redact import redacted, without_user
 from llmbench_locust.users.protocols.server_errors import message_of
 
@@ -112,7 +113,7 @@ class Server:
         text = answer.get("prompt") if isinstance(answer, dict) else None
         return text if isinstance(text, str) else None
 
-    def _post(self, path: str, body: dict[str, Any]) -> Any:
+    def _post(self, path: str, body: Json) -> Any:
         try:
             answer = self._session.post(self.base_url + path, json=body, timeout=TIMEOUT_S)
             return answer.json() if answer.ok else None
@@ -187,9 +188,7 @@ def parse_spec_decode(text: str | None) -> SpecDecode | None:
     return result
 
 
-def spec_decode_between(
-    before: SpecDecode | None, after: SpecDecode | None
-) -> dict[str, Any] | None:
+def spec_decode_between(before: SpecDecode | None, after: SpecDecode | None) -> Json | None:
     """vLLM's figures for the run between two readings, by its JSON keys; None when nothing was
     drafted.
 

@@ -53,7 +53,7 @@ class Crew:
                 has = f"has llmbench-locust {found}" if found else "does not have llmbench-locust"
                 warn(f"worker {worker} {has}, the master has {__version__}: it takes no part")
 
-    def _on_hello(self, environment: Any, msg: Any, **_: Any) -> None:
+    def _on_hello(self, environment: Any, msg: Any, **_: object) -> None:
         self._versions[msg.node_id] = str(msg.data)[:40]
 
     def send(self, message: Message, worker: str) -> None:
@@ -90,5 +90,5 @@ class Crew:
             self.spawned.clear()
             self._runner.start(count, count)
 
-    def _on_test_stop(self, **_: Any) -> None:
+    def _on_test_stop(self, **_: object) -> None:
         self._users = 0

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any
 
 import gevent
 
 from llmbench_locust.errors import Interrupted
+from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.run.benchmark import Benchmark, Progress, server_of
@@ -67,7 +67,7 @@ class Runs:
             report = self.conclude(benchmark)
         return report
 
-    def show(self, document: dict[str, Any]) -> None:
+    def show(self, document: Json) -> None:
         """What the web page shows of all runs together, as JSON has it."""
         self._live.experiment = document
 
@@ -109,7 +109,7 @@ class Runs:
                 gevent.sleep(WATCH_S)
         return None if left is None else left == 0
 
-    def receive(self, kind: str, data: Any, worker: str) -> None:
+    def receive(self, kind: str, data: object, worker: str) -> None:
         """A message from a worker."""
         if self._latest is not None and self._latest.coordinator is not None:
             self._latest.coordinator.receive(kind, data, worker)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import gevent
 import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.dispatch.messages import Report
+from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.transport.gaps import gaps
@@ -26,7 +26,7 @@ _SAMPLES = {"ttft_ms": "ttft_s", "send_lag_ms": "send_lag_s", "loop_lag_ms": "lo
 class LiveFeed:
     """``totals()``: the present counters of `LiveStats.counters` that are no lists."""
 
-    def __init__(self, live: LiveStats, totals: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, live: LiveStats, totals: Callable[[], Json]) -> None:
         self._live = live
         self._totals = totals
         self._columns: deque[RecordColumns] = deque()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from llmbench_locust.workload.sample import SampleRequest
 BODY_CHARS = 800
 
 
-def preview(environment: Any, config: RunConfig) -> str:
+def preview(environment: object, config: RunConfig) -> str:
     """The plan in a few lines. Raises ConfigError, SetupError."""
     if config.model is None:
         config = replace(config, model="MODEL")
@@ -51,7 +50,7 @@ def _lengths(values: list[int]) -> str:
     return f"{sum(values):,} in all, {min(values)} to {max(values)}, mean {np.mean(values):.1f}"
 
 
-def _body(environment: Any, config: RunConfig, sample: SampleRequest) -> str:
+def _body(environment: object, config: RunConfig, sample: SampleRequest) -> str:
     session = Session(environment, wire_config(config, ""))
     try:
         body = session.protocol.request(sample, "").body.decode("utf-8", "replace")

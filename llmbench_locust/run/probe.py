@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gevent
 import numpy as np
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.users.session import Session
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -35,7 +34,7 @@ class Prober:
         self._greenlet.kill()
         self._session.close()
 
-    def figures(self) -> dict[str, Any] | None:
+    def figures(self) -> Json | None:
         """vLLM's keys; None without a probe that succeeded."""
         if not self._e2el_s:
             return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.audit import AuditInputs, Connections
 from llmbench_locust.metrics.extended import Figures, derive
 from llmbench_locust.metrics.facts import RunFacts, duration_of
@@ -37,7 +38,7 @@ class Report:
     """One finished run: its figures, and the result document made of them."""
 
     figures: Figures
-    document: dict[str, Any]
+    document: Json
 
     @classmethod
     def of(cls, facts: RunFacts) -> Report:
@@ -53,12 +54,12 @@ class Report:
         return self.figures.summary
 
     @property
-    def extended(self) -> dict[str, Any]:
+    def extended(self) -> Json:
         return self.figures.block
 
     @property
-    def audit(self) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self.extended["audit"]
+    def audit(self) -> Json | None:
+        found: Json | None = self.extended["audit"]
         return found
 
     def console(self) -> str:
@@ -200,7 +201,7 @@ def _audit_inputs(benchmark: Benchmark, coordinator: Coordinator) -> AuditInputs
     )
 
 
-def _worker(w: WorkerState) -> dict[str, Any]:
+def _worker(w: WorkerState) -> Json:
     return {
         "id": w.id,
         "host": w.host,
@@ -212,7 +213,7 @@ def _worker(w: WorkerState) -> dict[str, Any]:
     }
 
 
-def _rps_changes(benchmark: Benchmark, coordinator: Coordinator) -> list[dict[str, Any]] | None:
+def _rps_changes(benchmark: Benchmark, coordinator: Coordinator) -> list[Json] | None:
     ramp = ramp_of(benchmark.config)
     if ramp is None or coordinator.plan.tasks:
         return None
@@ -236,7 +237,7 @@ def count_texts(
     return counted
 
 
-def environment_of() -> dict[str, Any]:
+def environment_of() -> Json:
     """What the client ran on."""
     from importlib.metadata import version
 

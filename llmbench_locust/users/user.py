@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from locust import User
 
+from llmbench_locust.json_types import Json
 from llmbench_locust.records import RequestRecord
 from llmbench_locust.workload.sample import Prompt, SampleRequest
 
@@ -53,7 +54,7 @@ class _ChatUser(BackendUser):
 
     def chat(
         self,
-        messages: str | list[dict[str, Any]],
+        messages: str | list[Json],
         *,
         max_tokens: int = 128,
         label: str | None = None,
