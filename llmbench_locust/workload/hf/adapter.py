@@ -73,11 +73,11 @@ class Adapter:
     name: str
     ids: tuple[str, ...]
     make: Make
+    columns: str
     split: str | None = "train"
     subset: str | None = None
     no_subset: bool = False
     modality: str = ""
     backend: str = ""
     id_by_row: bool = False
-    columns: str = ""
     rows: Callable[[Context], Iterable[Row]] | None = None

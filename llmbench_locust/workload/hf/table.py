@@ -2,73 +2,64 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from llmbench_locust.workload.hf import media, speech, text, tools
 from llmbench_locust.workload.hf.adapter import Adapter
 
+#: Datasets of images without subsets.
+_images = partial(Adapter, modality="image", no_subset=True)
+
 ADAPTERS: tuple[Adapter, ...] = (
-    Adapter(
+    _images(
         "VisionArena",
         ("lmarena-ai/VisionArena-Chat",),
         media.vision_arena_chat,
-        no_subset=True,
-        modality="image",
-        columns="conversation, images",
+        "conversation, images",
     ),
-    Adapter(
+    _images(
         "VisionArena bench",
         ("lmarena-ai/vision-arena-bench-v0.1",),
         media.vision_arena_bench,
-        no_subset=True,
-        modality="image",
-        columns="turns, images",
+        "turns, images",
     ),
     Adapter(
         "MMVU",
         ("yale-nlp/MMVU",),
         media.mmvu,
+        "question, choices, video",
         split="validation",
         no_subset=True,
         modality="video",
-        columns="question, choices, video",
     ),
     Adapter(
-        "InstructCoder",
-        ("likaixin/InstructCoder",),
-        text.instruct_coder,
-        columns="input, instruction",
+        "InstructCoder", ("likaixin/InstructCoder",), text.instruct_coder, "input, instruction"
     ),
-    Adapter("MT-Bench", ("philschmid/mt-bench",), text.mt_bench, columns="turns"),
-    Adapter(
-        "HumanEval", ("openai/openai_humaneval",), text.human_eval, split="test", columns="prompt"
-    ),
-    Adapter(
-        "GSM8K", ("openai/gsm8k",), text.gsm8k, split="test", subset="main", columns="question"
-    ),
+    Adapter("MT-Bench", ("philschmid/mt-bench",), text.mt_bench, "turns"),
+    Adapter("HumanEval", ("openai/openai_humaneval",), text.human_eval, "prompt", split="test"),
+    Adapter("GSM8K", ("openai/gsm8k",), text.gsm8k, "question", split="test", subset="main"),
     Adapter(
         "multi-modal conversation",
         ("lmms-lab/LLaVA-OneVision-Data",),
         media.conversation,
+        "conversations, image",
         modality="image",
-        columns="conversations, image",
     ),
     Adapter(
-        "conversation",
-        ("Aeala/ShareGPT_Vicuna_unfiltered",),
-        media.conversation,
-        columns="conversations",
+        "conversation", ("Aeala/ShareGPT_Vicuna_unfiltered",), media.conversation, "conversations"
     ),
     Adapter(
         "AIMO",
         ("AI-MO/aimo-validation-aime", "AI-MO/NuminaMath-1.5", "AI-MO/NuminaMath-CoT"),
         text.aimo,
-        columns="problem, solution",
+        "problem, solution",
     ),
     Adapter(
         "next-edit prediction",
         ("zed-industries/zeta",),
         text.next_edit,
+        "events, input, output",
         id_by_row=True,
-        columns="events, input, output",
     ),
     Adapter(
         "ASR",
@@ -83,38 +74,30 @@ ADAPTERS: tuple[Adapter, ...] = (
             "D4nt3/esb-datasets-earnings22-validation-tiny-filtered",
         ),
         speech.transcription,
+        "audio (or url)",
         modality="audio",
-        columns="audio (or url)",
     ),
     Adapter(
         "Blazedit",
         ("vdaita/edit_5k_char", "vdaita/edit_10k_char"),
         text.blazedit,
+        "code, change_request, norm_distance",
         id_by_row=True,
-        columns="code, change_request, norm_distance",
     ),
     Adapter(
         "MLPerf",
         ("mgoin/mlperf-inference-llama2-data", "mgoin/mlperf-inference-llama3.1-data"),
         text.mlperf,
-        columns="system_prompt, question, output",
+        "system_prompt, question, output",
     ),
-    Adapter(
-        "MMStar",
-        ("Lin-Chen/MMStar",),
-        media.mm_star,
-        split="val",
-        no_subset=True,
-        modality="image",
-        columns="question, image",
-    ),
+    _images("MMStar", ("Lin-Chen/MMStar",), media.mm_star, "question, image", split="val"),
     Adapter(
         "BFCL",
         ("gorilla-llm/Berkeley-Function-Calling-Leaderboard",),
         tools.function_call,
+        "question, function",
         no_subset=True,
         backend="openai-chat",
-        columns="question, function",
         rows=tools.rows,
     ),
 )
@@ -123,4 +106,4 @@ ADAPTERS: tuple[Adapter, ...] = (
 BY_ID: dict[str, Adapter] = {name: adapter for adapter in ADAPTERS for name in adapter.ids}
 
 #: For ``--hf-prompt-column``.
-ANY = Adapter("any", (), text.by_column, split=None, columns="the one of --hf-prompt-column")
+ANY = Adapter("any", (), text.by_column, "the one of --hf-prompt-column", split=None)
