@@ -26,7 +26,7 @@ from llmbench_locust.redact import masked
 READER_VARIABLE = "LLMBENCH_READER"
 
 
-def add_flags(parser: Any) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add all flags, by group, to the parser of ``events.init_command_line_parser``."""
     for group, flags in GROUPS.items():
         section = parser.add_argument_group(f"llmbench: {group}")
@@ -69,7 +69,11 @@ class _Words(argparse.Action):
         self._flag = flag
 
     def __call__(
-        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
     ) -> None:
         words = [str(value) for value in values]
         if words == [os.environ.get(env_name(self._flag))]:
@@ -92,7 +96,7 @@ class _TrueFalse(argparse.BooleanOptionalAction):
         setattr(namespace, self.dest, "false" if str(option_string).startswith("--no-") else "true")
 
 
-def _add(section: Any, flag: Flag) -> None:
+def _add(section: argparse._ArgumentGroup, flag: Flag) -> None:
     options: Json = {"help": _help(flag), "env_var": env_name(flag), "dest": flag.dest}
     if flag.kind == "bool":
         options.update(action="store_true", default=False)
@@ -106,7 +110,7 @@ def _add(section: Any, flag: Flag) -> None:
             default=None if flag.default is None else Default(show(flag.default)),
             metavar=_metavar(flag),
         )
-    action = section.add_argument(f"--{flag.name}", **options)
+    action: Any = section.add_argument(f"--{flag.name}", **options)
     # What Locust's parser keeps for the web form; argument groups do not pass it on.
     action.include_in_web_ui = True
     action.is_secret = flag.secret

@@ -6,22 +6,23 @@ import argparse
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from llmbench_locust.command_parser import CommandParser
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.simulator.faults import HELP, NONE, Faults, parse_faults
 
+T = TypeVar("T")
 _MS = (0.0, 3_600_000.0)
 
 
 def _opt(
-    default: object,
+    default: T,
     group: str,
     help: str,
     bounds: tuple[float, float] | None = None,
-    **more: Any,
-) -> Any:
+    **more: object,
+) -> T:
     """An option's field. ``more``: `flag` (name), `scale` (unit to seconds), `add_argument`'s."""
     row = {"group": group, "help": help, "bounds": bounds, **more}
     return dataclasses.field(default=default, repr=more.get("flag") != "--api-key", metadata=row)
