@@ -12,6 +12,8 @@ from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
 from llmbench_locust.simulator.protocols.base import Frames, Script
 
+_UNSET = dict.fromkeys(("instructions", "metadata", "previous_response_id", "reasoning", "user"))
+
 
 class Responses(Script):
     reasons = True
@@ -51,11 +53,10 @@ class Responses(Script):
     def _response(self, status: str, output: list[Any], usage: Json | None) -> Json:
         cut = status == "incomplete"
         return {
+            **_UNSET,
             "id": f"resp_{self.ident}",
             "created_at": self.created,
             "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-            "instructions": None,
-            "metadata": None,
             "model": self.ask.model,
             "object": "response",
             "output": output,
@@ -66,13 +67,10 @@ class Responses(Script):
             "top_p": 1.0,
             "background": False,
             "max_output_tokens": self.ask.max_tokens,
-            "previous_response_id": None,
-            "reasoning": None,
             "service_tier": "auto",
             "status": status,
             "truncation": "disabled",
             "usage": usage,
-            "user": None,
         }
 
     def opening(self) -> Frames:
@@ -83,13 +81,7 @@ class Responses(Script):
         )
 
     def _message_start(self) -> bytes:
-        item = {
-            "id": self.item,
-            "content": [],
-            "role": "assistant",
-            "status": "in_progress",
-            "type": "message",
-        }
+        item = self._item([], "in_progress")
         part = {"annotations": [], "text": "", "type": "output_text", "logprobs": []}
         added = self._named("response.output_item.added", item=item, output_index=self.place)
         return added + self._named(
@@ -166,13 +158,11 @@ class Responses(Script):
             "type": "output_text",
             "logprobs": None,
         }
-        return {
-            "id": self.item,
-            "content": [part],
-            "role": "assistant",
-            "status": "completed",
-            "type": "message",
-        }
+        return self._item([part], "completed")
+
+    def _item(self, content: list[Json], status: str) -> Json:
+        found = {"id": self.item, "content": content, "role": "assistant"}
+        return found | {"status": status, "type": "message"}
 
     def closing(self) -> Frames:
         if self.plan.reasoning >= len(self.plan.pieces):
