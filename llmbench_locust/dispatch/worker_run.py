@@ -30,7 +30,7 @@ from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.transport.client import Transport
 from llmbench_locust.transport.gaps import gaps
-from llmbench_locust.users.session import Session
+from llmbench_locust.users.session import Errand, Session
 from llmbench_locust.workload.multi_turn import next_request
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -140,14 +140,9 @@ class WorkerRun:
             self._source.attend(user)
 
     def _perform(self, ticket: Ticket, due: float, user: object) -> None:
-        record = self._session.perform(
-            ticket.sample,
-            index=ticket.index,
-            model=ticket.model,
-            request=self._preparer.take(ticket),
-            due_time=due,
-            user=user,
-        )
+        request = self._preparer.take(ticket)
+        errand = Errand(ticket.index, ticket.model, request, due)
+        record = self._session.perform(ticket.sample, errand, user=user)
         if ticket.following:
             self._next_turn(ticket, record)
         self._records.append(record)
@@ -174,7 +169,7 @@ class WorkerRun:
             worker = f"{session.worker}-" if session.worker else ""
             sample.request_id = f"{self._plan.id_prefix}{worker}{index}"
         try:
-            record = session.perform(sample, index=index, user=user, give_up=True)
+            record = session.perform(sample, Errand(index), user=user, give_up=True)
         except BaseException:
             self._unsent.append(index)
             raise

@@ -26,7 +26,7 @@ from llmbench_locust.metrics.intervals import intervals
 from llmbench_locust.metrics.latencies import Floats, input_lengths, latencies
 from llmbench_locust.metrics.overload import Overload, overload
 from llmbench_locust.metrics.tokens import TokenBins, per_token_gaps, token_weights
-from llmbench_locust.metrics.vllm import Summary, good, summarize
+from llmbench_locust.metrics.vllm import Asked, Summary, good, summarize
 from llmbench_locust.records import RecordColumns
 
 Shape = Callable[[Floats], dict[str, float] | None]
@@ -80,10 +80,8 @@ def derive(facts: RunFacts) -> Figures:
     config = facts.config
     summary = summarize(
         facts.columns,
+        Asked(config.metric_percentiles, config.goodput, config.backend_info.kind),
         duration_s=facts.duration_s,
-        percentiles=config.metric_percentiles,
-        goodput_ms=config.goodput,
-        kind=config.backend_info.kind,
         counted=facts.counted,
         folded=facts.folded,
     )

@@ -77,32 +77,36 @@ class Summary:
     output_lens: Ints = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of a run. ``goodput_ms``: objectives by name."""
+
+    percentiles: Sequence[float]
+    goodput_ms: dict[str, float] = field(default_factory=dict)
+    kind: str = "generation"
+
+
 def summarize(
     columns: RecordColumns,
+    asked: Asked,
     *,
     duration_s: float,
-    percentiles: Sequence[float],
-    goodput_ms: dict[str, float] | None = None,
-    kind: str = "generation",
     counted: Ints | None = None,
     folded: Folded | None = None,
 ) -> Summary:
-    """All of vLLM's numbers. ``goodput_ms``: objectives by name; ``counted``: the tokenizer's
-    counts of texts (-1 for none); ``folded``: what the store no longer holds exactly.
+    """All of vLLM's numbers. ``counted``: the tokenizer's counts of texts (-1 for none);
+    ``folded``: what the store no longer holds exactly.
     """
-    lens = (
-        output_lengths(columns, counted)
-        if kind == "generation"
-        else np.zeros(len(columns), np.int64)
-    )
+    kind, percentiles, goodput_ms = asked.kind, asked.percentiles, asked.goodput_ms
+    generation = kind == "generation"
+    lens = output_lengths(columns, counted) if generation else np.zeros(len(columns), np.int64)
     exact = None if folded is None else ~folded.mask(columns)
     found = latencies(columns, lens, kind, exact)
     ok = found.ok
-    completed = int(np.count_nonzero(ok))
+    completed, total_output = int(np.count_nonzero(ok)), int(lens.sum())
     total_input = int(input_lengths(columns)[ok].sum())
-    total_output = int(lens.sum())
     peak_tokens, peak_requests = (
-        one_second_peaks(columns, found, exact, folded) if kind == "generation" else (0.0, 0)
+        one_second_peaks(columns, found, exact, folded) if generation else (0.0, 0)
     )
     queue = columns.floats["client_queue_time"]
     waited = np.where(np.isnan(queue), 0.0, queue)[ok]

@@ -127,35 +127,25 @@ class Transport:
         try:
             wire = self._encode(request)
         except ValueError as error:
-            exchange.start_time = exchange.end_time = began
-            exchange.error, exchange.error_kind = f"the request cannot be sent: {error}", "client"
-            return exchange
+            return _never_sent(exchange, began, error)
         self._counters.in_flight += 1
         try:
             while True:
-                connection = self._pool.take()
-                reused = connection is not None
-                if connection is None:
-                    connection = self._connect(exchange, deadline)
+                idle = self._pool.take()
+                connection = idle or self._connect(exchange, deadline)
                 if connection is None:
                     return exchange
-                flight = Flight(
-                    self._loop,
-                    connection,
-                    StreamAssembly(sink, request.method, self._reader.lane_type),
-                    on_first_token,
-                    on_tokens,
-                )
+                assembly = StreamAssembly(sink, request.method, self._reader.lane_type)
+                flight = Flight(self._loop, connection, assembly, on_first_token, on_tokens)
                 self._send(exchange, flight, wire, deadline)
                 self._wait(flight, deadline, limit)
-                if reused and not exchange.resent and flight.assembly.error_kind == "connect":
-                    # The server closed an idle connection just as it was used; it has seen nothing
-                    # of this request.
+                if idle and not exchange.resent and assembly.error_kind == "connect":
+                    # The server closed an idle connection as it was used, and saw no request.
                     exchange.resent = True
                     self._counters.resent += 1
                     self._pool.forget_idle()
                     continue
-                _fill(exchange, flight.assembly)
+                _fill(exchange, assembly)
                 target = self._redirected(exchange, request)
                 if target is None or redirects == MAX_REDIRECTS:
                     return exchange
@@ -280,6 +270,12 @@ class Transport:
     def _drop(self, flight: Flight) -> None:
         self._loop.abandon(flight)
         self._pool.give_back(flight.connection, reusable=False)
+
+
+def _never_sent(exchange: Exchange, time_s: float, error: ValueError) -> Exchange:
+    exchange.start_time = exchange.end_time = time_s
+    exchange.error, exchange.error_kind = f"the request cannot be sent: {error}", "client"
+    return exchange
 
 
 def _fill(exchange: Exchange, answer: StreamAssembly) -> None:

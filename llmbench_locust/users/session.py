@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from array import array
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -31,6 +32,18 @@ def transport_for(wire: WireConfig) -> Transport:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What the plan says of a request. ``request``: encoded ahead, None to encode it now.
+    ``due_time``: seconds of perf_counter; NaN where there is no plan.
+    """
+
+    index: int = -1
+    model: str = ""
+    request: Request | None = None
+    due_time: float = NAN
+
+
 class Session:
     """``transport``: connections that exist already; None opens its own."""
 
@@ -56,11 +69,8 @@ class Session:
     def perform(
         self,
         sample: SampleRequest,
+        errand: Errand = Errand(),
         *,
-        index: int = -1,
-        model: str = "",
-        request: Request | None = None,
-        due_time: float = NAN,
         user: Any = None,
         quiet: bool = False,
         give_up: bool = False,
@@ -68,7 +78,7 @@ class Session:
         """Send one request and read its answer. Blocks the greenlet, never raises for a fault of
         the server.
 
-        ``due_time``: seconds of perf_counter. ``quiet``: fires no event (ready check, warm-up). A
+        ``quiet``: fires no event (ready check, warm-up). A
         greenlet that is killed meanwhile gives a record of the kind "interrupted"; with ``quiet``
         or ``give_up`` it just ends.
         """
@@ -79,30 +89,29 @@ class Session:
         if not quiet and listened(events, "llm_tokens"):
             on_tokens = partial(self._tokens, sample, user)
         try:
-            if request is None:
-                request = self.protocol.request(sample, model)
+            request = errand.request or self.protocol.request(sample, errand.model)
             sink = self.protocol.sink(sample)
             exchange = self.transport.exchange(
                 request, sink, on_first_token=on_first, on_tokens=on_tokens
             )
-            record = self.protocol.record(index, sample, exchange, sink)
+            record = self.protocol.record(errand.index, sample, exchange, sink)
         except gevent.GreenletExit:
             if quiet or give_up:
                 raise
             record = self._unfinished(
-                sample, index, began, "interrupted", "interrupted before its end"
+                sample, errand.index, began, "interrupted", "interrupted before its end"
             )
         except Exception as error:
             # A protocol that raises (one of the user's own, or a sample that it cannot carry) costs
             # this request and no other.
             logger.exception("a request could not be made")
             record = self._unfinished(
-                sample, index, began, "client", f"{type(error).__name__}: {error}"
+                sample, errand.index, began, "client", f"{type(error).__name__}: {error}"
             )
         record.worker = self.worker
-        record.due_time = due_time
-        if due_time == due_time:
-            record.client_queue_time = max(0.0, record.start_time - due_time)
+        record.due_time = errand.due_time
+        if errand.due_time == errand.due_time:
+            record.client_queue_time = max(0.0, record.start_time - errand.due_time)
         if not quiet:
             self._fire(record, user)
         return record

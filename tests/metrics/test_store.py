@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbench_locust.metrics.store import RecordStore
-from llmbench_locust.metrics.vllm import summarize
+from llmbench_locust.metrics.vllm import Asked, summarize
 from llmbench_locust.records import RecordColumns
 from tests.results.runs import figures
 
@@ -96,14 +96,13 @@ def test_past_the_limit_latencies_stay_exact_and_gaps_within_a_thousandth():
         store.add(columns(*records[begin : begin + 20]))
     assert store.folded is not None
     wanted = summarize(
-        columns(*records), duration_s=20.0, percentiles=[1, 90, 99.9], goodput_ms={"ttft": 150.0}
+        columns(*records), duration_s=20.0, asked=Asked([1, 90, 99.9], {"ttft": 150.0})
     )
     got = summarize(
         store.columns(),
         duration_s=20.0,
-        percentiles=[1, 90, 99.9],
-        goodput_ms={"ttft": 150.0},
         folded=store.folded,
+        asked=Asked([1, 90, 99.9], {"ttft": 150.0}),
     )
     for name in ("ttft", "tpot", "e2el"):
         assert got.distributions[name] == wanted.distributions[name]

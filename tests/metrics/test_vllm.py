@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbench_locust.metrics.latencies import output_lengths
-from llmbench_locust.metrics.vllm import summarize
+from llmbench_locust.metrics.vllm import Asked, summarize
 
 from .rows import columns, failed, row
 
@@ -25,7 +25,7 @@ def test_three_requests_by_hand():
         row(1, 0.5, 0.2, (0.05,)),
         row(2, 0.6, 0.9, (0.7,), success=False, error="cut", error_kind="cut"),
     )
-    s = summarize(cols, duration_s=2.0, percentiles=[25, 99])
+    s = summarize(cols, duration_s=2.0, asked=Asked([25, 99]))
     d = s.distributions
     assert (s.completed, s.failed, s.total_input, s.total_output) == (2, 1, 20, 5)
     assert (s.request_throughput, s.output_throughput, s.total_token_throughput) == (1.0, 2.5, 12.5)
@@ -42,7 +42,7 @@ def test_three_requests_by_hand():
 
 def test_the_end_of_the_stream_is_in_no_latency():
     # A usage chunk and the end marker come 5 s after the last token: E2EL is to the last token.
-    s = summarize(columns(row(0, 0.0, 0.1, (0.1,), tail=5.0)), duration_s=6.0, percentiles=[99])
+    s = summarize(columns(row(0, 0.0, 0.1, (0.1,), tail=5.0)), duration_s=6.0, asked=Asked([99]))
     assert s.distributions["e2el"].mean == pytest.approx(200)
 
 
@@ -53,10 +53,10 @@ def test_goodput_takes_a_value_that_equals_its_objective_and_a_tpot_of_0_for_one
         row(2, 0.0, 0.5, (), tokens=1),  # TTFT too long
         failed(3),
     )
-    s = summarize(cols, duration_s=4.0, percentiles=[99], goodput_ms={"ttft": 250.0, "tpot": 500.0})
+    s = summarize(cols, duration_s=4.0, asked=Asked([99], {"ttft": 250.0, "tpot": 500.0}))
     assert s.request_goodput == 2 / 4
     assert s.distributions["tpot"].count == 1
-    e2el = summarize(cols, duration_s=4.0, percentiles=[99], goodput_ms={"e2el": 500.0})
+    e2el = summarize(cols, duration_s=4.0, asked=Asked([99], {"e2el": 500.0}))
     assert e2el.request_goodput == 2 / 4
 
 
@@ -64,26 +64,24 @@ def test_peaks_are_of_whole_seconds_from_the_earliest_start():
     # Seconds count from 10.5. Second 0: 10.6, 11.4. Second 1: 11.6, and of the other request 11.55
     # and 12.45.
     cols = columns(row(0, 10.5, 0.1, (0.8, 0.2)), row(1, 11.5, 0.05, (0.9,)))
-    s = summarize(cols, duration_s=2.0, percentiles=[99])
+    s = summarize(cols, duration_s=2.0, asked=Asked([99]))
     assert s.max_output_tokens_per_s == 3.0
     # r0 touches the seconds 0 and 1, r1 the second 1 alone (to 12.45): two in second 1, though they
     # overlap but for 0.1 s.
     assert s.max_concurrent_requests == 2
-    one = summarize(columns(row(0, 0.0, 0.1), row(1, 0.5, 0.1)), duration_s=1.0, percentiles=[99])
+    one = summarize(columns(row(0, 0.0, 0.1), row(1, 0.5, 0.1)), duration_s=1.0, asked=Asked([99]))
     assert one.max_concurrent_requests == 2  # never together, but in one second: vLLM's way
 
 
 def test_nothing_succeeded():
-    s = summarize(
-        columns(failed(0), failed(1)), duration_s=1.0, percentiles=[99], goodput_ms={"ttft": 1.0}
-    )
+    s = summarize(columns(failed(0), failed(1)), duration_s=1.0, asked=Asked([99], {"ttft": 1.0}))
     assert (s.completed, s.failed, s.total_output, s.request_goodput) == (0, 2, 0, 0.0)
     assert (s.max_output_tokens_per_s, s.max_concurrent_requests) == (0.0, 0)
     assert all(d.mean == 0.0 and d.percentiles == ((99, 0.0),) for d in s.distributions.values())
 
 
 def test_no_request_at_all():
-    s = summarize(columns(), duration_s=0.0, percentiles=[99])
+    s = summarize(columns(), duration_s=0.0, asked=Asked([99]))
     assert (s.completed, s.failed, s.request_throughput) == (0, 0, 0.0)
 
 
@@ -102,7 +100,7 @@ def test_pooling_counts_the_servers_tokens_and_each_input():
         row(1, 0.0, 0.1, tail=0.1, num_sequences=2, token_times=np.empty(0), output_len=0),
         failed(2),
     )
-    s = summarize(cols, duration_s=2.0, percentiles=[99], kind="pooling")
+    s = summarize(cols, duration_s=2.0, asked=Asked([99], kind="pooling"))
     assert (s.total_input, s.total_sequences, s.total_output) == (47, 6, 0)
     assert (s.sequence_throughput, s.total_token_throughput) == (3.0, 23.5)
     # (100 + 300 and 100 + 100) / 2: until the whole body was read.
@@ -114,7 +112,7 @@ def test_an_answer_in_one_piece_has_an_end_to_end_latency():
     cols = columns(
         row(0, 1.0, 0.1, tail=0.4, token_times=np.empty(0), first_token_time=math.nan, output_len=8)
     )
-    s = summarize(cols, duration_s=1.0, percentiles=[99])
+    s = summarize(cols, duration_s=1.0, asked=Asked([99]))
     assert s.distributions["e2el"].mean == pytest.approx(500)
     assert s.distributions["ttft"].count == s.distributions["tpot"].count == 0
     assert s.total_output == 8
@@ -122,14 +120,14 @@ def test_an_answer_in_one_piece_has_an_end_to_end_latency():
 
 def test_audio_seconds_by_seconds():
     cols = columns(row(0, audio_s=30.0), row(1, audio_s=10.0), failed(2, audio_s=99.0))
-    assert summarize(cols, duration_s=4.0, percentiles=[99]).rtfx == 10.0
+    assert summarize(cols, duration_s=4.0, asked=Asked([99])).rtfx == 10.0
 
 
 def test_the_queue_of_the_client():
     cols = columns(
         row(0, 0.0, 0.1, client_queue_time=0.0), row(1, 0.3, 0.1, client_queue_time=0.3), failed(2)
     )
-    d = summarize(cols, duration_s=1.0, percentiles=[99]).distributions
+    d = summarize(cols, duration_s=1.0, asked=Asked([99])).distributions
     assert d["client_queue_time"].mean == pytest.approx(150)
     assert d["e2el_including_client_queue"].mean == pytest.approx(250)
 
@@ -163,10 +161,7 @@ def test_arrays_give_what_loops_give(rows, duration, slo_ttft, slo_tpot):
         *(row(i, s, t, g, tokens=n, success=ok) for i, (s, t, g, n, ok) in enumerate(rows))
     )
     s = summarize(
-        cols,
-        duration_s=duration,
-        percentiles=[7, 99],
-        goodput_ms={"ttft": slo_ttft, "tpot": slo_tpot},
+        cols, duration_s=duration, asked=Asked([7, 99], {"ttft": slo_ttft, "tpot": slo_tpot})
     )
     ttfts, tpots, itls, good, total = [], [], [], 0, 0
     for i, (_, _, _, tokens, ok) in enumerate(rows):
