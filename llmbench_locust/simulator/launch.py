@@ -63,25 +63,16 @@ def launch(args: list[str], timeout_s: float = 30.0) -> SimProcess:
     another reason. It ends when this process ends, however that happens: its standard input closes
     then, and on Linux the kernel kills it.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "llmbench_locust",
-        "sim",
-        "--port",
-        "0",
-        *args,
-        "--die-with-stdin",
-    ]
+    command = [sys.executable, "-m", "llmbench_locust", "sim"]
+    command += ["--port", "0", *args, "--die-with-stdin"]
     # The kernel's signal follows the thread that started it, so it is asked for only where that
     # thread lives as long as we do.
     if threading.get_native_id() == os.getpid():
         command += ["--parent", str(os.getpid())]
     # A session of its own: Ctrl-C in the terminal is the benchmark's affair, whose last streams
     # want to be finished.
-    with (
-        tempfile.TemporaryFile() as errors
-    ):  # a file, not a pipe: nobody reads it later, and it must never fill up
+    # A file takes its errors, not a pipe: nobody reads it later, and it must never fill up.
+    with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

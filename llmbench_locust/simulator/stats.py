@@ -14,6 +14,11 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.engine.power import PowerMeter
 from llmbench_locust.simulator.histograms import Latencies
 
+_LOGGED = ("t", "sha", "request_id", "path", "prompt_tokens", "output_tokens", "model")
+_SNAPSHOT = (
+    *("received", "in_flight", "peak_in_flight", "connections", "outcomes", "paths"),
+    *("prompt_tokens", "generation_tokens", "profiles"),
+)
 _HEADERS = ("user-agent", "x-request-id", "content-type", "accept", "connection")
 
 
@@ -86,15 +91,7 @@ class Stats:
         self.paths[seen.path] += 1
         self.requests.append(seen)
         if self._log is not None:
-            line = {
-                "t": seen.t,
-                "sha": seen.sha,
-                "id": seen.request_id,
-                "path": seen.path,
-                "prompt_tokens": seen.prompt_tokens,
-                "output_tokens": seen.output_tokens,
-                "model": seen.model,
-            }
+            line = {"id" if n == "request_id" else n: getattr(seen, n) for n in _LOGGED}
             os.write(self._log, orjson.dumps(line) + b"\n")
 
     def end(self, seen: Seen, outcome: str) -> None:
@@ -129,16 +126,8 @@ class Stats:
         answer: Json = {
             "now": time.monotonic(),
             "uptime_s": time.monotonic() - self.started,
-            "received": self.received,
-            "in_flight": self.in_flight,
-            "peak_in_flight": self.peak_in_flight,
-            "connections": self.connections,
-            "outcomes": dict(self.outcomes),
+            **{name: getattr(self, name) for name in _SNAPSHOT},
             "statuses": {str(status): count for status, count in self.statuses.items()},
-            "paths": dict(self.paths),
-            "prompt_tokens": self.prompt_tokens,
-            "generation_tokens": self.generation_tokens,
-            "profiles": list(self.profiles),
             "cpu_s": time.process_time(),
         }
         if with_requests:
