@@ -25,6 +25,7 @@ from llmbench_locust.metrics.histogram import Histogram
 from llmbench_locust.metrics.intervals import intervals
 from llmbench_locust.metrics.latencies import Floats, input_lengths, latencies
 from llmbench_locust.metrics.overload import Overload, overload
+from llmbench_locust.metrics.server import server_figures
 from llmbench_locust.metrics.tokens import TokenBins, per_token_gaps, token_weights
 from llmbench_locust.metrics.vllm import Asked, Summary, good, summarize
 from llmbench_locust.records import RecordColumns
@@ -60,6 +61,10 @@ class Basis:
     @cached_property
     def overload(self) -> Overload | None:
         return overload(self.columns)
+
+    @cached_property
+    def server(self) -> Json | None:
+        return server_figures(self.facts, self.summary)
 
     @cached_property
     def bins(self) -> TokenBins:
@@ -334,6 +339,7 @@ BLOCKS: dict[str, Callable[[Basis], Any]] = {
     "folded_token_events": lambda b: 0 if b.facts.folded is None else b.facts.folded.events,
     "audit": lambda b: None if b.facts.audit is None else verdict(b.facts.audit),
     "workload": workload,
+    "server": lambda b: b.server,
     "workers": lambda b: list(b.facts.workers),
     "environment": lambda b: b.facts.environment,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from llmbench_locust.metrics.latencies import Ints
 from llmbench_locust.metrics.store import Folded
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
+from llmbench_locust.server_metrics.reading import Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,8 @@ class RunFacts:
 
     ``spec_decode``, ``probes``, ``rps_changes``: vLLM's keys, from the server's counters, the probe
     requests and the ramp; None where there were none. ``prompts``: the digest of the prompts in the
-    order of the plan, "" without a plan. ``environment``: what the client ran on.
+    order of the plan, "" without a plan. ``environment``: what the client ran on. ``server``: the
+    readings of each metrics page, by its URL.
     """
 
     config: RunConfig
@@ -47,6 +49,7 @@ class RunFacts:
     rps_changes: list[Json] | None = None
     prompts: str = ""
     environment: Json = field(default_factory=dict)
+    server: Mapping[str, Sequence[Reading]] = field(default_factory=dict)
 
     @property
     def gone(self) -> NDArray[np.bool_]:

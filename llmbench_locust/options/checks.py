@@ -112,6 +112,22 @@ def _latin(value: str) -> bool:
     return True
 
 
+def metrics_urls(words: tuple[str, ...]) -> tuple[str, ...]:
+    """URLs of metrics pages, each once; or off alone."""
+    if "off" in words and len(set(words)) > 1:
+        raise ConfigError("--server-metrics: off cannot be used with a URL")
+    for word in words:
+        url = urlsplit_or_none(word)
+        if word != "off" and (
+            url is None or url.scheme not in ("http", "https") or not url.hostname
+        ):
+            raise ConfigError(
+                f"--server-metrics: {without_user(word)!r} is not the URL of a metrics page; use "
+                "http://host:port/metrics or off"
+            )
+    return tuple(dict.fromkeys(words))
+
+
 def or_empty(text: str | None) -> str:
     return text or ""
 

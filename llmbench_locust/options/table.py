@@ -279,6 +279,13 @@ class Own:
         "Exit with status 4 when the result is not valid, for example when the client was the "
         "limit.",
     )
+    server_metrics: tuple[str, ...] = flag(
+        None,
+        "Metrics pages of the server, read once a second during the run; off reads none. Default: "
+        "/metrics of the server.",
+        parse=checks.metrics_urls,
+        metavar="URL|off",
+    )
     distribute_secrets: bool = flag(
         False,
         "Send the API key and header values to the workers, readable for anyone who can connect "

@@ -6,7 +6,7 @@ Texts that stand in a figure are escaped here, because plotly reads a little HTM
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from llmbench_locust.metrics.concurrency import sweep
 from llmbench_locust.metrics.latencies import LATENCIES, Floats
 from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.records import RecordColumns
+from llmbench_locust.server_metrics.reading import Reading
 
 Figure = Json
 Values = Floats | NDArray[np.int64] | Sequence[float | None]
@@ -60,6 +61,29 @@ def load_over_time(columns: RecordColumns, origin_s: float) -> Figure | None:
     right = {"title": {"text": "token events/s"}, "overlaying": "y", "side": "right"}
     right["rangemode"] = "tozero"
     return {"data": data, "layout": layout("seconds", "requests", yaxis2=right)}
+
+
+def server_over_time(
+    servers: Mapping[str, Sequence[Reading]], origin_s: float, duration_s: float
+) -> Figure | None:
+    """Requests that each server ran and queued, and how full its KV cache was."""
+    data: list[Figure] = []
+    for url, readings in servers.items():
+        for name, title, axis, scale in (
+            ("running", "running", "y", 1.0),
+            ("waiting", "waiting", "y", 1.0),
+            ("kv_cache_usage", "KV cache %", "y2", 100.0),
+        ):
+            points = [(r.time_s - origin_s, r.values[name]) for r in readings if name in r.values]
+            if points:
+                where = f" {html.escape(url)}" if len(servers) > 1 else ""
+                x, y = zip(*points, strict=True)
+                values = [value * scale for value in y]
+                data.append(_trace("scatter", title + where, x, values, yaxis=axis))
+    right = {"title": {"text": "KV cache %"}, "overlaying": "y", "side": "right", "range": [0, 100]}
+    shape = layout("seconds", "requests on the server", yaxis2=right)
+    shape["xaxis"]["range"] = [0.0, duration_s]
+    return {"data": data, "layout": shape} if data else None
 
 
 def latency_over_time(

@@ -43,6 +43,7 @@ def render_console(figures: Figures) -> str:
             lines += _metric(*_TITLES[name], summary.distributions[name])
     if spec_decode:
         lines += _spec_decode(spec_decode)
+    lines += _server(block.get("server"))
     if config.intervals:
         lines += _intervals(block.get("intervals") or {})
     lines.append("=" * 50)
@@ -133,6 +134,25 @@ def _spec_decode(found: Json) -> list[str]:
         lines.append("Per-position acceptance (%):")
         lines += [_line(f"  Position {i}:", rate * 100, ".2f") for i, rate in enumerate(rates)]
     return lines
+
+
+def _server(found: Json | None) -> list[str]:
+    """At most eight lines: how full the server was, and what explains the latencies."""
+    if not found:
+        return []
+    gauges = found["all"]["gauges"]
+    lines = [
+        _line(f"{title} (mean / max{unit}):", f"{g['mean'] * k:.1f} / {g['max'] * k:.1f}")
+        for name, title, unit, k in (
+            ("running", "Requests running", "", 1),
+            ("waiting", "Requests waiting", "", 1),
+            ("kv_cache_usage", "KV cache in use", ", %", 100),
+        )
+        if (g := gauges.get(name))
+    ]
+    if found["all"]["restarted"]:
+        lines.append("A counter fell: the server was restarted, or its counters were reset")
+    return [f"{'Server':-^50}", *lines, *found["attribution"]]
 
 
 def _ours(extended: Json) -> list[str]:

@@ -55,6 +55,7 @@ def report_html(figures: Figures, document: Json) -> str:
     shown = [
         ("Load over time", charts.load_over_time(columns, origin_s)),
         ("Latency over time", charts.latency_over_time(columns, summary, origin_s, goodput)),
+        ("Server over time", charts.server_over_time(facts.server, origin_s, facts.duration_s)),
         ("Distributions", charts.distributions(summary, goodput)),
         ("Timeline of requests", _timeline(figures)),
     ]

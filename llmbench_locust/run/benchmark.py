@@ -31,8 +31,11 @@ from llmbench_locust.run.live_feed import LiveFeed
 from llmbench_locust.run.probe import Prober
 from llmbench_locust.run.progress_line import ProgressLine
 from llmbench_locust.run.ready import Waiting, wait_for_model, wait_until_ready, warm_up
+from llmbench_locust.run.server_watch import readings_between, say_unread, watch_of
 from llmbench_locust.run.sources import Source
 from llmbench_locust.run.wiring import api_key_for, wire_config
+from llmbench_locust.server_metrics.reading import Reading
+from llmbench_locust.server_metrics.watch import ServerWatch
 from llmbench_locust.terminal import say
 from llmbench_locust.users.session import Session
 from llmbench_locust.workload.sample import SampleRequest
@@ -77,6 +80,8 @@ class Benchmark:
         self.spec_decode: Json | None = None
         self.prober: Prober | None = None
         self.server = server_of(self.config)
+        self.server_readings: dict[str, list[Reading]] = {}
+        self._watch: ServerWatch | None = None
         self._crew = crew
         self._failed = 0
         self._spec_before: SpecDecode | None = None
@@ -99,6 +104,7 @@ class Benchmark:
         self.source.load(self.config, self.server, self._say)
         self.live.reset(self._run_info())
         latency_s = self._rehearse()
+        self._watch = watch_of(self.config)
         plan = self.source.plan(self.config, self._crew, latency_s)
         self._say("Starting main benchmark run...")
         self.coordinator = Coordinator(
@@ -109,6 +115,8 @@ class Benchmark:
             done=self.finished,
         )
         self.coordinator.prepare()
+        if self._watch is not None:
+            say_unread(self._watch, self.config, self._say)
         if not self.config.disable_tqdm:
             self._bar = ProgressLine(self.live, self.source.total)
         return self.source.users and max(self.source.users, len(self.coordinator.workers))
@@ -248,6 +256,10 @@ class Benchmark:
             self._say("Stopping profiler...")
             if error := self.server.profile("stop"):
                 self._say(f"--vllm-profile: the server did not stop its profiler ({error})")
+        if self._watch is not None:
+            ended = perf_counter()
+            self._watch.stop()
+            self.server_readings = readings_between(self._watch, self.start_s, ended)
         if self._spec_before is not None:
             self.spec_decode = spec_decode_between(
                 self._spec_before, parse_spec_decode(self.server.metrics_text())

@@ -170,6 +170,7 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
         rps_changes=_rps_changes(benchmark, coordinator),
         prompts=benchmark.source.prompts,
         environment=environment_of(),
+        server=benchmark.server_readings,
     )
     return Report.of(facts)
 

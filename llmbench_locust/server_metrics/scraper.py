@@ -1,6 +1,6 @@
 """The process that reads the servers' metrics once a second, away from the process that sends.
 
-Its order comes as one JSON line on standard input: ``{"urls": […], "headers": {…}, "insecure":
+Its order comes as one JSON line on standard input: ``{"pages": {url: headers}, "insecure":
 false, "period_s": 1.0}``. For each reading it writes one JSON line to standard output, for a server
 that cannot be read one line with ``error`` at each change of the reason. It ends with its input.
 """
@@ -12,6 +12,7 @@ import json
 import select
 import sys
 import time
+from collections.abc import Mapping
 
 import requests
 
@@ -23,11 +24,13 @@ TIMEOUT_S = 5.0
 MOST_BYTES = 8 << 20
 
 
-def read(session: requests.Session, url: str) -> Reading:
+def read(session: requests.Session, url: str, headers: Mapping[str, str]) -> Reading:
     """One reading, timed between request and response. Raises NotMetricsError with the reason."""
     began = time.perf_counter()
     try:
-        with session.get(url, timeout=TIMEOUT_S, stream=True, allow_redirects=False) as response:
+        with session.get(
+            url, headers=headers, timeout=TIMEOUT_S, stream=True, allow_redirects=False
+        ) as response:
             if response.status_code != 200:
                 raise NotMetricsError(f"status {response.status_code}")
             body = _body(response, began)
@@ -59,23 +62,23 @@ def main() -> int:
     order: Json = json.loads(sys.stdin.readline())
     session = requests.Session()
     session.verify = not order["insecure"]
-    session.headers.update(order["headers"])
     said: dict[str, str] = {}
     due = time.perf_counter()
     while True:
-        for url in order["urls"]:
-            _report(session, url, said)
+        for page in order["pages"].items():
+            _report(session, page, said)
         due = max(due + order["period_s"], time.perf_counter())
         ready, _, _ = select.select([sys.stdin], [], [], max(0.0, due - time.perf_counter()))
         if ready:  # closed, or "stop": one last reading, so that the run's end is in it
-            for url in order["urls"]:
-                _report(session, url, said)
+            for page in order["pages"].items():
+                _report(session, page, said)
             return 0
 
 
-def _report(session: requests.Session, url: str, said: dict[str, str]) -> None:
+def _report(session: requests.Session, page: tuple[str, Json], said: dict[str, str]) -> None:
+    url, headers = page
     try:
-        line, reason = line_of(url, read(session, url)), ""
+        line, reason = line_of(url, read(session, url, headers)), ""
     except NotMetricsError as e:
         reason = str(e)
         line = json.dumps({"url": url, "error": reason})

@@ -21,19 +21,18 @@ LAST_READING_S = 6.0
 class ServerWatch:
     """Readings of each URL while a run goes on. Costs the sending process one short line a second.
 
-    ``urls``: metrics pages. ``headers``: sent with each reading; they reach the scraper by a pipe,
-    never by its command line.
+    ``pages``: the headers to send to each metrics page, by its URL; they reach the scraper by a
+    pipe, never by its command line.
     """
 
     def __init__(
         self,
-        urls: Sequence[str],
-        headers: Mapping[str, str],
+        pages: Mapping[str, Mapping[str, str]],
         *,
         insecure: bool = False,
         period_s: float = 1.0,
     ) -> None:
-        self.readings: dict[str, list[Reading]] = {url: [] for url in urls}
+        self.readings: dict[str, list[Reading]] = {url: [] for url in pages}
         self.errors: dict[str, str] = {}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "llmbench_locust.server_metrics.scraper"],
@@ -43,8 +42,7 @@ class ServerWatch:
             start_new_session=True,  # Ctrl-C is for the run; the scraper ends after it
         )
         order = {
-            "urls": list(urls),
-            "headers": dict(headers),
+            "pages": {url: dict(headers) for url, headers in pages.items()},
             "insecure": insecure,
             "period_s": period_s,
         }

@@ -57,7 +57,7 @@ def test_counters_are_read_until_the_end_with_the_headers_given(pages):
 
     pages["/metrics"] = text
     url = pages["url"] + "/metrics"
-    watch = ServerWatch([url], {"X-Key": "k"}, period_s=0.05)
+    watch = ServerWatch({url: {"X-Key": "k"}}, period_s=0.05)
     assert watch.wait_for_first(30)
     wait_until(lambda: len(watch.readings[url]) >= 5)
     before = len(watch.readings[url])
@@ -81,7 +81,7 @@ def test_counters_are_read_until_the_end_with_the_headers_given(pages):
 def test_a_page_that_cannot_be_read_costs_one_line(pages, page, reason):
     pages["/metrics"] = page
     url = pages["url"] + "/metrics"
-    watch = ServerWatch([url], {}, period_s=0.05)
+    watch = ServerWatch({url: {}}, period_s=0.05)
     assert not watch.wait_for_first(30)
     watch.stop()
     assert reason in watch.errors[url]
@@ -89,7 +89,7 @@ def test_a_page_that_cannot_be_read_costs_one_line(pages, page, reason):
 
 
 def test_a_server_that_is_not_there_is_said():
-    watch = ServerWatch(["http://127.0.0.1:9/metrics"], {}, period_s=0.05)
+    watch = ServerWatch({"http://127.0.0.1:9/metrics": {}}, period_s=0.05)
     assert not watch.wait_for_first(30)
     watch.stop()
     assert list(watch.errors.values()) == ["no connection"]
@@ -98,7 +98,7 @@ def test_a_server_that_is_not_there_is_said():
 def test_the_window_of_a_run_reaches_just_beyond_it(pages):
     pages["/metrics"] = answer(b"vllm:num_requests_running 1\n")
     url = pages["url"] + "/metrics"
-    watch = ServerWatch([url], {}, period_s=0.02)
+    watch = ServerWatch({url: {}}, period_s=0.02)
     wait_until(lambda: len(watch.readings[url]) >= 8)
     watch.stop()
     times = [r.time_s for r in watch.readings[url]]

@@ -1,0 +1,79 @@
+"""The server's own figures in a run's result, against a simulator that counts."""
+
+import http.server
+import json
+import threading
+
+import pytest
+
+from llmbench_locust.simulator.launch import launch
+from tests.commands import SMALL, locust
+
+
+@pytest.fixture(scope="module")
+def sim():
+    with launch(["--clock", "fixed", "--ttft-ms", "20", "--itl-ms", "2"]) as running:
+        yield running
+
+
+@pytest.fixture
+def asked():
+    """A server that answers every page with HTML, and the headers that it was asked with."""
+    seen = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(dict(self.headers))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html><body>Hello</body></html>")
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/metrics", seen
+    server.shutdown()
+    server.server_close()
+
+
+def run(sim, tmp_path, *more, env=None):
+    done = locust(
+        *("--base-url", sim.url, "--num-prompts", 30, *SMALL, "--save-result"),
+        *("--result-dir", tmp_path, "--result-filename", "r.json", *more),
+        env=env,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads((tmp_path / "r.json").read_text())["llmbench"], done.stdout
+
+
+def test_counters_of_the_run_are_the_runs_own(sim, tmp_path):
+    page = tmp_path / "r.html"
+    block, printed = run(sim, tmp_path, "--save-detailed", "--llm-html", page)
+    together = block["server"]["all"]
+    assert together["counters"]["requests_finished"] == 30
+    assert together["counters"]["generation_tokens"] == 30 * 8
+    assert list(block["server"]["replicas"]) == [sim.url + "/metrics"]
+    series = block["server"]["series"][sim.url + "/metrics"]
+    assert len(series) == together["readings"]
+    assert "Requests running (mean / max):" in printed
+    assert "Server over time" in page.read_text()
+
+
+def test_a_page_that_is_no_metrics_page_costs_one_line_and_learns_no_secret(sim, tmp_path, asked):
+    url, seen = asked
+    block, printed = run(
+        *(sim, tmp_path, "--server-metrics", url, "--header", "X-Team=hidden"),
+        env={"OPENAI_API_KEY": "sk-hidden"},
+    )
+    assert block["server"] is None
+    assert printed.count("Server metrics:") == 1
+    assert seen
+    assert "hidden" not in str(seen)
+
+
+def test_off_reads_nothing(sim, tmp_path):
+    block, printed = run(sim, tmp_path, "--server-metrics", "off")
+    assert block["server"] is None
+    assert "Requests running" not in printed
