@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import gevent
 import numpy as np
-from gevent import monkey
 
 from llmbench_locust.backends import backend_info
 from llmbench_locust.dispatch.backlog import RunPlan
@@ -32,8 +30,6 @@ from llmbench_locust.workload.tokenizers import load_tokenizer
 
 #: Users are only holders of tickets: more than this many help nobody, overflow carries the rest.
 MOST_USERS = 10_000
-
-T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -79,7 +75,7 @@ class Planned:
     def load(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
         """In a thread of its own: the web page stays alive."""
         status = None if config.disable_tqdm else Status()
-        result = _in_a_thread(load_workload, config, status)
+        result = gevent.get_hub().threadpool.apply(load_workload, (config, status))
         if isinstance(result, BenchError):
             raise result
         self.tokenizer, samples = result
@@ -137,7 +133,7 @@ class OwnTasks:
     def load(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
         if config.backend_info.only:
             self.rehearsal = None
-        found = _in_a_thread(_tokenizer, config)
+        found = gevent.get_hub().threadpool.apply(_tokenizer, (config,))
         if not isinstance(found, BenchError):
             self.tokenizer = found
         elif config.tokenizer is not None:
@@ -192,20 +188,3 @@ def _greeting(config: RunConfig) -> list[str]:
         f"Burstiness factor: {config.burstiness} ({kind})",
         f"Maximum request concurrency: {config.max_concurrency}",
     ]
-
-
-def _in_a_thread(load: Callable[..., T], *args: object) -> T:
-    """What ``load`` returns, while other greenlets go on.
-
-    Libraries start programs as they are imported (`ctypes.util.find_library` runs ldconfig), and
-    gevent's own `subprocess` works in the main thread only.
-    """
-    module = vars(subprocess)
-    names = [name for name in monkey.saved.get("subprocess", {}) if name in module]
-    patched = {name: module[name] for name in names}
-    module.update(zip(names, monkey.get_original("subprocess", names), strict=True))
-    try:
-        found: T = gevent.get_hub().threadpool.apply(load, args)
-        return found
-    finally:
-        module.update(patched)
