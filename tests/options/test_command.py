@@ -6,10 +6,6 @@ import re
 
 import pytest
 
-from llmbench_locust.backends import backend_names
-from llmbench_locust.options.table import FLAGS
-from llmbench_locust.options.values import show
-
 HEADLESS = ("-f", "x.py", "--headless")
 
 
@@ -133,42 +129,3 @@ def test_configuration_file(command):
     assert (config["num_prompts"], config["save_result"], config["self_timed"]) == (17, True, False)
     assert (config["header"], config["goodput"]) == ({"a": "b", "c": "d"}, {"ttft": 5})
     assert config["extra_body"] == {"a": {"b": 2}}
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """What pip leaves of an installed package for gevent to find: our entry point."""
-    folder = tmp_path_factory.mktemp("site")
-    info = folder / "someone-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: someone\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(
-        "[gevent.plugins.monkey.did_patch_all]\nours = llmbench_locust.options.help:on_patched\n"
-    )
-    return folder
-
-
-def test_help_has_every_flag_with_its_default_in_groups(command, installed):
-    status, _, out, _ = command("-f", "x.py", "--help", path=[installed])
-    assert status == 0
-    assert (
-        out.count("llmbench: ")
-        == len({line for line in out.splitlines() if line.startswith("llmbench: ")})
-        > 10
-    )
-    # argparse breaks lines at hyphens too, so that blanks are of no account.
-    entries = {
-        re.match(r"--([a-z0-9-]+)", part)[1]: "".join(part.split())
-        for part in re.split(r"\n  (?=--)", out)[1:]
-    }
-    for flag in FLAGS.values():
-        assert flag.name in entries
-        if flag.default is not None and flag.kind != "bool":
-            assert "".join(f"Default: {show(flag.default)}.".split()) in entries[flag.name]
-    assert all(name in entries["backend"] for name in backend_names())
-
-
-def test_help_of_a_locustfile_that_is_not_ours_is_locusts_own(command, installed):
-    _, _, out, _ = command("-f", "other.py", "--help", path=[installed])
-    assert "--headless" in out
-    assert "llmbench" not in out
