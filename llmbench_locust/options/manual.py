@@ -11,8 +11,8 @@ _HEAD = """\
 
 All flags of `vllm bench serve`, by its names and with its defaults, and ours. `llmbench serve
 --help=all` prints the same list; `locust --help` has Locust's own options only, because Locust
-prints it before it reads a locustfile.
-`python -m llmbench_locust.options.manual > docs/flags.md` makes this page; a test checks that it is up to date.
+prints it before it reads a locustfile. `python -m llmbench_locust.options.manual > docs/flags.md`
+makes this page; a test checks that it is up to date.
 
 ## Ways to set a flag
 
