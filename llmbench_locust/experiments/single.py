@@ -18,13 +18,12 @@ def single(runs: Runs) -> None:
 
 def status(runs: Runs, report: Report, written: bool) -> int | None:
     """Exit status of one run; prints its checks. ``written``: all its files were."""
-    audit = report.audit or {}
     return exit_status(
         written=written,
         workers_lost=sum(worker["lost"] for worker in report.extended["workers"]),
         completed=report.summary.completed,
         checks_passed=checked(report),
-        valid=not (runs.config.strict and audit.get("client_limited")),
+        valid=not runs.config.strict or report.extended["validity"]["valid"],
     )
 
 

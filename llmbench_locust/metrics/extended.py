@@ -27,6 +27,7 @@ from llmbench_locust.metrics.latencies import Floats, input_lengths, latencies
 from llmbench_locust.metrics.overload import Overload, overload
 from llmbench_locust.metrics.server import server_figures
 from llmbench_locust.metrics.tokens import TokenBins, per_token_gaps, token_weights
+from llmbench_locust.metrics.validity import certified_percentiles, validity
 from llmbench_locust.metrics.vllm import Asked, Summary, good, summarize
 from llmbench_locust.records import RecordColumns
 
@@ -91,7 +92,8 @@ def derive(facts: RunFacts) -> Figures:
         folded=facts.folded,
     )
     basis = Basis(facts, summary)
-    return Figures(facts, summary, {name: block(basis) for name, block in BLOCKS.items()})
+    block = {name: figure(basis) for name, figure in BLOCKS.items()}
+    return Figures(facts, summary, {**block, "validity": validity(facts, summary, block)})
 
 
 def shaper(percentiles: Sequence[float]) -> Shape:
@@ -334,6 +336,7 @@ BLOCKS: dict[str, Callable[[Basis], Any]] = {
     "by_turn": lambda b: _groups(
         b, ["" if turn < 0 else str(turn) for turn in b.columns.ints["turn"].tolist()]
     ),
+    "certified_percentiles": lambda b: certified_percentiles(b.summary, b.percentiles),
     "intervals": lambda b: intervals(b.columns, b.summary, b.percentiles, b.exact),
     "exact": lambda b: b.facts.folded is None,
     "folded_token_events": lambda b: 0 if b.facts.folded is None else b.facts.folded.events,

@@ -16,6 +16,7 @@ from llmbench_locust.metrics.store import Folded
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.server_metrics.reading import Reading
+from llmbench_locust.workload.sharing import Sharing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class RunFacts:
     ``spec_decode``, ``probes``, ``rps_changes``: vLLM's keys, from the server's counters, the probe
     requests and the ramp; None where there were none. ``prompts``: the digest of the prompts in the
     order of the plan, "" without a plan. ``environment``: what the client ran on. ``server``: the
-    readings of each metrics page, by its URL.
+    readings of each metrics page, by its URL. ``sharing``: of the plan's prompts, None without one.
     """
 
     config: RunConfig
@@ -50,6 +51,7 @@ class RunFacts:
     prompts: str = ""
     environment: Json = field(default_factory=dict)
     server: Mapping[str, Sequence[Reading]] = field(default_factory=dict)
+    sharing: Sharing | None = None
 
     @property
     def gone(self) -> NDArray[np.bool_]:

@@ -17,7 +17,9 @@ def server_figures(facts: RunFacts, summary: Summary) -> Json | None:
     With --save-detailed ``series`` has each reading, ``time_s`` from the start of the arrivals.
     """
     together, each = server_block(facts.server, facts.config.metric_percentiles)
-    if together is None or not (together["gauges"] or together["counters"]):
+    if together is None or not (
+        together["gauges"] or together["counters"] or together["restarted"]
+    ):
         return None
     ttft = summary.distributions.get("ttft")
     mean_s = ttft.mean / 1000 if ttft is not None and summary.completed else None

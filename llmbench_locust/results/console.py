@@ -6,6 +6,7 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.extended import Figures
 from llmbench_locust.metrics.latencies import LATENCIES
 from llmbench_locust.metrics.overload import overload_line
+from llmbench_locust.metrics.validity import validity_lines
 from llmbench_locust.metrics.vllm import Distribution, Summary
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.results.document import p_word, shown_metrics
@@ -228,6 +229,8 @@ def verdict_lines(extended: Json, *, timed: bool = False) -> list[str]:
         lines.append("!" * 50)
     elif audit:
         lines.append("Client: not the limit")
+    if extended.get("validity"):
+        lines += validity_lines(extended["validity"])
     return lines
 
 

@@ -15,6 +15,7 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.json_values import json_value
 from llmbench_locust.metrics.extended import Figures
 from llmbench_locust.metrics.overload import overload_line
+from llmbench_locust.metrics.validity import validity_lines
 from llmbench_locust.options.command import command_of
 from llmbench_locust.results import charts
 from llmbench_locust.results.headline import headline, tiles
@@ -72,6 +73,7 @@ def report_html(figures: Figures, document: Json) -> str:
         f"llmbench: {title}",
         f"<h1>{_e(headline(figures))}</h1>"
         f"<p>{_e(title)}, {facts.started_at:%Y-%m-%d %H:%M:%S}, {facts.duration_s:.1f} s</p>"
+        + _validity(block)
         + _verdict(block)
         + ('<p class="bad">The run was interrupted.</p>' if block.get("interrupted") else "")
         + _overload(block)
@@ -152,6 +154,12 @@ def _chart(number: int, title: str, figure: Json) -> str:
         f'<script>(f=>Plotly.newPlot("chart{number}",f.data,f.layout,'
         f"{json.dumps(_TOOLBAR)}))({data})</script>"
     )
+
+
+def _validity(block: Json) -> str:
+    found = block["validity"]
+    colour = "good" if found["valid"] else "bad"
+    return f'<p class="{colour}">{"<br>".join(map(_e, validity_lines(found)[::-1]))}</p>'
 
 
 def _verdict(block: Json) -> str:

@@ -25,6 +25,7 @@ from llmbench_locust.results.files import not_taken, result_path, write_result, 
 from llmbench_locust.results.requests_table import table_csv, table_parquet
 from llmbench_locust.run.schedule import ramp_of
 from llmbench_locust.terminal import say, warn
+from llmbench_locust.workload.sharing import Sharing, sharing
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -171,8 +172,25 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
         prompts=benchmark.source.prompts,
         environment=environment_of(),
         server=benchmark.server_readings,
+        sharing=_sharing(benchmark, coordinator),
     )
     return Report.of(facts)
+
+
+def _sharing(benchmark: Benchmark, coordinator: Coordinator) -> Sharing | None:
+    """Of the plan; its prefixes only where the server tells that its cache had some."""
+    tickets = coordinator.plan.tickets
+    if not tickets:
+        return None
+    hits = any(
+        reading.values.get("prefix_cache_hits")
+        for readings in benchmark.server_readings.values()
+        for reading in readings[-1:]
+    )
+    config = benchmark.config
+    samples = [t.sample for ticket in tickets for t in (ticket, *ticket.following)]
+    rehearsed = config.ready_check_timeout_sec > 0 or config.num_warmups > 0
+    return sharing(samples, prefixes=hits, rehearsed=rehearsed)
 
 
 def _audit_inputs(benchmark: Benchmark, coordinator: Coordinator) -> AuditInputs:

@@ -1,0 +1,64 @@
+"""What the prompts of a workload have in common. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from llmbench_locust.workload.sample import SampleRequest
+
+#: About 16 tokens of English, the block of most prefix caches.
+BLOCK_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """``prefix_share``: of the prompts' bytes, what a cache without end that starts empty would
+    serve; None where prompts hold answers to others, which nobody knows ahead.
+    """
+
+    requests: int
+    distinct: int
+    prompt_tokens: int
+    prefix_share: float | None = None
+
+
+def sharing(
+    samples: Sequence[SampleRequest], *, prefixes: bool, rehearsed: bool = False
+) -> Sharing:
+    """``prefixes``: compute ``prefix_share``, too, which hashes every block of every prompt.
+    ``rehearsed``: the first prompt went out before the run already.
+    """
+    texts = [_bytes(sample) for sample in samples]
+    known = prefixes and all(sample.turn is None for sample in samples)
+    return Sharing(
+        len(samples),
+        len({hashlib.sha256(text).digest() for text in texts}),
+        sum(sample.prompt_len for sample in samples),
+        _prefix_share(texts, rehearsed) if known else None,
+    )
+
+
+def _bytes(sample: SampleRequest) -> bytes:
+    text = sample.prompt if sample.chat_messages is None else sample.chat_messages
+    media = sample.multi_modal
+    if isinstance(text, str) and media is None:
+        return text.encode("utf-8", "surrogatepass")
+    return orjson.dumps([text, media], default=lambda raw: hashlib.sha256(raw).hexdigest())
+
+
+def _prefix_share(texts: Sequence[bytes], rehearsed: bool) -> float:
+    seen: set[int] = set()
+    served = 0
+    for text in [*texts[:1], *texts] if rehearsed else texts:
+        chain, hits, at_front = 0, 0, True
+        for start in range(0, len(text), BLOCK_BYTES):
+            chain = hash((chain, text[start : start + BLOCK_BYTES]))
+            at_front = at_front and chain in seen
+            hits += at_front * len(text[start : start + BLOCK_BYTES])
+            seen.add(chain)
+        served += hits
+    return min(1.0, served / max(1, sum(map(len, texts))))

@@ -1,0 +1,105 @@
+"""Each reason is raised alone by what it is about, and none by a clean run."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmbench_locust.metrics.audit import AuditInputs
+from llmbench_locust.server_metrics.reading import Reading
+from llmbench_locust.statistics.certified import certified, least_samples
+from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.sharing import Sharing, sharing
+from tests.metrics.rows import columns, failed, row
+from tests.results.runs import config, figures
+
+N = 700
+CLEAN = {"requests_finished": N, "prefix_cache_hits": 1400, "prefix_cache_queries": 7000}
+
+
+def rows(n=N, bad=0, **more):
+    good = (row(i, i / 100, 0.1, (0.01, 0.01), expected_output_len=3, **more) for i in range(n))
+    return [*good, *(failed(n + i, (n + i) / 100, 8.0) for i in range(bad))]
+
+
+def reasons(records=None, server=CLEAN, before=None, known=None, queue=False, **facts):
+    """Names of the reasons. ``server``: counters after the run."""
+    readings = {"u": [Reading(0.0, before or dict.fromkeys(server, 0.0)), Reading(9.0, server)]}
+    known = known or Sharing(N, N, 7000, 0.2)
+    given = replace(config(), dataset_name="custom")
+    done = figures(
+        *(columns(*(records or rows())),),
+        **{"given": given, "server": readings, "sharing": known, **facts},
+    )
+    return [reason["reason"] for reason in done.block["validity"]["reasons"]]
+
+
+def overloaded():
+    """50 requests a second for 12 s, of which the server answers 25 a second."""
+    return [row(i, i / 50, i / 50 + 0.1, (0.01, 0.01), expected_output_len=3) for i in range(N)]
+
+
+def test_a_clean_run_is_valid():
+    assert reasons() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("client_limited", {"audit": AuditInputs(np.full(100, 0.05), np.zeros(100))}),
+        ("warm_cache", {"server": {**CLEAN, "prefix_cache_hits": 1600}}),
+        ("duplicate_prompts", {"known": Sharing(N, 49, 7000, 0.2)}),
+        ("other_traffic", {"server": {**CLEAN, "requests_finished": 710}}),
+        ("server_restarted", {"before": {**CLEAN, "requests_finished": 9000}}),
+        ("server_preempted", {"server": {**CLEAN, "preemptions": 1}}),
+        ("rate_not_reached", {"records": overloaded()}),
+        ("short_answers", {"records": rows(tokens=2)}),
+        ("failed_requests", {"records": rows(N, bad=8), "server": {}}),
+        ("too_few_samples", {"records": rows(661), "server": {}}),
+    ],
+)
+def test_each_reason_comes_alone(name, changed):
+    assert reasons(**changed) == [name]
+
+
+def test_an_answer_that_stopped_of_itself_is_not_short():
+    assert reasons(records=rows(tokens=2, finish_reason="stop")) == []
+
+
+def test_a_chat_template_is_no_warm_cache():
+    """20 tokens more a request, all from the cache: the template, which the prompts share."""
+    more = {"prefix_cache_hits": 1400 + 20 * N, "prefix_cache_queries": 7000 + 20 * N}
+    assert reasons(server={**CLEAN, **more}) == []
+
+
+def sample(text, turn=None):
+    return SampleRequest(text, len(text), 1, turn=turn)
+
+
+def test_the_shared_part_of_prompts_is_what_a_cache_without_end_would_serve():
+    a, b = "a" * 64, "b" * 64
+    found = sharing([sample(a + a), sample(a + b), sample(b + a), sample(a + a)], prefixes=True)
+    assert (found.requests, found.distinct) == (4, 3)
+    assert found.prefix_share == (64 + 128) / 512
+    warmed = sharing([sample(a), sample(b)], prefixes=True, rehearsed=True)
+    assert warmed.prefix_share == 0.5
+    assert sharing([sample(a), sample(a, turn=1)], prefixes=True).prefix_share is None
+
+
+def test_the_least_samples_are_those_of_loadgen():
+    assert [least_samples(p) for p in (90, 95, 97, 99, 99.9)] == [64, 130, 219, 662, 6636]
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 3000), st.sampled_from([50.0, 90.0, 95.0, 99.0]))
+def test_a_certified_percentile_is_there_from_the_least_samples_on(n, p):
+    found = certified(np.random.default_rng(n).permutation(n).astype(float), p)
+    assert (found is not None) == (n >= least_samples(p))
+    assert found is None or found >= np.percentile(np.arange(n), p)
+
+
+def test_loadgen_discards_one_value_of_662_and_76_of_10000():
+    assert certified(np.arange(662.0), 99) == 661
+    assert certified(np.arange(10_000.0), 99) == 10_000 - 77
