@@ -116,7 +116,7 @@ def _missing(e: Evidence) -> float | None:
     return float(max(0, needed - e.summary.completed))
 
 
-_FRESH = "empty the server's prefix cache before the run, or use another --seed"
+_FRESH = "use --reset-cache or another --seed"
 REASONS = (
     Reason("client_limited", "the client was the limit", _client, 0, "see llmbench.audit"),
     Reason("warm_cache", "prompts were cached before the run", _warm_cache, 0.02, _FRESH),

@@ -279,6 +279,12 @@ class Own:
         "Exit with status 4 when the result is not valid, for example when the client was the "
         "limit.",
     )
+    reset_cache: str = flag(
+        "never",
+        "Empty the server's prefix cache before the run: auto does so where the server offers it "
+        "and nothing runs there; with always, the run does not begin without.",
+        allowed=("never", "auto", "always"),
+    )
     server_metrics: tuple[str, ...] = flag(
         None,
         "Metrics pages of the server, read once a second during the run; off reads none. Default: "

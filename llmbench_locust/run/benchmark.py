@@ -104,6 +104,7 @@ class Benchmark:
         self.source.load(self.config, self.server, self._say)
         self.live.reset(self._run_info())
         latency_s = self._rehearse()
+        self._reset_cache()
         self._watch = watch_of(self.config)
         plan = self.source.plan(self.config, self._crew, latency_s)
         self._say("Starting main benchmark run...")
@@ -135,6 +136,17 @@ class Benchmark:
                 raise SetupError(f"--vllm-profile: the server did not start its profiler ({error})")
             self._profiling = True
         return latency_s
+
+    def _reset_cache(self) -> None:
+        """As --reset-cache has it; says in one line what was done. Raises SetupError."""
+        wanted = self.config.reset_cache
+        if wanted == "never":
+            return
+        busy = wanted == "auto" and self.server.requests_left() != 0
+        error = "the server does not tell that it is idle" if busy else self.server.reset_cache()
+        if error and wanted == "always":
+            raise SetupError(f"--reset-cache: the prefix cache was not emptied: {error}")
+        self._say(f"Prefix cache: {f'not emptied: {error}' if error else 'emptied'}")
 
     def _warm_up(self, sample: SampleRequest) -> float | None:
         """Ready check and warm-ups, with a session that is closed before the clock starts."""

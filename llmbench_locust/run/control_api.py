@@ -101,6 +101,18 @@ class Server:
         found = _LEFT.findall(self.metrics_text() or "")
         return int(sum(map(float, found))) if found else None
 
+    def reset_cache(self) -> str:
+        """Empty the prefix cache (vLLM, SGLang); returns "" or why it was not."""
+        for path in ("/reset_prefix_cache", "/flush_cache"):
+            try:
+                answer = self._session.post(self.base_url + path, timeout=TIMEOUT_S)
+            except requests.RequestException as e:
+                return _brief(e)
+            if answer.status_code not in (404, 405):
+                done = answer.ok and '"success":false' not in answer.text.replace(" ", "")
+                return "" if done else f"{path} answered {answer.status_code} and did not do it"
+        return "the server offers no way to empty it"
+
     def tokenize(self, model: str, text: str) -> list[int] | None:
         """The server's own token ids of a text without special tokens, None when it cannot tell."""
         body = {"model": model, "prompt": text, "add_special_tokens": False}

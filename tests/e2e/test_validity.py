@@ -2,8 +2,6 @@
 
 import json
 
-import requests
-
 from llmbench_locust.simulator.launch import launch
 from tests.commands import SMALL, locust
 
@@ -29,8 +27,10 @@ def test_the_same_seed_twice_finds_a_warm_cache_and_a_reset_does_not(tmp_path):
         names, printed = verdict(sim, tmp_path)
         assert names == ["warm_cache"]
         assert "Result: NOT VALID: " in printed
-        requests.post(sim.url + "/reset_prefix_cache", timeout=10).raise_for_status()
-        assert verdict(sim, tmp_path)[0] == []
+        for wanted in ("auto", "always"):
+            names, printed = verdict(sim, tmp_path, "--reset-cache", wanted)
+            assert names == []
+            assert "Prefix cache: emptied" in printed
 
 
 def test_failures_few_requests_and_duplicates_make_a_result_not_valid(tmp_path):
