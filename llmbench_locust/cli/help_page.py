@@ -42,6 +42,10 @@ Examples:
     --num-prompts 500 --save-result --html report.html
   llmbench serve --base-url http://host:8000 --processes 4 --request-rate 400 --num-prompts 20000"""
 
+_STATUS = """\
+Exit status: 0 carried out; 1 a file, a worker or every request was lost, or the run could not begin;
+  2 bad input; 3 a --check failed; 4 not valid, with --strict; 130 or 143 interrupted."""
+
 _MORE = "More: --help=all, --help=GROUP (for example --help=dataset), --help=TEXT to search."
 
 
@@ -50,7 +54,7 @@ def help_page(topic: str = "", command: str = "serve") -> str:
     usage = f"usage: llmbench {command} [--base-url URL] [--model NAME] [flags of vllm bench serve]"
     if not topic:
         essential = _table(FLAGS[name.replace("-", "_")] for name in _ESSENTIAL)
-        return "\n\n".join((usage, essential, _LOCUST, _EXAMPLES, _MORE))
+        return "\n\n".join((usage, essential, _LOCUST, _EXAMPLES, _STATUS, _MORE))
     wanted = topic.lower().lstrip("-").replace("_", "-")
     if wanted == "all":
         return "\n\n".join((usage, *map(_group, GROUPS), _LOCUST, _EXAMPLES))
