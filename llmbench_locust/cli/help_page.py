@@ -43,7 +43,7 @@ Examples:
   llmbench serve --base-url http://host:8000 --processes 4 --request-rate 400 --num-prompts 20000"""
 
 _STATUS = """\
-Exit status: 0 carried out; 1 a file, a worker or every request was lost, or the run could not begin;
+Exit status: 0 carried out; 1 a file, a worker or every request was lost, or no run could begin;
   2 bad input; 3 a --check failed; 4 not valid, with --strict; 130 or 143 interrupted."""
 
 _MORE = "More: --help=all, --help=GROUP (for example --help=dataset), --help=TEXT to search."
