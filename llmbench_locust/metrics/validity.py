@@ -147,7 +147,7 @@ REASONS = (
     ),
     Reason("failed_requests", "requests failed", _failed, 0.01, "see llmbench.errors"),
     Reason(
-        *("too_few_samples", "requests lack for the highest percentile asked for", _missing, 0),
+        *("too_few_samples", "requests missing for the highest percentile", _missing, 0),
         "raise --num-prompts or ask for a lower percentile (--metric-percentiles)",
     ),
 )

@@ -44,10 +44,10 @@ def render_console(figures: Figures) -> str:
             lines += _metric(*_TITLES[name], summary.distributions[name])
     if spec_decode:
         lines += _spec_decode(spec_decode)
-    lines += _server(block.get("server"))
     if config.intervals:
         lines += _intervals(block.get("intervals") or {})
     lines.append("=" * 50)
+    lines += _server(block.get("server"))
     lines += _ours(block)
     lines += verdict_lines(block, timed=config.duration_s is not None)
     return "\n".join(lines)

@@ -17,6 +17,8 @@ from llmbench_locust.redact import redacted, without_user
 from llmbench_locust.users.protocols.server_errors import message_of
 
 TIMEOUT_S = 30.0
+#: A metrics page that hangs must not hold a run up.
+METRICS_TIMEOUT_S = 5.0
 #: Gauges of running and queued requests: vLLM, SGLang, TGI, llama.cpp.
 _LEFT = re.compile(
     r"^(?:vllm:num_requests_(?:running|waiting)|sglang:num_(?:running|queue)_reqs"
@@ -91,7 +93,7 @@ class Server:
     def metrics_text(self) -> str | None:
         """The server's Prometheus text, None when it has none."""
         try:
-            answer = self._session.get(f"{self.base_url}/metrics", timeout=TIMEOUT_S)
+            answer = self._session.get(f"{self.base_url}/metrics", timeout=METRICS_TIMEOUT_S)
         except requests.RequestException:
             return None
         return answer.text if answer.ok else None

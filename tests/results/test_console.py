@@ -39,7 +39,7 @@ def test_poolings_layout():
         "Median E2EL (ms):                        300.00",
         "P99 E2EL (ms):                           398.00",
         "==================================================",
-        "too_few_samples: requests lack for the highest percentile asked for: 660 (limit 0). "
+        "too_few_samples: requests missing for the highest percentile: 660 (limit 0). "
         "What to do: raise --num-prompts or ask for a lower percentile (--metric-percentiles)",
         "Result: NOT VALID: too_few_samples",
     ]
