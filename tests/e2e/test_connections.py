@@ -13,6 +13,7 @@ TTFT_S = 0.025
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     timeout = 5  # a thread holds its connection for so long after the last request
     first_byte_s: list[float] = []
 
@@ -86,7 +87,8 @@ def test_a_server_with_a_thread_for_each_connection_is_not_blocked(tmp_path):
     found = result(tmp_path)
     assert found["completed"] == 100
     # Opening hundreds of connections ahead made this 18 seconds.
-    assert found["mean_ttft_ms"] < 10 * TTFT_S * 1000
+    logged_ms = sum(Handler.first_byte_s) / len(Handler.first_byte_s) * 1000
+    assert abs(found["mean_ttft_ms"] - logged_ms) < 25  # usually below 1
     assert found["llmbench"]["audit"]["most_connections"] <= 16
 
 
