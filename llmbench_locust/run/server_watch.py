@@ -9,6 +9,7 @@ from llmbench_locust.options.secrets import origin_of
 from llmbench_locust.redact import without_user
 from llmbench_locust.run.wiring import api_key_for
 from llmbench_locust.server_metrics.reading import Reading
+from llmbench_locust.server_metrics.scraper import NOTHING_KNOWN
 from llmbench_locust.server_metrics.watch import ServerWatch
 
 #: The start of the arrivals waits this long for the first reading.
@@ -33,13 +34,13 @@ def watch_of(config: RunConfig) -> ServerWatch | None:
 def say_unread(watch: ServerWatch, config: RunConfig, say: Callable[[str], None]) -> None:
     """Wait for the first reading; one line for each page that cannot be read.
 
-    A server of which nobody asked for metrics may have none: a 404 there says nothing.
+    A server of which nobody asked for metrics may have none: nothing is said of that.
     """
     watch.wait_for_first(FIRST_READING_S)
     for url, found in watch.readings.items():
         reason = watch.errors.get(url, "no answer yet")
         asked = bool(config.server_metrics)
-        if not found and (asked or reason not in ("status 404", "status 405")):
+        if not found and (asked or reason not in ("status 404", "status 405", NOTHING_KNOWN)):
             say(f"Server metrics: {shown(url)} cannot be read: {reason}")
 
 

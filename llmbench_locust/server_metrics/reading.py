@@ -59,10 +59,14 @@ def parse(text: str, time_s: float) -> Reading:
 
 
 def _samples(text: str) -> Iterator[Sample]:
+    """The samples that a row may want. A page has hundreds of others, and parsing is most of the
+    cost of a reading; a page with none of ours is parsed whole, to tell whether it is one at all.
+    """
     from prometheus_client.parser import text_string_to_metric_families
 
+    wanted = "\n".join(line for line in text.splitlines() if line.startswith(_names()))
     try:
-        for family in text_string_to_metric_families(text):
+        for family in text_string_to_metric_families(f"{wanted}\n" if wanted else text):
             for sample in family.samples:
                 yield sample.name, sample.labels, float(sample.value)
     except (ValueError, KeyError, IndexError, TypeError) as e:
@@ -100,6 +104,12 @@ def _histogram(row: ServerMetric, samples: Mapping[str, list[Sample]]) -> Histog
             tuple(buckets[bound] for bound in bounds),
         )
     return None
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    """How the lines of samples that any row wants begin."""
+    return tuple({name for row in SERVER_METRICS for s in row.sources for name, *_ in _terms(s)})
 
 
 @cache

@@ -20,6 +20,9 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.server_metrics.reading import NotMetricsError, Reading, parse
 
 TIMEOUT_S = 5.0
+#: Reasons that time may heal: the server is starting, or busy.
+MAY_COME = ("no connection", "timed out", "status 503")
+NOTHING_KNOWN = "it has none of the figures of docs/server-metrics.md"
 #: More than this is no metrics page that one would read once a second.
 MOST_BYTES = 8 << 20
 
@@ -62,30 +65,39 @@ def main() -> int:
     order: Json = json.loads(sys.stdin.readline())
     session = requests.Session()
     session.verify = not order["insecure"]
+    pages: dict[str, Json] = dict(order["pages"])
     said: dict[str, str] = {}
     due = time.perf_counter()
     while True:
-        for page in order["pages"].items():
-            _report(session, page, said)
+        for url, headers in list(pages.items()):
+            if not _report(session, url, headers, said):
+                del pages[url]
         due = max(due + order["period_s"], time.perf_counter())
-        ready, _, _ = select.select([sys.stdin], [], [], max(0.0, due - time.perf_counter()))
-        if ready:  # closed, or "stop": one last reading, so that the run's end is in it
-            for page in order["pages"].items():
-                _report(session, page, said)
+        timeout = max(0.0, due - time.perf_counter()) if pages else None
+        ready, _, _ = select.select([sys.stdin], [], [], timeout)
+        if ready:  # closed: one last reading, so that the run's end is in it
+            for url, headers in pages.items():
+                _report(session, url, headers, said)
             return 0
 
 
-def _report(session: requests.Session, page: tuple[str, Json], said: dict[str, str]) -> None:
-    url, headers = page
+def _report(session: requests.Session, url: str, headers: Json, said: dict[str, str]) -> bool:
+    """Read a page and print what came. Returns whether to go on: a page that at first is none, or
+    tells nothing that we know, is not asked again.
+    """
+    first = url not in said
     try:
-        line, reason = line_of(url, read(session, url, headers)), ""
+        reading = read(session, url, headers)
+        if first and not reading.values and not reading.histograms:
+            raise NotMetricsError(NOTHING_KNOWN)
+        line, reason = line_of(url, reading), ""
     except NotMetricsError as e:
         reason = str(e)
         line = json.dumps({"url": url, "error": reason})
-        if said.get(url) == reason:
-            return
+    if said.get(url) != reason or not reason:
+        print(line, flush=True)
     said[url] = reason
-    print(line, flush=True)
+    return not (first and reason and reason not in MAY_COME)
 
 
 if __name__ == "__main__":

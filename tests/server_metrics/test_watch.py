@@ -104,3 +104,33 @@ def test_the_window_of_a_run_reaches_just_beyond_it(pages):
     times = [r.time_s for r in watch.readings[url]]
     inside = [r.time_s for r in watch.window(times[2] + 1e-6, times[4] + 1e-6)[url]]
     assert inside == times[2:6]
+
+
+@pytest.mark.parametrize("text", [b"# none\n", b"other_total 3\n", b"<html></html>"])
+def test_a_page_that_tells_nothing_we_know_is_asked_once(pages, text):
+    asked = []
+
+    def page(handler):
+        asked.append(1)
+        answer(text)(handler)
+
+    pages["/metrics"] = page
+    url = pages["url"] + "/metrics"
+    watch = ServerWatch({url: {}}, period_s=0.01)
+    assert not watch.wait_for_first(30)
+    time.sleep(0.3)
+    watch.stop()
+    assert len(asked) == 1
+    assert watch.errors[url]
+
+
+def test_a_server_that_comes_later_is_read(pages):
+    count = iter(range(10**6))
+    pages["/metrics"] = lambda handler: answer(
+        b"vllm:num_requests_running 1\n", 503 if next(count) < 3 else 200
+    )(handler)
+    url = pages["url"] + "/metrics"
+    watch = ServerWatch({url: {}}, period_s=0.02)
+    wait_until(lambda: watch.readings[url])
+    watch.stop()
+    assert watch.errors[url] == "status 503"
