@@ -1,0 +1,48 @@
+"""``python -m tests [options of pytest]``: the tests in several pytest processes at once.
+
+Most tests wait for servers and for processes of Locust. One pytest more than there are cores keeps
+all cores busy. Each prints its output when it has ended; the exit status is 1 if any failed.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+# The parts that take longest come first, and are shared out by file.
+BY_FILE = ("cluster", "web", "e2e", "cli", "workload", "options")
+NOTHING_COLLECTED = 5
+
+
+def parts() -> list[str]:
+    """Paths for pytest that together hold every test."""
+    tests = Path(__file__).parent
+    files = [str(file) for name in BY_FILE for file in sorted((tests / name).glob("test_*.py"))]
+    folders = {file.parent for file in tests.glob("*/test_*.py")}
+    rest = sorted(str(folder) for folder in folders if folder.name not in BY_FILE)
+    return files + rest + [str(file) for file in tests.glob("test_*.py")]
+
+
+def run(part: str, options: list[str]) -> int:
+    began = time.monotonic()
+    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", *options, part]
+    done = subprocess.run(command, capture_output=True, text=True)
+    passed = done.returncode in (0, NOTHING_COLLECTED)
+    lines = done.stdout.strip().splitlines()
+    skipped = [line for line in lines if line.startswith("SKIPPED")]
+    shown = [*skipped, lines[-1]] if passed else [done.stdout, done.stderr]
+    seconds = time.monotonic() - began
+    print(f"{os.path.relpath(part)} ({seconds:.0f} s):", *shown, sep="\n  ", flush=True)
+    return 0 if passed else 1
+
+
+def main(options: list[str]) -> int:
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
+        runs = [pool.submit(run, part, options) for part in parts()]
+        return max(done.result() for done in as_completed(runs))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
