@@ -16,6 +16,7 @@ from llmbench_locust.cli.compare import add_arguments, checked, judge
 from llmbench_locust.command_parser import CommandParser
 from llmbench_locust.errors import ConfigError, SetupError
 
+TRIES = 3  # of a pair of runs whose client was the limit
 _OURS = ("--result-filename", "--result-dir", "--append-result")
 
 
@@ -31,18 +32,45 @@ def main(argv: list[str]) -> int:
         raise ConfigError(f"{taken}: not in an A/B comparison; use --dir")
 
     from llmbench_locust.compare.reading import read_side
+
+    _runs_of_both(flags, shared)
+    base, new = (
+        read_side([flags.dir / f"{side}.{i}.json" for i in range(flags.repeat)]) for side in "ab"
+    )
+    return judge(flags, [("", base, new)])
+
+
+def _runs_of_both(flags: argparse.Namespace, shared: list[str]) -> None:
+    """ABBA, BAAB, …. A pair whose client was the limit is run again: noise of this machine says
+    nothing of the servers, and what is wrong each time is no accident.
+    """
     from llmbench_locust.statistics.comparison import abba
 
-    paths: dict[str, list[Path]] = {"a": [], "b": []}
-    for side in abba(flags.repeat):
-        number = len(paths[side])
-        path = flags.dir / f"{side}.{number}.json"
-        own = shlex.split(flags.a if side == "a" else flags.b)
-        seed = str(flags.seed + number)
-        print(f"{side.upper()}, run {number + 1} of {flags.repeat}, seed {seed}", flush=True)
-        _serve([*shared, *own, "--seed", seed], path)
-        paths[side].append(path)
-    return judge(flags, [("", read_side(paths["a"]), read_side(paths["b"]))])
+    own = {"a": shlex.split(flags.a), "b": shlex.split(flags.b)}
+    order = abba(flags.repeat)
+    for number in range(flags.repeat):
+        seed, why = flags.seed + number, ""
+        for _ in range(TRIES):
+            paths = []
+            for side in order[2 * number : 2 * number + 2]:
+                again = f", again: {why}" if why else ""
+                print(
+                    f"{side.upper()}, run {number + 1} of {flags.repeat}, seed {seed}{again}",
+                    flush=True,
+                )
+                paths.append(flags.dir / f"{side}.{number}.json")
+                _serve([*shared, *own[side], "--seed", str(seed)], paths[-1])
+            why = _client_limit(paths)
+            if not why:
+                break
+
+
+def _client_limit(paths: list[Path]) -> str:
+    """Of the first run that says so; "" where none does."""
+    from llmbench_locust.compare.comparable import client_limit
+    from llmbench_locust.compare.reading import read_side
+
+    return next((found for run in read_side(paths) if (found := client_limit(run))), "")
 
 
 def _parser() -> CommandParser:

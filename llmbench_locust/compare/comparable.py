@@ -100,12 +100,18 @@ def _lengths(base: Sequence[Run], new: Sequence[Run]) -> list[Note]:
     return found
 
 
+def client_limit(run: Run) -> str:
+    """Why the client was the limit; "" where it was not."""
+    audit = section(run.block, "audit")
+    if not audit.get("client_limited"):
+        return ""
+    reasons = audit.get("reasons")
+    return "; ".join(map(str, reasons if isinstance(reasons, list) else ["see its audit"]))
+
+
 def _faults(side: str, run: Run) -> list[Note]:
     found = []
-    audit = section(run.block, "audit")
-    if audit.get("client_limited"):
-        reasons = audit.get("reasons")
-        why = "; ".join(map(str, reasons)) if isinstance(reasons, list) else ""
+    if why := client_limit(run):
         found.append(Note(f"{side}: the client was the limit in {run.name}: {why}", True))
     failed, done = (number(run.document.get(k)) or 0.0 for k in ("failed", "completed"))
     if failed > MOST_FAILED * (failed + done):

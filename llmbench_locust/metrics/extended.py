@@ -19,6 +19,7 @@ from llmbench_locust._version import __version__
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.audit import verdict
 from llmbench_locust.metrics.concurrency import Sweep, steady_window, sweep
+from llmbench_locust.metrics.cost import cost, per_gpu
 from llmbench_locust.metrics.error_kinds import errors_by_kind
 from llmbench_locust.metrics.facts import RunFacts
 from llmbench_locust.metrics.histogram import Histogram
@@ -343,6 +344,8 @@ BLOCKS: dict[str, Callable[[Basis], Any]] = {
     "audit": lambda b: None if b.facts.audit is None else verdict(b.facts.audit),
     "workload": workload,
     "server": lambda b: b.server,
+    "cost": lambda b: cost(b.facts.config, b.columns, b.summary, b.facts.config.goodput),
+    "per_gpu": lambda b: per_gpu(b.facts.config, b.summary),
     "workers": lambda b: list(b.facts.workers),
     "environment": lambda b: b.facts.environment,
 }

@@ -11,9 +11,20 @@ from llmbench_locust.datasets import dataset_names
 from llmbench_locust.json_types import Json
 from llmbench_locust.options import checks, dataset_flags
 from llmbench_locust.options.capacity_flags import Capacity
+from llmbench_locust.options.cost_flags import Cost
 from llmbench_locust.options.flag import INF, Flag, dataset_flag, flag, rows
 
-__all__ = ["FLAGS", "GROUPS", "JSON_FLAGS", "SAMPLING", "Benchmark", "Capacity", "Flag", "Own"]
+__all__ = [
+    "FLAGS",
+    "GROUPS",
+    "JSON_FLAGS",
+    "SAMPLING",
+    "Benchmark",
+    "Capacity",
+    "Cost",
+    "Flag",
+    "Own",
+]
 
 
 @dataclass(frozen=True)
@@ -303,13 +314,14 @@ class Own:
 
 
 #: Flags that vLLM does not have.
-OWN_GROUP, CAPACITY_GROUP = "llmbench-locust", "capacity"
+OWN_GROUP, COST_GROUP, CAPACITY_GROUP = "llmbench-locust", "cost and energy", "capacity"
 
 _SECTIONS: dict[str, type] = {
     "benchmark": Benchmark,
     **dataset_flags.GROUPS,
     "sampling parameters": Sampling,
     OWN_GROUP: Own,
+    COST_GROUP: Cost,
     CAPACITY_GROUP: Capacity,
 }
 GROUPS: dict[str, tuple[Flag, ...]] = {name: rows(cls, name) for name, cls in _SECTIONS.items()}

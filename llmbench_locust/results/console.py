@@ -48,6 +48,7 @@ def render_console(figures: Figures) -> str:
         lines += _intervals(block.get("intervals") or {})
     lines.append("=" * 50)
     lines += _server(block.get("server"))
+    lines += _cost(block)
     lines += _ours(block)
     lines += verdict_lines(block, timed=config.duration_s is not None)
     return "\n".join(lines)
@@ -154,6 +155,31 @@ def _server(found: Json | None) -> list[str]:
     if found["all"]["restarted"]:
         lines.append("A counter fell: the server was restarted, or its counters were reset")
     return [f"{'Server':-^50}", *lines, *found["attribution"]]
+
+
+COSTS = (
+    ("per_million_output_tokens", "per million output tokens"),
+    ("per_million_total_tokens", "per million total tokens"),
+    ("per_thousand_requests", "per thousand requests"),
+)
+
+
+def _cost(block: Json) -> list[str]:
+    """What was paid for what, and the throughput of one GPU."""
+    lines, paid, share = [], block.get("cost"), block.get("per_gpu")
+    if paid:
+        lines += [f"{'Cost':-^50}", _line("Cost of the run:", _money(paid["total"]))]
+        for title, part in (("Cost", paid), ("Goodput cost", paid["at_goodput"])):
+            lines += [_line(f"{title} {words}:", _money(part[k])) for k, words in COSTS if part]
+    if share:
+        lines += [] if paid else [f"{'GPUs':-^50}"]
+        lines.append(_line("Output throughput (tok/s/GPU):", share["output_throughput"], ".2f"))
+        lines.append(_line("Total throughput (tok/s/GPU):", share["total_token_throughput"], ".2f"))
+    return lines
+
+
+def _money(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4g}"
 
 
 def _ours(extended: Json) -> list[str]:

@@ -37,6 +37,11 @@ def tiles(figures: Figures) -> list[tuple[str, str]]:
     goodput = summary.request_goodput
     shown = NOTHING if goodput is None else f"{goodput:.2f}"
     found.append(("Goodput (req/s)", shown))
+    paid = figures.block.get("cost")
+    if paid and generation:
+        million = paid["per_million_output_tokens"]
+        shown = NOTHING if million is None else f"{million:.4g}"
+        found.append(("Cost of a million output tokens", shown))
     total = summary.completed + summary.failed
     found.append(("Failed", f"{summary.failed} of {total}"))
     return found

@@ -1,9 +1,12 @@
 """`llmbench ab` against real simulators: a slower server fails the gate; bad input runs nothing."""
 
+import numpy as np
 import pytest
 
-from llmbench_locust.cli import main
+from llmbench_locust.cli import ab, main
 from llmbench_locust.simulator.launch import launch
+from tests.compare.files import document, write
+from tests.statistics import queues
 
 FLAGS = ["--tokenizer", "llmbench", "--input-len", "16", "--output-len", "8",
          "--num-prompts", "40", "--request-rate", "60", "--repeat", "2"]  # fmt: skip
@@ -24,6 +27,22 @@ def test_a_slower_server_fails_the_gate(servers, tmp_path, capsys):
     assert [line[0] for line in shown.splitlines()[:4]] == ["A", "B", "B", "A"]
     assert "The run is the unit: 2 and 2 of them." in shown
     assert "Runs are paired" in shown
+
+
+def test_a_pair_whose_client_was_the_limit_is_run_again(tmp_path, capsys, monkeypatch):
+    """Without servers: the runs are written here, the third one late."""
+    made, rng = [], np.random.default_rng(1)
+
+    def run(argv, path):
+        made.append(path.name)
+        audit = {"client_limited": len(made) == 3, "reasons": ["late"]}
+        write(path, document(queues.run(rng, 0.5, 100), llmbench={"audit": audit}))
+
+    monkeypatch.setattr(ab, "_serve", run)
+    argv = ["ab", "--a=--seed 1", "--b=--seed 2", "--repeat", "2", "--dir", str(tmp_path)]
+    assert main(argv) == 0
+    assert made == ["a.0.json", "b.0.json", "b.1.json", "a.1.json", "b.1.json", "a.1.json"]
+    assert "B, run 2 of 2, seed 1, again: late" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
