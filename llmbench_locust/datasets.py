@@ -29,12 +29,13 @@ class DatasetInfo:
     prompts ask nothing, so that ``--ignore-eos`` is implied. ``random_tokens``: its prompts can be
     aligned with the server's tokenizer. ``tokenizer``: whether it needs one. ``times``: "" without
     times of its own, "used" when they are the arrivals by default. ``conversations``: whether
-    ``--multi-turn`` works. ``all_rows``: whether ``--num-prompts -1`` asks for every row.
+    ``--multi-turn`` works. ``sessions``: its requests wait for one
+    another. ``all_rows``: whether ``--num-prompts -1`` asks for every row.
     """
 
     name: str
     load: str | Callable[..., Any]
-    path: Literal["none", "optional", "file", "directory", "hub"] = "file"
+    path: Literal["none", "optional", "file", "directory", "any", "hub"] = "file"
     input_flag: str = ""
     output_flag: str = ""
     modality: str = ""
@@ -44,6 +45,7 @@ class DatasetInfo:
     tokenizer: bool = True
     times: Literal["", "unused", "used"] = ""
     conversations: bool = False
+    sessions: bool = False
     all_rows: bool = False
 
 
@@ -151,6 +153,25 @@ for _row in (
     ),
     DatasetInfo("speed_bench", _HERE + "speed_bench:load", path="directory", all_rows=True),
     DatasetInfo("timed_trace", _HERE + "timed_trace:load", full_length=True, times="used"),
+    DatasetInfo(
+        "mooncake", _HERE + "graph:load_mooncake", times="used", sessions=True, all_rows=True
+    ),
+    DatasetInfo("sessions", _HERE + "graph:load", times="unused", sessions=True, all_rows=True),
+    DatasetInfo("weka", _HERE + "weka:load", path="any", sessions=True, all_rows=True),
+    DatasetInfo(
+        "messages",
+        _HERE + "recorded_chats:load",
+        tokenizer=False,
+        sessions=True,
+        all_rows=True,
+    ),
+    DatasetInfo(
+        "vllm_multi_turn",
+        _HERE + "recorded_chats:load_vllm",
+        tokenizer=False,
+        sessions=True,
+        all_rows=True,
+    ),
     DatasetInfo("azure", _HERE + "csv_trace:load", times="unused"),
 ):
     register_dataset(_row)

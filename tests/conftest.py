@@ -3,3 +3,8 @@ has used ssl.
 """
 
 import locust  # noqa: F401
+from hypothesis import HealthCheck, settings
+
+# No test depends on how fast the machine is.
+settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any")

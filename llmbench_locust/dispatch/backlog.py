@@ -27,7 +27,8 @@ BATCH = 512
 class RunPlan:
     """All that a run is. ``tickets`` in the order of their due times, a conversation's later turns
     inside its first ticket; none with ``tasks``, when users' own tasks send. ``wires``: one for
-    each backend, the main one first. ``cap``: requests in flight over all workers.
+    each backend, the main one first. ``cap``: requests in flight over all workers; sessions that
+    are going on with ``sessions``.
     """
 
     tickets: Sequence[Ticket]
@@ -38,6 +39,7 @@ class RunPlan:
     stop_timeout_s: float | None = None
     max_workers: int = 1
     chat: bool = True
+    sessions: bool = False
     tasks: bool = False
     id_prefix: str = ""
 

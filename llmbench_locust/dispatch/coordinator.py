@@ -312,6 +312,7 @@ class Coordinator:
                 self._permits.join(worker.number, share) if self._permits is not None else None,
                 -(-plan.prewarm // parts),
                 plan.chat,
+                plan.sessions,
                 plan.tasks,
                 plan.id_prefix,
                 list(plan.wires),

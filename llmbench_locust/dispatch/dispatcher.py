@@ -35,16 +35,24 @@ class Dispatcher:
     """``perform(ticket, due_time, user)`` runs in a greenlet of its own for each ticket and returns
     at its outcome.
 
-    ``permits``: how many may be in flight here, None without a cap. ``wanted``: called when tickets
-    wait for a permit and when the stock runs low.
+    ``permits``: how many may be in flight here, None without a cap; with ``sessions``, how many
+    sessions may be going on, until `session_ended` is called for each. ``wanted``: called when
+    tickets wait for a permit and when the stock runs low.
     """
 
     def __init__(
-        self, perform: Perform, *, permits: int | None, wanted: Callable[[], None] = lambda: None
+        self,
+        perform: Perform,
+        *,
+        permits: int | None,
+        wanted: Callable[[], None] = lambda: None,
+        sessions: bool = False,
     ) -> None:
         self._perform = perform
         self.permits = permits
         self._wanted = wanted
+        self._by_session = sessions
+        self._sessions = 0
         self._coming: list[tuple[float, int, Ticket]] = []
         self._waiting: deque[tuple[float, Ticket]] = deque()
         self._idle: deque[Any] = deque()
@@ -75,10 +83,21 @@ class Dispatcher:
         self._arm()
 
     def add_turn(self, ticket: Ticket, due_time: float) -> None:
-        """A later turn of a conversation, due at ``due_time`` (seconds of perf_counter)."""
+        """A later turn of a session, due at ``due_time`` (seconds of perf_counter), and not before
+        a time of its own.
+        """
         if not self._halted:
-            heapq.heappush(self._coming, (due_time - self._start_s, ticket.index, ticket))
+            due_s = due_time - self._start_s
+            if ticket.due_s > due_s:
+                due_s = ticket.due_s
+            heapq.heappush(self._coming, (due_s, ticket.index, ticket))
             self._arm()
+
+    def session_ended(self) -> None:
+        """No request of a session is left."""
+        self._sessions -= 1
+        if self._by_session and self._waiting:
+            self._soon()
 
     def go(self, start_s: float) -> None:
         """The arrivals start at ``start_s`` (seconds of perf_counter)."""
@@ -158,7 +177,14 @@ class Dispatcher:
 
     @property
     def free_permits(self) -> int:
-        return 0 if self.permits is None else max(0, self.permits - len(self._jobs))
+        used = self._sessions if self._by_session else len(self._jobs)
+        return 0 if self.permits is None else max(0, self.permits - used)
+
+    def _may_start(self, ticket: Ticket) -> bool:
+        """Whether a due ticket need not wait for a permit."""
+        if self.permits is None or (self._by_session and ticket.play is not None):
+            return True
+        return bool(self.free_permits) and not self._waiting
 
     # --- the pump
 
@@ -191,7 +217,7 @@ class Dispatcher:
             due, _, ticket = heapq.heappop(coming)
             due += start_s
             self.offered += 1
-            if self.permits is None or (self.free_permits and not self._waiting):
+            if self._may_start(ticket):
                 self._start(ticket, due, due)
             else:
                 self._waiting.append((due, ticket))
@@ -209,6 +235,7 @@ class Dispatcher:
         user = self._idle_user()
         if user is None:
             self.overflow += 1
+        self._sessions += ticket.play is None
         self._starting[ticket.index] = ticket
         job = gevent.Greenlet(self._run, ticket, due, ready, user)
         self._jobs.add(job)

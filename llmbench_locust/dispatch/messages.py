@@ -67,13 +67,15 @@ class Message:
 class Plan(Message):
     """A run begins. ``wires``: one for each backend, the main one first. ``id_prefix``: of the ids
     of requests that have none. ``permits``: how many requests may be in flight here, None without a
-    cap. ``tasks``: requests come from users' own tasks, not from tickets.
+    cap; with ``sessions``, how many sessions. ``tasks``: requests come from users' own tasks, not
+    from tickets.
     """
 
     kind = "llmbench_plan"
     permits: int | None
     prewarm: int
     chat: bool
+    sessions: bool
     tasks: bool
     id_prefix: str
     wires: list[WireConfig]

@@ -8,18 +8,19 @@ messages that msgpack carries.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from llmbench_locust.workload.multi_turn import next_request
 from llmbench_locust.workload.sample import SampleRequest
 
 
 @dataclass(slots=True)
 class Ticket:
     """``index``: place in the plan. ``due_s``: offset in seconds from the start of the arrivals;
-    NaN for a later turn of a conversation (due ``think_s`` after the answer to the turn before).
+    NaN for a later turn of a session (due ``think_s`` after the responses that it waits for).
     ``model``: of LoRA assignment, "" for the run's. ``following``: the later turns of the same
-    conversation, to be played by the same worker.
+    session, to be played by the same worker. ``play``: the session that a worker plays already.
     """
 
     index: int
@@ -28,11 +29,82 @@ class Ticket:
     model: str = ""
     think_s: float = 0.0
     following: Sequence[Ticket] = ()
+    play: Play | None = None
 
     @property
     def count(self) -> int:
         """Requests that this ticket stands for: itself and its later turns."""
         return 1 + len(self.following)
+
+
+class Play:
+    """A session that is being played: which of its requests can be sent next. No clock, no network.
+
+    ``head``: its first ticket, with the others in ``following``. ``chat``: whether bodies hold
+    messages.
+    """
+
+    def __init__(self, head: Ticket, chat: bool) -> None:
+        self._chat = chat
+        self._left = {ticket.sample.turn: ticket for ticket in head.following}
+        self._open = 1
+        # By turn: when it was answered, the request as it was sent, and the response.
+        self._answered: dict[int | None, tuple[float, SampleRequest, str]] = {}
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left, under way or due."""
+        return not self._open
+
+    def roots(self) -> list[Ticket]:
+        """Requests that wait for no other, besides the first one."""
+        return self._take([t for t in self._left.values() if not t.sample.waits_for])
+
+    def answered(self, ticket: Ticket, end_s: float, text: str) -> list[tuple[Ticket, float]]:
+        """(ticket, due time) of the requests that waited for this response, as they are to be sent.
+
+        ``end_s``: when the response was complete.
+        """
+        self._open -= 1
+        self._answered[ticket.sample.turn] = (end_s, ticket.sample, text)
+        done = self._answered.keys()
+        able = [t for t in self._left.values() if done >= set(t.sample.waits_for)]
+        return [
+            (t, t.think_s + max(self._answered[p][0] for p in t.sample.waits_for))
+            for t in self._take(able)
+        ]
+
+    def failed(self, ticket: Ticket) -> list[int]:
+        """Indexes of the requests that can never be sent, since there is no response to go on with.
+
+        Other branches of the session go on.
+        """
+        self._open -= 1
+        lost, dropped = {ticket.sample.turn}, []
+        while found := [t for t in self._left.values() if lost & set(t.sample.waits_for)]:
+            for t in found:
+                del self._left[t.sample.turn]
+                lost.add(t.sample.turn)
+                dropped.append(t.index)
+        return dropped
+
+    def stop(self) -> list[int]:
+        """Nothing more is sent. Returns the indexes of what is left."""
+        left = [ticket.index for ticket in self._left.values()]
+        self._left.clear()
+        return left
+
+    def _take(self, some: list[Ticket]) -> list[Ticket]:
+        self._open += len(some)
+        for ticket in some:
+            del self._left[ticket.sample.turn]
+        return [replace(ticket, sample=self._whole(ticket.sample), play=self) for ticket in some]
+
+    def _whole(self, sample: SampleRequest) -> SampleRequest:
+        if sample.continues < 0:
+            return sample
+        _, before, text = self._answered[sample.continues]
+        return next_request(before, text, sample, None, self._chat)
 
 
 _SAMPLE_FIELDS = (
@@ -46,6 +118,9 @@ _SAMPLE_FIELDS = (
     "chat_messages",
     "conversation",
     "turn",
+    "parents",
+    "delay_s",
+    "history",
 )
 
 

@@ -26,12 +26,11 @@ from llmbench_locust.dispatch.messages import Message, Plan, Report
 from llmbench_locust.dispatch.own_tasks import OwnTasks
 from llmbench_locust.dispatch.preparer import Preparer
 from llmbench_locust.dispatch.reports import Outbox
-from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.dispatch.tickets import Play, Ticket
 from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.transport.client import Transport
 from llmbench_locust.transport.gaps import gaps
 from llmbench_locust.users.session import Errand, Session
-from llmbench_locust.workload.multi_turn import next_request
 from llmbench_locust.workload.sample import SampleRequest
 
 #: At most this long between two reports to the master.
@@ -68,11 +67,14 @@ class WorkerRun:
         self._source: Dispatcher | OwnTasks = (
             OwnTasks()
             if plan.tasks
-            else Dispatcher(self._perform, permits=plan.permits, wanted=self._wake)
+            else Dispatcher(
+                self._perform, permits=plan.permits, wanted=self._wake, sessions=plan.sessions
+            )
         )
         self._preparer = Preparer(self._session.protocol.request)
         self._records: list[RequestRecord] = []
         self._unsent: list[int] = []
+        self._plays: set[Play] = set()
         self._outbox = Outbox(send)
         self._halted = False
         self._lag: LagSampler | None = None
@@ -140,24 +142,40 @@ class WorkerRun:
             self._source.attend(user)
 
     def _perform(self, ticket: Ticket, due: float, user: object) -> None:
+        assert isinstance(self._source, Dispatcher)
         request = self._preparer.take(ticket)
+        play = ticket.play or (self._begin(ticket) if ticket.following else None)
         errand = Errand(ticket.index, ticket.model, request, due)
         record = self._session.perform(ticket.sample, errand, user=user)
-        if ticket.following:
-            self._next_turn(ticket, record)
+        if play is not None:
+            self._go_on(play, ticket, record)
+            if play.over:
+                self._plays.discard(play)
+        if play is None or play.over:
+            self._source.session_ended()
         self._records.append(record)
 
-    def _next_turn(self, ticket: Ticket, record: RequestRecord) -> None:
-        following = list(ticket.following)
-        if self._halted or not record.success:
-            # A conversation whose answer failed has no history to go on with.
-            self._unsent.extend(t.index for t in following)
+    def _begin(self, ticket: Ticket) -> Play:
+        """The first request of a session starts; so do those that wait for no other."""
+        play = Play(ticket, self._plan.chat)
+        self._plays.add(play)
+        for root in play.roots():
+            self._add_turn(root, perf_counter() + root.think_s)
+        return play
+
+    def _go_on(self, play: Play, ticket: Ticket, record: RequestRecord) -> None:
+        if not record.success:
+            self._unsent.extend(play.failed(ticket))
             return
-        turn = following.pop(0)
-        sample = next_request(ticket.sample, record.text, turn.sample, None, self._plan.chat)
-        after = Ticket(turn.index, turn.due_s, sample, turn.model, turn.think_s, following)
+        for turn, due_s in play.answered(ticket, record.end_time, record.text):
+            self._add_turn(turn, due_s)
+
+    def _add_turn(self, turn: Ticket, due_s: float) -> None:
         assert isinstance(self._source, Dispatcher)
-        self._source.add_turn(after, perf_counter() + turn.think_s)
+        if self._halted:
+            self._unsent.append(turn.index)
+        else:
+            self._source.add_turn(turn, due_s)
 
     def send(self, sample: SampleRequest, user: Any) -> RequestRecord:
         """One request of a user's own task; no outcome when the user is stopped meanwhile."""
@@ -243,6 +261,8 @@ class WorkerRun:
     def _halt(self) -> None:
         self._halted = True
         self._unsent.extend(self._source.halt())
+        for play in self._plays:
+            self._unsent.extend(play.stop())
 
     def close(self) -> None:
         """Break off what is in flight, report it, let the users go."""

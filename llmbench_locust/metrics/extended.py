@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,59 +17,19 @@ from numpy.typing import NDArray
 from llmbench_locust._version import __version__
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.audit import verdict
-from llmbench_locust.metrics.concurrency import Sweep, steady_window, sweep
+from llmbench_locust.metrics.basis import Basis, named_ms
+from llmbench_locust.metrics.concurrency import Sweep, steady_window
 from llmbench_locust.metrics.cost import cost, per_gpu
 from llmbench_locust.metrics.error_kinds import errors_by_kind
 from llmbench_locust.metrics.facts import RunFacts
+from llmbench_locust.metrics.groups import by_context, by_name, session_figures
 from llmbench_locust.metrics.histogram import Histogram
 from llmbench_locust.metrics.intervals import intervals
-from llmbench_locust.metrics.latencies import Floats, input_lengths, latencies
-from llmbench_locust.metrics.overload import Overload, overload
-from llmbench_locust.metrics.server import server_figures
-from llmbench_locust.metrics.tokens import TokenBins, per_token_gaps, token_weights
+from llmbench_locust.metrics.latencies import Floats
+from llmbench_locust.metrics.tokens import TokenBins, per_token_gaps
 from llmbench_locust.metrics.validity import certified_percentiles, validity
 from llmbench_locust.metrics.vllm import Asked, Summary, good, summarize
 from llmbench_locust.records import RecordColumns
-
-Shape = Callable[[Floats], dict[str, float] | None]
-
-
-class Basis:
-    """A finished run's facts and summary, and what several figures need, each computed once."""
-
-    def __init__(self, facts: RunFacts, summary: Summary) -> None:
-        self.facts, self.summary = facts, summary
-        self.columns, self.found = facts.columns, summary.latencies
-        self.percentiles = facts.config.metric_percentiles
-        self.shape = shaper(self.percentiles)
-
-    @cached_property
-    def exact(self) -> NDArray[np.bool_]:
-        return ~self.facts.gone
-
-    @cached_property
-    def rows(self) -> NDArray[np.bool_]:
-        return self.columns.success & self.exact
-
-    @cached_property
-    def weights(self) -> NDArray[np.int64] | None:
-        return token_weights(self.columns) if self.summary.kind == "generation" else None
-
-    @cached_property
-    def flying(self) -> Sweep:
-        return sweep(self.columns)
-
-    @cached_property
-    def overload(self) -> Overload | None:
-        return overload(self.columns)
-
-    @cached_property
-    def server(self) -> Json | None:
-        return server_figures(self.facts, self.summary)
-
-    @cached_property
-    def bins(self) -> TokenBins:
-        return _token_bins(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,41 +56,7 @@ def derive(facts: RunFacts) -> Figures:
     return Figures(facts, summary, {**block, "validity": validity(facts, summary, block)})
 
 
-def shaper(percentiles: Sequence[float]) -> Shape:
-    """Seconds → mean, percentiles (50, 90, 99 and the wanted ones) and max in ms; None without a
-    sample.
-    """
-    points = sorted({50.0, 90.0, 99.0, *percentiles})
-
-    def shape(seconds: Floats) -> dict[str, float] | None:
-        some = seconds[~np.isnan(seconds)]
-        if not len(some):
-            return None
-        return _named(
-            float(some.mean()), points, np.percentile(some, points).tolist(), float(some.max())
-        )
-
-    return shape
-
-
-def _named(
-    mean_s: float, points: Sequence[float], values_s: Sequence[float], max_s: float
-) -> dict[str, float]:
-    names = [f"p{int(p) if int(p) == p else p}" for p in points]
-    values = {name: value * 1000 for name, value in zip(names, values_s, strict=True)}
-    return {"mean": mean_s * 1000, **values, "max": max_s * 1000}
-
-
 # --- tokens
-
-
-def _token_bins(basis: Basis) -> TokenBins:
-    bins, columns, weights = TokenBins(), basis.columns, basis.weights
-    chosen = np.repeat(basis.rows, np.diff(columns.token_offsets))
-    bins.add(columns.token_times[chosen], None if weights is None else weights[chosen])
-    if basis.facts.folded is not None:
-        bins.merge(basis.facts.folded.token_bins)
-    return bins
 
 
 def _tokens_per_event(basis: Basis) -> float | None:
@@ -157,7 +82,7 @@ def _of_histogram(gaps: Histogram, percentiles: Sequence[float]) -> dict[str, fl
     if not gaps.total:
         return None
     points = sorted({50.0, 90.0, 99.0, *percentiles})
-    return _named(gaps.mean_s, points, gaps.percentiles(points), gaps.max_s)
+    return named_ms(gaps.mean_s, points, gaps.percentiles(points), gaps.max_s)
 
 
 def output_length(columns: RecordColumns, summary: Summary) -> dict[str, int]:
@@ -255,45 +180,6 @@ def _mean_ms(seconds: Floats) -> float | None:
     return float(some.mean() * 1000) if len(some) else None
 
 
-# --- groups
-
-
-def _groups(basis: Basis, names: list[str]) -> Json:
-    """Figures by group; ``names`` has each row's ("" for none). {} where there are no groups."""
-    present = sorted(
-        {n for n in names if n},
-        key=lambda n: (not n.isdecimal(), int(n) if n.isdecimal() else 0, n),
-    )
-    number = {name: i for i, name in enumerate(present)}
-    place = np.array([number.get(n, -1) for n in names], np.int64)
-    return {name: _group(basis, np.flatnonzero(place == i)) for i, name in enumerate(present)}
-
-
-def _group(basis: Basis, rows: NDArray[np.int64]) -> Json:
-    summary, shape, goodput_ms = basis.summary, basis.shape, basis.facts.config.goodput
-    part, lens, exact = basis.columns.take(rows), summary.output_lens[rows], basis.exact[rows]
-    found = latencies(part, lens, summary.kind, exact)
-    completed = int(np.count_nonzero(found.ok))
-    good_share = (
-        float(np.count_nonzero(good(found, goodput_ms))) / len(rows) if goodput_ms else None
-    )
-    per_s = 1 / summary.duration_s if summary.duration_s > 0 else 0.0
-    return {
-        "requests": len(rows),
-        "completed": completed,
-        "failed": len(rows) - completed,
-        "input_tokens": int(input_lengths(part)[found.ok].sum()),
-        "output_tokens": int(lens.sum()),
-        "request_throughput": completed * per_s,
-        "output_throughput": int(lens.sum()) * per_s,
-        "ttft_ms": shape(found.ttft_s),
-        "tpot_ms": shape(found.tpot_s),
-        "itl_ms": shape(found.itl_s) if bool(exact.all()) else None,
-        "e2el_ms": shape(found.e2el_s),
-        "goodput_share": good_share,
-    }
-
-
 def workload(basis: Basis) -> Json | None:
     """What tells whether two runs had the same workload; rates stand in the document itself. None
     for a run without a plan. ``hash``: of the prompts, media and lengths in the order of the plan.
@@ -333,10 +219,12 @@ BLOCKS: dict[str, Callable[[Basis], Any]] = {
         np.count_nonzero(np.nan_to_num(b.columns.floats["connect_s"]) > 0)
     ),
     "errors": lambda b: errors_by_kind(b.columns),
-    "by_label": lambda b: _groups(b, b.columns.texts["label"]),
-    "by_turn": lambda b: _groups(
+    "by_label": lambda b: by_name(b, b.columns.texts["label"]),
+    "by_turn": lambda b: by_name(
         b, ["" if turn < 0 else str(turn) for turn in b.columns.ints["turn"].tolist()]
     ),
+    "by_context_length": by_context,
+    "sessions": session_figures,
     "certified_percentiles": lambda b: certified_percentiles(b.summary, b.percentiles),
     "intervals": lambda b: intervals(b.columns, b.summary, b.percentiles, b.exact),
     "exact": lambda b: b.facts.folded is None,

@@ -16,6 +16,7 @@ _PATHS = {
     "file": "a file that can be read",
     "optional": "a file that can be read",
     "directory": "a directory",
+    "any": "a file or a directory",
     "hub": "a file, a directory or the dataset's name on the hub",
 }
 
@@ -55,6 +56,8 @@ def combinations(v: Json, info: BackendInfo) -> None:
         _path(dataset, v["dataset_path"])
         _dataset(dataset, info)
         _turns(v, dataset, info)
+    elif v["num_sessions"] is not None:
+        raise ConfigError("--num-sessions: cannot be used with --mix; use --num-prompts")
     elif not os.path.isfile(v["mix"]) or not os.access(v["mix"], os.R_OK):
         raise ConfigError(f"--mix: cannot read {v['mix']!r}; it must be a JSON file")
     _times(v)
@@ -125,7 +128,8 @@ def _path(dataset: DatasetInfo, path: str | None) -> None:
         raise ConfigError(f"--dataset-path: file not found: {path!r}")
     if dataset.path == "hub":
         return
-    if os.path.isdir(path) is not (dataset.path == "directory") or not os.access(path, os.R_OK):
+    misplaced = dataset.path != "any" and os.path.isdir(path) is not (dataset.path == "directory")
+    if misplaced or not os.access(path, os.R_OK):
         raise ConfigError(f"--dataset-path: cannot read {path!r}; use {_PATHS[dataset.path]}")
 
 
@@ -170,7 +174,35 @@ def _times(v: Json) -> None:
             )
 
 
+def _sessions(v: Json, dataset: DatasetInfo) -> None:
+    """Flags for datasets whose requests wait for one another."""
+    for name in ("history", "num_sessions", "max_delay_s", "concurrent_sessions", "session_header"):
+        flag = next(row.name for row in FLAGS.values() if row.field == name)
+        if v[name] is not None and not (dataset.sessions or v["multi_turn"]):
+            able = ", ".join(row.name for row in DATASETS.values() if row.sessions)
+            raise ConfigError(f"--{flag}: only with --multi-turn or one of the datasets {able}")
+    if v["concurrent_sessions"] is None:
+        return
+    if v["max_concurrency"] is not None:
+        raise ConfigError(
+            "--concurrent-sessions: cannot be used with --max-concurrency (-u); use one of them"
+        )
+    if v["request_rate"] != math.inf or v["ramp_up_strategy"] is not None or v["self_timed"]:
+        raise ConfigError(
+            "--concurrent-sessions: sessions start when others end; it cannot be used with "
+            "--request-rate, --ramp-up-strategy or --self-timed"
+        )
+
+
 def _turns(v: Json, dataset: DatasetInfo, info: BackendInfo) -> None:
+    _sessions(v, dataset)
+    if dataset.sessions:
+        if info.kind != "generation":
+            raise ConfigError(
+                f"--dataset-name: {dataset.name} is for backends that generate text; --backend "
+                f"{info.name} does not"
+            )
+        return
     if not v["multi_turn"]:
         if v["think_time"][1] > 0:
             raise ConfigError("--think-time: only with --multi-turn")

@@ -175,6 +175,28 @@ class ConversationsAndMixes:
         "Seconds between an answer and the next turn: a number or MIN:MAX.",
         parse=dataset_checks.think_time,
     )
+    history: str | None = dataset_flag(
+        None,
+        "Responses that stand before later turns of a session: the real ones, or those recorded in "
+        "the dataset. Default: real where the format leaves the choice.",
+        allowed=("real", "recorded"),
+    )
+    num_sessions: int | None = flag(
+        None, "Number of sessions to send, all their requests, instead of --num-prompts.", least=1
+    )
+    concurrent_sessions: int | None = flag(
+        None, "Sessions that are going on at once; when one ends, the next one starts.", least=1
+    )
+    max_delay_s: float | None = flag(
+        None,
+        "Longest recorded delay between two turns, in seconds; longer ones are cut to it.",
+        name="max-delay",
+        least=0,
+        finite=True,
+    )
+    session_header: str | None = flag(
+        None, "Name of a header that carries the id of the session, for routers with affinity."
+    )
     mix: str | None = flag(
         None, "JSON file that lists several workloads with their weights and labels."
     )

@@ -25,7 +25,7 @@ def part_config(config: RunConfig, flags: Json, num_prompts: int) -> RunConfig:
             raise ConfigError(f"{dest.replace('_', '-')!r} is not a flag of a dataset")
     v: Json = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     v |= {field: read(PART_FLAGS[field], _text(value)) for field, value in given.items()}
-    v |= {"mix": None, "num_prompts": num_prompts, "think_time": (0.0, 0.0)}
+    v |= {"mix": None, "num_prompts": num_prompts, "think_time": (0.0, 0.0), "num_sessions": None}
     name = v["dataset_name"]
     dataset = dataset_info(name)
     v["self_timed"] = dataset_checks.self_timed(

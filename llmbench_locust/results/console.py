@@ -182,6 +182,22 @@ def _money(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.4g}"
 
 
+def _sessions(found: Json | None) -> list[str]:
+    if found is None:
+        return []
+    lines = [
+        f"{'Sessions':-^50}",
+        _line("Sessions complete / all:", f"{found['completed']} / {found['sessions']}"),
+        _line("Mean requests per session:", found["turns_mean"], ".1f"),
+    ]
+    if duration := found["duration_ms"]:
+        lines.append(_line("Median session duration (s):", duration["p50"] / 1000, ".2f"))
+    after = found["requests_after_window"]
+    if after:
+        lines.append(_line("Requests sent after the load began to fall:", after))
+    return lines
+
+
 def _ours(extended: Json) -> list[str]:
     """Objectives, what a reasoning model's user waits for, and the client's own lateness."""
     lines: list[str] = []
@@ -190,6 +206,7 @@ def _ours(extended: Json) -> list[str]:
         lines.append(f"{'Objectives met (% of requests)':-^50}")
         for name, share in attained.items():
             lines.append(_line(f"{name}:", "n/a" if share is None else f"{share * 100:.2f}"))
+    lines += _sessions(extended.get("sessions"))
     answer = extended.get("time_to_first_answer_token_ms")
     if answer:
         lines.append(f"{'Time to First Answer Token':-^50}")

@@ -67,7 +67,16 @@ def report_html(figures: Figures, document: Json) -> str:
     more = {
         k: v
         for k, v in block.items()
-        if k not in ("audit", "environment", "errors", "workers", "by_label", "by_turn")
+        if k
+        not in (
+            "audit",
+            "environment",
+            "errors",
+            "workers",
+            "by_label",
+            "by_turn",
+            "by_context_length",
+        )
     }
     return page(
         f"llmbench: {title}",
@@ -83,6 +92,7 @@ def report_html(figures: Figures, document: Json) -> str:
         + f"<h2>Repeat it</h2><pre>{_e(command_of(facts.config))}</pre>"
         + _groups("By label", block.get("by_label") or {})
         + _groups("By turn", block.get("by_turn") or {})
+        + _groups("By context length", block.get("by_context_length") or {})
         + _folded("Client audit", _table(_flat(block.get("audit") or {})))
         + _folded("Workers", _rows(block.get("workers") or []))
         + _folded("All keys of vllm bench serve", _summary(document))

@@ -46,11 +46,18 @@ def make_tickets(config: RunConfig, samples: Sequence[SampleRequest]) -> list[Ti
     due = offsets_for(config, [s for _, s in heads])
     models = lora_models(config, len(samples))
     thinks = think_times(config, len(samples))
+    zero = min((s.due_s for _, s in heads if s.due_s is not None), default=0.0)
+
+    def later_due(sample: SampleRequest) -> float:
+        due_s = float("nan") if sample.due_s is None else sample.due_s
+        return (due_s - zero) / config.trace_speedup
+
     later: dict[int, list[Ticket]] = {}
     for i, sample in enumerate(samples):
         if sample.turn and sample.conversation is not None:
+            delay = thinks[i] if sample.delay_s is None else sample.delay_s
             later.setdefault(sample.conversation, []).append(
-                Ticket(i, float("nan"), sample, models[i], float(thinks[i]))
+                Ticket(i, later_due(sample), sample, models[i], delay)
             )
     tickets = [
         Ticket(i, float(due[k]), sample, models[i], 0.0, _following(later, sample))

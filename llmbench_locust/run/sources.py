@@ -91,11 +91,16 @@ class Planned:
             say(line)
 
     def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
-        wire = wire_config(config, api_key_for(config), turns=any(s.turn for s in self._samples))
+        wire = wire_config(
+            config,
+            api_key_for(config),
+            turns=any(s.turn and s.continues >= 0 for s in self._samples),
+        )
         return RunPlan(
             tickets=self.tickets,
             wires=[wire if crew.local else for_workers(wire, config)],
-            cap=config.max_concurrency,
+            cap=config.concurrent_sessions or config.max_concurrency,
+            sessions=config.concurrent_sessions is not None,
             prewarm=self._connections_ahead(config, crew, latency_s),
             run_time_s=config.run_time_s,
             stop_timeout_s=config.stop_timeout_s or None,

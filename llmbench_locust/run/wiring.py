@@ -53,6 +53,8 @@ def wire_config(config: RunConfig, api_key: str, *, turns: bool = False) -> Wire
         insecure=config.insecure,
         kernel_timestamps=config.kernel_timestamps,
         keep_text=bool(config.save_detailed or turns),
+        session_header=config.session_header or "",
+        session_prefix=config.request_id_prefix,
     )
 
 

@@ -15,7 +15,8 @@ class WireConfig:
     (served name, else model). ``sampling``: the sampling parameters that were set, by API name
     (temperature is 0.0 unless given). ``headers``: the user's (``--header``). ``api_key``: of
     OPENAI_API_KEY (ANTHROPIC_API_KEY for anthropic). ``keep_text``: whether records carry the text;
-    without it only answers whose length the server did not tell do.
+    without it only answers whose length the server did not tell do. ``session_header``: the header
+    that carries the id of the session, "" for none: ``session_prefix`` and its number.
     """
 
     backend: str
@@ -32,6 +33,8 @@ class WireConfig:
     insecure: bool = False
     kernel_timestamps: bool | None = None
     keep_text: bool = False
+    session_header: str = ""
+    session_prefix: str = ""
 
     def to_message(self) -> Json:
         return asdict(self)

@@ -9,8 +9,8 @@ The contract with the dispatcher:
 * Turn 0 is an ordinary request: it arrives by the arrival process. A later turn is due when the
   answer to the one before has come whole, plus a think time (`think_times`). Then the dispatcher
   calls `next_request`, and sends what it gives.
-* The history grows with the answers that really came, not with those of the dataset. Those only set
-  the lengths asked for.
+* The history grows with the answers that really came, not with those of the dataset, unless
+  ``--history recorded`` is given. Those of the dataset set the lengths asked for.
 * A conversation ends with a turn that failed: without an answer there is no history to go on with.
 
 For a chat backend the history is messages. For one that takes text it is the text so far, the
@@ -33,6 +33,7 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import shuffle
 from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sessions import number
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 _USERS = frozenset(("human", "user"))
@@ -96,35 +97,31 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
     for pairs in map(_pairs, entries):
         turns = list(_turns(pairs, config, tokenizer, render))
         if turns:
+            if config.history == "recorded":
+                turns = _recorded(turns, pairs, tokenizer, config.backend_info.chat)
             conversations.append(turns)
             total += len(turns)
             if progress is not None:
                 progress(min(total, config.num_prompts), config.num_prompts)
-        if total >= config.num_prompts:
+        enough = total if config.num_sessions is None else len(conversations)
+        if enough >= (config.num_sessions or config.num_prompts):
             break
     if not conversations:
         raise ConfigError(
             f"--dataset-path: no conversation of {config.dataset_path!r} is left after filtering; "
             "the first turn must have 4 to 1024 tokens, its answer 4 or more, both at most 2048"
         )
-    rng = random.Random(config.seed)
-    originals = len(conversations)
-    while total < config.num_prompts and not config.no_oversample:
-        conversations.append(conversations[rng.randrange(originals)])
-        total += len(conversations[-1])
-    return _numbered(conversations, config)
+    return number(conversations, config)
 
 
-def _numbered(
-    conversations: Sequence[Sequence[SampleRequest]], config: RunConfig
+def _recorded(
+    turns: list[SampleRequest], pairs: Sequence[Pair], tokenizer: Tokenizer, chat: bool
 ) -> list[SampleRequest]:
-    found: list[SampleRequest] = []
-    for number, turns in enumerate(conversations):
-        for place, turn in enumerate(turns):
-            if len(found) == config.num_prompts:
-                return found
-            request_id = f"{config.request_id_prefix}{len(found)}"
-            found.append(replace(turn, request_id=request_id, conversation=number, turn=place))
+    """Each turn complete, with the dataset's own answers to those before it."""
+    found = turns[:1]
+    for (_, answer), turn in zip(pairs, turns[1:], strict=False):
+        whole = next_request(found[-1], answer, turn, tokenizer, chat)
+        found.append(replace(whole, history=-1))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llmbench_locust.json_types import Json
@@ -34,8 +34,11 @@ class SampleRequest:
 
     ``chat_messages``, when set, are the messages as they are to be sent (`prompt` and
     ``multi_modal`` are not added), and ``body_overrides`` are merged into the body last.
-    ``conversation`` and ``turn`` (both from 0) tell which requests follow one another: see
-    `llmbench_locust.workload.multi_turn`.
+    ``conversation`` and ``turn`` (both from 0) tell which requests belong to one session: see
+    `llmbench_locust.workload.multi_turn`. A later turn is sent ``delay_s`` seconds (None: the think
+    time) after the turns ``parents`` are all answered; None is the turn before, () starts with the
+    session. Its own messages follow those of the turn ``history`` and the response to it; None is
+    the turn before, -1 none: the request is complete as it stands.
     """
 
     prompt: Prompt
@@ -49,6 +52,19 @@ class SampleRequest:
     chat_messages: list[Json] | None = None
     conversation: int | None = None
     turn: int | None = None
+    parents: Sequence[int] | None = None
+    delay_s: float | None = None
+    history: int | None = None
+
+    @property
+    def waits_for(self) -> Sequence[int]:
+        """The turns that must be answered before this one is sent."""
+        return (() if not self.turn else (self.turn - 1,)) if self.parents is None else self.parents
+
+    @property
+    def continues(self) -> int:
+        """The turn whose messages and response stand before this one's own; -1 for none."""
+        return (self.turn or 0) - 1 if self.history is None else self.history
 
     def to_messages(self) -> None:
         """For --enable-multimodal-chat: the prompt becomes messages that hold the media."""

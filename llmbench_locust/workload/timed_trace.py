@@ -14,15 +14,13 @@ so that it shares as much.
 
 from __future__ import annotations
 
-import hashlib
 import math
-
-import numpy as np
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload.blocks import Blocks
 from llmbench_locust.workload.files import bad_line, read_jsonl
-from llmbench_locust.workload.sample import Progress, Prompt, SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 #: Texts that are counted in one call, by the library's own threads.
@@ -66,56 +64,6 @@ def _count(samples: list[SampleRequest], tokenizer: Tokenizer) -> None:
     counts = tokenizer.count_batch([str(s.prompt) for s in samples], add_special_tokens=True)
     for sample, count in zip(samples, counts, strict=True):
         sample.prompt_len = count
-
-
-class Blocks:
-    """The tokens of a hash id, always the same; equal blocks are in memory once."""
-
-    def __init__(self, tokenizer: Tokenizer, size: int, seed: int, *, as_text: bool) -> None:
-        special = set(tokenizer.all_special_ids)
-        self._tokens = np.array([t for t in range(tokenizer.vocab_size) if t not in special])
-        self._tokenizer, self._size, self._seed, self._as_text = tokenizer, size, seed, as_text
-        self._known: dict[int | str, list[int]] = {}
-        self._texts: dict[tuple[int | str, int], str] = {}
-        self._count = 0
-
-    def prompt(self, hashes: list[int | str], length: int, own: str) -> Prompt:
-        """``length`` tokens: the blocks of ``hashes``, cut at the end; the rest by ``own``."""
-        parts: list[tuple[int | str, int]] = []
-        left = length
-        for key in hashes:
-            if left <= 0:
-                break
-            parts.append((key, min(self._size, left)))
-            left -= self._size
-        if self._as_text:
-            text = "".join(self._text(key, n) for key, n in parts)
-            return text + self._tokenizer.decode(self._make(own, left)) if left > 0 else text
-        ids: list[int] = []
-        for key, n in parts:
-            block = self._block(key)
-            ids += block if n == self._size else block[:n]
-        return ids + self._make(own, left) if left > 0 else ids
-
-    def _block(self, key: int | str) -> list[int]:
-        if key not in self._known:
-            self._known[key] = self._make(key, self._size)
-        return self._known[key]
-
-    def _text(self, key: int | str, n: int) -> str:
-        if (key, n) not in self._texts:
-            self._texts[key, n] = self._tokenizer.decode(self._block(key)[:n])
-        return self._texts[key, n]
-
-    def _make(self, key: int | str, n: int) -> list[int]:
-        """``n`` random tokens by seed and key; the first counts up, so that no two begin alike."""
-        digest = hashlib.blake2b(f"{self._seed}/{key!r}".encode(), digest_size=8).digest()
-        rng = np.random.default_rng(int.from_bytes(digest))
-        made = self._tokens[rng.integers(0, len(self._tokens), n)]
-        made[0] = self._tokens[self._count % len(self._tokens)]
-        self._count += 1
-        found: list[int] = made.tolist()
-        return found
 
 
 def _number(row: Json, line: int, config: RunConfig, flag: str, least: float) -> float:

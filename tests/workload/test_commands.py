@@ -6,6 +6,7 @@ import json
 
 import datasets
 import numpy as np
+import pandas
 import pytest
 import soundfile
 from PIL import Image
@@ -155,6 +156,36 @@ def test_conversations_are_played_with_their_answers(sim, files, tmp_path):
     for first, second, third in zip(own[::3], own[1::3], own[2::3], strict=True):
         assert first < second - first  # an answer of its own is in there
         assert second < third
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+def test_sessions_wait_for_their_responses_and_share_the_places(processes, sim, files, tmp_path):
+    rows = [
+        {"session": "a", "id": "plan", "input_tokens": 20, "output_tokens": 4},
+        *(
+            {"session": "a", "id": f"w{i}", "after": ["plan"], "history": None, "delay_s": 0.05 * i,
+             "input_tokens": 30, "output_tokens": 4}
+            for i in range(2)
+        ),
+        {"session": "a", "after": ["plan", "w0", "w1"], "input_tokens": 5, "output_tokens": 4},
+    ]  # fmt: skip
+    path = write_jsonl(files / "graph.jsonl", rows)
+    flags = ("--dataset-name", "sessions", "--dataset-path", path, "--num-sessions", 6, *processes)
+    table = tmp_path / "requests.csv"
+    more = ("--concurrent-sessions", 2, "--per-request", table)
+    found = run(sim, tmp_path, *flags, *more)
+    assert (found["completed"], found["failed"]) == (24, 0)
+    assert found["llmbench"]["sessions"]["completed"] == 6
+    sent = pandas.read_csv(table)
+    events = []
+    for _, session in sent.groupby("conversation"):
+        plan, first, second, last = session.sort_values("turn").itertuples()
+        assert first.start_s >= plan.end_s
+        assert second.start_s >= plan.end_s + 0.05
+        assert last.start_s >= max(first.end_s, second.end_s)
+        events += [(plan.start_s, 1), (last.end_s, -1)]
+    live = np.cumsum([change for _, change in sorted(events)])
+    assert max(live) == 2
 
 
 def test_a_mix_has_figures_for_each_label(sim, files, tmp_path):

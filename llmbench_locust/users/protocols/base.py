@@ -97,6 +97,9 @@ class Protocol:
             _set_header(headers, name, value)
         if sample.request_id:
             _set_header(headers, "x-request-id", sample.request_id)
+        if self.wire.session_header and sample.conversation is not None:
+            session = f"{self.wire.session_prefix}session-{sample.conversation}"
+            _set_header(headers, self.wire.session_header, session)
         encoded = self.encode(self.merged(sample, model), sample, headers)
         return Request(self.wire.endpoint, headers, encoded)
 

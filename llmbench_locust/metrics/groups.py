@@ -1,0 +1,73 @@
+"""Figures by group: by label, by turn, by the length of the context, and of sessions. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench_locust.json_types import Json
+from llmbench_locust.metrics.basis import Basis
+from llmbench_locust.metrics.latencies import input_lengths, latencies
+from llmbench_locust.metrics.sessions import context_bucket, sessions
+from llmbench_locust.metrics.vllm import good
+
+
+def by_name(basis: Basis, names: list[str]) -> Json:
+    """Figures by group; ``names`` has each row's ("" for none). {} where there are no groups."""
+    present = sorted(
+        {n for n in names if n},
+        key=lambda n: (not n.isdecimal(), int(n) if n.isdecimal() else 0, n),
+    )
+    number = {name: i for i, name in enumerate(present)}
+    place = np.array([number.get(n, -1) for n in names], np.int64)
+    return {name: group(basis, np.flatnonzero(place == i)) for i, name in enumerate(present)}
+
+
+def group(basis: Basis, rows: NDArray[np.int64]) -> Json:
+    summary, shape, goodput_ms = basis.summary, basis.shape, basis.facts.config.goodput
+    part, lens, exact = basis.columns.take(rows), summary.output_lens[rows], basis.exact[rows]
+    found = latencies(part, lens, summary.kind, exact)
+    completed = int(np.count_nonzero(found.ok))
+    good_share = (
+        float(np.count_nonzero(good(found, goodput_ms))) / len(rows) if goodput_ms else None
+    )
+    per_s = 1 / summary.duration_s if summary.duration_s > 0 else 0.0
+    return {
+        "requests": len(rows),
+        "completed": completed,
+        "failed": len(rows) - completed,
+        "input_tokens": int(input_lengths(part)[found.ok].sum()),
+        "output_tokens": int(lens.sum()),
+        "request_throughput": completed * per_s,
+        "output_throughput": int(lens.sum()) * per_s,
+        "ttft_ms": shape(found.ttft_s),
+        "tpot_ms": shape(found.tpot_s),
+        "itl_ms": shape(found.itl_s) if bool(exact.all()) else None,
+        "e2el_ms": shape(found.e2el_s),
+        "goodput_share": good_share,
+    }
+
+
+def session_figures(basis: Basis) -> Json | None:
+    found = sessions(basis.columns)
+    if found is None:
+        return None
+    started = basis.columns.floats["start_time"]
+    steady = np.flatnonzero(started <= found.window_s)
+    return {
+        "sessions": found.count,
+        "completed": len(found.duration_s),
+        "turns_mean": found.turns_mean,
+        "duration_ms": basis.shape(found.duration_s),
+        "requests_after_window": int(np.count_nonzero(started > found.window_s)),
+        "in_window": group(basis, steady),
+    }
+
+
+def by_context(basis: Basis) -> Json:
+    """Groups by the length of the prompt, history included; for sessions alone."""
+    lengths = input_lengths(basis.columns).tolist()
+    in_session = (basis.columns.ints["conversation"] >= 0).tolist()
+    return by_name(
+        basis, [context_bucket(n) if s else "" for n, s in zip(lengths, in_session, strict=True)]
+    )

@@ -1,0 +1,203 @@
+"""Sessions as graphs of requests.
+
+``sessions``: JSONL, a request a line; lines of a ``session`` belong together, wherever they stand:
+
+``{"session": "a", "id": "plan", "messages": [{"role": "user", "content": "Plan."}],
+"output_tokens": 64}``
+``{"session": "a", "id": "part", "after": ["plan"], "history": null, "delay_s": 0.5,
+"input_tokens": 300, "output_tokens": 32}``
+``{"session": "a", "after": ["plan", "part"], "history": "plan", "messages": [...]}``
+
+* ``after``: ids of the requests that must be answered first; by default the session's line before,
+  and [] starts with the session. ``delay_s``: seconds from the last of these responses; by default
+  ``--think-time``.
+* ``history``: id of the request whose messages and response stand in front; null: none; by default
+  the first of ``after``. With ``--history recorded`` there is none.
+* ``messages``, ``prompt`` or ``input_tokens`` (with ``hash_ids``, one for each block of
+  ``--timed-trace-chunk-hash-size`` tokens) are the new part of the prompt. ``output_tokens``: its
+  response. ``tools`` and ``extra`` (fields of the body) are sent along.
+* ``at_s``: when the session starts, in seconds, for ``--self-timed``; on a later request, before
+  when it is not sent.
+
+``mooncake``: Mooncake's JSONL, a request a line with ``timestamp`` in milliseconds,
+``input_length``, ``output_length`` and ``hash_ids`` (blocks of 512 tokens). With AIPerf's fields,
+turns of a ``session_id`` follow one another after a ``delay`` in milliseconds. Then their lengths
+are those of the new part, and the history holds the responses that really came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from llmbench_locust.json_types import Json
+from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload import sessions
+from llmbench_locust.workload.blocks import Blocks
+from llmbench_locust.workload.files import read_jsonl
+from llmbench_locust.workload.sample import Progress, Prompt, SampleRequest
+from llmbench_locust.workload.sessions import Row, Session, token_count
+from llmbench_locust.workload.tokenizer import Tokenizer
+
+_MOONCAKE_BLOCK = 512
+
+
+def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
+    """The requests of ``sessions``. Raises ConfigError."""
+    return _load(config, tokenizer, lambda row, place: row, config.timed_trace_chunk_hash_size)
+
+
+def load_mooncake(
+    config: RunConfig, tokenizer: Tokenizer, progress: Progress = None
+) -> list[SampleRequest]:
+    """The requests of ``mooncake``. Raises ConfigError."""
+    return _load(config, tokenizer, _from_mooncake, _MOONCAKE_BLOCK)
+
+
+def _load(
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    translate: Callable[[Json, int], Json],
+    block_size: int,
+) -> list[SampleRequest]:
+    by_session: dict[str, list[Row]] = {}
+    for line, values in read_jsonl(config.dataset_path):
+        row = Row(config, f"{line}:", translate(values, line))
+        name = row.values.get("session")
+        if not isinstance(name, str | int):
+            raise row.error("has no 'session'")
+        by_session.setdefault(str(name), []).append(row)
+    follow = any(len(rows) > 1 for rows in by_session.values())
+    # Only a text can be continued with a response.
+    as_text = follow or not config.backend_info.token_ids
+    blocks = Blocks(tokenizer, block_size, config.seed, as_text=as_text)
+    if any("messages" in row.values for rows in by_session.values() for row in rows):
+        sessions.need_chat(config)
+    made = [_Graph(rows, blocks, tokenizer).session() for rows in by_session.values()]
+    if config.self_timed:
+        made.sort(key=lambda session: session[0].due_s or 0.0)
+    return sessions.number(made, config)
+
+
+def _from_mooncake(row: Json, line: int) -> Json:
+    """A line of Mooncake's as one of ours. Every key that is there is kept for its check."""
+    renamed = {"input_length": "input_tokens", "output_length": "output_tokens"}
+    renamed |= {"text_input": "prompt", "session_id": "session"}
+    found = {renamed.get(key, key): value for key, value in row.items()}
+    found.setdefault("session", f"line {line}")
+    for key, ours in (("timestamp", "at_s"), ("delay", "delay_s")):
+        value = found.pop(key, None)
+        if value is not None:
+            found[ours] = value / 1000 if isinstance(value, int | float) else value
+    found.setdefault("delay_s", 0)
+    if "messages" in found:
+        found["history"] = None
+    return found
+
+
+class _Graph:
+    """One session on its way from lines to requests."""
+
+    def __init__(self, rows: Sequence[Row], blocks: Blocks, tokenizer: Tokenizer) -> None:
+        self._rows, self._blocks, self._tokenizer = rows, blocks, tokenizer
+        self._places: dict[str, int] = {}
+        for place, row in enumerate(rows):
+            name = str(row.values.get("id", place))
+            if name in self._places:
+                raise row.error(f"the id {name!r} is there already")
+            self._places[name] = place
+
+    def session(self) -> Session:
+        """In an order in which each request stands behind those that it waits for."""
+        after = [self._after(place) for place in range(len(self._rows))]
+        order = list(self._order(after))
+        turn_of = {place: turn for turn, place in enumerate(order)}
+        found = []
+        for place in order:
+            row = self._rows[place]
+            history = self._history(row, after[place])
+            if history >= 0 and history not in _ancestors(after, place):
+                raise row.error("'history' is not answered before this request")
+            sample = self._request(row, place)
+            sample.parents = tuple(turn_of[p] for p in after[place])
+            sample.history = turn_of.get(history, -1)
+            found.append(sample)
+        if self._rows[0].config.self_timed:
+            found[0].due_s = self._rows[order[0]].number("at_s")
+        return found
+
+    def _after(self, place: int) -> list[int]:
+        row = self._rows[place]
+        if "after" not in row.values:
+            return [place - 1] if place else []
+        return [self._named(row, name) for name in row.items("after", (str, int))]
+
+    def _history(self, row: Row, after: Sequence[int]) -> int:
+        if row.config.history == "recorded" or not after:
+            return -1
+        name = row.values.get("history", "")
+        return -1 if name is None else self._named(row, name) if name != "" else after[0]
+
+    def _named(self, row: Row, name: object) -> int:
+        if str(name) not in self._places:
+            raise row.error(f"there is no request {name!r} in its session")
+        return self._places[str(name)]
+
+    def _order(self, after: Sequence[Sequence[int]]) -> Iterator[int]:
+        done: set[int] = set()
+        while len(done) < len(after):
+            able = [p for p in range(len(after)) if p not in done and done >= set(after[p])]
+            if not able:
+                left = next(p for p in range(len(after)) if p not in done)
+                raise self._rows[left].error("its session waits for itself in a circle")
+            done.update(able)
+            yield from able
+
+    def _request(self, row: Row, place: int) -> SampleRequest:
+        config, values = row.config, row.values
+        messages = row.messages() if "messages" in values else None
+        prompt, length = self._prompt(row, place, messages)
+        more = values.get("extra") or {}
+        if not isinstance(more, dict):
+            raise row.error("'extra' is not an object")
+        if tools := row.items("tools", dict):
+            more = {"tools": tools, **more}
+        delay = sessions.capped(row.number("delay_s"), config) if "delay_s" in values else None
+        due = row.number("at_s") if config.self_timed and "at_s" in values else None
+        output = config.output_len or row.count("output_tokens", config.custom_output_len)
+        return SampleRequest(
+            prompt,
+            length,
+            output,
+            body_overrides=more or None,
+            chat_messages=messages,
+            delay_s=delay,
+            due_s=due,
+        )
+
+    def _prompt(self, row: Row, place: int, messages: list[Json] | None) -> tuple[Prompt, int]:
+        if messages is not None:
+            return "", token_count(messages, self._tokenizer)
+        prompt: Prompt | None = row.values.get("prompt")
+        if prompt is not None:
+            if not isinstance(prompt, str):
+                raise row.error(f"'prompt' is {prompt!r}; it must be a text")
+        else:
+            length = row.count("input_tokens")
+            ids = [i for i in row.items("hash_ids", (int, str)) if isinstance(i, int | str)]
+            if ids and (len(ids) - 1) * self._blocks.size >= length:
+                raise row.error(f"{len(ids)} hash ids do not fit {length} input tokens")
+            prompt = self._blocks.prompt(ids, length, own=row.where)
+            if not isinstance(prompt, str):
+                return prompt, length
+        return prompt, self._tokenizer.count_batch([prompt], add_special_tokens=place == 0)[0]
+
+
+def _ancestors(after: Sequence[Sequence[int]], place: int) -> set[int]:
+    found: set[int] = set()
+    todo = list(after[place])
+    while todo:
+        one = todo.pop()
+        if one not in found:
+            found.add(one)
+            todo += after[one]
+    return found
