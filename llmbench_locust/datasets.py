@@ -104,6 +104,7 @@ for _row in (
         output_flag="random_output_len",
         full_length=True,
         random_tokens=True,
+        conversations=True,
     ),
     DatasetInfo(
         "random-mm",

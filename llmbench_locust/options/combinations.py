@@ -174,6 +174,18 @@ def _times(v: Json) -> None:
             )
 
 
+_CHAT_FLAGS = (
+    "multi-turn-num-turns",
+    "multi-turn-min-turns",
+    "multi-turn-max-turns",
+    "multi-turn-concurrency",
+    "multi-turn-delay-ms",
+    "per-turn-input-len",
+    "multi-turn-prefix-global-ratio",
+    "multi-turn-prefix-conversation-ratio",
+)
+
+
 def _sessions(v: Json, dataset: DatasetInfo) -> None:
     """Flags for datasets whose requests wait for one another."""
     for name in ("history", "num_sessions", "max_delay_s", "concurrent_sessions", "session_header"):
@@ -203,7 +215,19 @@ def _turns(v: Json, dataset: DatasetInfo, info: BackendInfo) -> None:
                 f"{info.name} does not"
             )
         return
+    if (v["random_cache_hit_fraction"] > 0) is not (v["random_cache_ratio"] > 0):
+        raise ConfigError(
+            "--random-cache-hit-fraction and --random-cache-ratio: both must be above 0, or none"
+        )
+    if v["multi_turn_prefix_global_ratio"] + v["multi_turn_prefix_conversation_ratio"] >= 1:
+        raise ConfigError(
+            "--multi-turn-prefix-global-ratio and --multi-turn-prefix-conversation-ratio: their "
+            "sum must be below 1"
+        )
     if not v["multi_turn"]:
+        for name in _CHAT_FLAGS:
+            if v[name.replace("-", "_")] not in (None, FLAGS[name.replace("-", "_")].default):
+                raise ConfigError(f"--{name}: only with --multi-turn")
         if v["think_time"][1] > 0:
             raise ConfigError("--think-time: only with --multi-turn")
         return

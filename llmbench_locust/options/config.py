@@ -50,6 +50,11 @@ class RunConfig(Benchmark, DatasetFlags, Own, Cost, Capacity):
     def dataset(self) -> DatasetInfo:
         return dataset_info(self.dataset_name)
 
+    @property
+    def prefix_ratios(self) -> float:
+        """The share of a made-up message that others have, too."""
+        return self.multi_turn_prefix_global_ratio + self.multi_turn_prefix_conversation_ratio
+
     def with_server(self, base_url: str) -> RunConfig:
         """The same run against another server."""
         return replace(self, base_url=base_url)
@@ -117,6 +122,10 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
     v["run_time_s"] = seconds("--run-time", getattr(options, "run_time", None)) or None
     v["stop_timeout_s"] = seconds("--stop-timeout", getattr(options, "stop_timeout", None)) or 0.0
     apply_lengths(v)
+    if v["max_concurrency"] is None:
+        v["max_concurrency"] = v["multi_turn_concurrency"]
+    if v["multi_turn_delay_ms"]:
+        v["think_time"] = (v["multi_turn_delay_ms"] / 1000,) * 2
     if v["max_concurrency"] is None:
         v["max_concurrency"] = _users(getattr(options, "num_users", None))
     if v["mix"] is None and goes_to_the_full_length(v["dataset_name"], info):

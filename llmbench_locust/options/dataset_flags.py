@@ -91,6 +91,12 @@ class RandomDataset:
         1, "Prompts in one request (pooling backends only).", least=1
     )
     common_prefix_len: int | None = dataset_flag(None, "Same as --random-prefix-len.")
+    random_cache_hit_fraction: float = dataset_flag(
+        0.0, "Share of the prompts that begin alike; needs --random-cache-ratio.", least=0, most=1
+    )
+    random_cache_ratio: float = dataset_flag(
+        0.0, "Share of such a prompt that they have in common.", least=0, most=1
+    )
     no_reranker: bool = dataset_flag(False, "The model of random-rerank is not a cross-encoder.")
 
 
@@ -175,6 +181,26 @@ class ConversationsAndMixes:
         "Seconds between an answer and the next turn: a number or MIN:MAX.",
         parse=dataset_checks.think_time,
     )
+    multi_turn_num_turns: int = dataset_flag(
+        3, "Turns of a made-up conversation (random --multi-turn).", least=1
+    )
+    multi_turn_min_turns: int = dataset_flag(
+        0, "Fewest turns, drawn evenly up to the most; 0 is --multi-turn-num-turns.", least=0
+    )
+    multi_turn_max_turns: int = dataset_flag(0, "Most turns; 0 is --multi-turn-num-turns.", least=0)
+    multi_turn_concurrency: int | None = flag(None, "Same as --max-concurrency.", least=1)
+    multi_turn_delay_ms: float = flag(
+        0.0, "Same as --think-time, in milliseconds.", least=0, finite=True
+    )
+    per_turn_input_len: int = dataset_flag(
+        0, "Input tokens of the turns after the first; 0 is --random-input-len.", least=0
+    )
+    multi_turn_prefix_global_ratio: float = dataset_flag(
+        0.0, "Share of each message that all conversations have in common; no history.", least=0
+    )
+    multi_turn_prefix_conversation_ratio: float = dataset_flag(
+        0.0, "Share of each message that its conversation has in common; no history.", least=0
+    )
     history: str | None = dataset_flag(
         None,
         "Responses that stand before later turns of a session: the real ones, or those recorded in "
@@ -196,6 +222,11 @@ class ConversationsAndMixes:
     )
     session_header: str | None = flag(
         None, "Name of a header that carries the id of the session, for routers with affinity."
+    )
+    system_prompt: str | None = flag(
+        None,
+        "System prompt of all requests: a file with its text, or a number of random tokens.",
+        metavar="FILE|N",
     )
     mix: str | None = flag(
         None, "JSON file that lists several workloads with their weights and labels."

@@ -6,6 +6,7 @@ from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload import mix
 from llmbench_locust.workload.one_dataset import load_dataset
 from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.system_prompt import with_system_prompt
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 
@@ -14,4 +15,4 @@ def load_requests(
 ) -> list[SampleRequest]:
     """The requests of the dataset or mix. Raises ConfigError."""
     load = mix.load if config.mix else load_dataset
-    return load(config, tokenizer, progress)
+    return with_system_prompt(load(config, tokenizer, progress), config, tokenizer)

@@ -25,7 +25,7 @@ from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import collect
 from llmbench_locust.workload.exact import exact_prompt
 from llmbench_locust.workload.media import image_part, need, video_part
-from llmbench_locust.workload.random_text import draw_lengths, drawer, row, tokens_without
+from llmbench_locust.workload.random_tokens import draw_lengths, drawer, row, tokens_without
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 

@@ -8,18 +8,22 @@ offsets, then what prompts need that came out too short.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.exact import exact_prompt, exact_prompts
+from llmbench_locust.workload.random_tokens import (
+    draw_lengths,
+    drawer,
+    own_len,
+    row,
+    tokens_without,
+)
 from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.synthetic_chats import load_chats
 from llmbench_locust.workload.tokenizer import Tokenizer
-
-Ints = NDArray[np.int64]
 
 
 def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
@@ -29,10 +33,12 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
             f"--random-batch-size: {config.random_batch_size} is for pooling backends; use 1 with "
             f"--backend {config.backend}"
         )
+    if config.multi_turn:
+        return load_chats(config, tokenizer, progress)
     rng = np.random.default_rng(config.seed)
     n, prefix_len, prefix = config.num_prompts, config.random_prefix_len, config.request_id_prefix
     least = prefix_len + math.floor(
-        _own_len(config.random_input_len, tokenizer) * (1 - config.random_range_ratio[0])
+        own_len(config.random_input_len, tokenizer) * (1 - config.random_range_ratio[0])
     )
     if least < 1:
         raise ConfigError(
@@ -52,6 +58,7 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
         shared = exact_prompt(tokenizer, chosen, prefix_len, draw)[1]
     sequences = [shared + row(allowed, int(offsets[i]) + i, int(input_lens[i])) for i in range(n)]
     targets = [prefix_len + int(length) for length in input_lens]
+    _warm(sequences, config, rng)
     prompts = exact_prompts(tokenizer, sequences, targets, draw, progress)
     requests = [
         SampleRequest(text, len(ids), int(output_lens[i]), f"{prefix}{i}")
@@ -59,6 +66,17 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
     ]
     size = config.random_batch_size
     return requests if size <= 1 else batched(requests, size, prefix)
+
+
+def _warm(sequences: list[list[int]], config: RunConfig, rng: np.random.Generator) -> None:
+    """``--random-cache-hit-fraction`` of the prompts begin alike, in place."""
+    if not config.random_cache_hit_fraction:
+        return
+    base = max(sequences, key=len)[:]
+    for sequence in sequences:
+        if rng.random() < config.random_cache_hit_fraction:
+            shared = round(len(sequence) * config.random_cache_ratio)
+            sequence[:shared] = base[:shared]
 
 
 def load_rerank(
@@ -111,49 +129,3 @@ def batched(requests: list[SampleRequest], size: int, prefix: str) -> list[Sampl
         texts, length = [str(r.prompt) for r in group], sum(r.prompt_len for r in group)
         found.append(SampleRequest(texts, length, 0, f"{prefix}{number}"))
     return found
-
-
-def draw_lengths(
-    rng: np.random.Generator,
-    n: int,
-    ratio: tuple[float, float],
-    lens: tuple[int, int],
-    tokenizer: Tokenizer,
-) -> tuple[Ints, Ints, Ints]:
-    """(input lengths, output lengths, offsets into the vocabulary), each int64 of shape (n,).
-
-    Uniform over [floor(len · (1 − r)), ceil(len · (1 + r))], of the input without the tokenizer's
-    special tokens; an output has at least one token.
-    """
-    own, output_len = _own_len(lens[0], tokenizer), lens[1]
-    low, high = math.floor(own * (1 - ratio[0])), math.ceil(own * (1 + ratio[0]))
-    out_low = max(1, math.floor(output_len * (1 - ratio[1])))
-    out_high = max(1, math.ceil(output_len * (1 + ratio[1])))
-    return (
-        rng.integers(low, high + 1, size=n),
-        rng.integers(out_low, out_high + 1, size=n),
-        rng.integers(0, tokenizer.vocab_size, size=n),
-    )
-
-
-def tokens_without(tokenizer: Tokenizer, special: list[int]) -> Ints:
-    """The vocabulary without ``special`` tokens, in order (int64)."""
-    return np.setdiff1d(np.arange(tokenizer.vocab_size), np.array(special, np.int64))
-
-
-def row(allowed: Ints, begin: int, length: int) -> list[int]:
-    """``length`` tokens in a row from place ``begin``, round the vocabulary."""
-    found: list[int] = allowed[(begin + np.arange(length)) % len(allowed)].tolist()
-    return found
-
-
-def drawer(rng: np.random.Generator, tokenizer: Tokenizer) -> Callable[[int], list[int]]:
-    def draw(k: int) -> list[int]:
-        ids: list[int] = rng.integers(0, tokenizer.vocab_size, size=k).tolist()
-        return ids
-
-    return draw
-
-
-def _own_len(length: int, tokenizer: Tokenizer) -> int:
-    return max(0, length - int(tokenizer.num_special_tokens_to_add()))

@@ -33,7 +33,7 @@ def sharing(
     ``rehearsed``: the first prompt went out before the run already.
     """
     texts = [_bytes(sample) for sample in samples]
-    known = prefixes and all(sample.turn is None for sample in samples)
+    known = prefixes and all(sample.continues < 0 for sample in samples)
     return Sharing(
         len(samples),
         len({hashlib.sha256(text).digest() for text in texts}),

@@ -294,7 +294,16 @@ BAD = [
         ],
         "--request-rate: cannot be used with the times of the trace; use --no-self-timed to",
     ),
-    (["--multi-turn"], "--multi-turn: --dataset-name random has no conversations"),
+    (["--multi-turn-num-turns", "4"], "--multi-turn-num-turns: only with --multi-turn"),
+    (["--random-cache-ratio", "0.5"], "--random-cache-hit-fraction and --random-cache-ratio: both"),
+    (
+        ["--multi-turn", "--multi-turn-prefix-global-ratio", "1"],
+        "--multi-turn-prefix-global-ratio and --multi-turn-prefix-conversation-ratio: their sum",
+    ),
+    (
+        ["--multi-turn", "--dataset-name", "sonnet"],
+        "--multi-turn: --dataset-name sonnet has no conversations",
+    ),
     (
         [
             "--multi-turn",

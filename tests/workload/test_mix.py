@@ -180,8 +180,8 @@ def test_a_share_that_runs_out_leaves_its_places():
             r"entry 1: --dataset-name: random-mm holds images",
         ),
         (
-            [LONG | {"multi-turn": True}],
-            r"entry 1: --multi-turn: --dataset-name random has no conversations",
+            [LONG | {"multi-turn": True, "dataset-name": "sonnet"}],
+            r"entry 1: --multi-turn: --dataset-name sonnet has no conversations",
         ),
     ],
 )
