@@ -29,7 +29,9 @@ class RequestRecord:
     ``prompt_len``: tokens by the workload's count. ``input_tokens``, ``output_len``: the server's
     own counts, -1 when it gave none. ``token_times``: arrival of each token event (float64, shape
     (n_events,)). ``token_counts``: tokens carried by each event (int32, same shape), None when
-    every event carried one. ``client_queue_time``: start − due. ``error_kind`` is a short stable
+    every event carried one. ``client_queue_time``: start − due.
+    ``server_queue_time``, ``server_ttft``: as the server told them, the latter from its first
+    scheduling to the first token. ``error_kind`` is a short stable
     word to count by: "http_429", "dns", "tls", "connect", "timeout", "cut", "server", "protocol",
     "no_tokens", "interrupted", "worker_lost", "client".
     """
@@ -51,6 +53,8 @@ class RequestRecord:
     end_time: float = NAN
     client_queue_time: float = NAN
     connect_s: float = NAN
+    server_queue_time: float = NAN
+    server_ttft: float = NAN
     token_times: NDArray[np.float64] = field(default_factory=lambda: _EMPTY)
     token_counts: NDArray[np.int32] | None = None
     reasoning_tokens: int = -1
@@ -72,6 +76,8 @@ _FLOATS = (
     "end_time",
     "client_queue_time",
     "connect_s",
+    "server_queue_time",
+    "server_ttft",
     "audio_s",
 )
 _INTS = (

@@ -111,6 +111,15 @@ def _first_answer(columns: RecordColumns) -> Floats:
     return first[columns.success & (columns.ints["reasoning_tokens"] > 0)]
 
 
+def _server_times(basis: Basis) -> Json | None:
+    """The server's own times of the requests (--enable-per-request-metrics), if it told any."""
+    found = {
+        name: basis.shape(basis.columns.floats[column][basis.found.ok])
+        for name, column in (("queue", "server_queue_time"), ("prefill", "server_ttft"))
+    }
+    return found if any(found.values()) else None
+
+
 def _sum_known(values: NDArray[np.int64]) -> int | None:
     known = values[values >= 0]
     return int(known.sum()) if len(known) else None
@@ -213,6 +222,7 @@ BLOCKS: dict[str, Callable[[Basis], Any]] = {
     ),
     "time_to_first_answer_token_ms": lambda b: b.shape(_first_answer(b.columns)),
     "reasoning_tokens": lambda b: _sum_known(b.columns.ints["reasoning_tokens"][b.columns.success]),
+    "server_request_times_ms": _server_times,
     "finish_reasons": lambda b: _finish_reasons(b.columns),
     "output_length": lambda b: output_length(b.columns, b.summary),
     "connections_opened_on_the_clock": lambda b: int(

@@ -26,6 +26,8 @@ PER_REQUEST = (
     "itls",
     "generated_texts",
     "errors",
+    "server_queue_times",
+    "server_ttfts",
 )
 
 
@@ -135,7 +137,19 @@ def _per_request(columns: RecordColumns, s: Summary, gone: NDArray[np.bool_]) ->
         "start_times": _zeros(columns.floats["start_time"]),
         "generated_texts": columns.texts["text"],
         "errors": _errors(columns),
+        **_server_times(columns),
     }
+
+
+def _server_times(columns: RecordColumns) -> Json:
+    """What vLLM's server tells with --enable-per-request-metrics; no keys where it told nothing."""
+    times = {
+        "server_queue_times": columns.floats["server_queue_time"],
+        "server_ttfts": columns.floats["server_ttft"],
+    }
+    if all(np.all(np.isnan(values)) for values in times.values()):
+        return {}
+    return {key: [None if t != t else t for t in v.tolist()] for key, v in times.items()}
 
 
 def _zeros(values: NDArray[np.float64]) -> list[float]:

@@ -42,6 +42,8 @@ def request_frame(figures: Figures) -> Any:
             "end_s": floats["end_time"] - origin_s,
             "client_queue_ms": floats["client_queue_time"] * 1000,
             "connect_ms": floats["connect_s"] * 1000,
+            "server_queue_ms": floats["server_queue_time"] * 1000,
+            "server_ttft_ms": floats["server_ttft"] * 1000,
             "ttft_ms": found.ttft_s * 1000,
             "first_answer_ms": (floats["first_answer_time"] - floats["start_time"]) * 1000,
             "tpot_ms": found.tpot_s * 1000,

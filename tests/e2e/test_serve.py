@@ -16,7 +16,8 @@ from tests.commands import SMALL, finish, locust, result, start, wait_for
 @pytest.fixture
 def sim():
     """A simulator with an exact schedule: first token after 100 ms, then one every 20 ms."""
-    process = launch(["--clock", "fixed", "--ttft-ms", "100", "--itl-ms", "20"])
+    times = ["--clock", "fixed", "--ttft-ms", "100", "--itl-ms", "20", "--request-metrics"]
+    process = launch(times)
     yield process.url
     process.stop()
 
@@ -72,6 +73,9 @@ def test_reported_latencies_are_the_servers_schedule(sim, tmp_path):
     assert 19 <= found["p50_tpot_ms"] < 24
     assert found["output_lens"] == [8] * 40
     assert all(len(itl) == 7 for itl in found["itls"])
+    assert all(0 <= t < 0.1 for t in found["server_queue_times"])
+    assert all(t <= 0.1 + s for t, s in zip(found["server_ttfts"], found["ttfts"], strict=True))
+    assert 0 < found["llmbench"]["server_request_times_ms"]["prefill"]["p50"] < 115
     assert found["request_goodput"] == 0.0
     assert found["llmbench"]["slo_attainment"] == {"ttft": 1.0, "e2el": 0.0, "all": 0.0}
 

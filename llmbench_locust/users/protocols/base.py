@@ -125,6 +125,8 @@ class Protocol:
             first_token_time=exchange.first_token_time,
             end_time=exchange.end_time,
             connect_s=exchange.connect_s,
+            server_queue_time=sink.server_queue_s,
+            server_ttft=sink.server_ttft_s,
             token_times=exchange.token_times,
             token_counts=exchange.token_counts,
             reasoning_tokens=_reasoning_tokens(exchange, sink),

@@ -6,7 +6,7 @@ from llmbench_locust.backends import BACKENDS
 from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import chat_messages
-from llmbench_locust.users.protocols.sinks import TextSink, count
+from llmbench_locust.users.protocols.sinks import TextSink, count, seconds
 from llmbench_locust.workload.sample import SampleRequest
 
 
@@ -27,6 +27,10 @@ class OpenAISink(TextSink):
         usage = event.get("usage")
         if isinstance(usage, dict):
             self._usage(usage)
+        metrics = event.get("metrics")
+        if isinstance(metrics, dict):
+            self.server_queue_s = seconds(metrics.get("queue_time_ms"))
+            self.server_ttft_s = seconds(metrics.get("time_to_first_token_ms"))
         choices = event.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choices, list) or not isinstance(choice, dict):

@@ -32,6 +32,7 @@ class TextSink:
     """Reads one answer. A backend overrides `on_event`; most of an answer comes by `on_texts`.
 
     ``output_tokens``, ``input_tokens``, ``reasoning_tokens``: the server's counts, -1 when it gave
+    none. ``server_queue_s``, ``server_ttft_s``: its own times of the request, NaN when it told
     none. ``finish_reason``: in OpenAI's terms. ``error_kind``: of ``error``; "server" for what the
     server reported, "protocol" for what nobody can read.
 
@@ -50,6 +51,7 @@ class TextSink:
         self.output_tokens = -1
         self.input_tokens = -1
         self.reasoning_tokens = -1
+        self.server_queue_s = self.server_ttft_s = float("nan")
         self.finish_reason = ""
         self.answered = False
         self.pieces: list[str | bytes] = []
@@ -176,6 +178,13 @@ class BytesSink(BodySink):
 def count(value: object) -> int:
     """A token count of an answer, -1 for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else -1
+
+
+def seconds(milliseconds: object) -> float:
+    """A time of an answer, NaN for anything else."""
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
+        return float("nan")
+    return milliseconds / 1e3
 
 
 def _unescape(piece: str | bytes) -> str:
