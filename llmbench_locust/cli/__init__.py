@@ -22,6 +22,7 @@ COMMANDS = {
     "ui": "the same in a browser: start form, live figures, results",
     "bench": "`llmbench bench serve …` is `llmbench serve …`",
     "compare": "say whether one side of result files is better than another, and gate on it",
+    "report": "show result files, ours and other tools', as a page or a table",
     "ab": "run two servers or settings in turn, and compare them",
     "sim": "run an LLM server without a model",
     "locustfile": "print a commented locustfile to start your own from",

@@ -1,4 +1,6 @@
-"""Result files and directories of them → runs. Ours and vLLM's, a document or JSON lines each."""
+"""Result files and directories of them → runs. Ours, vLLM's and other tools' (`foreign`), a
+document or JSON lines each.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.compare.foreign import adapted
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.statistics.blocks import Floats, Ints
 from llmbench_locust.statistics.estimates import Sample
@@ -38,6 +41,8 @@ class Run:
     name: str
     document: Document
     requests: Requests | None
+    tool: str = "llmbench"
+    missing: str = ""
 
     @property
     def block(self) -> Document:
@@ -60,16 +65,24 @@ def number(value: object) -> float | None:
 
 def read_runs(path: Path) -> list[Run]:
     """The runs of a file: one, or one for each line. Raises ConfigError."""
-    documents = _documents(path)
-    if not documents or not all(
+    try:
+        found = [
+            (tool, missing, document)
+            for written in _documents(path)
+            for tool, missing, documents in [adapted(written)]
+            for document in documents
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{path}: a file of another tool that lacks {error}") from None
+    if not found or not all(
         {"duration", "completed"} <= d.keys() or {"capacity", "low", "high"} <= d.keys()
-        for d in documents
+        for _, _, d in found
     ):
         raise ConfigError(f"{path}: not a result of a benchmark: it has no duration and completed")
-    many = len(documents) > 1
+    many = len(found) > 1
     return [
-        Run(f"{path}:{i + 1}" if many else str(path), d, _requests(path, d))
-        for i, d in enumerate(documents)
+        Run(f"{path}:{i + 1}" if many else str(path), d, _requests(path, d), tool, missing)
+        for i, (tool, missing, d) in enumerate(found)
     ]
 
 

@@ -29,6 +29,7 @@ from llmbench_locust.metrics.latencies import Floats
 from llmbench_locust.metrics.tokens import TokenBins, per_token_gaps
 from llmbench_locust.metrics.validity import certified_percentiles, validity
 from llmbench_locust.metrics.vllm import Asked, Summary, good, summarize
+from llmbench_locust.options.command import command_of
 from llmbench_locust.records import RecordColumns
 
 
@@ -215,6 +216,7 @@ BLOCKS: dict[str, Callable[[Basis], Any]] = {
     "tokens_per_event": _tokens_per_event,
     "per_token_itl_ms": _per_token,
     "latency_from_intended_arrival_ms": _from_due,
+    "objectives_ms": lambda b: dict(b.facts.config.goodput),
     "slo_attainment": lambda b: slo_attainment(b.summary, b.facts.config.goodput),
     "overload": lambda b: b.overload,
     "steady_state": lambda b: (
@@ -245,5 +247,6 @@ BLOCKS: dict[str, Callable[[Basis], Any]] = {
     "cost": lambda b: cost(b.facts.config, b.columns, b.summary, b.facts.config.goodput),
     "per_gpu": lambda b: per_gpu(b.facts.config, b.summary),
     "workers": lambda b: list(b.facts.workers),
+    "command": lambda b: command_of(b.facts.config),
     "environment": lambda b: b.facts.environment,
 }

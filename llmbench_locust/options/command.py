@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+from types import SimpleNamespace
 from typing import Any
 
-from llmbench_locust.options.config import RunConfig
+from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.config import RunConfig, build_config
 from llmbench_locust.options.table import FLAGS, SAMPLING
 from llmbench_locust.options.values import read
 from llmbench_locust.redact import without_secrets, without_user
@@ -20,18 +22,42 @@ def command_of(config: RunConfig) -> str:
     words = ["llmbench", "serve"]
     if not config.sim:
         words += ["--base-url", without_user(config.base_url)]
+    plain = _plain(config)
     if config.endpoint != config.backend_info.endpoint:
         words += ["--endpoint", config.endpoint]
     for row in FLAGS.values():
         if row.field in _LEFT_OUT or row.dest in SAMPLING:
             continue
         value = getattr(config, row.field)
-        if value not in (read(row, None), None):
-            words += _words(row.name, value)
+        derived = None if row.dest in _BASIS else getattr(plain, row.field, None)
+        if value not in (read(row, None), derived, None):
+            words += _words(NAMES.get(row.name, row.name), value)
     for name, value in config.sampling.items():
         if not (name == "temperature" and value == 0):
             words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
+
+
+#: As `llmbench serve` calls them.
+NAMES = {"llm-html": "html", "vllm-profile": "profile"}
+
+#: What other values are derived from.
+_BASIS = (
+    *("backend", "dataset_name", "dataset_path", "compat", "sim", "duration"),
+    *("input_len", "output_len", "request_rate", "max_concurrency"),
+)
+
+
+def _plain(config: RunConfig) -> RunConfig | None:
+    """A run with no more flags than those that others are derived from; None where these alone are
+    no run.
+    """
+    values = {name: getattr(config, FLAGS[name].field) for name in _BASIS}
+    given = {k: v if isinstance(v, bool | str) else f"{v}" for k, v in values.items() if v}
+    try:
+        return build_config(SimpleNamespace(host=None, **given))
+    except ConfigError:
+        return None
 
 
 def _words(name: str, value: Any) -> list[str]:

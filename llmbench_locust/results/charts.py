@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.concurrency import sweep
-from llmbench_locust.metrics.latencies import LATENCIES, Floats
-from llmbench_locust.metrics.vllm import Summary
+from llmbench_locust.metrics.latencies import LATENCIES, Floats, Ints, Latencies
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.server_metrics.reading import Reading
 
@@ -58,8 +57,7 @@ def load_over_time(columns: RecordColumns, origin_s: float) -> Figure | None:
         _trace("scattergl", "in flight", steps, level, line=stairs),
         _trace("scatter", "token events/s", x, rate(events), yaxis="y2"),
     ]
-    right = {"title": {"text": "token events/s"}, "overlaying": "y", "side": "right"}
-    right["rangemode"] = "tozero"
+    right = _right_axis("token events/s", rangemode="tozero")
     return {"data": data, "layout": layout("seconds", "requests", yaxis2=right)}
 
 
@@ -80,17 +78,17 @@ def server_over_time(
                 x, y = zip(*points, strict=True)
                 values = [value * scale for value in y]
                 data.append(_trace("scatter", title + where, x, values, yaxis=axis))
-    right = {"title": {"text": "KV cache %"}, "overlaying": "y", "side": "right", "range": [0, 100]}
+    right = _right_axis("KV cache %", range=[0, 100])
     shape = layout("seconds", "requests on the server", yaxis2=right)
     shape["xaxis"]["range"] = [0.0, duration_s]
     return {"data": data, "layout": shape} if data else None
 
 
 def latency_over_time(
-    columns: RecordColumns, summary: Summary, origin_s: float, goodput_ms: dict[str, float]
+    columns: RecordColumns, found: Latencies, origin_s: float, goodput_ms: dict[str, float]
 ) -> Figure | None:
     """TTFT, TPOT and E2EL of each request, the ITL's median and P99 over time, and objectives."""
-    start, found = columns.floats["start_time"] - origin_s, summary.latencies
+    start = columns.floats["start_time"] - origin_s
     data: list[Figure] = []
     for name, values in (("ttft", found.ttft_s), ("tpot", found.tpot_s), ("e2el", found.e2el_s)):
         there = ~np.isnan(values) & ~np.isnan(start)
@@ -141,9 +139,9 @@ def gaps_over_time(columns: RecordColumns, most: int = 2_000_000) -> tuple[Float
     return part.token_times[inside], gaps
 
 
-def distributions(summary: Summary, goodput_ms: dict[str, float]) -> Figure | None:
+def distributions(found: Latencies, goodput_ms: dict[str, float]) -> Figure | None:
     """The share of samples at or below each value; objectives as vertical lines."""
-    found, data = summary.latencies, []
+    data: list[Figure] = []
     for name, values in ((row.key, row.of(found)) for row in LATENCIES):
         some = values[~np.isnan(values)]
         if len(some):
@@ -157,11 +155,10 @@ def distributions(summary: Summary, goodput_ms: dict[str, float]) -> Figure | No
     return {"data": data, "layout": layout("ms", "% of samples at most", logx=True)}
 
 
-def lengths(columns: RecordColumns, summary: Summary) -> list[tuple[str, Figure]]:
+def lengths(columns: RecordColumns, output: Ints) -> list[tuple[str, Figure]]:
     """The workload: distributions of input, output and total tokens, and both for each request."""
     prompt = columns.ints["prompt_len"]
-    asked, output = columns.ints["expected_output_len"], summary.output_lens
-    ok = summary.latencies.ok
+    asked, ok = columns.ints["expected_output_len"], columns.success
     outputs = [_histogram(asked[asked >= 0], "asked for"), _histogram(output[ok], "received")]
 
     def figure(data: list[Figure]) -> Figure:
@@ -210,7 +207,7 @@ class _Pieces:
 
 def timeline(
     columns: RecordColumns,
-    summary: Summary | None,
+    output_lens: Ints | None,
     origin_s: float,
     thresholds_ms: tuple[float, ...],
     folded: NDArray[np.bool_] | None = None,
@@ -241,7 +238,7 @@ def timeline(
         if pieces > MOST_PIECES:
             break
         drawn += 1
-        begin, about = float(start[row]), _about(columns, summary, row)
+        begin, about = float(start[row]), _about(columns, output_lens, row)
         due = float(columns.floats["due_time"][row]) - origin_s
         if begin - due > 1e-3:
             parts["waiting"].draw(due, begin, y)
@@ -260,8 +257,8 @@ def timeline(
     return {"data": [p.trace(name) for name, p in parts.items() if p.x], "layout": shape}
 
 
-def _about(columns: RecordColumns, summary: Summary | None, row: int) -> str:
-    output = summary.output_lens[row] if summary is not None else columns.ints["output_len"][row]
+def _about(columns: RecordColumns, output_lens: Ints | None, row: int) -> str:
+    output = (columns.ints["output_len"] if output_lens is None else output_lens)[row]
     words = (
         f"{columns.texts['request_id'][row]}: {columns.ints['prompt_len'][row]} tokens in, "
         f"{output} out"
@@ -289,10 +286,17 @@ def layout(x: str, y: str, *, logx: bool = False, logy: bool = False, **more: An
     return {
         "xaxis": {"title": {"text": x}, "type": "log" if logx else "linear"},
         "yaxis": {"title": {"text": y}, "type": "log" if logy else "linear", "rangemode": "tozero"},
-        "margin": {"l": 60, "r": 60, "t": 20, "b": 45},
-        "legend": {"orientation": "h", "y": 1.08},
+        "margin": {"l": 60, "r": 60, "t": 30, "b": 45},
+        # Upwards from the plot, however many lines it takes on a phone.
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02},
         **more,
     }
+
+
+def _right_axis(title: str, **more: object) -> Figure:
+    """With ticks of its own: by default they would stand where those of the left axis stand."""
+    own = {"overlaying": "y", "side": "right", "tickmode": "auto", "showgrid": False}
+    return {"title": {"text": title}, **own, **more}
 
 
 def _trace(kind: str, name: str, x: Values, y: Values, **more: object) -> Figure:

@@ -1,56 +1,59 @@
-"""A finished run in one line, and in six tiles: what the report and the page show first."""
+"""A finished run in one line, and in six tiles: what a report shows first."""
 
 from __future__ import annotations
 
-import numpy as np
-
-from llmbench_locust.metrics.extended import Figures
+from llmbench_locust.results.shown import Shown
 
 NOTHING = "n/a"
+_LATENCIES = ("ttft", "tpot", "e2el")
 
 
-def headline(figures: Figures) -> str:
+def headline(run: Shown) -> str:
     """For example ``8.0 req/s · SLO met 98.1% · P99 TTFT 223 ms``."""
-    summary, attained = figures.summary, figures.block.get("slo_attainment") or {}
-    parts = [f"{summary.request_throughput:.1f} req/s"]
+    document, attained = run.document, run.block.get("slo_attainment") or {}
+    parts = [f"{number(document.get('request_throughput'), '.1f')} req/s"]
     if attained.get("all") is not None:
         parts.append(f"SLO met {attained['all'] * 100:.1f}%")
-    name = "ttft" if summary.kind == "generation" else "e2el"
-    p99 = _percentile(figures, name, 99)
-    if p99 != NOTHING:
-        parts.append(f"P99 {name.upper()} {p99} ms")
-    if summary.failed:
-        parts.append(f"{summary.failed} failed")
+    name = next((n for n in ("ttft", "e2el") if run.latency_ms(n, 99) is not None), None)
+    if name is not None:
+        parts.append(f"P99 {name.upper()} {milliseconds(run.latency_ms(name, 99))} ms")
+    if failed := _failed(run):
+        parts.append(f"{failed} failed")
     return " · ".join(parts)
 
 
-def tiles(figures: Figures) -> list[tuple[str, str]]:
+def tiles(run: Shown) -> list[tuple[str, str]]:
     """(title, value) of the figures that one looks at first."""
-    summary = figures.summary
-    generation = summary.kind == "generation"
+    document = run.document
+    generation = "output_throughput" in document
     found = []
-    for name in ("ttft", "tpot", "e2el") if generation else ("e2el",):
-        p50, p99 = _percentile(figures, name, 50), _percentile(figures, name, 99)
+    for name in _LATENCIES if generation else ("e2el",):
+        p50, p99 = (milliseconds(run.latency_ms(name, p)) for p in (50, 99))
         found.append((f"{name.upper()} P50 / P99 (ms)", f"{p50} / {p99}"))
     if generation:
-        found.append(("Output tokens/s", f"{summary.output_throughput:,.0f}"))
-    goodput = summary.request_goodput
-    shown = NOTHING if goodput is None else f"{goodput:.2f}"
-    found.append(("Goodput (req/s)", shown))
-    paid = figures.block.get("cost")
+        found.append(("Output tokens/s", number(document["output_throughput"], ",.0f")))
+    found.append(("Goodput (req/s)", number(document.get("request_goodput"), ".2f")))
+    paid = run.block.get("cost")
     if paid and generation:
-        million = paid["per_million_output_tokens"]
-        shown = NOTHING if million is None else f"{million:.4g}"
-        found.append(("Cost of a million output tokens", shown))
-    total = summary.completed + summary.failed
-    found.append(("Failed", f"{summary.failed} of {total}"))
+        million = number(paid["per_million_output_tokens"], ".4g")
+        found.append(("Cost of a million output tokens", million))
+    failed = _failed(run)
+    if failed is None:
+        found.append(("Failed", NOTHING))
+    else:
+        found.append(("Failed", f"{failed} of {document['completed'] + failed}"))
     return found
 
 
-def _percentile(figures: Figures, name: str, p: float) -> str:
-    values = getattr(figures.summary.latencies, f"{name}_s")
-    some = values[~np.isnan(values)]
-    if not len(some):
-        return NOTHING
-    value = float(np.percentile(some, p)) * 1e3
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+def _failed(run: Shown) -> int | None:
+    """None where the file does not tell."""
+    found = run.document.get("failed", run.block.get("failed"))
+    return found if isinstance(found, int) else None
+
+
+def milliseconds(value: float | None) -> str:
+    return number(value, ".0f" if value is not None and value >= 100 else ".1f")
+
+
+def number(value: object, form: str) -> str:
+    return format(value, form) if isinstance(value, int | float) else NOTHING

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import json
+from datetime import datetime
 from typing import Any
 
 from llmbench_locust.json_types import Json
@@ -16,9 +17,9 @@ from llmbench_locust.json_values import json_value
 from llmbench_locust.metrics.extended import Figures
 from llmbench_locust.metrics.overload import overload_line
 from llmbench_locust.metrics.validity import validity_lines
-from llmbench_locust.options.command import command_of
 from llmbench_locust.results import charts
-from llmbench_locust.results.headline import headline, tiles
+from llmbench_locust.results.headline import headline, number, tiles
+from llmbench_locust.results.shown import Drawn, Shown
 
 #: The toolbar has these buttons and no other: plotly's own default set can upload the data.
 _TOOLBAR = {
@@ -35,7 +36,8 @@ table{border-collapse:collapse;margin:.5rem 0}
 td,th{padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:top}
 td.n{text-align:right;font-variant-numeric:tabular-nums}
 .bad{background:#b00020;color:#fff;padding:.6rem 1rem;border-radius:.3rem;font-weight:600}
-.good{background:#1b6e3c;color:#fff;padding:.6rem 1rem;border-radius:.3rem}
+.good,.unknown{background:#1b6e3c;color:#fff;padding:.6rem 1rem;border-radius:.3rem}
+.unknown{background:#5a5f66}
 .chart{width:100%;min-height:360px;background:#fff;border-radius:.3rem;margin:.5rem 0}
 .tiles{display:grid;
 grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.6rem;margin:1rem 0}
@@ -44,61 +46,81 @@ grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.6rem;margin:1rem 0
 summary{font-weight:600;cursor:pointer;margin:1rem 0 .3rem}
 pre{white-space:pre-wrap;
 overflow-wrap:anywhere;border:1px solid #8886;border-radius:.3rem;padding:.6rem}
-@media print{details{display:none}.chart{break-inside:avoid}}
+@media print{details,.modebar-container{display:none}h2{break-after:avoid}
+.chart,.tile,tr{break-inside:avoid}.tiles{grid-template-columns:repeat(3,1fr)}}
 .wide{overflow-x:auto}td{overflow-wrap:anywhere}
 """
 
 
-def report_html(figures: Figures, document: Json) -> str:
-    """The whole report. ``document``: of `build_document`."""
-    facts, summary, block = figures.facts, figures.summary, figures.block
-    columns, origin_s, goodput = facts.columns, facts.origin_s, facts.config.goodput
-    shown = [
-        ("Load over time", charts.load_over_time(columns, origin_s)),
-        ("Latency over time", charts.latency_over_time(columns, summary, origin_s, goodput)),
-        ("Server over time", charts.server_over_time(facts.server, origin_s, facts.duration_s)),
-        ("Distributions", charts.distributions(summary, goodput)),
-        ("Timeline of requests", _timeline(figures)),
-    ]
-    title = f"{document.get('model_id')} on {document.get('backend')}"
-    cards = "".join(
-        f'<div class="tile"><b>{_e(value)}</b>{_e(name)}</div>' for name, value in tiles(figures)
-    )
-    more = {
-        k: v
-        for k, v in block.items()
-        if k
-        not in (
-            "audit",
-            "environment",
-            "errors",
-            "workers",
-            "by_label",
-            "by_turn",
-            "by_context_length",
-        )
-    }
+def report_html(run: Shown) -> str:
+    """The whole report of one run."""
+    title = f"{run.document.get('model_id') or 'a model'} on {run.document.get('backend')}"
+    duration_s = number(run.document.get("duration"), ".1f")
     return page(
         f"llmbench: {title}",
-        f"<h1>{_e(headline(figures))}</h1>"
-        f"<p>{_e(title)}, {facts.started_at:%Y-%m-%d %H:%M:%S}, {facts.duration_s:.1f} s</p>"
-        + _validity(block)
-        + _verdict(block)
-        + ('<p class="bad">The run was interrupted.</p>' if block.get("interrupted") else "")
-        + _overload(block)
-        + f'<div class="tiles">{cards}</div>'
-        + _errors(block)
-        + charts_html([(name, figure) for name, figure in shown if figure is not None])
-        + f"<h2>Repeat it</h2><pre>{_e(command_of(facts.config))}</pre>"
-        + _groups("By label", block.get("by_label") or {})
-        + _groups("By turn", block.get("by_turn") or {})
-        + _groups("By context length", block.get("by_context_length") or {})
+        f"<h1>{_e(headline(run))}</h1>"
+        f"<p>{_e(title)}, {_e(_when(run.document.get('date')))}{duration_s} s</p>"
+        + _verdict(run)
+        + _tiles(run)
+        + _errors(run.block)
+        + charts_html(figures_of(run))
+        + _tables(run),
+    )
+
+
+def _when(date: object) -> str:
+    """A result's date as people write it; as it stands where it has another form."""
+    text = str(date or "")
+    try:
+        return f"{datetime.strptime(text, '%Y%m%d-%H%M%S'):%Y-%m-%d %H:%M:%S}, "
+    except ValueError:
+        return f"{text}, " if text else ""
+
+
+def figures_of(run: Shown) -> list[tuple[str, charts.Figure]]:
+    """The charts of one run, as far as its file has what they are drawn from."""
+    drawn = run.drawn
+    if drawn is None:
+        return []
+    columns, origin_s, found = drawn.columns, drawn.origin_s, drawn.latencies
+    objectives_ms = drawn.objectives_ms
+    shown = [
+        ("Load over time", charts.load_over_time(columns, origin_s)),
+        ("Latency over time", charts.latency_over_time(columns, found, origin_s, objectives_ms)),
+        ("Server over time", charts.server_over_time(drawn.server, origin_s, drawn.duration_s)),
+        ("Distributions", charts.distributions(found, objectives_ms)),
+        ("Timeline of requests", _timeline(drawn)),
+    ]
+    return [(name, figure) for name, figure in shown if figure is not None]
+
+
+def _tiles(run: Shown) -> str:
+    cards = "".join(
+        f'<div class="tile"><b>{_e(value)}</b>{_e(name)}</div>' for name, value in tiles(run)
+    )
+    return f'<div class="tiles">{cards}</div>'
+
+
+_GROUPS = {
+    "by_label": "By label",
+    "by_turn": "By turn",
+    "by_context_length": "By context length",
+}
+
+
+def _tables(run: Shown) -> str:
+    block = run.block
+    own = ("audit", "environment", "errors", "workers", "command")
+    more = {k: v for k, v in block.items() if k not in own and k not in _GROUPS}
+    command = block.get("command")
+    return (
+        (f"<h2>Repeat it</h2><pre>{_e(command)}</pre>" if command else "")
+        + "".join(_groups(title, block.get(key) or {}) for key, title in _GROUPS.items())
         + _folded("Client audit", _table(_flat(block.get("audit") or {})))
         + _folded("Workers", _rows(block.get("workers") or []))
-        + _folded("All keys of vllm bench serve", _summary(document))
-        + _folded("All keys of llmbench", _table(_flat(more)))
-        + _folded("Configuration", _table(_set(facts.config.redacted())))
-        + _folded("Environment", _table(_flat(block.get("environment") or {}))),
+        + _folded("All keys of vllm bench serve", keys_table(run.document))
+        + (_folded("All keys of llmbench", _table(_flat(more))) if more else "")
+        + _folded("Environment", _table(_flat(block.get("environment") or {})))
     )
 
 
@@ -106,14 +128,9 @@ def _folded(title: str, body: str) -> str:
     return f"<details><summary>{_e(title)}</summary>{body}</details>" if body else ""
 
 
-def _overload(block: Json) -> str:
-    found = block.get("overload")
-    return f'<p class="bad">{_e(overload_line(found))}</p>' if found else ""
-
-
 def timeline_html(figures: Figures) -> str:
     """The timeline alone."""
-    figure = _timeline(figures)
+    figure = _timeline(Drawn.of(figures))
     return page(
         "Timeline of requests",
         charts_html([("Timeline of requests", figure)])
@@ -122,15 +139,14 @@ def timeline_html(figures: Figures) -> str:
     )
 
 
-def _timeline(figures: Figures) -> charts.Figure | None:
-    facts = figures.facts
-    limits_ms = facts.config.timeline_itl_thresholds
-    return charts.timeline(facts.columns, figures.summary, facts.origin_s, limits_ms, facts.gone)
+def _timeline(drawn: Drawn) -> charts.Figure | None:
+    lens, limits_ms = drawn.output_lens, drawn.thresholds_ms
+    return charts.timeline(drawn.columns, lens, drawn.origin_s, limits_ms, drawn.gone)
 
 
 def dataset_stats_html(figures: Figures) -> str:
     """Distributions of input and output lengths."""
-    shown = charts.lengths(figures.facts.columns, figures.summary)
+    shown = charts.lengths(figures.facts.columns, figures.summary.output_lens)
     return page("Lengths of the dataset", charts_html(shown))
 
 
@@ -166,23 +182,41 @@ def _chart(number: int, title: str, figure: Json) -> str:
     )
 
 
-def _validity(block: Json) -> str:
-    found = block["validity"]
-    colour = "good" if found["valid"] else "bad"
-    return f'<p class="{colour}">{"<br>".join(map(_e, validity_lines(found)[::-1]))}</p>'
-
-
-def _verdict(block: Json) -> str:
-    audit = block.get("audit") or {}
-    if not audit:
-        return ""
+def _verdict(run: Shown) -> str:
+    """Whether the figures can be trusted, in coloured lines; what is bad comes first."""
+    block, audit = run.block, run.block.get("audit") or {}
+    lines: list[tuple[str, str]] = []
+    if block.get("validity"):
+        words = "<br>".join(map(_e, validity_lines(block["validity"])[::-1]))
+        lines.append(("good" if block["validity"]["valid"] else "bad", words))
     if audit.get("client_limited"):
-        words = f"{'; '.join(audit.get('reasons', []))}. What to do: {audit.get('hint', '')}"
-        return f'<p class="bad">The client was the limit: {_e(words)}</p>'
-    return '<p class="good">The client was not the limit.</p>'
+        why = f"{'; '.join(audit.get('reasons', []))}. What to do: {audit.get('hint', '')}"
+        lines.append(("bad", f"The client was the limit: {_e(why)}"))
+    elif audit:
+        lines.append(("good", "The client was not the limit."))
+    if block.get("interrupted"):
+        lines.append(("bad", "The run was interrupted."))
+    if block.get("overload"):
+        lines.append(("bad", _e(overload_line(block["overload"]))))
+    if run.tool != "llmbench":
+        lines.append(("unknown", f"Written by {_e(run.tool)}. {_e(not_told(run))}"))
+    lines.sort(key=lambda line: line[0] != "bad")
+    return "".join(f'<p class="{colour}">{words}</p>' for colour, words in lines)
 
 
-def _summary(document: Json) -> str:
+def verdict_and_tables(run: Shown) -> str:
+    """Of one run among several: whether to trust it, its headline, its command and keys."""
+    return f"<p>{_e(headline(run))}</p>{_verdict(run)}{_errors(run.block)}{_tables(run)}"
+
+
+def not_told(run: Shown) -> str:
+    """What a file of another tool leaves open."""
+    missing = run.missing or "whether the client was the limit"
+    arrays = "" if run.drawn or run.missing else "; and single requests (--save-detailed has them)"
+    return f"Its file does not tell: {missing}{arrays}."
+
+
+def keys_table(document: Json) -> str:
     skipped = ("llmbench", "rps_change_events")
     rows = {
         k: v
@@ -225,7 +259,7 @@ def _table(rows: Json) -> str:
         f"<td{' class=n' if isinstance(v, int | float) else ''}>{_e(_short(v))}</td></tr>"
         for k, v in rows.items()
     )
-    return f"<table>{cells}</table>"
+    return f"<table>{cells}</table>" if cells else ""
 
 
 def _flat(block: Json, prefix: str = "") -> Json:
@@ -236,10 +270,6 @@ def _flat(block: Json, prefix: str = "") -> Json:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def _set(config: Json) -> Json:
-    return {k: v for k, v in config.items() if v not in (None, False, "", (), {}, [])}
 
 
 def _short(value: object) -> Any:

@@ -23,6 +23,7 @@ from llmbench_locust.results.console import render_console
 from llmbench_locust.results.document import build_document, ramp_changes
 from llmbench_locust.results.files import not_taken, result_path, write_result, write_whole
 from llmbench_locust.results.requests_table import table_csv, table_parquet
+from llmbench_locust.results.shown import Shown
 from llmbench_locust.run.schedule import ramp_of
 from llmbench_locust.terminal import say, warn
 from llmbench_locust.workload.sharing import Sharing, sharing
@@ -69,7 +70,7 @@ class Report:
     def report_html(self) -> str:
         from llmbench_locust.results.html import report_html
 
-        return report_html(self.figures, self.document)
+        return report_html(Shown.of(self.figures, self.document))
 
     def table_csv(self) -> bytes:
         return table_csv(self.figures)

@@ -27,6 +27,8 @@ def test_without_save_detailed_the_same_keys_less_the_arrays():
     *_, brief = run(detailed=False)
     assert set(detailed) >= PER_REQUEST
     assert list(brief) == [k for k in detailed if k not in PER_REQUEST]
+    assert "--save-detailed" in detailed["llmbench"].pop("command")
+    assert "--save-detailed" not in brief["llmbench"].pop("command")
     assert brief == for_file(detailed, detailed=False)
     assert for_file(detailed, detailed=True) == detailed
 

@@ -11,6 +11,7 @@ from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.results.charts import MOST_PIECES, MOST_ROWS, lengths, timeline
 from llmbench_locust.results.document import build_document
 from llmbench_locust.results.html import charts_html, dataset_stats_html, report_html, timeline_html
+from llmbench_locust.results.shown import Shown
 from tests.metrics.rows import columns, failed, row
 
 from .runs import config, finished
@@ -57,7 +58,7 @@ def figures(page):
 
 
 def report(done):
-    return report_html(done, build_document(done))
+    return report_html(Shown.of(done, build_document(done)))
 
 
 def hostile():
@@ -187,7 +188,7 @@ def test_lengths_of_the_workload():
         row(2, prompt_len=7),
         failed(3),
     )
-    charts = dict(lengths(done.facts.columns, done.summary))
+    charts = dict(lengths(done.facts.columns, done.summary.output_lens))
     bars = charts["Input tokens"]["data"][0]
     assert {x: y for x, y in zip(bars["x"], bars["y"], strict=True) if y} == {
         5.0: 2,

@@ -1,0 +1,74 @@
+"""What the charts of a report need, from the arrays of a result file."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llmbench_locust.compare.reading import Requests, Run
+from llmbench_locust.metrics.latencies import Floats, Ints, Latencies
+from llmbench_locust.records import RecordColumns, RequestRecord
+from llmbench_locust.results.shown import Drawn, Shown
+
+
+def shown_of(run: Run) -> Shown:
+    """The run of a file, to report on."""
+    drawn = None if run.requests is None else _drawn(run, run.requests)
+    return Shown(run.name, run.document, drawn, run.tool, run.missing)
+
+
+def _drawn(run: Run, found: Requests) -> Drawn:
+    n = len(found.ok)
+    ttft, tpot, e2el = (_of_each(found, name) for name in ("ttft", "tpot", "e2el"))
+    start = np.full(n, np.nan) if found.start is None else found.start
+    lens = np.zeros(n, np.int64) if found.output is None else found.output
+    objectives = run.block.get("objectives_ms")
+    return Drawn(
+        columns=_columns(run, found, start, ttft),
+        latencies=Latencies(found.ok, ttft, e2el, tpot, _gaps(found)),
+        output_lens=lens,
+        origin_s=float(start[0]) if n and found.start is not None else 0.0,
+        duration_s=float(str(run.document.get("duration") or 0)),
+        gone=np.zeros(n, np.bool_),
+        objectives_ms=objectives if isinstance(objectives, dict) else {},
+    )
+
+
+def _of_each(found: Requests, name: str) -> Floats:
+    """A latency of each request, NaN where it has none."""
+    values = np.full(len(found.ok), np.nan)
+    if name in found.samples:
+        values[_counts(found, name) > 0] = found.samples[name].values
+    return values
+
+
+def _counts(found: Requests, name: str) -> Ints:
+    """How many values of a latency each request has."""
+    counts = found.samples[name].counts if name in found.samples else None
+    return np.zeros(len(found.ok), np.int64) if counts is None else counts
+
+
+def _gaps(found: Requests) -> Floats:
+    return found.samples["itl"].values if "itl" in found.samples else np.empty(0)
+
+
+def _columns(run: Run, found: Requests, start: Floats, ttft: Floats) -> RecordColumns:
+    n, gaps = len(found.ok), _gaps(found)
+    counts = _counts(found, "itl")
+    ends = np.cumsum(counts)
+    errors, waits = run.document.get("errors"), run.document.get("queue_times")
+    records = []
+    for i in range(n):
+        record = RequestRecord(i, str(i), bool(found.ok[i]), start_time=float(start[i]))
+        if found.end is not None:
+            record.end_time = float(found.end[i])
+        if found.input is not None:
+            record.prompt_len = int(found.input[i])
+        if isinstance(errors, list):
+            record.error_kind = str(errors[i]).strip()[:80]
+        if isinstance(waits, list) and len(waits) == n:
+            record.due_time = record.start_time - waits[i]
+        if record.success and counts[i] and not np.isnan(start[i] + ttft[i]):
+            passed = np.cumsum(gaps[ends[i] - counts[i] : ends[i]])
+            record.token_times = start[i] + ttft[i] + np.concatenate([[0.0], passed])
+        records.append(record)
+    return RecordColumns.from_records(records)

@@ -1,0 +1,106 @@
+"""Several runs in one chart: distributions of their latencies, and how they went over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from llmbench_locust.compare.reading import LATENCIES, Run
+from llmbench_locust.results.charts import Figure, layout
+from llmbench_locust.statistics.blocks import Floats
+
+MOST_POINTS = 2000
+#: Told apart by people who see few colours, too.
+COLOURS = ("#4c78a8", "#e45756", "#54a24b", "#f58518", "#b279a2", "#72b7b2", "#9d755d", "#7f7f7f")
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Runs that are drawn in one colour, under one name."""
+
+    name: str
+    colour: str
+    runs: Sequence[Run]
+
+
+def overlay(sides: Sequence[Side]) -> list[tuple[str, Figure]]:
+    """Distributions of each latency and timelines of all sides, as far as they have requests."""
+    found: list[tuple[str, Figure]] = []
+    for name in LATENCIES:
+        traces = [t for side in sides for t in _ecdf(side, name)]
+        if traces:
+            title = f"{name.upper()}: share of values at or below"
+            found.append((title, {"data": traces, "layout": layout("ms", "share", logx=True)}))
+    timelines = (
+        ("TTFT over time", "ms", _ttft_over_time),
+        ("Output tokens per second over time", "tok/s", _tokens_over_time),
+    )
+    for title, unit, draw in timelines:
+        traces = [t for side in sides for run in side.runs for t in draw(side, run)]
+        if traces:
+            found.append((title, {"data": traces, "layout": layout("seconds", unit)}))
+    return found
+
+
+def _ecdf(side: Side, name: str) -> list[Figure]:
+    samples = [
+        run.requests.samples[name].values
+        for run in side.runs
+        if run.requests and name in run.requests.samples
+    ]
+    if not samples:
+        return []
+    values = np.sort(np.concatenate(samples)) * 1000
+    shares = np.arange(1, len(values) + 1) / len(values)
+    # Evenly spread, and the last hundredth whole as far as it goes: that is what one looks at.
+    rows = np.unique(
+        np.concatenate(
+            [
+                np.linspace(0, len(values) - 1, MOST_POINTS).astype(int),
+                np.arange(max(0, len(values) - MOST_POINTS), len(values))[-len(values) // 100 :],
+            ]
+        )
+    )
+    return [_trace(side, side.name, values[rows], shares[rows], mode="lines")]
+
+
+def _ttft_over_time(side: Side, run: Run) -> list[Figure]:
+    found = run.requests
+    if found is None or found.start is None or "ttft" not in found.samples:
+        return []
+    start = found.start[found.ok]
+    step = max(1, len(start) // MOST_POINTS)
+    x, y = start - start.min(), found.samples["ttft"].values * 1000
+    return [_trace(side, _of(side, run), x[::step], y[::step], mode="markers")]
+
+
+def _tokens_over_time(side: Side, run: Run) -> list[Figure]:
+    found = run.requests
+    if found is None or found.start is None or found.end is None or found.output is None:
+        return []
+    ends = found.end[found.ok] - found.start[found.ok].min()
+    counts, edges = np.histogram(ends, 60, (0.0, float(ends.max())), weights=found.output[found.ok])
+    rate = counts / (edges[1] - edges[0])
+    return [_trace(side, _of(side, run), edges[1:], rate, mode="lines")]
+
+
+def _of(side: Side, run: Run) -> str:
+    return side.name if len(side.runs) == 1 else f"{side.name}: {run.name}"
+
+
+def _trace(side: Side, name: str, x: Floats, y: Floats, mode: str) -> Figure:
+    colour: Figure = (
+        {"color": side.colour, "size": 4} if mode == "markers" else {"color": side.colour}
+    )
+    return {
+        "type": "scattergl",
+        "mode": mode,
+        "name": escape(name),
+        "x": x.tolist(),
+        "y": y.tolist(),
+        "opacity": 0.7,
+        "marker" if mode == "markers" else "line": colour,
+    }

@@ -1,0 +1,84 @@
+"""What a report is made of: the result document, and what its charts are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench_locust.json_types import Json
+from llmbench_locust.metrics.extended import Figures
+from llmbench_locust.metrics.latencies import Ints, Latencies
+from llmbench_locust.records import RecordColumns
+from llmbench_locust.server_metrics.reading import Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """The requests of a run. ``origin_s``: start of the run on their clock. ``gone``: rows whose
+    gaps are not kept.
+    """
+
+    columns: RecordColumns
+    latencies: Latencies
+    output_lens: Ints
+    origin_s: float
+    duration_s: float
+    gone: NDArray[np.bool_]
+    objectives_ms: dict[str, float] = field(default_factory=dict)
+    thresholds_ms: tuple[float, ...] = (25.0, 50.0)
+    server: Mapping[str, Sequence[Reading]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, figures: Figures) -> Drawn:
+        facts, summary = figures.facts, figures.summary
+        return cls(
+            columns=facts.columns,
+            latencies=summary.latencies,
+            output_lens=summary.output_lens,
+            origin_s=facts.origin_s,
+            duration_s=facts.duration_s,
+            gone=facts.gone,
+            objectives_ms=facts.config.goodput,
+            thresholds_ms=facts.config.timeline_itl_thresholds,
+            server=facts.server,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A run to report on. ``drawn``: None where the file has no requests. ``tool``, ``missing``:
+    who wrote the file, and what that tool's files do not tell.
+    """
+
+    name: str
+    document: Json
+    drawn: Drawn | None = None
+    tool: str = "llmbench"
+    missing: str = ""
+
+    @classmethod
+    def of(cls, figures: Figures, document: Json) -> Shown:
+        return cls("", document, Drawn.of(figures))
+
+    @property
+    def block(self) -> Json:
+        """Our own key of the document; {} in a file of another tool."""
+        found: Json = self.document.get("llmbench") or {}
+        return found
+
+    def latency_ms(self, name: str, p: float | None) -> float | None:
+        """A percentile, or the mean for None: as the file has it, else of its requests."""
+        word = "mean" if p is None else "median" if p == 50 else f"p{p:g}"
+        # vLLM writes 0 for a latency without a sample.
+        if found := self.document.get(f"{word}_{name}_ms"):
+            return float(found)
+        if self.drawn is None:
+            return None
+        values = getattr(self.drawn.latencies, f"{name}_s")
+        some = values[~np.isnan(values)]
+        if not len(some):
+            return None
+        return float(np.mean(some) if p is None else np.percentile(some, p)) * 1e3

@@ -1,0 +1,126 @@
+"""`llmbench report`: our files draw what the run drew; other tools' files tell what they have."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from llmbench_locust.cli import main
+from llmbench_locust.compare.drawing import shown_of
+from llmbench_locust.compare.reading import read_runs
+from llmbench_locust.json_values import json_value
+from llmbench_locust.results.document import build_document
+from llmbench_locust.results.headline import headline, tiles
+from llmbench_locust.results.html import figures_of, report_html
+from llmbench_locust.results.shown import Shown
+from tests.metrics.rows import failed, row
+from tests.results.runs import config, finished
+
+FOREIGN = Path(__file__).parents[1] / "data" / "foreign"
+
+#: File, tool, then what it says itself: requests/s, output tokens/s, P99 TTFT, mean TPOT, P99 E2EL.
+FILES = (
+    ("vllm-rs.json", "vllm bench serve", 1.9591, 265.7845, 11.0477, 6.0724, 2612.315),
+    ("sglang.jsonl", "SGLang's bench_serving", 20.6356, 140.3224, 12.7433, 6.034, 69.2441),
+    ("guidellm.json", "GuideLLM", 5.2641, 84.2261, 9.9852, 6.0282, 101.4),
+    ("aiperf.json", "AIPerf", 4.2615, 86.5078, 12.1162, 4.7881, 102.7266),
+)
+
+
+def ours(tmp_path, **more):
+    """A detailed file of ours, and the run that it is of."""
+    records = [
+        row(0, 10.0, 0.1, (0.02, 0.03), due_time=9.9, output_len=3),
+        row(1, 10.5, 0.3, (0.2,), due_time=10.5, output_len=2),
+        failed(2, 10.6, 10.6),  # when a failed request ended is not in the file
+    ]
+    given = config(goodput={"ttft": 150.0}, **more)
+    done = finished(*records, given=given, origin_s=10.0)
+    path = tmp_path / "ours.json"
+    path.write_text(json.dumps(json_value(build_document(done))))
+    return path, Shown.of(done, build_document(done))
+
+
+def test_a_detailed_file_of_ours_draws_what_its_run_drew(tmp_path):
+    path, live = ours(tmp_path)
+    (run,) = read_runs(path)
+    after = shown_of(run)
+    assert (headline(after), tiles(after)) == (headline(live), tiles(live))
+    was, found = dict(figures_of(live)), dict(figures_of(after))
+    assert list(found) == list(was)
+    for name in ("Load over time", "Latency over time", "Distributions"):
+        for old, new in zip(was[name]["data"], found[name]["data"], strict=True):
+            assert new["name"] == old["name"]
+            assert new["y"] == pytest.approx(old["y"])
+            assert new["x"] == pytest.approx(old["x"])
+    text = report_html(after)
+    assert "llmbench serve" in text
+    assert "2026-11-24 03:42:01" in text
+    assert "What to do" in text
+
+
+@pytest.mark.parametrize(("name", "tool", *("rate", "tokens", "ttft", "tpot", "e2el")), FILES)
+def test_a_file_of_another_tool(name, tool, rate, tokens, ttft, tpot, e2el):
+    (run,) = [shown_of(run) for run in read_runs(FOREIGN / name)]
+    assert run.tool == tool
+    assert run.document["request_throughput"] == pytest.approx(rate)
+    assert run.document["output_throughput"] == pytest.approx(tokens)
+    found = (run.latency_ms("ttft", 99), run.latency_ms("tpot", None), run.latency_ms("e2el", 99))
+    assert found == pytest.approx((ttft, tpot, e2el), rel=1e-3)
+    assert dict(tiles(run))["Failed"] == f"0 of {run.document['completed']}"
+    text = report_html(run)
+    assert f"Written by {tool.replace(chr(39), '&#x27;')}" in text
+    assert "the client was the limit" in text or "start times" in text
+    drawn = [title for title, _ in figures_of(run)]
+    if name != "aiperf.json":
+        assert "Distributions" in drawn
+    assert ("Timeline of requests" in drawn) == (name in ("vllm-rs.json", "guidellm.json"))
+
+
+def test_all_of_them_side_by_side(tmp_path, capsys):
+    path, _ = ours(tmp_path)
+    files = [str(path), *(str(FOREIGN / name) for name, *_ in FILES)]
+    page, summary = tmp_path / "all.html", tmp_path / "all.md"
+    assert main(["report", *files, "-o", str(page), "--markdown", str(summary)]) == 0
+    shown = capsys.readouterr().out
+    assert f"Wrote {page}" in shown
+    assert "TTFT mean / P50 / P99 (ms)" in shown
+    text = page.read_text()
+    for _, tool, *_ in FILES:
+        assert tool.replace("'", "&#x27;") in text
+        assert tool in shown
+    head, rule, *rows = summary.read_text().splitlines()
+    assert head == "|  | ours.json | vllm-rs.json | sglang.jsonl | guidellm.json | aiperf.json |"
+    assert rule == "| --- | --- | --- | --- | --- | --- |"
+    assert all(line.count("|") == 7 for line in rows)
+
+
+def test_a_summary_of_one_file_goes_to_the_screen(tmp_path, capsys):
+    path, live = ours(tmp_path)
+    assert main(["report", str(path), "--markdown", "-"]) == 0
+    assert capsys.readouterr().out.startswith(f"**{headline(live)}**\n\n|  | ours.json |\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{}", "not a result of a benchmark"),
+        ('{"benchmarks": [{}], "metadata": {}}', "a file of another tool that lacks 'metrics'"),
+        ('{"request_latency": 1, "request_throughput": 2}', "another tool"),
+        ("nothing", "not JSON"),
+    ],
+)
+def test_a_file_that_is_no_result_is_one_line(text, says, tmp_path, capsys):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    assert main(["report", str(path)]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_names_that_are_alike_are_told_apart(tmp_path, capsys):
+    path, _ = ours(tmp_path)
+    (tmp_path / "b").mkdir()
+    other = shutil.copy(path, tmp_path / "b")
+    assert main(["report", str(path), str(other)]) == 0
+    assert str(other) in capsys.readouterr().out
