@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.options.table import CAPACITY_GROUP, COST_GROUP, FLAGS, OWN_GROUP
+from llmbench_locust.options.table import FLAGS, OWN_GROUPS
 
 #: How many values an option takes: none, one, or as many as follow.
 NONE, ONE, MANY = "none", "one", "many"
@@ -89,9 +89,7 @@ def _names() -> list[str]:
 def _is_ours_alone(name: str) -> bool:
     """Whether vLLM has no such flag: its abbreviations keep their meaning when we add flags."""
     row = FLAGS.get(name.removeprefix("no-").replace("-", "_"))
-    return row is not None and (
-        row.group in (OWN_GROUP, COST_GROUP, CAPACITY_GROUP) or name in ("header-file",)
-    )
+    return row is not None and (row.group in OWN_GROUPS or name == "header-file")
 
 
 def _allowed(name: str) -> str:

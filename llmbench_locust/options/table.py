@@ -315,6 +315,7 @@ class Own:
 
 #: Flags that vLLM does not have.
 OWN_GROUP, COST_GROUP, CAPACITY_GROUP = "llmbench-locust", "cost and energy", "capacity"
+OWN_GROUPS = (OWN_GROUP, COST_GROUP, CAPACITY_GROUP, "conversations and mixes")
 
 _SECTIONS: dict[str, type] = {
     "benchmark": Benchmark,

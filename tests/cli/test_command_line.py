@@ -105,7 +105,7 @@ def test_names_become_the_full_ones_and_values_stay(words, expected):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--num", "3"], "--num: ambiguous; it could be --num-prompts, --num-sessions,"),
+        (["--num", "3"], "--num: ambiguous; it could be --num-prompts, --num-warmups"),
         (["--reqest-rate", "3"], "--reqest-rate: unknown flag; did you mean --request-rate?"),
         (["--endpoint-type", "openai"], "--endpoint-type: unknown flag"),
         (["sharegpt"], "unexpected argument 'sharegpt'"),
