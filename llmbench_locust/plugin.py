@@ -40,7 +40,6 @@ from llmbench_locust.run.wiring import with_own_secrets, withheld
 from llmbench_locust.shape import ArrivalShape
 from llmbench_locust.signals import (
     Interruption,
-    die_with_parent,
     end_quietly_before_init,
     listen_as_worker,
     raise_in_main,
@@ -144,9 +143,7 @@ class Plugin:
         events.quit.add_listener(lambda **_: self._stop_sim())
         hush(self.options, level_asked_for=_level_asked_for())
         if self.is_worker:
-            listen_as_worker()
-            if self.options.processes:
-                die_with_parent()
+            listen_as_worker(forked=bool(self.options.processes))
             return
         self._interruption.listen()
         if self._times_runs:

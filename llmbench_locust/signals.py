@@ -3,24 +3,30 @@
 The first signal ends what is going on, in order: requests in flight are broken off, all outcomes
 are accounted for, every file is written. A second is answered by a line. The third ends the process
 at once; files are written by rename, so what was written is whole.
+
+The handlers are Python's, not gevent's: they count and answer also while a large report keeps the
+event loop busy. What they order is done by a greenlet.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 import gevent
 
-from llmbench_locust.terminal import warn
+from llmbench_locust.terminal import warn_at_once
 
 #: A worker whose terminal got Ctrl-C waits this long for its master to end it.
 MASTER_ENDS_IT_S = 10.0
 _AT_ONCE = 3
+_ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
@@ -34,22 +40,23 @@ class Interruption:
         self._count = 0
 
     def listen(self) -> None:
-        """Take the signals over. Those that the parent had ignored (nohup) stay ignored."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                gevent.signal_handler(number, self._on_signal, number)
+        """Take the signals over."""
+        _listen(self._on_signal, _ALL)
 
-    def _on_signal(self, number: int) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
         if self._count == 1:
             self.status = 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
-            warn("Interrupted: stopping and writing results")
-            self._stop()
-            self._leave()
+            warn_at_once("Interrupted: stopping and writing results")
+            _in_greenlet(self._end)
         elif self._count < _AT_ONCE:
-            warn("Still writing results; once more ends at once, without them")
+            warn_at_once("Still writing results; once more ends at once, without them")
         else:
             os._exit(self.status or 1)
+
+    def _end(self) -> None:
+        self._stop()
+        self._leave()
 
 
 def end_quietly_before_init() -> None:
@@ -58,25 +65,28 @@ def end_quietly_before_init() -> None:
         signal.signal(signal.SIGINT, lambda *_: sys.exit(128 + signal.SIGINT))
 
 
-def listen_as_worker() -> None:
-    """Ctrl-C in a terminal reaches the workers, too: their master ends them when all is reported.
+def listen_as_worker(*, forked: bool) -> None:
+    """A signal to the whole process group reaches the workers, too: Ctrl-C in a terminal and a
+    terminal that closes, and for workers that ``--processes`` has ``forked`` SIGTERM (`timeout`,
+    a service manager). Their master ends them when all is reported.
 
-    SIGTERM is Locust's own: the worker leaves in order.
+    SIGTERM to a worker on its own is Locust's: the worker leaves in order.
     """
-    if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
-        return
-    count = 0
+    master, count = os.getppid(), 0
 
-    def on_signal() -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         nonlocal count
         count += 1
+        if count == _AT_ONCE or (forked and os.getppid() != master):
+            os._exit(128 + number)  # its master ends at once, too, or has ended
         if count == 1:
-            gevent.sleep(MASTER_ENDS_IT_S)
-        elif count < _AT_ONCE:
-            return
-        raise_in_main(KeyboardInterrupt)
+            _in_greenlet(lambda: raise_in_main(KeyboardInterrupt), MASTER_ENDS_IT_S)
 
-    gevent.signal_handler(signal.SIGINT, on_signal)
+    _listen(on_signal, _ALL if forked else (signal.SIGINT, signal.SIGHUP))
+    if forked and sys.platform == "linux":
+        # The kernel ends this worker when its master dies.
+        libc: Any = ctypes.CDLL(None)
+        libc.prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
 
 
 def raise_in_main(error: type[BaseException] | BaseException) -> None:
@@ -88,8 +98,23 @@ def raise_in_main(error: type[BaseException] | BaseException) -> None:
     gevent.kill(gevent.get_hub().parent, error)
 
 
-def die_with_parent() -> None:
-    """Let the kernel end this forked worker when its master dies."""
-    if sys.platform == "linux":
-        libc: Any = ctypes.CDLL(None)
-        libc.prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
+def _listen(
+    handler: Callable[[int, FrameType | None], None], numbers: Sequence[signal.Signals]
+) -> None:
+    """Signals that the parent had ignored (nohup) stay ignored."""
+    ours = [n for n in numbers if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+
+    def install(what: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+        for number in ours:
+            signal.signal(number, what)
+
+    install(handler)
+    # Once more at the loop's first turn: by then Locust has set its own handler of SIGTERM.
+    gevent.get_hub().loop.run_callback(install, handler)
+    # All is written: the process ends with the status that it has.
+    atexit.register(install, signal.SIG_IGN)
+
+
+def _in_greenlet(what: Callable[[], None], after_s: float = 0.0) -> None:
+    """From a signal handler, which may run anywhere: do it in the event loop's next turn."""
+    gevent.get_hub().loop.run_callback_threadsafe(gevent.spawn_later, after_s, what)

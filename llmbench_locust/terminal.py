@@ -4,6 +4,7 @@ redirected output ends no run.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from typing import TextIO
 LINE_S = 10.0
 REDRAW_S = 0.1
 
+_ERASE = "\r\033[K"
 #: Colors of lines by their beginning, where standard output is a terminal.
 _COLORS = {
     "Client: not": 32,
@@ -42,6 +44,13 @@ def warn(line: str) -> None:
     _write(f"{line}\n")
 
 
+def warn_at_once(line: str) -> None:
+    """`warn` from a signal handler, which may have interrupted a print."""
+    erased = _ERASE if Status._shown else ""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{erased}{line}\n".encode())
+
+
 class Status:
     """How something goes on: on a terminal one line that is written over, elsewhere one line every
     `LINE_S`, the first after ``first_after_s``. Its stream is standard error.
@@ -63,7 +72,7 @@ class Status:
             return
         line = line[: shutil.get_terminal_size().columns - 1]
         # The cursor goes back, so that a line of anyone else begins at the left edge.
-        _write(f"\r\033[K{line}\r")
+        _write(f"{_ERASE}{line}\r")
         Status._shown = True
 
     def clear(self) -> None:
@@ -74,7 +83,7 @@ def _erase() -> None:
     """Take the status line off the terminal."""
     if Status._shown:
         Status._shown = False
-        _write("\r\033[K")
+        _write(_ERASE)
 
 
 def _write(text: str) -> None:
