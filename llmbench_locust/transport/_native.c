@@ -309,6 +309,7 @@ typedef struct {
     PyObject_HEAD
     PyObject **lanes; /* by descriptor; NULL where Python reads */
     size_t size;
+    int epoll_fd;
     char buffer[READ_BYTES];
 } Reader;
 
@@ -316,11 +317,26 @@ static PyTypeObject *the_lane_type; /* set once, when the module is made */
 
 static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
+    int epoll_fd;
     (void)kwargs;
-    if (!PyArg_ParseTuple(args, ""))
+    if (!PyArg_ParseTuple(args, "i", &epoll_fd))
         return NULL;
-    return PyType_GenericAlloc(type, 0);
+    Reader *reader = (Reader *)PyType_GenericAlloc(type, 0); /* zeroed */
+    if (reader)
+        reader->epoll_fd = epoll_fd;
+    return (PyObject *)reader;
 }
+
+/* Streams that are read here are edge-triggered: a level-triggered one is polled by the kernel a
+ * second time, to find that it was emptied, and that costs a tenth of a chunk. What is not read to
+ * its end must be set anew, which makes it ready again if there is something. */
+static int watch(Reader *reader, int fd, uint32_t how)
+{
+    struct epoll_event event = {.events = EPOLLIN | how, .data.fd = fd};
+    return epoll_ctl(reader->epoll_fd, EPOLL_CTL_MOD, fd, &event);
+}
+
+#define IN_LANE (EPOLLET | EPOLLRDHUP)
 
 static void reader_dealloc(PyObject *self)
 {
@@ -351,6 +367,8 @@ static PyObject *reader_follow(PyObject *self, PyObject *args)
         memset(reader->lanes + reader->size, 0, (room - reader->size) * sizeof *reader->lanes);
         reader->size = room;
     }
+    if (watch(reader, fd, IN_LANE))
+        return PyErr_SetFromErrno(PyExc_OSError);
     PyObject *old = reader->lanes[fd];
     Py_INCREF(lane);
     reader->lanes[fd] = lane;
@@ -364,10 +382,11 @@ static PyObject *reader_leave(PyObject *self, PyObject *args)
     int fd;
     if (!PyArg_ParseTuple(args, "i", &fd))
         return NULL;
-    if (fd >= 0 && (size_t)fd < reader->size) {
+    if (fd >= 0 && (size_t)fd < reader->size && reader->lanes[fd]) {
         PyObject *old = reader->lanes[fd];
         reader->lanes[fd] = NULL;
-        Py_XDECREF(old);
+        Py_DECREF(old);
+        watch(reader, fd, 0);
     }
     Py_RETURN_NONE;
 }
@@ -406,18 +425,26 @@ typedef struct {
     PyObject *on_other, *on_unknown, *on_broken;
 } Round;
 
-/* Read what one descriptor has. -1 with an exception set when a callback raised. */
-static int read_one(Reader *reader, int fd, double offset_s, Round *round)
+static Lane *lane_of(Reader *reader, int fd)
 {
-    Lane *lane = fd >= 0 && (size_t)fd < reader->size ? (Lane *)reader->lanes[fd] : NULL;
+    return fd >= 0 && (size_t)fd < reader->size ? (Lane *)reader->lanes[fd] : NULL;
+}
+
+/* Read what one descriptor has. -1 with an exception set when a callback raised. */
+static int read_one(Reader *reader, struct epoll_event event, double offset_s, Round *round)
+{
+    int fd = event.data.fd;
+    Lane *lane = lane_of(reader, fd);
     PyObject *done;
     double time_s;
     if (!lane) {
         done = PyObject_CallFunction(round->on_other, "i", fd);
     } else {
         ssize_t got = receive(fd, reader->buffer, offset_s, &time_s);
-        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return 0;
+        if (got < 0 && errno == EINTR)
+            return watch(reader, fd, IN_LANE), 0;
         if (got < 0) {
             done = PyObject_CallFunction(round->on_broken, "iid", fd, errno, now_s());
         } else {
@@ -430,6 +457,8 @@ static int read_one(Reader *reader, int fd, double offset_s, Round *round)
                 round->tokens += events;
                 round->shared += events - 1;
                 round->bytes += got;
+                if (got == READ_BYTES || event.events & ~(uint32_t)EPOLLIN)
+                    watch(reader, fd, IN_LANE); /* there may be more, or the end */
                 return 0;
             }
             if (events < 0)
@@ -444,24 +473,29 @@ static int read_one(Reader *reader, int fd, double offset_s, Round *round)
 
 static PyObject *reader_poll(PyObject *self, PyObject *args)
 {
-    int epoll_fd, most, read = 0;
+    Reader *reader = (Reader *)self;
+    int most, read = 0, failed = 0;
     double stop_s, offset_s;
     Round round = {0};
     struct epoll_event events[MAX_EVENTS];
-    if (!PyArg_ParseTuple(args, "iiddOOO", &epoll_fd, &most, &stop_s, &offset_s, &round.on_other,
+    if (!PyArg_ParseTuple(args, "iddOOO", &most, &stop_s, &offset_s, &round.on_other,
                           &round.on_unknown, &round.on_broken))
         return NULL;
     if (most < 1 || most > MAX_EVENTS)
         most = MAX_EVENTS;
-    int ready = epoll_wait(epoll_fd, events, most, 0);
+    int ready = epoll_wait(reader->epoll_fd, events, most, 0);
     if (ready < 0 && errno != EINTR)
         return PyErr_SetFromErrno(PyExc_OSError);
-    while (read < ready) {
-        if (read_one((Reader *)self, events[read++].data.fd, offset_s, &round))
-            return NULL;
+    while (read < ready && !failed) {
+        failed = read_one(reader, events[read++], offset_s, &round);
         if (now_s() > stop_s)
             break;
     }
+    for (int i = read; i < ready; i++)
+        if (lane_of(reader, events[i].data.fd))
+            watch(reader, events[i].data.fd, IN_LANE);
+    if (failed)
+        return NULL;
     return Py_BuildValue("(iinnnn)", read, ready == most || read < ready, round.tokens,
                          round.bytes, round.shared, round.unstamped);
 }
@@ -471,7 +505,7 @@ static PyMethodDef reader_methods[] = {
      "follow(fd, lane): read fd here, as long as what comes is plain."},
     {"leave", reader_leave, METH_VARARGS, "leave(fd): Python reads it again."},
     {"poll", reader_poll, METH_VARARGS,
-     "poll(epoll_fd, most, stop_s, offset_s, on_other, on_unknown, on_broken)\n"
+     "poll(most, stop_s, offset_s, on_other, on_unknown, on_broken)\n"
      "-> (descriptors read, whether some were left, token events, bytes, events that shared a\n"
      "read with another, reads without a stamp). Never waits; stops after stop_s. offset_s:\n"
      "the clock less wall-clock time, NaN where stamps are not to be trusted.\n"
@@ -483,7 +517,7 @@ static PyType_Slot reader_slots[] = {
     {Py_tp_new, reader_new},
     {Py_tp_dealloc, reader_dealloc},
     {Py_tp_methods, reader_methods},
-    {Py_tp_doc, "Reader(): lanes by descriptor"},
+    {Py_tp_doc, "Reader(epoll_fd): lanes by descriptor"},
     {0, NULL}};
 
 static PyType_Spec reader_spec = {"llmbench_locust.transport._native.Reader", sizeof(Reader), 0,

@@ -188,8 +188,8 @@ class NativeReader(StreamReader):
     def __init__(self, clock: KernelClock | None = None) -> None:
         assert _native is not None
         self.lane_type = _native.Lane
-        self._native = _native.Reader()
         super().__init__(clock)
+        self._native = _native.Reader(self._epoll.fileno())
 
     def follow(self, connection: Readable, lane: Lane) -> None:
         if connection.plain and isinstance(lane, _native.Lane):
@@ -205,7 +205,6 @@ class NativeReader(StreamReader):
         clock = self.clock
         offset_s = clock.offset_s if clock is not None and clock.trusted else math.nan
         read, self.more, events, size, shared, unstamped = self._native.poll(
-            self._epoll.fileno(),
             most,
             stop_s,
             offset_s,

@@ -52,14 +52,15 @@ def test_no_bytes_are_too_odd(data, prefix, suffix):
 
 
 def test_wrong_arguments_are_refused():
-    one = native.Reader()
+    one = native.Reader(-1)
     lane = native.Lane(b"", b"")
     for call in (
         lambda: one.follow(-1, lane),
         lambda: one.follow(1 << 30, lane),
+        lambda: one.follow(1, lane),
         lambda: one.follow(1, object()),
         lambda: lane.feed("text", 0.0),
-        lambda: one.poll(-1, 8, 0.0, 0.0, None, None, None),
+        lambda: one.poll(8, 0.0, 0.0, None, None, None),
         lambda: native.Lane(b""),
     ):
         with pytest.raises((TypeError, ValueError, OSError)):
@@ -72,7 +73,7 @@ def test_callbacks_may_leave_and_raise():
     ours, theirs = socket.socketpair()
     with ours, theirs, reader._epoll() as ready:
         ready.register(ours.fileno(), reader.EPOLLIN)
-        one = native.Reader()
+        one = native.Reader(ready.fileno())
         seen = []
 
         def unknown(fd, data, time_s):
@@ -85,12 +86,29 @@ def test_callbacks_may_leave_and_raise():
         one.follow(ours.fileno(), native.Lane(b"<", b">"))
         theirs.sendall(b"3\r\n<a>\r\nodd")
         stop_s = time.perf_counter() + 60
-        left = one.poll(ready.fileno(), 8, stop_s, float("nan"), other, unknown, None)
+        left = one.poll(8, stop_s, float("nan"), other, unknown, None)
         assert left == (1, False, 0, 0, 0, 1)
         assert seen[0][0] == b"3\r\n<a>\r\nodd"
         theirs.sendall(b"x")
         with pytest.raises(RuntimeError, match="nobody"):
-            one.poll(ready.fileno(), 8, stop_s, 0.0, other, unknown, None)
+            one.poll(8, stop_s, 0.0, other, unknown, None)
+
+
+def test_what_a_turn_leaves_comes_in_the_next():
+    """Streams in a lane are edge-triggered: the kernel tells of each arrival once."""
+    pairs = [socket.socketpair() for _ in range(3)]
+    with reader._epoll() as ready:
+        one = native.Reader(ready.fileno())
+        for ours, theirs in pairs:
+            ready.register(ours.fileno(), reader.EPOLLIN)
+            one.follow(ours.fileno(), native.Lane(b"<", b">"))
+            theirs.sendall(b"3\r\n<a>\r\n")
+        past, nan = 0.0, float("nan")
+        turns = [one.poll(8, past, nan, None, None, None)[:3] for _ in range(4)]
+        assert turns == [(1, True, 1), (1, True, 1), (1, False, 1), (0, False, 0)]
+    for pair in pairs:
+        for sock in pair:
+            sock.close()
 
 
 ROOT = Path(__file__).parents[2]

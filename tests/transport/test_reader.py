@@ -10,7 +10,7 @@ import time
 from llmbench_locust.transport.assembly import StreamAssembly
 from llmbench_locust.transport.connection import Connection
 from llmbench_locust.transport.gaps import gaps
-from llmbench_locust.transport.reader import StreamReader, reader_type
+from llmbench_locust.transport.reader import READ_BYTES, StreamReader, reader_type
 from llmbench_locust.transport.template import Lane
 from llmbench_locust.transport.timestamps import KernelClock, ask_for_stamps
 
@@ -75,6 +75,35 @@ def test_after_an_unknown_event_all_is_kept_in_order():
     connection.close()
     reader.close()
     theirs.close()
+
+
+def test_a_burst_and_the_end_behind_it_are_read_to_the_last_byte():
+    ours, theirs = socket.socketpair()
+    sock = _socket.socket(fileno=_socket.dup(ours.detach()))
+    sock.setblocking(False)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    reader = reader_type()()
+    connection, sink, assembly, holder = streaming(sock, reader)
+    per_read = READ_BYTES // len(PLAIN)
+    padded = chunk(sse({"text": "a" * (READ_BYTES - per_read * len(PLAIN) + 1)}))
+    one_read = PLAIN * (per_read - 1) + padded
+    assert len(one_read) == READ_BYTES
+    ended: list[float] = []
+    holder.on_end = lambda time_s, error: ended.append(time_s)  # type: ignore[method-assign]
+    theirs.sendall(one_read * 3)
+    while reader.poll():
+        pass
+    assembly.settle()
+    assert len(sink.texts) == 1 + 3 * per_read
+    assert not ended
+    theirs.sendall(PLAIN)
+    theirs.close()
+    while reader.poll():
+        pass
+    assembly.settle()
+    assert len(sink.texts) == 2 + 3 * per_read
+    assert (len(ended), connection.alive) == (1, False)
+    reader.close()
 
 
 def test_a_round_that_finds_nothing_does_not_unsay_the_kernels_times():
