@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
+from locust import argument_parser
 from locust.rpc.protocol import Message
 
 logger = logging.getLogger(__name__)
@@ -105,6 +105,40 @@ def option_values() -> dict[str, int | str | None]:
     """How many values each of Locust's own options takes (argparse's nargs), by its name with the
     dashes.
     """
-    parser = get_empty_argument_parser()
-    setup_parser_arguments(parser)
+    parser = argument_parser.get_empty_argument_parser()
+    argument_parser.setup_parser_arguments(parser)
     return {name: action.nargs for name, action in parser._option_string_actions.items()}
+
+
+def form_options() -> dict[str, dict[str, Any]]:
+    """Flags that stand in Locust's start form, by name: their default_value, help_text, choices,
+    is_secret, …
+
+    Locust collects them anew for each page, in a time that grows with the cube of their number: 3 s
+    for ours, on the loop that sends. From now on it takes these.
+    """
+    parser = argument_parser.get_parser()
+    shown = parser.args_included_in_web_ui
+    secret, required, multiple = (
+        set(names)
+        for names in (
+            parser.secret_args_included_in_web_ui,
+            parser.required_args_included_in_web_ui,
+            parser.multiple_args_included_in_web_ui,
+        )
+    )
+    locusts = argument_parser.default_args_dict()
+    rows = {
+        name: {
+            "default_value": value,
+            "is_secret": name in secret,
+            "is_required": name in required,
+            "help_text": (shown[name].help or "").replace("%%", "%"),
+            "is_multiple": name in multiple,
+            "choices": shown[name].choices,
+        }
+        for name, value in vars(parser.parse_args()).items()
+        if name not in locusts and name in shown
+    }
+    argument_parser.ui_extra_args_dict = lambda args=None: rows
+    return rows

@@ -31,9 +31,13 @@ class Environment(Protocol):
 class WebUI(Protocol):
     app: Flask
     template_args: dict[str, Any]
+    userclass_picker_is_active: bool
 
     @property
     def environment(self) -> Environment: ...
 
     def auth_required_if_enabled(self, view: View) -> View:
         """The view behind Locust's login, where that is on."""
+
+    def update_template_args(self) -> None:
+        """Fill in `template_args` for Locust's page."""

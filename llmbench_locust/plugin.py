@@ -10,6 +10,7 @@ import logging
 import os
 import shlex
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -159,9 +160,7 @@ class Plugin:
         if self.web_ui is not None:
             from llmbench_locust.web.plugin import install_web
 
-            install_web(
-                self.environment, self.live, lambda: self.report, self.check_form, self.stop
-            )
+            install_web(self.environment, self)
 
     def _remember_start(self) -> None:
         check_variables(os.environ)
@@ -198,20 +197,25 @@ class Plugin:
             self.sim, self._sim_args = launch(shlex.split(args)), args
         return self.sim
 
-    def check_form(self, form: Json) -> str | None:
-        """The line that tells what is wrong with a start form, None when it is right."""
+    @property
+    def fixed(self) -> Collection[str]:
+        """Flags that only the start can set."""
+        return self.start.fixed if self.start is not None else ()
+
+    def plan(self, form: Json) -> str:
+        """What a start form asks for, in one sentence. Raises ConfigError."""
         import copy
 
+        from llmbench_locust.run.preview import outlook
+
         if self.open_loop and (self._going() or self.live.state == "preparing"):
-            return "a run is going on; stop it or wait for its end before you start another"
+            raise ConfigError(
+                "a run is going on; stop it or wait for its end before you start another"
+            )
         options = copy.copy(self.options)
         for name, value in form.items():
             setattr(options, name, value)
-        try:
-            build_config(options, self.start)
-        except ConfigError as e:
-            return str(e)
-        return None
+        return outlook(build_config(options, self.start), planned=self.open_loop)
 
     def _going(self) -> bool:
         return self._conductor is not None and not self._conductor.ready()

@@ -4,8 +4,9 @@ import argparse
 import logging
 
 import gevent
+import locust
 import pytest
-from locust import LoadTestShape, User, constant, task
+from locust import LoadTestShape, User, argument_parser, constant, task
 from locust.env import Environment
 from locust.event import Events
 from locust.runners import WorkerNode, WorkerNodes
@@ -118,3 +119,52 @@ def test_headless_without_tables_is_only_summary():
 def test_the_parser_tells_how_many_values_each_option_takes():
     options = locust_seam.option_values()
     assert (options["--headless"], options["--users"], options["--tags"]) == (0, None, "*")
+
+
+def test_flags_of_locusts_form_are_those_that_locust_collects(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["locust"])
+    locusts = argument_parser.ui_extra_args_dict
+    monkeypatch.setattr(argument_parser, "ui_extra_args_dict", locusts)  # put back afterwards
+
+    def add(parser, **_):
+        add = parser.add_argument
+        add("--own", default="x", help="Mine.", include_in_web_ui=True)
+        add("--key", default="", help="Of a door.", is_secret=True, is_required=True)
+        add(
+            "--some",
+            help="50%% of it.",
+            choices=["a", "b"],
+            is_multiple=True,
+            default=["a"],
+            nargs="*",
+        )
+        add("--hidden", include_in_web_ui=False)
+
+    locust.events.init_command_line_parser.add_listener(add)
+    try:
+        rows = locust_seam.form_options()
+        expected = locusts()
+        expected["some"]["help_text"] = "50% of it."
+        assert rows == expected
+        assert argument_parser.ui_extra_args_dict() is rows
+    finally:
+        locust.events.init_command_line_parser.remove_listener(add)
+    assert {"own", "key", "some"} <= rows.keys()
+
+
+def test_locusts_page_is_a_view_that_can_be_replaced_and_is_given_its_arguments(environment):
+    web_ui = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)
+    views = web_ui.app.view_functions
+    assert {"locust.index", "locust.swarm", "locust.stop", "locust.request_stats"} <= views.keys()
+    update = web_ui.update_template_args
+
+    def with_ours():
+        update()
+        assert {"missing_host_warning", "override_host_warning"} <= web_ui.template_args.keys()
+        web_ui.template_args["state"] = "of ours"
+
+    web_ui.update_template_args = with_ours
+    page = web_ui.app.test_client().get("/").text
+    assert "window.templateArgs" in page
+    assert '"state": "of ours"' in page
+    assert web_ui.userclass_picker_is_active is False

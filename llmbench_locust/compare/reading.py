@@ -81,9 +81,14 @@ def read_runs(path: Path) -> list[Run]:
         raise ConfigError(f"{path}: not a result of a benchmark: it has no duration and completed")
     many = len(found) > 1
     return [
-        Run(f"{path}:{i + 1}" if many else str(path), d, _requests(path, d), tool, missing)
+        run_of(f"{path}:{i + 1}" if many else str(path), d, tool, missing)
         for i, (tool, missing, d) in enumerate(found)
     ]
+
+
+def run_of(name: str, document: Document, tool: str = "llmbench", missing: str = "") -> Run:
+    """The run that a result document tells of. Raises ConfigError."""
+    return Run(name, document, _requests(name, document), tool, missing)
 
 
 def _documents(path: Path) -> list[Document]:
@@ -113,13 +118,13 @@ def _lines(path: Path, text: str) -> Iterator[object]:
         raise ConfigError(f"{path}: not JSON: {error}") from None
 
 
-def _requests(path: Path, document: Document) -> Requests | None:
+def _requests(name: str, document: Document) -> Requests | None:
     """None without arrays of requests. vLLM's plain files still have their end-to-end latencies."""
     try:
         return _columns(document)
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"{path}: its arrays of requests are not as vLLM writes: {error}"
+            f"{name}: its arrays of requests are not as vLLM writes: {error}"
         ) from None
 
 

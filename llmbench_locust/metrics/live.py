@@ -9,7 +9,7 @@ result document's exact figures take the place of the live ones, whose percentil
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 
 import numpy as np
@@ -41,7 +41,7 @@ _TOTALS = ("offered", "sent", "completed", "token_events")
 
 class LiveStats:
     """``goodput_ms``: objectives by latency name ("ttft", "tpot", "e2el"), ms. ``percentiles``: of
-    the summary, in 0..100.
+    the summary, in 0..100. ``on_end`` is called when a run has finished.
 
     The order of calls is `reset`, then `counters` and `add` in any order, then `finish` (or
     `failed`); `snapshot` at any time.
@@ -57,6 +57,7 @@ class LiveStats:
         self.experiment: Json | None = None  # of several runs together
         self.document: Json | None = None
         self.audit: Json | None = None
+        self.on_end: Callable[[], None] = lambda: None
         self._clear()
 
     def _clear(self) -> None:
@@ -117,6 +118,7 @@ class LiveStats:
             return  # nothing ran: a run that is being prepared stays so
         self.state = "finished"
         self.document, self.audit = document, audit
+        self.on_end()
 
     # --- in
 
@@ -321,15 +323,15 @@ class LiveStats:
             )
         return rows
 
-    def snapshot(self, since: int = 0) -> Json:
+    def snapshot(self, since: int = 0, most: int = MOST_ROWS) -> Json:
         """All that the page shows, as plain JSON-able values; docs/web.md describes every field.
 
         ``since``: the "version" of an earlier snapshot of the same "run"; the series then hold only
-        what changed after it (nothing at all when it is negative). They are cut at `MOST_ROWS`, so
+        what changed after it (nothing at all when it is negative). They are cut at ``most``, so
         that the event loop is not held up; "more" says that there are others to fetch.
         """
         totals = self.totals()
-        rows, version = self.series.rows(since, MOST_ROWS)
+        rows, version = self.series.rows(since, most)
         live = {name: s.figures(self.percentiles) for name, s in self.samples.items()}
         return {
             "run": self.run,

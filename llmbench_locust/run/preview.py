@@ -1,4 +1,4 @@
-"""`--dry-run`: what a run would send, without sending anything."""
+"""What a run would send, without sending anything: for `--dry-run`, and for the start form."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 
 from llmbench_locust.errors import BenchError, SetupError
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.redact import without_user
 from llmbench_locust.run.loading import load_workload
-from llmbench_locust.run.schedule import connections_ahead, make_tickets
+from llmbench_locust.run.schedule import connections_ahead, make_tickets, ramp_of
 from llmbench_locust.run.wiring import wire_config
 from llmbench_locust.users.session import Session
 from llmbench_locust.workload.sample import SampleRequest
@@ -44,6 +45,38 @@ def preview(environment: object, config: RunConfig) -> str:
         "Nothing was sent (--dry-run).",
     ]
     return "\n".join(lines)
+
+
+def outlook(config: RunConfig, *, planned: bool) -> str:
+    """What a configuration will do, in one sentence; nothing is loaded. ``planned``: arrivals
+    follow a plan, else users have tasks of their own.
+    """
+    where = "the built-in simulator" if config.sim else without_user(config.base_url)
+    if not planned:
+        return f"Requests of the locustfile's users, to {where}."
+    if config.capacity:
+        return f"A search for the capacity of {where}."
+    runs = f"{config.repeat} runs of " if config.repeat > 1 else ""
+    text = f"{runs}{_traffic(config)}, to {where}."
+    return text[0].upper() + text[1:]
+
+
+def _traffic(config: RunConfig) -> str:
+    n, cap = config.num_prompts, config.max_concurrency
+    capped = f", at most {cap} at a time" if cap else ""
+    if config.self_timed:
+        return f"up to {n:,} requests at the times of the trace{capped}"
+    if n < 0:
+        return f"every row of the dataset{capped}"
+    ramp = ramp_of(config)
+    if config.request_rate == float("inf") and ramp is None:
+        if config.duration_s is not None:
+            return f"requests for {config.duration_s:g}\N{NO-BREAK SPACE}s, {cap} at a time"
+        return f"{n:,} requests, {f'{cap} at a time' if cap else 'all at once'}"
+    interval_s = 1 / config.request_rate
+    if ramp is not None:
+        interval_s = float(np.mean(1 / np.maximum(ramp.rates(1000), 1e-9)))
+    return f"about {n:,} requests over {n * interval_s:,.0f}\N{NO-BREAK SPACE}s{capped}"
 
 
 def _lengths(values: list[int]) -> str:

@@ -1,251 +1,217 @@
-"""What we add to Locust's web UI: a tab on its page, the page /llm with its JSON, downloads,
-/metrics, the check of the form.
+"""What we add to Locust's web UI: the start form, the page /llm with its JSON, downloads, /metrics.
 
 Every route only reads, and stands behind Locust's own login where that is on. Foreign text (model
-names, errors) travels as JSON and is put on a page as text only; our own pages allow no script but
-ours.
+names, errors) travels as JSON or through a template that escapes it, and is put on a page as text
+only; our own pages allow no script but ours.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import re
-from collections.abc import Callable
 from pathlib import Path
 
 import gevent
 import orjson
 from flask import Blueprint, Response, make_response, request, send_file, send_from_directory
+from jinja2 import Environment as Templates
+from jinja2 import FileSystemLoader, StrictUndefined
 
 from llmbench_locust.experiments.report import capacity_page
-from llmbench_locust.json_types import Json
+from llmbench_locust.locust_seam import form_options
 from llmbench_locust.locust_types import Environment, WebUI
-from llmbench_locust.metrics.live import LiveStats
-from llmbench_locust.options.table import GROUPS
+from llmbench_locust.options.table import FLAGS
+from llmbench_locust.web import locust_page
+from llmbench_locust.web.comparison import differences
+from llmbench_locust.web.downloads import DOWNLOADS, file_name
+from llmbench_locust.web.form import given_by, start_form
+from llmbench_locust.web.history import History, Kept
 from llmbench_locust.web.prometheus import registry_of
-from llmbench_locust.web.results import Results
-from llmbench_locust.web.start_form import SWARM, install_check
-from llmbench_locust.web.table import STRUCTURE, TAB, table_rows
+from llmbench_locust.web.results import Bench
+from llmbench_locust.web.start_form import install_check, plan_of
 
 STATIC = Path(__file__).parent / "static"
-_SCRIPTS = (
-    b'<script src="./llm/static/tab.js" defer></script><script '
-    b'src="./llm/static/form.js" defer></script>'
+_TEMPLATES = Templates(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' "
     "data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-#: Downloads: name of the route under /llm → (title, content type).
-DOWNLOADS: dict[str, tuple[str, str]] = {
-    "result.json": ("Result JSON", "application/json"),
-    "requests.csv": ("Requests CSV", "text/csv; charset=utf-8"),
-    "requests.parquet": ("Requests Parquet", "application/vnd.apache.parquet"),
-    "report.html": ("HTML report", "text/html; charset=utf-8"),
-}
 
 
-def install_web(
-    environment: Environment,
-    live: LiveStats,
-    results: Callable[[], Results | None],
-    check: Callable[[Json], str | None] | None = None,
-    cancel: Callable[[], None] | None = None,
-) -> None:
+def install_web(environment: Environment, bench: Bench) -> None:
     """Add our part to ``environment.web_ui``; call it once, before the web server starts (in
     Locust's `init` event).
-
-    ``results()`` gives the finished run's results, None while there are none. ``check(form)`` gives
-    the line that refuses a start form, None when it is right. ``cancel()`` calls off a run that is
-    being prepared.
     """
     web_ui = environment.web_ui
     base = (getattr(environment.parsed_options, "web_base_path", None) or "").rstrip("/")
-    _add_tab(web_ui, live, cancel)
-    web_ui.app.register_blueprint(_routes(web_ui, live, results), url_prefix=base or None)
-    if check is not None:
-        install_check(web_ui, check)
+    Pages(web_ui, bench).register(base or None)
+    install_check(web_ui, bench)
 
 
-def _add_tab(web_ui: WebUI, live: LiveStats, cancel: Callable[[], None] | None) -> None:
-    arguments = web_ui.template_args
-    arguments.setdefault("extended_tabs", []).append(TAB)
-    arguments.setdefault("extended_tables", []).append({"key": TAB["key"], "structure": STRUCTURE})
-    links = arguments.setdefault("extended_csv_files", [])
-    links.append({"href": "./llm", "title": "LLM: live charts"})
-    links.append({"href": "./llm/capacity", "title": "LLM: capacity search"})
-    links += [
-        {"href": f"./llm/{name}", "title": f"LLM: {title}"}
-        for name, (title, _) in DOWNLOADS.items()
-    ]
+class Pages:
+    """Our routes."""
 
-    app = web_ui.app
+    def __init__(self, web_ui: WebUI, bench: Bench) -> None:
+        self._web_ui, self._bench, self._live = web_ui, bench, bench.live
+        self._history = History(bench.live, lambda: bench.report)
+        self._given = given_by(vars(web_ui.environment.parsed_options))
+        self._others = {n: row for n, row in form_options().items() if n not in FLAGS}
+        self._routes = Blueprint("llmbench", __name__)
 
-    @app.after_request
-    def extend(response: Response) -> Response:
-        good = response.status_code == 200
-        if good and not response.direct_passthrough and request.endpoint in _EXTENDED:
-            response.set_data(_EXTENDED[request.endpoint](response.get_data(), live))
-        stopped = good and request.endpoint == "locust.stop"
-        if stopped and cancel is not None and _beginning(live, web_ui.environment.runner.state):
-            cancel()  # Locust's master stops nothing before its runner has started
-        return response
+    def register(self, prefix: str | None) -> None:
+        """Add all routes, below ``prefix``."""
+        locust_page.install(self._web_ui, self._bench, self._front)
+        self._add_pages()
+        self._add_runs()
+        self._add_capacity()
+        self._add_metrics()
+        self._routes.after_request(_secure)
+        self._web_ui.app.register_blueprint(self._routes, url_prefix=prefix)
 
+    def _front(self) -> Response:
+        bench = self._bench
+        form = start_form(
+            vars(self._web_ui.environment.parsed_options),
+            self._others,
+            given=self._given,
+            fixed=bench.fixed,
+            first=self._live.run == 0,
+            open_loop=bench.open_loop,
+        )
+        return _page("start.html", form=form, runs=self._history.titles())
 
-def _beginning(live: LiveStats, state: str | None) -> bool:
-    """A run is being prepared, and Locust's runner, in ``state``, knows nothing of it yet."""
-    ours = live.state in ("preparing", "waiting", "running")
-    return ours and state in ("ready", "stopped")
+    def _add_pages(self) -> None:
+        """What is the same whatever runs."""
+        routes, protected = self._routes, self._web_ui.auth_required_if_enabled
 
+        @routes.get("/llm")
+        @protected
+        def page() -> Response:
+            return _page("llm.html")
 
-def _with_rows(content: bytes, live: LiveStats) -> bytes:
-    """Locust caches this answer for two seconds: our rows in it are renewed each time."""
-    report = orjson.loads(content)
-    others = [s for s in report.get("extended_stats", []) if s["key"] != TAB["key"]]
-    report["extended_stats"] = [*others, {"key": TAB["key"], "data": table_rows(live.snapshot(-1))}]
-    state = report.get("state")
-    report["state"] = _shown(state, live) or state
-    return orjson.dumps(report)
+        @routes.get("/llm/static/<path:name>")
+        @protected
+        def static(name: str) -> Response:
+            return send_from_directory(STATIC, name, max_age=0)
 
+        @routes.get("/llm/plotly.min.js")
+        @protected
+        def plotly() -> Response:
+            return send_file(plotly_path(), mimetype="text/javascript", max_age=86_400)
 
-def _shown(state: str | None, live: LiveStats) -> str | None:
-    """The state to tell Locust's page instead of ``state``, None when that may stand.
+        @routes.post("/llm/plan")
+        @protected
+        def plan() -> Response:
+            good, line = plan_of(self._bench)
+            return _json({"good": good, "line": line})
 
-    The page asks on while a run is spawning or running and never again in any other state: told of
-    a run that is being prepared it would go back to the form, and one that is just ending would
-    show "Loading" for ever.
-    """
-    if _beginning(live, state):
-        return "spawning"
-    return "running" if state in _ENDING else None
+    def _add_runs(self) -> None:
+        """What tells of the present run, and with ?run=N of an earlier one."""
+        routes, protected = self._routes, self._web_ui.auth_required_if_enabled
+        live, history = self._live, self._history
 
+        @routes.get("/llm/stats")
+        @protected
+        def stats() -> Response:
+            run = request.args.get("run", live.run, type=int)
+            if run in history:
+                shot = orjson.loads(history[run].shot)
+            elif run == live.run:
+                shot = live.snapshot(request.args.get("since", 0, type=int))
+            else:
+                return _gone(run)
+            downloads = history[run].downloads if run in history else []
+            more = {"downloads": downloads, "runs": history.titles(), "now": live.run}
+            return _json(shot | more)
 
-def _with_scripts(page: bytes, live: LiveStats) -> bytes:
-    page = re.sub(
-        rb'"state": "(ready|stopped|stopping|cleanup)"',
-        lambda found: _state_in_page(found, live),
-        page,
-        count=1,
-    )
-    at = page.rfind(b"</body>")
-    return page if at < 0 else page[:at] + _SCRIPTS + page[at:]
+        @routes.get("/llm/differences")
+        @protected
+        def compared() -> Response:
+            numbers = [request.args.get(name, 0, type=int) for name in ("compare", "run")]
+            for run in numbers:
+                if run not in history:
+                    return _gone(run)
+            found = differences(*(history[run].document for run in numbers))
+            return _json(found)
 
+        @routes.get(
+            "/llm/<any('result.json','requests.csv','requests.parquet','report.html'):name>"
+        )
+        @protected
+        def download(name: str) -> Response:
+            run = request.args.get("run", live.run, type=int)
+            if run not in history:
+                return _text("No run has finished yet: there is nothing to download.", 404)
+            if name not in history[run].downloads:
+                return _text(f"The requests of run {run} are no longer kept.", 410)
+            return _file(history[run], name)
 
-def _state_in_page(found: re.Match[bytes], live: LiveStats) -> bytes:
-    shown = _shown(found[1].decode(), live)
-    return found[0] if shown is None else b'"state": "%s"' % shown.encode()
+    def _add_capacity(self) -> None:
+        routes, protected = self._routes, self._web_ui.auth_required_if_enabled
+        live = self._live
 
+        @routes.get("/llm/capacity")
+        @protected
+        def capacity() -> Response:
+            """The probes of a search so far and its answer; the page renews itself."""
+            if live.experiment is None:
+                return Response("No capacity search has a probe yet.", status=404)
+            if request.args.get("format") == "json":
+                return _json(live.experiment)
+            found = capacity_page(live.experiment, live.experiment["text"])
+            return Response(found, headers={"Refresh": "5"}, content_type="text/html")
 
-def _started(answer: bytes, live: LiveStats) -> bytes:
-    if orjson.loads(answer).get("success"):
-        live.preparing()
-    return answer
+    def _add_metrics(self) -> None:
+        registry = registry_of(self._live)
 
+        @self._routes.get("/metrics")
+        @self._web_ui.auth_required_if_enabled
+        def metrics() -> Response:
+            from prometheus_client.exposition import choose_encoder
 
-#: Locust's states between Stop and the last user's end: the master waits for its workers, a process
-#: for its users.
-_ENDING = ("stopping", "cleanup")
-
-#: Locust's routes whose answers we complete.
-_EXTENDED: dict[str | None, Callable[[bytes, LiveStats], bytes]] = {
-    "locust.request_stats": _with_rows,
-    "locust.index": _with_scripts,
-    SWARM: _started,
-}
-
-
-def _routes(web_ui: WebUI, live: LiveStats, results: Callable[[], Results | None]) -> Blueprint:
-    routes = Blueprint("llmbench", __name__)
-    _add_pages(routes, web_ui)
-    _add_data(routes, web_ui, live, results)
-
-    @routes.after_request
-    def secure(response: Response) -> Response:
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "same-origin"
-        response.headers.setdefault("Cache-Control", "no-store")
-        return response
-
-    return routes
-
-
-def _add_pages(routes: Blueprint, web_ui: WebUI) -> None:
-    """What is the same whatever runs."""
-    protected = web_ui.auth_required_if_enabled
-
-    @routes.get("/llm")
-    @protected
-    def page() -> Response:
-        response: Response = send_from_directory(STATIC, "llm.html", max_age=0)
-        response.headers["Content-Security-Policy"] = _POLICY
-        return response
-
-    @routes.get("/llm/static/<path:name>")
-    @protected
-    def static(name: str) -> Response:
-        return send_from_directory(STATIC, name, max_age=0)
-
-    @routes.get("/llm/plotly.min.js")
-    @protected
-    def plotly() -> Response:
-        return send_file(plotly_path(), mimetype="text/javascript", max_age=86_400)
-
-    @routes.get("/llm/flags")
-    @protected
-    def flags() -> Response:
-        return _json({group: [flag.dest for flag in flags] for group, flags in GROUPS.items()})
+            encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+            return Response(encode(registry), content_type=content_type)
 
 
-def _add_data(
-    routes: Blueprint, web_ui: WebUI, live: LiveStats, results: Callable[[], Results | None]
-) -> None:
-    """What tells of the run."""
-    protected, registry = web_ui.auth_required_if_enabled, registry_of(live)
+def _page(template: str, **values: object) -> Response:
+    text = _TEMPLATES.get_template(template).render(**values)
+    return Response(text, headers={"Content-Security-Policy": _POLICY}, content_type="text/html")
 
-    @routes.get("/llm/stats")
-    @protected
-    def stats() -> Response:
-        snapshot = live.snapshot(request.args.get("since", 0, type=int))
-        done = results() if live.state == "finished" else None
-        there = done is not None and done.document is not None
-        return _json(snapshot | {"downloads": list(DOWNLOADS) if there else []})
 
-    @routes.get("/llm/capacity")
-    @protected
-    def capacity() -> Response:
-        """The probes of a search so far and its answer; the page renews itself."""
-        if live.experiment is None:
-            return Response("No capacity search has a probe yet.", status=404)
-        if request.args.get("format") == "json":
-            return Response(orjson.dumps(live.experiment), content_type="application/json")
-        found = capacity_page(live.experiment, live.experiment["text"])
-        return Response(found, headers={"Refresh": "5"}, content_type="text/html")
+def _file(kept: Kept, name: str) -> Response:
+    # In a thread: a large table takes seconds, and the page stays alive.
+    content = gevent.get_hub().threadpool.apply(kept.content, (name,))
+    response = Response(content, content_type=DOWNLOADS[name][1])
+    attachment = f'attachment; filename="{file_name(kept.document, name)}"'
+    response.headers["Content-Disposition"] = attachment
+    return response
 
-    @routes.get("/metrics")
-    @protected
-    def metrics() -> Response:
-        from prometheus_client.exposition import choose_encoder
 
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return Response(encode(registry), content_type=content_type)
-
-    @routes.get("/llm/<any('result.json','requests.csv','requests.parquet','report.html'):name>")
-    @protected
-    def download(name: str) -> Response:
-        done = results()
-        if done is None or done.document is None:
-            return _text("No run has finished yet: there is nothing to download.", 404)
-        # In a thread: a large table takes seconds, and the page stays alive.
-        content = gevent.get_hub().threadpool.apply(content_of, (done, name))
-        response = Response(content, content_type=DOWNLOADS[name][1])
-        attachment = f'attachment; filename="{file_name(done.document, name)}"'
-        response.headers["Content-Disposition"] = attachment
-        return response
+def _secure(response: Response) -> Response:
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
 
 
 def _json(value: object) -> Response:
     return Response(orjson.dumps(value), content_type="application/json")
+
+
+def _gone(run: int) -> Response:
+    return _text(f"Run {run} is not among the last runs of this process.", 404)
+
+
+def _text(message: str, status: int) -> Response:
+    response = make_response(message, status)
+    response.content_type = "text/plain; charset=utf-8"
+    return response
 
 
 def plotly_path() -> Path:
@@ -254,31 +220,3 @@ def plotly_path() -> Path:
     if spec is None or spec.origin is None:
         raise FileNotFoundError("the package plotly is not installed")
     return Path(spec.origin).parent / "package_data" / "plotly.min.js"
-
-
-def content_of(done: Results, name: str) -> bytes | str:
-    """One download's content. ``name``: a key of `DOWNLOADS`."""
-    if name == "result.json":
-        options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-        return orjson.dumps(done.document, option=options)
-    if name == "requests.csv":
-        return done.table_csv()
-    if name == "requests.parquet":
-        return done.table_parquet()
-    return done.report_html()
-
-
-def file_name(document: Json, name: str) -> str:
-    """A file name that tells runs apart: backend, model and date, in plain characters."""
-    stem, _, extension = name.partition(".")
-    model = str(document.get("model_id") or "").rsplit("/", 1)[-1]
-    backend, date = document.get("backend") or "llmbench", document.get("date") or ""
-    parts = [str(backend), model, str(date), stem]
-    plain = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", p).strip("._-") for p in parts if p)
-    return f"{re.sub(r'-+', '-', plain)[:150]}.{extension}"
-
-
-def _text(message: str, status: int) -> Response:
-    response = make_response(message, status)
-    response.content_type = "text/plain; charset=utf-8"
-    return response

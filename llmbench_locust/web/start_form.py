@@ -2,17 +2,17 @@
 
 Locust's own /swarm converts what it can and answers 500 to the rest; the page then says "An unknown
 error occurred". So the form is checked first, and refused in the form of Locust's own refusals,
-which the page shows as they are.
+which its page and ours show as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from flask import Response, jsonify, request
 
+from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.locust_types import WebUI
+from llmbench_locust.web.results import Bench
 
 SWARM = "locust.swarm"
 
@@ -24,15 +24,22 @@ def form_values() -> Json:
     }
 
 
-def install_check(web_ui: WebUI, check: Callable[[Json], str | None]) -> None:
-    """``check(form)`` returns the line that tells what is wrong, None when nothing is."""
+def plan_of(bench: Bench) -> tuple[bool, str]:
+    """Whether the form of this request is right, and what it asks for or what is wrong with it."""
+    try:
+        return True, bench.plan(form_values())
+    except ConfigError as e:
+        return False, str(e)
 
+
+def install_check(web_ui: WebUI, bench: Bench) -> None:
+    """Refuse a form that ``bench`` refuses."""
     app, protected = web_ui.app, web_ui.auth_required_if_enabled
 
     @protected
     def refuse() -> Response | None:
-        line = check(form_values())
-        if line is None:
+        good, line = plan_of(bench)
+        if good:
             return None
         return jsonify({"success": False, "message": line, "host": web_ui.environment.host})
 

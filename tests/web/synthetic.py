@@ -18,6 +18,7 @@ from flask_login import UserMixin, login_user
 from locust import User, events, task
 from locust.argument_parser import LocustArgumentParser
 
+from llmbench_locust.errors import ConfigError
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.web.plugin import install_web
@@ -59,19 +60,35 @@ class Nobody(User):
 @events.init_command_line_parser.add_listener
 def flags(parser: LocustArgumentParser) -> None:
     parser.add_argument(
-        "--num-prompts", type=int, default=1000, include_in_web_ui=True, help="Number of prompts"
+        "--num-prompts", default="1000", include_in_web_ui=True, help="Number of prompts"
     )
 
 
-def check(form: dict[str, Any]) -> str | None:
-    if not str(form.get("num_prompts", "1")).isdigit():
-        return f"--num-prompts: {form['num_prompts']!r} is no whole number; allowed: 1 or more"
-    return None
+class Made:
+    """What the page needs of a benchmark."""
+
+    live = live
+    open_loop = False
+    fixed: tuple[str, ...] = ()
+
+    @property
+    def report(self) -> Done | None:
+        return Done() if live.state == "finished" else None
+
+    def plan(self, form: dict[str, Any]) -> str:
+        if not str(form.get("num_prompts") or 1).isdigit():
+            raise ConfigError(
+                f"--num-prompts: {form['num_prompts']!r} is no whole number; allowed: 1 or more"
+            )
+        return "A made-up run."
+
+    def stop(self) -> None:
+        pass
 
 
 @events.init.add_listener
 def init(environment: Any, web_ui: Any, **_: Any) -> None:
-    install_web(environment, live, lambda: Done() if live.state == "finished" else None, check)  # type: ignore[arg-type]
+    install_web(environment, Made())
     if os.environ.get("LOGIN"):
         login(web_ui)
 

@@ -1,5 +1,5 @@
-"""The whole way in a real browser: start form, LLM tab, live charts, stop, downloads; with workers;
-with a hostile server.
+"""The whole way in a real browser: start form, live page, stop, downloads, a second run beside the
+first; with workers; with a hostile server; on a phone; in the dark; without a mouse.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from llmbench_locust.results.document import build_document
 from llmbench_locust.results.html import report_html
@@ -28,14 +29,26 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 def open_form(browser: Any, web: Web) -> Any:
     page = browser.new_page()
     page.goto(web.url)
-    page.get_by_role("button", name="Custom parameters").click()
+    page.locator("#plan[data-kind]").wait_for()
     return page
 
 
 def start(page: Any, **fields: str) -> None:
     for name, value in fields.items():
-        page.fill(f"[name={name}]", value)
-    page.get_by_role("button", name="Start", exact=True).click()
+        page.fill(f"#f-{name}", value)
+    page.get_by_role("button", name="START", exact=True).click()
+
+
+def again(page: Any, **fields: str) -> None:
+    """A further run, from the live page through the form."""
+    page.get_by_role("link", name="New run").click()
+    page.locator("#plan[data-kind]").wait_for()
+    start(page, **fields)
+
+
+def wait_until_finished(page: Any) -> None:
+    page.wait_for_url("**/llm*")
+    page.locator("#state", has_text="finished").wait_for()
 
 
 def until(page: Any, expression: str, argument: Any = None) -> None:
@@ -48,21 +61,20 @@ def until(page: Any, expression: str, argument: Any = None) -> None:
         page.wait_for_timeout(100)
 
 
-def cell(page: Any, figure: str, column: int = 1) -> str:
-    """A cell of the LLM tab by its row's first cell."""
-    row = page.locator(
-        "tr", has=page.locator("td:first-child", has_text=re.compile(rf"^{re.escape(figure)}$"))
-    )
-    text: str = row.locator("td").nth(column).inner_text()
+def cell(page: Any, table: str, title: str) -> str:
+    """The first value of a table's row."""
+    row = page.locator(f"#{table} tbody tr", has=page.locator("th", has_text=title))
+    text: str = row.locator("td").first.inner_text()
     return text
 
 
 def wait_for_requests(page: Any, least: int) -> None:
-    """Until the LLM tab shows so many successful requests."""
+    """Until the live page is there and shows so many successful requests."""
+    page.wait_for_url("**/llm*")
     until(
         page,
-        """least => [...document.querySelectorAll("tr")].some(row =>
-               row.cells[0]?.textContent === "Successful requests"
+        """least => [...document.querySelectorAll("#summary tr")].some(row =>
+               row.cells[0].textContent === "Successful requests"
                && Number(row.cells[1].textContent.replaceAll(",", "")) >= least)""",
         least,
     )
@@ -136,73 +148,85 @@ def check_downloads(charts: Any) -> dict[str, Any]:
 
 
 def run_and_look(browser: Any, web: Web, shots: Callable[[Any, str], None]) -> dict[str, Any]:
-    """Form → run → tab and charts fill → stop → downloads."""
+    """Form → run → page fills → stop → downloads. Leaves the page open."""
     page = open_form(browser, web)
-    page_errors = problems(page)
-    start(page, numPrompts="100000", requestRate="abc")
-    refused = page.get_by_role("alert").filter(has_text="--request-rate: 'abc'")
-    refused.wait_for()
+    errors = problems(page)
+    start(page, num_prompts="100000", request_rate="abc")
+    page.locator("#plan", has_text="--request-rate: 'abc'").wait_for()
+    assert page.evaluate("document.activeElement.id") == "f-request_rate"
     shots(page, "refused")
-    start(page, numPrompts="900", requestRate="15")
-    page.get_by_role("tab", name="LLM").click()
+    page.fill("#o-ttft", "10000")
+    start(page, num_prompts="900", request_rate="15")
+    page.wait_for_url("**/llm")
     wait_for_requests(page, 20)
-    assert float(cell(page, "Time to first token (TTFT) (ms)", 2)) > 0
-    assert "measuring" in cell(page, "Client audit")
-    assert re.match(r"\d+\.\d% \(\d+ of \d+\)", cell(page, "SLO attainment: TTFT ≤ 10000 ms"))
-    shots(page, "tab")
-    bar = page.locator("#llm-bar")
-    assert bar.get_by_text("Live charts").get_attribute("href") == "./llm"
-    charts, errors = watch(browser, web)
+    late = browser.new_page()
+    late.goto(web.url)
+    assert late.url.endswith("/llm"), "during a run the first page is the live one"
+    late.close()
+    assert float(cell(page, "latency", "Time to first token (TTFT)")) > 0
+    assert "measuring" in page.locator("#verdict").inner_text()
+    assert re.match(r"\d+ of \d+", cell(page, "slo", "TTFT ≤ 10000 ms"))
     for chart in ("rates", "concurrency", "tokens", "ttft", "tpot", "itl", "e2el", "heat", "lag"):
-        assert drawn(charts, chart) > 0, chart
-    assert charts.evaluate("document.getElementById('plot-ttft').layout.shapes.map(s => s.y0)") == [
+        until(page, "id => document.getElementById(`plot-${id}`).data !== undefined", chart)
+        assert drawn(page, chart) > 0, chart
+    assert page.evaluate("document.getElementById('plot-ttft').layout.shapes.map(s => s.y0)") == [
         10000
     ]
-    assert toolbar(charts) == TOOLBAR
-    shots(charts, "charts")
-    page.bring_to_front()
+    assert toolbar(page) == TOOLBAR
+    shots(page, "running")
     page.get_by_role("button", name="Stop").click()
-    page.get_by_role("button", name="New").wait_for()
-    until(page, "() => !document.body.textContent.includes('measuring')")
-    charts.bring_to_front()
-    document = check_downloads(charts)
-    shots(page, "stopped")
-    shots(charts, "finished")
-    assert cell(page, "Successful requests").replace(",", "") == str(document["completed"])
-    assert document["completed"] >= 20
-    verdict = (
-        "CLIENT LIMITED"
-        if document["llmbench"]["audit"]["client_limited"]
-        else "OK: the client kept up"
+    wait_until_finished(page)
+    document = check_downloads(page)
+    shots(page, "finished")
+    assert cell(page, "summary", "Successful requests").replace(",", "") == str(
+        document["completed"]
     )
-    assert verdict in cell(page, "Client audit")
+    assert document["completed"] >= 20
+    limited = document["llmbench"]["audit"]["client_limited"]
+    verdict = "CLIENT LIMITED" if limited else "OK, the client kept up"
+    assert verdict in page.locator("#verdict").inner_text()
     assert document["num_prompts"] == 900
-    assert page_errors == []
     assert errors == []
     return document
 
 
-def test_a_run_from_the_form_to_the_downloads(web: Any, browser: Any, shots: Any) -> None:
+def test_a_run_from_the_form_to_the_downloads_and_a_second_beside_it(
+    web: Any, browser: Any, shots: Any
+) -> None:
     with launch([]) as sim:
-        started = web(SERVE, "--base-url", sim.url, "--goodput", "ttft:10000", *SHORT)
+        started = web(SERVE, "--base-url", sim.url, *SHORT)
         document = run_and_look(browser, started, shots)
         assert document["model_id"] == "sim"
-        # Again, without a restart, and to its end.
         page = browser.pages[0]
-        page.bring_to_front()
-        page.get_by_role("button", name="New").click()
-        page.get_by_role("button", name="Custom parameters").click()
-        start(page, numPrompts="30", requestRate="inf")
-        page.get_by_role("button", name="New").wait_for()
-        wait_for_requests(page, 30)
-        assert cell(page, "Successful requests") == "30"
-        assert started.get("/llm/stats").json()["run"] == 2
+        again(page, num_prompts="60", request_rate="inf")
+        page.wait_for_url("**/llm")
+        wait_for_requests(page, 60)
+        wait_until_finished(page)
+        assert cell(page, "summary", "Successful requests") == "60"
+        page.get_by_label("compared with").select_option("1")
+        page.wait_for_url("**/llm?run=2&compare=1")
+        page.wait_for_selector("#differences tbody tr")
+        for chart in ("rates", "ttft", "e2el", "heat", "lag"):
+            names = page.evaluate(
+                "id => document.getElementById(`plot-${id}`).data.map(l => l.name)", chart
+            )
+            assert any("(run 1)" in (name or "") for name in names), chart
+        assert "request rate differs" in page.locator("#notes").inner_text()
+        assert "run 1: " in page.locator("#tiles").inner_text()
+        shots(page, "compared")
+        link = browser.new_page()  # someone else follows the link
+        link.goto(f"{started.url}/llm?run=1")
+        link.wait_for_selector("#downloads a")
+        assert cell(link, "summary", "Successful requests") == str(document["completed"])
+        assert json.loads(download(link, "result.json"))["completed"] == document["completed"]
+        link.goto(f"{started.url}/llm?run=9")
+        link.locator("#state", has_text="Run 9 is not among the last runs").wait_for()
 
 
 @pytest.mark.cluster
 def test_the_same_with_two_workers(web: Any, browser: Any, shots: Any) -> None:
     with launch([]) as sim:
-        started = web(SERVE, "--base-url", sim.url, "--goodput", "ttft:10000", *SHORT, workers=2)
+        started = web(SERVE, "--base-url", sim.url, *SHORT, workers=2)
         document = run_and_look(browser, started, shots)
         assert len(document["llmbench"]["workers"]) == 2
 
@@ -228,19 +252,24 @@ def test_a_slow_stop_leaves_no_page_behind(web: Any, browser: Any, tmp_path: Pat
     slow.write_text(SLOW_STOP)
     with launch([]) as sim:
         started = web(Path(f"{SERVE},{slow}"), "--base-url", sim.url, *SHORT, workers=2)
-        page = open_form(browser, started)
-        start(page, numPrompts="900", requestRate="15")
-        page.get_by_role("tab", name="LLM").click()
-        wait_for_requests(page, 5)
+        live = open_form(browser, started)
+        start(live, num_prompts="900", request_rate="15")
+        wait_for_requests(live, 5)
+        page = browser.new_page()
+        page.goto(f"{started.url}/?tab=stats")
         page.get_by_role("button", name="Stop").click()
         page.wait_for_timeout(4500)  # more than one of its polls, which come every two seconds
         assert page.get_by_role("button", name="Loading").is_visible()
         late = browser.new_page()
-        late.goto(started.url)
+        late.goto(f"{started.url}/?tab=stats")
         late.get_by_role("button", name="Stop").wait_for()
         for one in (page, late):
             one.bring_to_front()
             one.get_by_role("button", name="New").wait_for()
+        page.get_by_role("button", name="New").click()
+        page.get_by_role("button", name="START").wait_for()
+        late.get_by_role("tab", name="LLM").click()
+        wait_until_finished(late)
 
 
 def test_a_hostile_server_puts_text_on_the_pages_and_no_markup(
@@ -251,19 +280,18 @@ def test_a_hostile_server_puts_text_on_the_pages_and_no_markup(
             SERVE, "--base-url", url, "--ready-check-timeout-sec", "0", "--save-detailed", *SHORT
         )
         page = open_form(browser, started)
-        start(page, numPrompts="60", requestRate="20")
-        page.get_by_role("tab", name="LLM").click()
-        page.get_by_role("button", name="New").wait_for()
+        start(page, num_prompts="60", request_rate="20")
+        page.wait_for_url("**/llm")
+        wait_until_finished(page)
+        page.goto(f"{started.url}/?tab=stats")
         charts, errors = watch(browser, started)
         charts.wait_for_selector("#downloads a")
-        assert MARKUP in cell(page, "Model")
         assert MARKUP in charts.locator("#what").inner_text()
         assert MARKUP in charts.locator("#errors").inner_text()
-        for tab in ("Failures", "Logs", "LLM"):
+        for tab in ("Failures", "Logs"):
             page.get_by_role("tab", name=tab).click()
         report = browser.new_page()
         report.set_content(download(charts, "report.html").decode(), wait_until="load")
-        shots(page, "tab")
         shots(charts, "charts")
         shots(report, "report")
         for one in (page, charts, report):
@@ -273,7 +301,8 @@ def test_a_hostile_server_puts_text_on_the_pages_and_no_markup(
         assert errors == []
         served = started.get("/llm/stats").json()
         assert MARKUP in served["info"]["model"]
-        assert MARKUP.encode() not in started.get("/").content
+        for path in ("/", "/?tab=stats"):
+            assert MARKUP.encode() not in started.get(path).content
 
 
 def test_every_text_of_a_hostile_run_is_text(web: Any, browser: Any) -> None:
@@ -281,20 +310,14 @@ def test_every_text_of_a_hostile_run_is_text(web: Any, browser: Any) -> None:
     reasons, kinds.
     """
     started = web(SYNTHETIC, env={"HOSTILE": "1"})
-    page = open_form(browser, started)
-    start(page, numPrompts="5")
-    page.get_by_role("tab", name="LLM").click()
+    start(open_form(browser, started))
     charts, errors = watch(browser, started)
-    page.bring_to_front()
-    page.get_by_role("button", name="Stop").click()
-    page.locator("#llm-bar").get_by_text("CLIENT LIMITED").wait_for()
-    charts.bring_to_front()
+    charts.get_by_role("button", name="Stop").click()
     charts.wait_for_selector("#verdict[data-kind=bad]")
-    for one in (page, charts):
-        assert "<script>window.hacked=1</script>" in one.locator("body").inner_text()
-        assert one.evaluate(
-            "[window.hacked === undefined, document.querySelectorAll('img[src=x]').length]"
-        ) == [True, 0]
+    assert "<script>window.hacked=1</script>" in charts.locator("body").inner_text()
+    assert charts.evaluate(
+        "[window.hacked === undefined, document.querySelectorAll('img[src=x]').length]"
+    ) == [True, 0]
     assert errors == []
 
 
@@ -327,14 +350,99 @@ def test_pause_theme_and_phone(web: Any, browser: Any, shots: Any) -> None:
     assert errors == []
 
 
-def test_the_form_has_groups_that_open(web: Any, browser: Any, shots: Any) -> None:
-    started = web(SERVE, "--sim")
+def test_the_form_shows_what_matters_and_finds_the_rest(web: Any, browser: Any, shots: Any) -> None:
+    started = web(SERVE, "--sim", "--goodput", "ttft:300", "--seed", "7")
     page = open_form(browser, started)
-    assert page.locator("[name=userCount]").is_hidden(), "the pool of users sizes itself"
-    assert page.locator("[name=numPrompts]").is_visible()
-    assert page.locator("[name=sonnetInputLen]").is_hidden()
-    page.get_by_role("button", name=re.compile("sonnet dataset", re.I)).click()
-    assert page.locator("[name=sonnetInputLen]").is_visible()
-    assert page.locator("select[name=backend] option").count() > 5
-    assert page.locator("[name=header]").get_attribute("type") == "password"
+    errors = problems(page)
+    assert page.locator("#plan").inner_text() == (
+        "About 700 requests over 70\xa0s, to the built-in simulator."
+    )
+    assert page.get_by_role("button", name="START").is_visible()
+    for name in ("base_url", "model", "backend", "dataset_name", "input_len", "output_len",
+                 "request_rate", "num_prompts", "duration", "max_concurrency"):  # fmt: skip
+        assert page.locator(f"#f-{name}").is_visible(), name
+    assert page.input_value("#o-ttft") == "300"
+    assert page.locator("#f-output_len").get_attribute("placeholder") == "128"
+    assert page.locator("#f-dataset_path").is_hidden(), "random has no file"
+    page.select_option("#f-dataset_name", "sharegpt")
+    assert page.locator("#f-dataset_path").is_visible()
+    page.locator("#plan", has_text="--dataset-path").wait_for()
+    page.select_option("#f-dataset_name", "random")
+    assert page.locator("#f-seed").is_hidden()
+    page.fill("#find", "sonnet prefix")
+    assert page.locator("#found").inner_text() == "1 found"
+    assert page.locator("#f-sonnet_prefix_len").is_visible()
+    assert (
+        "Input tokens that all prompts share"
+        in page.locator("#help-sonnet_prefix_len").inner_text()
+    )
+    page.fill("#find", "")
+    assert page.locator("#f-header").get_attribute("type") == "password"
+    page.fill("#f-duration", "20")
+    page.locator("#plan", has_text="About 200 requests over 20").wait_for()
+    assert page.locator("#f-num_prompts").is_disabled()
+    assert "%%" not in page.content()
     shots(page, "form")
+    assert errors == []
+
+
+def test_the_form_remembers_all_but_secrets(web: Any, browser: Any) -> None:
+    started = web(SYNTHETIC)
+    page = browser.new_page()
+    page.goto(started.url)
+    kept = {"request_rate": "3", "header": "A=hush", "seed": "9", "model": "m"}
+    page.evaluate("text => localStorage.setItem('llmbench-form', text)", json.dumps(kept))
+    serve = web(SERVE, "--sim", "--seed", "7")
+    page.goto(serve.url)  # another origin: another memory
+    page.locator("#plan[data-kind]").wait_for()
+    assert page.input_value("#f-request_rate") == "10"
+    page.evaluate("text => localStorage.setItem('llmbench-form', text)", json.dumps(kept))
+    page.reload()
+    page.locator("#plan", has_text="over 233").wait_for()
+    assert page.input_value("#f-model") == "m"
+    assert page.input_value("#f-seed") == "7", "the command line comes before memory"
+    assert page.input_value("#f-header") == "", "not even when it was stored"
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    page.fill("#f-header", "A=hush")
+    start(page, num_prompts="1")
+    page.wait_for_url("**/llm")
+    stored = page.evaluate("localStorage.getItem('llmbench-form')")
+    assert "hush" not in stored
+    assert json.loads(stored)["num_prompts"] == "1"
+
+
+def test_nothing_serious_for_axe_and_a_keyboard_is_enough(
+    web: Any, browser: Any, shots: Any
+) -> None:
+    started = web(SYNTHETIC)
+    page = open_form(browser, started)
+    check_accessibility(page)
+    page.keyboard.press("Tab")
+    while page.evaluate("document.activeElement.id") != "start":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/llm")
+    until(page, "() => document.getElementById('plot-e2el')?.data?.[0]?.y?.length >= 2")
+    for theme in ("light", "dark"):
+        page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+        check_accessibility(page)
+    reached = []
+    page.locator("body").focus()
+    while not reached or page.evaluate("document.activeElement.className") != "skip":
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id"))
+        assert len(reached) < 40
+    assert {"pause", "stop", "theme"} <= set(reached)
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "tables", "past the charts in one step"
+
+
+def check_accessibility(page: Any) -> None:
+    """axe-core finds nothing serious."""
+    found = Axe().run(page).response["violations"]
+    bad = [
+        (v["id"], v["nodes"][0]["html"][:200])
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    ]
+    assert bad == []

@@ -21,15 +21,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.simulator.launch import launch
-from llmbench_locust.web.plugin import DOWNLOADS, STATIC, file_name, plotly_path
+from llmbench_locust.web.downloads import DOWNLOADS, file_name
+from llmbench_locust.web.plugin import STATIC, plotly_path
 from llmbench_locust.web.prometheus import registry_of
-from llmbench_locust.web.table import shown, table_rows
 from tests.web.conftest import ROOT, SERVE, SHORT, SYNTHETIC, TOKENIZER, Web, free_port
 
 ROUTES = [
     "/llm",
     "/llm/stats",
-    "/llm/flags",
     "/llm/static/llm.js",
     "/llm/plotly.min.js",
     "/metrics",
@@ -77,8 +76,6 @@ def test_a_run_over_http(web: Any) -> None:
     later = started.get(f"/llm/stats?since={shot['version']}").json()
     assert len(later["series"]["index"]) < 20
     assert started.get("/llm/stats?since=nonsense").status_code == 200
-    table = started.get("/stats/requests").json()["extended_stats"]
-    assert [t["key"] for t in table] == ["llm"]
     metrics(started.get("/metrics"))
     requests.post(started.url + "/stop", timeout=30)
     done = started.get("/llm/stats").json()
@@ -88,6 +85,10 @@ def test_a_run_over_http(web: Any) -> None:
         answer = started.get(f"/llm/{name}")
         assert answer.headers["Content-Type"] == kind
         assert answer.headers["Content-Disposition"].startswith("attachment; filename=")
+    assert started.get("/llm/stats?run=1").json()["runs"] == done["runs"]
+    assert [row["run"] for row in done["runs"]] == [1]
+    for gone in ("stats?run=9", "differences?run=1&compare=9", "report.html?run=9"):
+        assert started.get(f"/llm/{gone}").status_code == 404
     assert started.get("/llm/static/../plugin.py").status_code == 404
 
 
@@ -124,6 +125,8 @@ def test_locusts_login_stands_before_every_route(web: Any) -> None:
         started.url + "/swarm", {"num_prompts": "abc"}, timeout=30, allow_redirects=False
     )
     assert refused.status_code == 302, "the form's check tells a stranger nothing"
+    plan = requests.post(started.url + "/llm/plan", timeout=30, allow_redirects=False)
+    assert plan.status_code == 302
     with requests.Session() as session:
         session.post(started.url + "/enter", {"username": "u", "password": "p"}, timeout=30)
         for route in ROUTES:
@@ -148,7 +151,8 @@ def test_under_a_base_path(web: Any) -> None:
     started = web(SYNTHETIC, "--web-base-path", "/load")
     assert started.get("/load/llm").status_code == 200
     assert started.get("/load/llm/stats").json()["state"] == "idle"
-    assert "./llm/static/tab.js" in started.get("/load/").text
+    assert "./llm/static/form.js" in started.get("/load/").text
+    assert "./llm/static/locust.js" in started.get("/load/?tab=stats").text
 
 
 def test_bad_values_of_the_real_form_get_the_console_line(web: Any) -> None:
@@ -220,7 +224,8 @@ def test_a_run_can_be_called_off_while_it_is_prepared(web: Any, workers: int) ->
         assert started.get("/stats/requests").json()["state"] == "spawning", (
             "else Locust's page goes back to its form"
         )
-        assert '"state": "spawning"' in started.get("/").text
+        assert '"state": "spawning"' in started.get("/?tab=stats").text
+        assert started.get("/", allow_redirects=False).headers["Location"] == "./llm"
         requests.post(started.url + "/stop", timeout=30)
         shot = started.get("/llm/stats").json()
         assert (shot["state"], shot["message"]) == (
@@ -310,32 +315,6 @@ def test_a_downloads_name_is_plain(document: dict[str, str], name: str) -> None:
     assert made.endswith("." + name.partition(".")[2])
     assert all(c.isascii() and (c.isalnum() or c in "._-") for c in made)
     assert len(made) < 200
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, ""), (0, "0"), (1234, "1,234"), (0.125, "0.12"), (1234.5, "1,234.50")],
-)
-def test_figures_of_the_table(value: float | None, text: str) -> None:
-    assert shown(value) == text
-
-
-def test_the_table_keeps_its_order() -> None:
-    shot = {
-        "state": "finished", "message": "", "info": {"model": "m"}, "latency": [], "slo": [],
-        "errors": [],
-        "summary": [{"name": "B", "unit": "s", "value": 2.0}, {"name": "A", "unit": "",
-        "value": 1}],
-        "totals": {"in_flight": 0, "waiting": 0}, "audit": {"client_limited": False, "reasons": []},
-    }  # fmt: skip
-    assert [r["figure"] for r in table_rows(shot)] == [
-        "Client audit",
-        "Model",
-        "B (s)",
-        "A",
-        "In flight / waiting",
-    ]
-    assert all("name" not in r for r in table_rows(shot)), "Locust's table would sort by it"
 
 
 def test_the_dashboard_asks_for_metrics_that_exist() -> None:

@@ -10,15 +10,22 @@ const COLOURS = {
 // The toolbar has these buttons and no other: Plotly's own default set can upload the data.
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
 
-const lines = (...series) => ({ lines: series });
+// One row a chart: its lines are (column of the series, name in the legend). A chart without a value is not shown.
+const LOAD = [
+  { id: "rates", title: "Request rate", unit: "req/s", lines: [["offered", "offered"], ["sent", "sent"], ["completed", "completed"], ["failed", "failed"]] },
+  { id: "concurrency", title: "Requests in flight and waiting", unit: "requests", lines: [["in_flight", "in flight"], ["waiting", "waiting"]] },
+  { id: "tokens", title: "Output tokens", unit: "tok/s", lines: [["tokens", "output tokens"]] },
+];
+const CLIENT = [
+  { id: "lag", title: "Client: send lag and loop lag", unit: "ms",
+    lines: [["send_lag_p99", "send lag P99"], ["send_lag_max", "send lag max"], ["loop_lag_p99", "loop lag P99"], ["loop_lag_max", "loop lag max"]] },
+];
 // names: latency key → its short name, in the order of the rows.
 const charts = (names) => [
-  { id: "rates", title: "Request rate", unit: "req/s", ...lines(["offered", "offered"], ["sent", "sent"], ["completed", "completed"], ["failed", "failed"]) },
-  { id: "concurrency", title: "Requests in flight and waiting", unit: "requests", ...lines(["in_flight", "in flight"], ["waiting", "waiting"]) },
-  { id: "tokens", title: "Output tokens", unit: "tok/s", ...lines(["tokens", "output tokens"]) },
+  ...LOAD,
   ...Object.entries(names).map(([key, name]) => ({ id: key, title: `${name} over time`, unit: "ms", latency: key })),
   { id: "heat", title: "Latency distribution", unit: "ms", heat: true },
-  { id: "lag", title: "Client: send lag and loop lag", unit: "ms", ...lines(["send_lag_p99", "send lag P99"], ["send_lag_max", "send lag max"], ["loop_lag_p99", "loop lag P99"], ["loop_lag_max", "loop lag max"]) },
+  ...CLIENT,
 ];
 
 export class Charts {
@@ -49,15 +56,16 @@ export class Charts {
     return select;
   }
 
-  // rows: buckets in order of time, as llm.js keeps them; objectives: ms by latency name.
-  draw(rows, objectives, heatRows, width) {
-    this.last = [rows, objectives, heatRows, width];
-    const times = rows.map((row) => row.t + width / 2);
+  // run: {rows, width, objectives, heatRows}, rows being buckets in the order of time. other: a run to lay over it, with its name.
+  draw(run, other = null) {
+    this.last = [run, other];
     for (const [chart, plot] of this.plots) {
-      const data = chart.heat ? heat(rows, heatRows, width, this.heatOf) : traces(chart, rows, times);
       const key = chart.latency ?? (chart.heat ? this.heatOf : null);
-      const layout = frame(chart, key !== null ? objectives[key] : undefined);
-      Plotly.react(plot, data, layout, CONFIG);
+      const data = chart.heat ? heat(run, this.heatOf) : traces(chart, run);
+      if (other !== null) data.push(...over(chart.heat ? { latency: this.heatOf } : chart, other));
+      const known = data.some((line) => line.z || line.y.some((value) => value !== null));
+      plot.parentElement.hidden = !known;
+      if (known) Plotly.react(plot, data, frame(chart, key !== null ? run.objectives[key] : undefined), CONFIG);
     }
   }
 }
@@ -66,18 +74,26 @@ function palette() {
   return COLOURS[document.documentElement.dataset.theme] ?? COLOURS.light;
 }
 
-function traces(chart, times_rows, times) {
+function traces(chart, { rows, width }) {
   const wanted = chart.latency
     ? ["p50", "p90", "p99"].map((p) => [(row) => row.latency[chart.latency]?.[p] ?? null, p.toUpperCase()])
-    : chart.lines.map(([key, name]) => [(row) => row[key], name]);
-  const mode = times.length < 3 ? "lines+markers" : "lines";
+    : chart.lines.map(([key, name]) => [(row) => row[key] ?? null, name]);
+  const mode = rows.length < 3 ? "lines+markers" : "lines";
+  const x = rows.map((row) => row.t + width / 2);
   return wanted.map(([value, name], i) => ({
-    type: "scatter", mode, name, x: times, y: times_rows.map(value), connectgaps: Boolean(chart.latency),
+    type: "scatter", mode, name, x, y: rows.map(value), connectgaps: Boolean(chart.latency),
     line: { color: palette()[i], width: 1.8 }, hovertemplate: "%{y:.4~g}",
   }));
 }
 
-function heat(rows, heatRows, width, key) {
+// The other run: the same colours, dotted and fainter.
+function over(chart, other) {
+  return traces(chart, other).map((line) => ({
+    ...line, name: `${line.name} (${other.name})`, opacity: 0.65, line: { ...line.line, dash: "dot" },
+  }));
+}
+
+function heat({ rows, width, heatRows }, key) {
   let low = Infinity;
   let high = -Infinity;
   for (const row of rows) {

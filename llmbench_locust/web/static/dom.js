@@ -1,4 +1,4 @@
-// Everything foreign goes on the page through here, as text and never as markup.
+// What both pages use. Everything foreign goes on a page through here, as text and never as markup.
 
 export function make(tag, text, attributes = {}) {
   const element = document.createElement(tag);
@@ -14,28 +14,58 @@ export function number(value) {
   return value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 }
 
-// rows: arrays of cells; a cell is a value, or {text} for what is to stand left and wrap.
+// A message with its first letter large.
+export const readable = (line) => line.charAt(0).toUpperCase() + line.slice(1);
+
+// rows: arrays of cells; a cell is a value, or {text} for what is to stand left and wrap. Columns without a value are left out.
+// On a phone each row becomes a card, in which a cell shows its column's title.
 export function fill(table, head, rows, empty) {
+  const columns = head.length > 0 ? head.map((_, i) => i) : (rows[0] ?? []).map((_, i) => i);
+  const used = columns.filter((i) => i === 0 || rows.some((row) => !["", "–", null, undefined].includes(row[i]?.text ?? row[i])));
   const body = make("tbody");
   for (const row of rows) {
     const line = make("tr");
-    for (const cell of row) {
-      line.append(cell !== null && typeof cell === "object" ? make("td", cell.text, { class: "text" }) : make("td", cell));
+    for (const i of used) {
+      const cell = row[i];
+      const wraps = cell !== null && typeof cell === "object";
+      const made = make(i === 0 ? "th" : "td", wraps ? cell.text : cell, wraps ? { class: "text" } : {});
+      if (i === 0) made.scope = "row";
+      if (head[i]) made.dataset.title = head[i];
+      line.append(made);
     }
     body.append(line);
   }
   if (rows.length === 0) {
     const line = make("tr");
-    line.append(make("td", empty, { colspan: String(Math.max(head.length, 1)) }));
-    body.append(line);
+    line.append(make("td", empty, { class: "text" }));
+    table.replaceChildren(line);
+    return;
   }
   const parts = [];
   if (head.length > 0) {
     const line = make("tr");
-    for (const title of head) line.append(make("th", title, { scope: "col" }));
+    for (const i of used) {
+      const kind = rows.some((row) => row[i]?.text !== undefined) ? { class: "text" } : {};
+      line.append(head[i] ? make("th", head[i], { scope: "col", ...kind }) : make("td"));
+    }
     const top = make("thead");
     top.append(line);
     parts.push(top);
   }
+  table.classList.toggle("cards", used.length > 2);
   table.replaceChildren(...parts, body);
+}
+
+// The button of the theme; `changed` is called after a change. Locust's page reads the same key.
+export function themed(changed = () => {}) {
+  const button = document.getElementById("theme");
+  const say = () => { button.textContent = document.documentElement.dataset.theme === "dark" ? "Light" : "Dark"; };
+  button.addEventListener("click", () => {
+    const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    document.documentElement.dataset.theme = next;
+    try { localStorage.setItem("theme", next); } catch { /* storage is blocked: it holds for this page */ }
+    say();
+    changed();
+  });
+  say();
 }

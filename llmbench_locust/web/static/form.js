@@ -1,81 +1,170 @@
-// Locust's start form lists all flags in one column, by the alphabet. Here they get groups that open and close, in the order of
-// the documentation. Nothing is moved in the page's tree, which is React's: fields get a CSS order, headings are added at its end.
-"use strict";
-(() => {
-  const MARK = "llmGrouped";
-  let groups = null;
-  const open = new Set(["benchmark"]);
-  const camel = (name) => name.replace(/_([a-z0-9])/g, (_, letter) => letter.toUpperCase());
-  const fieldOf = (form, name) => form.querySelector(`[name="${CSS.escape(camel(name))}"]`);
+// The start form: remembers values, asks for the plan as one types, finds settings, starts the run.
 
-  function arrange(form) {
-    const names = Object.values(groups).flat();
-    const fields = names.map((name) => fieldOf(form, name)).filter(Boolean);
-    if (fields.length < 2) return;
-    // The list is the nearest ancestor that all fields share; a field's row is its part of it.
-    let list = fields[0].parentElement;
-    while (list && !fields.every((field) => list.contains(field))) list = list.parentElement;
-    if (!list || list.dataset[MARK]) return;
-    list.dataset[MARK] = "yes";
-    list.style.rowGap = "18px";
-    for (const child of list.children) child.style.order = "-1";
-    Object.entries(groups).forEach(([group, members], number) => {
-      const rows = members.map((name) => fieldOf(form, name)).filter(Boolean).map((field) => {
-        let row = field;
-        while (row.parentElement !== list) row = row.parentElement;
-        return row;
-      });
-      if (rows.length > 0) list.append(heading(group, rows, 1000 * (number + 1)));
-    });
+import { readable, themed } from "./dom.js";
+
+const form = document.getElementById("form");
+const plan = document.getElementById("plan");
+const start = document.getElementById("start");
+const named = (name) => form.querySelector(`[name="${CSS.escape(name)}"]`);
+const rows = [...form.querySelectorAll(".field")];
+const rowOf = (name) => rows.find((row) => row.dataset.name === name);
+const datasets = JSON.parse(form.dataset.datasets);
+const MEMORY = "llmbench-form";
+
+// --- objectives: three fields, one flag
+
+const objectives = [...form.querySelectorAll("[data-objective]")];
+
+function spread() {
+  const found = Object.fromEntries((named("goodput")?.value ?? "").split(/\s+/).filter(Boolean).map((word) => word.split(":")));
+  for (const input of objectives) input.value = found[input.dataset.objective] ?? "";
+}
+
+function gather() {
+  if (objectives.length === 0) return;
+  named("goodput").value = objectives.filter((o) => o.value.trim()).map((o) => `${o.dataset.objective}:${o.value.trim()}`).join(" ");
+}
+
+// --- what depends on other fields
+
+function settle() {
+  gather();
+  const sim = named("sim")?.checked;
+  for (const name of ["base_url"]) if (named(name)) named(name).disabled = sim;
+  const timed = Boolean(named("duration")?.value.trim());
+  if (named("num_prompts")) named("num_prompts").disabled = timed;
+  const dataset = datasets[named("dataset_name")?.value];
+  if (dataset) {
+    named("input_len").placeholder = dataset.input;
+    named("output_len").placeholder = dataset.output;
   }
+  rowOf("dataset_path")?.classList.toggle("away", dataset?.path === "none");
+}
 
-  function heading(group, rows, order) {
-    const button = document.createElement("button");
-    button.type = "button";
-    Object.assign(button.style, {
-      order: String(order), font: "600 15px system-ui, sans-serif", textAlign: "left", color: "inherit", background: "rgba(128,128,128,.14)",
-      border: "0", borderRadius: "4px", padding: "10px 12px", cursor: "pointer", textTransform: "capitalize",
-    });
-    const show = () => {
-      const shown = open.has(group);
-      button.textContent = `${shown ? "▾" : "▸"} ${group} (${rows.length})`;
-      button.setAttribute("aria-expanded", String(shown));
-      rows.forEach((row, i) => {
-        row.style.order = String(order + 1 + i);
-        row.style.display = shown ? "" : "none";
-      });
-    };
-    button.addEventListener("click", () => {
-      if (!open.delete(group)) open.add(group);
-      show();
-    });
-    show();
-    return button;
-  }
-
-  // With arrivals from a plan, Locust's two fields for users mean nothing: the pool of users has the size that it needs.
-  function hideUsers(form) {
-    for (const name of ["userCount", "spawnRate"]) {
-      const row = form.querySelector(`[name="${name}"]`)?.closest(".MuiFormControl-root");
-      if (row) row.style.display = "none";
+// What is sent: also the empty fields, since the last run's values stay where nothing comes.
+function values() {
+  settle();
+  const found = new URLSearchParams();
+  for (const control of form.elements) {
+    if (!control.name || control.matches("fieldset")) continue;
+    if (control.type === "checkbox") {
+      if (!control.disabled) found.set(control.name, String(control.checked));
+    } else if (!control.disabled) {
+      found.set(control.name, control.value);
+    } else if (control.name === "base_url" && named("sim")?.checked) {
+      found.set("base_url", "");
     }
   }
+  return found;
+}
 
-  function look() {
-    const planned = window.templateArgs && window.templateArgs.shape_use_common_options;
-    for (const form of document.querySelectorAll("form")) {
-      if (planned) hideUsers(form);
-      arrange(form);
-    }
+// --- memory: in this browser, never of secrets
+
+function remember() {
+  const kept = {};
+  for (const row of rows.filter((r) => "kept" in r.dataset)) {
+    const control = named(row.dataset.name);
+    const text = control.type === "checkbox" ? String(control.checked) : control.value;
+    if (!/:\/\/[^/]*@/.test(text)) kept[row.dataset.name] = text;
   }
+  try { localStorage.setItem(MEMORY, JSON.stringify(kept)); } catch { /* storage is blocked: nothing is remembered */ }
+}
 
-  fetch("./llm/flags", { redirect: "manual" })
-    .then((answer) => (answer.ok ? answer.json() : null))
-    .then((answer) => {
-      if (answer === null) return;
-      groups = answer;
-      look();
-      new MutationObserver(look).observe(document.getElementById("root"), { childList: true, subtree: true });
-    })
-    .catch(() => { /* the form stays as Locust made it */ });
-})();
+function recall() {
+  if (!form.dataset.first) return; // the values of the last run are here already
+  let kept = {};
+  try { kept = JSON.parse(localStorage.getItem(MEMORY)) ?? {}; } catch { /* nothing to recall */ }
+  for (const row of rows.filter((r) => "kept" in r.dataset && !("given" in r.dataset))) {
+    const control = named(row.dataset.name);
+    const text = kept[row.dataset.name];
+    if (text === undefined || control.disabled) continue;
+    if (control.type === "checkbox") control.checked = text === "true";
+    else if (control.type !== "select-one" || [...control.options].some((o) => o.value === text)) control.value = text;
+  }
+  // The simulator and a server's URL exclude each other, and the start has the last word.
+  if ("given" in (rowOf("base_url")?.dataset ?? {}) && named("sim")) named("sim").checked = false;
+}
+
+// --- plan
+
+let asked = 0;
+
+function tell(good, line) {
+  plan.textContent = readable(line);
+  plan.dataset.kind = good ? "good" : "bad";
+  for (const row of rows) {
+    const wrong = !good && line.startsWith(`--${row.dataset.name.replaceAll("_", "-")}:`);
+    row.classList.toggle("wrong", wrong);
+    for (const control of row.querySelectorAll("input, select")) control.toggleAttribute("aria-invalid", wrong);
+  }
+}
+
+async function preview() {
+  const turn = ++asked;
+  try {
+    const answer = await fetch("./llm/plan", { method: "POST", body: values(), redirect: "manual" });
+    if (answer.type === "opaqueredirect") location.reload();
+    const { good, line } = await answer.json();
+    if (turn === asked) tell(good, line);
+  } catch {
+    if (turn === asked) tell(false, "No answer from the load generator.");
+  }
+}
+
+let timer = 0;
+form.addEventListener("input", (event) => {
+  if (event.target.id === "find") return;
+  settle();
+  clearTimeout(timer);
+  timer = setTimeout(preview, 250);
+});
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  clearTimeout(timer);
+  asked += 1; // an answer that is on its way no longer counts
+  start.disabled = true;
+  try {
+    const answer = await fetch("./swarm", { method: "POST", body: values(), redirect: "manual" });
+    if (answer.type === "opaqueredirect") location.reload();
+    const { success, message } = await answer.json();
+    if (success) {
+      remember();
+      location.assign("./llm");
+      return;
+    }
+    tell(false, message);
+    const wrong = form.querySelector(".wrong");
+    wrong?.closest("details")?.setAttribute("open", "");
+    wrong?.querySelector("input:not([type=hidden]), select")?.focus();
+  } catch (error) {
+    tell(false, `The run could not be started (${error.message}).`);
+  }
+  start.disabled = false;
+});
+
+// --- search
+
+document.getElementById("find")?.addEventListener("input", (event) => {
+  const words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
+  let count = 0;
+  for (const group of form.querySelectorAll("details")) {
+    let some = 0;
+    for (const row of group.querySelectorAll(".field")) {
+      const hit = words.every((word) => row.dataset.search.includes(word));
+      row.classList.toggle("away", !hit);
+      some += hit;
+    }
+    group.classList.toggle("away", some === 0);
+    group.open = words.length > 0 && some > 0;
+    count += some;
+  }
+  document.getElementById("found").textContent = words.length === 0 ? "" : count === 0 ? "No setting matches." : `${count} found`;
+});
+
+themed();
+spread();
+recall();
+spread();
+settle();
+preview();

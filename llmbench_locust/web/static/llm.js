@@ -1,19 +1,33 @@
-// Asks /llm/stats once a second for what changed, keeps the run's buckets, shows them.
+// Asks /llm/stats once a second for what changed, keeps the run's buckets, shows them. With ?run=N an earlier run stands still;
+// with &compare=M another one lies over it.
 
 import { Charts } from "./charts.js";
-import { fill, make, number } from "./dom.js";
+import { fill, make, number, readable, themed } from "./dom.js";
 
 const byId = (id) => document.getElementById(id);
-const store = { run: null, width: null, version: 0, rows: new Map() };
+const asked = new URLSearchParams(location.search);
+const numbered = (name) => (/^\d+$/.test(asked.get(name) ?? "") ? Number(asked.get(name)) : null);
+const wanted = { run: numbered("run"), compare: numbered("compare") };
+const GOING = ["preparing", "waiting", "running"];
+const WORDS = { idle: "No run yet.", preparing: "Preparing the run …" };
+let store = newStore();
 let charts = null;
 let paused = false;
 let latest = null;
+let other = null; // the run to compare with: {shot, store}
 
-function keep(shot) {
-  if (shot.run !== store.run || shot.width_s !== store.width) {
+// --- the run's buckets
+
+function newStore(run = null, width = null) {
+  return { run, width, version: 0, rows: new Map() };
+}
+
+// Returns whether all is there; if not, ask again at once.
+function keep(into, shot) {
+  if (shot.run !== into.run || shot.width_s !== into.width) {
     // Another run, or the buckets have become wider: what is kept here no longer fits.
-    const whole = store.version === 0;
-    Object.assign(store, { run: shot.run, width: shot.width_s, version: 0, rows: new Map() });
+    const whole = into.version === 0;
+    Object.assign(into, newStore(shot.run, shot.width_s));
     if (!whole) return false;
   }
   const { index, latency, ...columns } = shot.series;
@@ -23,29 +37,44 @@ function keep(shot) {
     for (const [name, values] of Object.entries(latency)) {
       row.latency[name] = { p50: values.p50[i], p90: values.p90[i], p99: values.p99[i], heat: values.heat[i] };
     }
-    store.rows.set(bucket, row);
+    into.rows.set(bucket, row);
   });
-  store.version = shot.version;
+  into.version = shot.version;
   return !shot.more;
 }
 
+function drawable(shot, from) {
+  const rows = [...from.rows.entries()].sort((a, b) => a[0] - b[0]).map((entry) => entry[1]);
+  return { rows, width: from.width, objectives: shot.objectives_ms, heatRows: shot.heat_rows_ms, name: `run ${shot.run}` };
+}
+
+// --- what is shown
+
 function show(shot) {
-  const { audit, totals } = shot;
   badge(shot.state, { running: "good", failed: "bad" }[shot.state]);
   byId("what").textContent = [shot.info.model, shot.info.backend, shot.info.dataset].filter(Boolean).join(" · ");
   document.title = `${shot.state}: LLM load test`;
-  verdict(audit, shot.state);
-  byId("message").textContent = shot.message;
-  byId("message").hidden = !shot.message;
-  tiles(shot, totals);
+  verdict(shot.audit, shot.state);
+  const message = byId("message");
+  message.textContent = readable(shot.message || WORDS[shot.state] || "");
+  message.dataset.kind = shot.state === "failed" ? "bad" : "open";
+  message.hidden = message.textContent === "";
+  // Before the first request there is nothing to tell.
+  for (const id of ["verdict", "tiles", "tables"]) byId(id).hidden = shot.series.index.length === 0 && store.rows.size === 0;
+  byId("pause").hidden = shot.state !== "running";
+  byId("stop").hidden = !GOING.includes(shot.state);
+  byId("new").hidden = GOING.includes(shot.state);
+  byId("locust").hidden = shot.now === 0;
+  tiles(shot);
   summary(shot);
   fill(byId("slo"), ["Objective", "Met", "Share"], shot.slo.map((s) => [
     s.limit_ms === null ? "every objective" : `${s.metric.toUpperCase()} ≤ ${s.limit_ms} ms`, `${number(s.met)} of ${number(s.of)}`,
     s.share === null ? "–" : `${(100 * s.share).toFixed(1)}%`]), "No --goodput objectives were given.");
-  fill(byId("audit"), [], plainRows(audit), "");
+  fill(byId("audit"), [], plainRows(shot.audit), "");
   fill(byId("errors"), ["Kind", "Count", "Example"], shot.errors.map((e) => [{ text: e.kind }, number(e.count), { text: e.example }]), "None.");
   fill(byId("info"), [], plainRows(shot.info), "No run yet.");
-  downloads(shot.downloads);
+  pickers(shot);
+  downloads(shot);
 }
 
 function badge(text, kind) {
@@ -67,21 +96,38 @@ function verdict(audit, state) {
   }
 }
 
-function tiles(shot, totals) {
-  const latency = Object.fromEntries(shot.latency.map((row) => [row.key, row]));
-  const summary = Object.fromEntries(shot.summary.map((row) => [row.key, row.value]));
-  const all = [
-    ["Completed", number(summary.completed)], ["Failed", number(summary.failed)], ["In flight", number(totals.in_flight)],
-    ["Elapsed (s)", number(summary.duration ?? null)], ["Requests/s", number(summary.request_throughput ?? null)],
-    ["Output tok/s", number(summary.output_throughput ?? null)],
-    ["TTFT mean (ms)", number(latency.ttft?.mean)], ["TPOT mean (ms)", number(latency.tpot?.mean)], ["E2EL mean (ms)", number(latency.e2el?.mean)],
-  ];
-  if (summary.request_goodput !== undefined) all.push(["Goodput (req/s)", number(summary.request_goodput)]);
-  byId("tiles").replaceChildren(...all.map(([name, value]) => {
+// name → value, in the order of the tiles.
+function figures({ latency, summary, totals }) {
+  const value = Object.fromEntries(summary.map((row) => [row.key, row.value]));
+  const found = new Map();
+  for (const key of ["ttft", "tpot", "e2el"]) {
+    const row = latency.find((l) => l.key === key);
+    const p99 = row?.percentiles.p99;
+    if (row) found.set(`${key.toUpperCase()} P50 (ms)`, row.median);
+    if (p99 !== undefined) found.set(`${key.toUpperCase()} P99 (ms)`, p99);
+  }
+  found.set("Output tok/s", value.output_throughput ?? null);
+  found.set("Requests/s", value.request_throughput ?? null);
+  if (value.request_goodput !== undefined) found.set("Goodput (req/s)", value.request_goodput);
+  found.set("Completed", value.completed).set("Failed", value.failed).set("In flight", totals.in_flight).set("Elapsed (s)", value.duration ?? null);
+  return found;
+}
+
+function tiles(shot) {
+  const before = other === null ? new Map() : figures(other.shot);
+  byId("tiles").replaceChildren(...[...figures(shot)].map(([name, value]) => {
     const tile = make("div", null, { class: "tile" });
-    tile.append(make("b", value), make("span", name));
+    tile.append(make("b", number(value)), make("span", name));
+    if (name === "Failed" && value > 0) tile.dataset.kind = "bad";
+    if (before.has(name)) tile.append(make("small", `run ${other.shot.run}: ${number(before.get(name))}${change(before.get(name), value)}`));
     return tile;
   }));
+}
+
+function change(base, value) {
+  if (!base || value === null || value === undefined) return "";
+  const percent = 100 * (value / base - 1);
+  return ` (${percent > 0 ? "+" : ""}${percent.toFixed(Math.abs(percent) < 10 ? 1 : 0)}%)`;
 }
 
 function summary(shot) {
@@ -110,45 +156,94 @@ function plainText(value) {
   return Object.entries(value).filter(([, v]) => v !== null).map(([name, v]) => `${name} ${plainText(v)}`).join(" · ");
 }
 
-function downloads(names) {
+// --- earlier runs
+
+function pickers(shot) {
+  const runs = shot.runs.some((r) => r.run === shot.now) || shot.now === 0 ? shot.runs : [{ run: shot.now, title: `Run ${shot.now}: now` }, ...shot.runs];
+  byId("runs").hidden = runs.length < 2;
+  const text = JSON.stringify(runs);
+  if (byId("runs").dataset.text === text) return;
+  byId("runs").dataset.text = text;
+  const options = (list) => list.map((r) => make("option", r.title, { value: String(r.run) }));
+  byId("run").replaceChildren(...options(runs));
+  byId("run").value = String(shot.run);
+  byId("compare").replaceChildren(make("option", "no other", { value: "" }), ...options(shot.runs.filter((r) => r.run !== shot.run)));
+  byId("compare").value = wanted.compare ?? "";
+}
+
+function choose() {
+  const query = new URLSearchParams({ run: byId("run").value });
+  const compare = byId("compare").value;
+  if (compare && compare !== byId("run").value) query.set("compare", compare);
+  location.search = query.toString();
+}
+
+function downloads(shot) {
   const list = byId("downloads");
-  if (list.dataset.names === names.join()) return;
-  list.dataset.names = names.join();
-  const items = names.map((name) => {
+  const text = JSON.stringify([shot.run, shot.downloads]);
+  if (list.dataset.text === text) return;
+  list.dataset.text = text;
+  const items = shot.downloads.map((name) => {
     const item = make("li");
-    item.append(make("a", name, { href: `./llm/${name}`, download: "" }));
+    item.append(make("a", name, { href: `./llm/${name}?run=${shot.run}`, download: "" }));
     return item;
   });
   list.replaceChildren(...(items.length > 0 ? items : [make("li", "After the run.")]));
 }
 
+async function differences(shot) {
+  const both = `${shot.run} ${wanted.compare}`;
+  const section = byId("differences");
+  if (other === null || section.dataset.both === both || !shot.runs.some((r) => r.run === shot.run)) return;
+  section.dataset.both = both;
+  const answer = await fetch(`./llm/differences?run=${shot.run}&compare=${wanted.compare}`, { redirect: "manual" });
+  if (!answer.ok) return;
+  const { head, rows, notes } = await answer.json();
+  const [first, , , ...rest] = head;
+  fill(byId("difference"), [first, `run ${wanted.compare} (base)`, `run ${shot.run}`, ...rest], rows.map((r) => [...r.slice(0, -1), { text: r.at(-1) }]), "Nothing to compare.");
+  byId("notes").replaceChildren(...notes.map((note) => make("li", note)));
+  section.hidden = false;
+}
+
+// --- the loop
+
 function render() {
   if (latest === null) return;
   show(latest);
-  const rows = [...store.rows.entries()].sort((a, b) => a[0] - b[0]).map((entry) => entry[1]);
-  charts.draw(rows, latest.objectives_ms, latest.heat_rows_ms, store.width);
+  charts.draw(drawable(latest, store), other === null ? null : drawable(other.shot, other.store));
+  differences(latest);
 }
 
+async function answerOf(query) {
+  const answer = await fetch(`./llm/stats?${query}`, { cache: "no-store", redirect: "manual" });
+  // Logged out meanwhile: the reload leads to the login page.
+  if (answer.type === "opaqueredirect") location.reload();
+  if (!answer.ok) throw new Error(answer.status === 404 ? await answer.text() : `No answer from the load generator (HTTP ${answer.status}).`);
+  return answer.json();
+}
+
+async function loadOther() {
+  if (wanted.compare === null || other !== null) return;
+  const found = { shot: await answerOf(`run=${wanted.compare}`), store: newStore() };
+  keep(found.store, found.shot);
+  other = found;
+}
+
+// Without ?run the latest run; it may be another one at the next answer.
 async function ask() {
   let wait = 1000;
   try {
-    const answer = await fetch(`./llm/stats?since=${store.version}`, { cache: "no-store", redirect: "manual" });
-    // Logged out meanwhile: the reload leads to the login page.
-    if (answer.type === "opaqueredirect") location.reload();
-    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
-    latest = await answer.json();
+    await loadOther();
+    const since = wanted.run === null || GOING.includes(latest?.state) ? `since=${store.version}` : "";
+    latest = await answerOf(wanted.run === null ? since : `run=${wanted.run}&${since}`);
     charts ??= new Charts(byId("charts"), latest.latency_names);
-    if (!keep(latest)) wait = 0;
+    if (!keep(store, latest)) wait = 0;
     else if (!paused && !document.hidden) render();
+    if (wanted.run !== null && !GOING.includes(latest.state)) wait = wait === 0 ? 0 : 5000;
   } catch (error) {
-    badge(`no answer from the load generator (${error.message})`, "bad");
+    badge(error instanceof TypeError ? "no answer from the load generator" : error.message, "bad");
   }
   setTimeout(ask, wait);
-}
-
-function themed() {
-  const dark = document.documentElement.dataset.theme === "dark";
-  byId("theme").textContent = dark ? "Light" : "Dark";
 }
 
 byId("pause").addEventListener("click", () => {
@@ -157,14 +252,14 @@ byId("pause").addEventListener("click", () => {
   byId("pause").textContent = paused ? "Resume" : "Pause";
   if (!paused) render();
 });
-byId("theme").addEventListener("click", () => {
-  const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-  document.documentElement.dataset.theme = next;
-  try { localStorage.setItem("llm-theme", next); } catch { /* storage is blocked: it holds for this page */ }
-  themed();
-  render();
+byId("stop").addEventListener("click", async () => {
+  byId("stop").disabled = true;
+  await fetch("./stop", { method: "POST", redirect: "manual" }).catch(() => null);
+  byId("stop").disabled = false;
 });
+byId("run").addEventListener("change", choose);
+byId("compare").addEventListener("change", choose);
 document.addEventListener("visibilitychange", () => { if (!document.hidden && !paused) render(); });
 
-themed();
+themed(render);
 ask();
