@@ -7,6 +7,7 @@ The web page's part, which completes Locust's pages and answers, is in web/plugi
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 from locust import argument_parser
@@ -86,12 +87,14 @@ class _NotTheSpawnRate(logging.Filter):
 
 
 def hush(options: Any, *, level_asked_for: bool) -> None:
-    """Locust's tables and notices stay quiet in headless mode unless they are asked for."""
+    """Locust's tables and notices stay quiet in headless mode unless they are asked for; its tables
+    at the end also in `llmbench ui`, whose page has them.
+    """
     if options.headless and not level_asked_for:
         logging.getLogger("locust").setLevel(logging.WARNING)
     logging.getLogger("locust.runners").addFilter(_NotTheSpawnRate())
     asked = options.print_stats or options.only_summary or getattr(options, "progress_stats", False)
-    if options.headless and not asked:
+    if (options.headless or sys.argv[0] == "llmbench") and not asked:
         options.only_summary = True
         logging.getLogger("locust.stats_logger").setLevel(logging.WARNING)
     elif options.headless and getattr(options, "progress_stats", False):

@@ -19,7 +19,7 @@ COMMANDS = {
     "capacity": "find the largest load that meets your latency objectives",
     "sweep": "run a grid of settings, in the directories of `vllm bench sweep`",
     "plot": "draw the curves of sweeps and capacity searches",
-    "ui": "the same in a browser: start form, live figures, results",
+    "ui": "benchmark in a browser: start form, live figures, results",
     "bench": "`llmbench bench serve …` is `llmbench serve …`",
     "compare": "say whether one side of result files is better than another, and gate on it",
     "report": "show result files, ours and other tools', as a page or a table",

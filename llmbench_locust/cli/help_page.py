@@ -17,6 +17,7 @@ _ESSENTIAL = (
     "input-len",
     "output-len",
     "num-prompts",
+    "duration",
     "request-rate",
     "max-concurrency",
     "goodput",
@@ -53,7 +54,7 @@ def help_page(topic: str = "", command: str = "serve") -> str:
     """The page for a topic: "" the short page, "all", a group's title, or a text to search for."""
     usage = f"usage: llmbench {command} [--base-url URL] [--model NAME] [flags of vllm bench serve]"
     if not topic:
-        essential = _table(FLAGS[name.replace("-", "_")] for name in _ESSENTIAL)
+        essential = _table((FLAGS[name.replace("-", "_")] for name in _ESSENTIAL), brief=True)
         return "\n\n".join((usage, essential, _LOCUST, _EXAMPLES, _STATUS, _MORE))
     wanted = topic.lower().lstrip("-").replace("_", "-")
     if wanted == "all":
@@ -71,16 +72,22 @@ def _group(title: str) -> str:
     return f"{title}:\n{_table(GROUPS[title])}"
 
 
-def _table(flags: Iterable[Flag]) -> str:
-    return "\n".join(line for flag in flags for line in _row(flag))
+def _table(flags: Iterable[Flag], *, brief: bool = False) -> str:
+    return "\n".join(line for flag in flags for line in _row(flag, brief))
 
 
-def _row(flag: Flag) -> list[str]:
+#: Choices that the short page names.
+_FEW = 5
+
+
+def _row(flag: Flag, brief: bool) -> list[str]:
     switch = flag.kind in ("bool", "truth")
     name = "html" if flag.name == "llm-html" else flag.name
     left = f"  --{name}" + ("" if switch else f" {flag.metavar or flag.kind.upper()}")
     text = flag.help
-    if flag.choices:
+    if flag.choices and brief and len(flag.choices) > _FEW:
+        text += f" One of {', '.join(flag.choices[:_FEW])}, … (--help={flag.name} lists all)."
+    elif flag.choices:
         text += f" One of {', '.join(flag.choices)}."
     if flag.default is not None and not switch:
         text += f" Default: {show(flag.default)}."

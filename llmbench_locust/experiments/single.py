@@ -29,8 +29,7 @@ def status(runs: Runs, report: Report, written: bool) -> int | None:
 
 def conditions_of(config: RunConfig) -> list[Condition]:
     """Those of --check. Raises ConfigError."""
-    texts = (text.replace("slo_attainment.all", "attainment") for text in config.check)
-    return [parse_condition(text, "--check") for text in texts]
+    return [parse_condition(text, "--check") for text in config.check]
 
 
 def checked(report: Report) -> bool:

@@ -27,6 +27,7 @@ PLAIN = (
     "max_output_tokens_per_s",
     "max_concurrent_requests",
 )
+_ALIASES = {"slo_attainment.all": "attainment"}  # as it stands in the result
 _OPERATORS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 _CONDITION = re.compile(r"\s*([\w.]+)\s*(<=|>=|<|>)\s*(\S+)\s*")
 _LATENCY = re.compile(r"(mean|median|std|p\d{1,2}(?:\.\d+)?|p100)_(ttft|tpot|itl|e2el)_ms")
@@ -35,15 +36,17 @@ _LATENCY = re.compile(r"(mean|median|std|p\d{1,2}(?:\.\d+)?|p100)_(ttft|tpot|itl
 @dataclass(frozen=True, slots=True)
 class Condition:
     """``key`` as in the result JSON, or ``failed_share``, or ``attainment`` (share of all requests
-    that meet every objective of --goodput). ``sign``: one of <=, >=, <, >.
+    that meet every objective of --goodput). ``sign``: one of <=, >=, <, >. ``name``: the key as
+    the user wrote it.
     """
 
     key: str
     sign: str
     limit: float
+    name: str
 
     def __str__(self) -> str:
-        return f"{self.key} {self.sign} {self.limit:g}"
+        return f"{self.name} {self.sign} {self.limit:g}"
 
     @property
     def latency(self) -> tuple[str, str] | None:
@@ -79,10 +82,11 @@ def parse_condition(text: str, flag: str) -> Condition:
         limit = math.nan
     if found is None or math.isnan(limit):
         raise ConfigError(f"{flag}: {text!r} is no condition; write FIGURE<=N, as p99_ttft_ms<=300")
-    key = found[1]
+    name = found[1]
+    key = _ALIASES.get(name, name)
     if key not in PLAIN and not _LATENCY.fullmatch(key):
         names = [f"{s}_{x}_ms" for s in ("mean", "median", "std", "p99") for x in LATENCIES]
         near = difflib.get_close_matches(key, [*PLAIN, *names], 1)
         hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(PLAIN)}, mean_ttft_ms, …"
         raise ConfigError(f"{flag}: {key!r} is no figure of a result; {hint}")
-    return Condition(key, found[2], limit)
+    return Condition(key, found[2], limit, name)
