@@ -255,7 +255,5 @@ def _outputs(v: Json) -> None:
         )
     for name in ("llm-html", "per-request"):
         path = v[name.replace("-", "_")]
-        if path and not os.path.isdir(os.path.dirname(path) or "."):
-            raise ConfigError(f"--{name}: directory not found: {os.path.dirname(path)!r}")
         if path and os.path.isdir(path):
             raise ConfigError(f"--{name}: {path!r} is a directory; use the name of a file")

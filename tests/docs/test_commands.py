@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cli.test_command_line import config_of
 from tests.commands import environment
@@ -37,7 +38,9 @@ def test_every_serve_command_is_understood(line, tmp_path, monkeypatch):
         if word == "--dataset-path":
             (tmp_path / words[i + 1]).write_text("[]")
     words = words[: words.index("&&")] if "&&" in words else words
-    words = [word for word in words if not word.startswith("--processes")]
+    if "--processes" in words:
+        at = words.index("--processes")
+        del words[at : at + 2]
     assert config_of(shlex.join(words)).num_prompts > 0
 
 
@@ -61,3 +64,23 @@ def test_a_command_against_the_simulator_runs(line, tmp_path):
 
 def test_there_are_commands_to_test():
     assert len(SERVE) >= 6
+
+
+def test_the_manifests_run_commands_that_are_understood_and_keep_their_results():
+    documents = [
+        document
+        for name in ("kubernetes.yaml", "kubernetes-results.yaml")
+        for document in yaml.safe_load_all((ROOT / "docs" / name).read_text())
+    ]
+    kinds = [document["kind"] for document in documents]
+    assert kinds == ["PersistentVolumeClaim", "ConfigMap", "Service", "Job", "Job", "Pod"]
+    claim, flags, _, master, worker, reader = documents
+    for job in (master, worker):
+        command = job["spec"]["template"]["spec"]["containers"][0]["command"]
+        config_of(shlex.join(command[2:]))
+    for pod in (master["spec"]["template"]["spec"], reader["spec"]):
+        (volume,) = pod["volumes"]
+        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    for name, value in flags["data"].items():
+        flag = name.removeprefix("LLMBENCH_").lower().replace("_", "-")
+        config_of(f"--{flag}" if value == "true" else f"--{flag} {value}")

@@ -33,8 +33,11 @@ def test_the_command_of_the_readme(tmp_path):
         "--save-result",
         "--result-dir",
         tmp_path,
+        "--per-request",
+        tmp_path / "new" / "requests.csv",
     )
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "new" / "requests.csv").exists()
     assert "Serving Benchmark Result" in done.stdout
     assert "Traceback" not in done.stderr
     found = result(tmp_path)

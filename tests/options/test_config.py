@@ -366,8 +366,7 @@ BAD = [
         "--asr-max-audio-len-sec: 4 is below",
     ),
     (["--result-dir", __file__], f"--result-dir: {__file__!r} is not a directory"),
-    (["--llm-html", "/nowhere/x.html"], "--llm-html: directory not found: '/nowhere'"),
-    (["--per-request", "/nowhere/x.csv"], "--per-request: directory not found: '/nowhere'"),
+    (["--llm-html", "/"], "--llm-html: '/' is a directory"),
     (["--save-result", "--num-prompts", "many"], "--num-prompts: 'many' is not a whole number"),
 ]
 
