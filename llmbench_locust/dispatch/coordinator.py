@@ -12,7 +12,6 @@ import logging
 import uuid
 from collections.abc import Callable
 from time import perf_counter
-from typing import Protocol
 
 import gevent
 from gevent.event import Event
@@ -21,8 +20,9 @@ from llmbench_locust.dispatch import messages
 from llmbench_locust.dispatch.accounts import Accounts
 from llmbench_locust.dispatch.backlog import RunPlan
 from llmbench_locust.dispatch.clock_sync import clock_identity
-from llmbench_locust.dispatch.messages import Inbox, Malformed, Message
+from llmbench_locust.dispatch.messages import Inbox, Malformed
 from llmbench_locust.dispatch.permits import Permits, split
+from llmbench_locust.dispatch.roster import Crew, Roster
 from llmbench_locust.dispatch.workers import WorkerState
 from llmbench_locust.errors import SetupError
 from llmbench_locust.records import RecordColumns
@@ -31,12 +31,6 @@ logger = logging.getLogger(__name__)
 
 #: At most so long between two looks at the run; workers' reports bring the next one forward.
 TURN_S = 0.2
-#: A worker may start requests for so long after the master last heard of it.
-LEASE_S = 1.5
-#: Silence after which a worker's lease is no longer renewed.
-SILENT_S = 1.0
-#: Past the end of its lease a worker is given so long before it counts as lost.
-GRACE_S = 0.25
 READY_S = 60.0
 #: How long a worker may take to break off what is in flight, and to report it.
 CLOSE_S = 5.0
@@ -45,18 +39,6 @@ CLOSE_S = 5.0
 AHEAD_S = 20.0
 WINDOW = 4096
 WINDOW_BYTES = 64_000_000
-
-
-class Crew(Protocol):
-    """The workers. ``local``: there is one, in this process."""
-
-    local: bool
-
-    def send(self, message: Message, worker: str) -> None:
-        """One message to one worker."""
-
-    def workers(self) -> list[str]:
-        """Ids of the workers that are connected now."""
 
 
 class Coordinator:
@@ -75,7 +57,6 @@ class Coordinator:
     ) -> None:
         self.id = uuid.uuid4().hex[:12]
         self.plan = plan
-        self.workers: dict[str, WorkerState] = {}
         self.done = done or Event()
         self.halted = False
         self.workers_lost = 0
@@ -84,7 +65,8 @@ class Coordinator:
         self._accounts = Accounts(plan, on_columns)
         self.ledger = self._accounts.ledger
         self._permits = Permits(plan.cap) if plan.cap is not None else None
-        self._invited = 0
+        self._roster = Roster(self.id, plan, crew, self._permits)
+        self.workers = self._roster.workers
         self._interrupting = False
         self._halted_s = 0.0
         self._conductor: gevent.Greenlet | None = None
@@ -116,7 +98,7 @@ class Coordinator:
             split(self.plan.cap, len(ids)) if self.plan.cap is not None and ids else [0] * len(ids)
         )
         for worker_id, share in zip(ids, shares, strict=True):
-            self._invite(worker_id, share, len(ids))
+            self._roster.invite(worker_id, share, len(ids))
         deadline = perf_counter() + READY_S
         while not all(w.ready for w in self.workers.values()) and perf_counter() < deadline:
             for worker in self.workers.values():
@@ -127,10 +109,10 @@ class Coordinator:
             logger.warning(
                 "worker %s did not get ready within %g s: it takes no part", worker.id, READY_S
             )
-            self._forget(worker)
+            self._roster.forget(worker)
         if not self.workers:
             raise SetupError("no worker is ready to send requests")
-        self._find_clocks(list(self.workers.values()))
+        self._roster.find_clocks(list(self.workers.values()))
         self._feed(0.0)
 
     def start(self) -> None:
@@ -140,7 +122,7 @@ class Coordinator:
     def _conduct(self) -> None:
         self._accounts.start_s = perf_counter() + self._head_start_s()
         for worker in self.workers.values():
-            self._go(worker)
+            self._roster.go(worker, self.start_s)
         renewed = perf_counter()
         while not self._over():
             self._woken.wait(self._pause_s(perf_counter()))
@@ -148,8 +130,10 @@ class Coordinator:
             now = perf_counter()
             if now - renewed > 0.15 and not self._crew.local:
                 renewed = now
-                self._renew(now)
-                self._join_late()
+                for worker in self._roster.renew(now):
+                    self._lose(worker)
+                for worker in [] if self.halted else self._roster.newcomers():
+                    gevent.spawn(self._welcome, worker)
             self._feed(now - self.start_s)
             self._balance()
             self._watch_time(now)
@@ -157,7 +141,7 @@ class Coordinator:
 
     def _over(self) -> bool:
         if self.plan.tasks:
-            return self.halted and all(w.closed for w in self._alive())
+            return self.halted and all(w.closed for w in self._roster.alive())
         return self.ledger.finished
 
     def _head_start_s(self) -> float:
@@ -172,7 +156,7 @@ class Coordinator:
         """Let the workers go; `done` from now on."""
         if not self.done.is_set():
             self.done.set()
-            self._to_all(messages.Stop(self.id))
+            self._roster.to_all(messages.Stop(self.id))
 
     def halt(self) -> None:
         """Send nothing more; what is in flight goes on. Users with tasks of their own stop."""
@@ -180,7 +164,7 @@ class Coordinator:
             self.halted = True
             self._halted_s = perf_counter()
             self._accounts.cancel()
-            self._to_all(messages.Halt(self.id))
+            self._roster.to_all(messages.Halt(self.id))
             self._woken.set()
 
     def interrupt(self, timeout_s: float = CLOSE_S) -> None:
@@ -195,15 +179,15 @@ class Coordinator:
         if self._conductor is not None:
             self._conductor.kill(block=False)
         self.halt()
-        self._to_all(messages.Stop(self.id))
+        self._roster.to_all(messages.Stop(self.id))
         deadline = perf_counter() + timeout_s
-        while not self._over() and perf_counter() < deadline and self._alive():
+        while not self._over() and perf_counter() < deadline and self._roster.alive():
             gevent.sleep(0.01)
         self._give_up_the_rest()
         self.done.set()
 
     def _give_up_the_rest(self) -> None:
-        for worker in self._alive():
+        for worker in self._roster.alive():
             self._accounts.interrupt(worker.number, worker.id)
             worker.closed = True
 
@@ -213,7 +197,7 @@ class Coordinator:
         """One message from a worker; one of another run or of a lost worker is dropped."""
         self._inbox.receive(kind, data, worker_id)
 
-    def _sender(self, message: Message, worker_id: str) -> WorkerState | None:
+    def _sender(self, message: messages.Message, worker_id: str) -> WorkerState | None:
         worker = self.workers.get(worker_id)
         if worker is None or message.run != self.id or worker.lost:
             return None
@@ -245,7 +229,7 @@ class Coordinator:
         if worker is None:
             return
         if report.seq >= 0:
-            self._tell(worker, messages.Ack(self.id, report.seq))
+            self._roster.tell(worker, messages.Ack(self.id, report.seq))
             if not worker.seen.add(report.seq):
                 return
         if report.records is not None:
@@ -270,11 +254,11 @@ class Coordinator:
 
     def _feed(self, now_s: float) -> None:
         """Deliver what is due before ``now_s`` + AHEAD_S, in turn, within each worker's window."""
-        takers = {w.number: w for w in self._alive() if w.ready}
+        takers = {w.number: w for w in self._roster.alive() if w.ready}
         for number, batch in self._accounts.tickets.batches(
             now_s + AHEAD_S, list(takers), lambda n: self._has_room(takers[n]), self.ledger.deliver
         ):
-            self._tell(takers[number], messages.Tickets(self.id, batch))
+            self._roster.tell(takers[number], messages.Tickets(self.id, batch))
 
     def _has_room(self, worker: WorkerState) -> bool:
         if self._crew.local:
@@ -294,85 +278,19 @@ class Coordinator:
         by_number = {w.number: w for w in self.workers.values()}
         grants, recalls = self._permits.balance()
         for number, permits in grants.items():
-            self._tell(by_number[number], messages.Grant(self.id, permits))
+            self._roster.tell(by_number[number], messages.Grant(self.id, permits))
         for number, permits in recalls.items():
-            self._tell(by_number[number], messages.Recall(self.id, permits))
+            self._roster.tell(by_number[number], messages.Recall(self.id, permits))
 
     # --- workers
-
-    def _invite(self, worker_id: str, share: int, parts: int) -> None:
-        worker = WorkerState(number=self._invited, id=worker_id, heard_s=perf_counter())
-        self._invited += 1
-        self.workers[worker_id] = worker
-        plan = self.plan
-        self._tell(
-            worker,
-            messages.Plan(
-                self.id,
-                self._permits.join(worker.number, share) if self._permits is not None else None,
-                -(-plan.prewarm // parts),
-                plan.chat,
-                plan.sessions,
-                plan.tasks,
-                plan.id_prefix,
-                list(plan.wires),
-            ),
-        )
-
-    def _find_clocks(self, workers: list[WorkerState]) -> None:
-        for _ in range(12):
-            far = [w for w in workers if w.clock.error_s > 0]
-            if not far:
-                return
-            for worker in far:
-                self._tell(worker, messages.Ping(self.id, perf_counter()))
-            gevent.sleep(0.01)
-
-    def _go(self, worker: WorkerState) -> None:
-        worker.going = True
-        worker.lease_until_s = float("inf")
-        if not self._crew.local:
-            worker.lease_until_s = max(self.start_s, perf_counter()) + LEASE_S
-        offset = worker.clock.offset_s
-        go = messages.Go(self.id, self.start_s + offset, worker.lease_until_s + offset)
-        self._tell(worker, go)
-
-    def _renew(self, now: float) -> None:
-        connected = set(self._crew.workers())
-        for worker in self._alive():
-            silent = now - worker.heard_s >= SILENT_S
-            # Locust saw it leave: nothing more comes, but what it may have sent is bounded by its
-            # lease all the same. A silent one with users of its own may come back: nothing that it
-            # has would go to others.
-            gone = worker.id not in connected
-            if not silent and not gone:
-                worker.lease_until_s = now + LEASE_S
-                until_s = worker.lease_until_s + worker.clock.offset_s
-                self._tell(worker, messages.Lease(self.id, until_s))
-                if worker.clock.error_s > 0:
-                    self._tell(worker, messages.Ping(self.id, now))
-            elif now > worker.lease_until_s + GRACE_S and (gone or not self.plan.tasks):
-                self._lose(worker)
-
-    def _join_late(self) -> None:
-        if self.halted:
-            return
-        for worker_id in self._crew.workers():
-            if worker_id not in self.workers and len(self._alive()) < self.plan.max_workers:
-                logger.info("worker %s joins the run", worker_id)
-                share = (
-                    -(-self.plan.cap // self.plan.max_workers) if self.plan.cap is not None else 0
-                )
-                self._invite(worker_id, share, self.plan.max_workers)
-                gevent.spawn(self._welcome, self.workers[worker_id])
 
     def _welcome(self, worker: WorkerState) -> None:
         deadline = perf_counter() + READY_S
         while not worker.ready and perf_counter() < deadline and not self.done.is_set():
             gevent.sleep(0.01)
         if worker.ready and not self.done.is_set():
-            self._find_clocks([worker])
-            self._go(worker)
+            self._roster.find_clocks([worker])
+            self._roster.go(worker, self.start_s)
 
     def _lose(self, worker: WorkerState) -> None:
         worker.lost = True
@@ -386,15 +304,10 @@ class Coordinator:
         )
         if self._permits is not None:
             self._permits.leave(worker.number)
-        self._tell(worker, messages.Stop(self.id))
-        if not self._alive():
+        self._roster.tell(worker, messages.Stop(self.id))
+        if not self._roster.alive():
             self._accounts.abandon(worker.number, worker.id)
         self._balance()
-
-    def _forget(self, worker: WorkerState) -> None:
-        del self.workers[worker.id]
-        if self._permits is not None:
-            self._permits.leave(worker.number)
 
     # --- small things
 
@@ -420,7 +333,7 @@ class Coordinator:
         ):
             self.halt()
         if self.halted and plan.stop_timeout_s and now - self._halted_s > plan.stop_timeout_s:
-            self._to_all(messages.Stop(self.id))
+            self._roster.to_all(messages.Stop(self.id))
 
     def _watch_users(self, now: float) -> None:
         """Locust stops the users; a worker that has not told of it in time is not waited for."""
@@ -428,17 +341,4 @@ class Coordinator:
         if self.halted and late_s > 2 * CLOSE_S:
             self._give_up_the_rest()
         elif self.halted and late_s > CLOSE_S:
-            self._to_all(messages.Stop(self.id))
-
-    def _alive(self) -> list[WorkerState]:
-        return [w for w in self.workers.values() if not w.lost]
-
-    def _to_all(self, message: Message) -> None:
-        for worker in self._alive():
-            self._tell(worker, message)
-
-    def _tell(self, worker: WorkerState, message: Message) -> None:
-        try:
-            self._crew.send(message, worker.id)
-        except Exception as e:  # a connection that is gone: the lease decides
-            logger.debug("could not send %s to %s: %s", message.kind, worker.id, e)
+            self._roster.to_all(messages.Stop(self.id))

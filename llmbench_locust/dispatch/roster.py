@@ -1,0 +1,134 @@
+"""The workers of a run: who takes part, whose clock is how far off, whose lease has run out."""
+
+from __future__ import annotations
+
+import logging
+from time import perf_counter
+from typing import Protocol
+
+import gevent
+
+from llmbench_locust.dispatch import messages
+from llmbench_locust.dispatch.backlog import RunPlan
+from llmbench_locust.dispatch.messages import Message
+from llmbench_locust.dispatch.permits import Permits
+from llmbench_locust.dispatch.workers import WorkerState
+
+logger = logging.getLogger(__name__)
+
+#: A worker may start requests for so long after the master last heard of it.
+LEASE_S = 1.5
+#: Silence after which a worker's lease is no longer renewed.
+SILENT_S = 1.0
+#: Past the end of its lease a worker is given so long before it counts as lost.
+GRACE_S = 0.25
+
+
+class Crew(Protocol):
+    """The workers. ``local``: there is one, in this process."""
+
+    local: bool
+
+    def send(self, message: Message, worker: str) -> None:
+        """One message to one worker."""
+
+    def workers(self) -> list[str]:
+        """Ids of the workers that are connected now."""
+
+
+class Roster:
+    """``run``: the id of the run. ``permits``: None without a cap."""
+
+    def __init__(self, run: str, plan: RunPlan, crew: Crew, permits: Permits | None) -> None:
+        self.workers: dict[str, WorkerState] = {}
+        self._run, self._plan, self._crew, self._permits = run, plan, crew, permits
+        self._invited = 0
+
+    def invite(self, worker_id: str, share: int, parts: int) -> None:
+        """Tell one more worker the plan. ``share``: its permits; ``parts``: workers in all."""
+        worker = WorkerState(number=self._invited, id=worker_id, heard_s=perf_counter())
+        self._invited += 1
+        self.workers[worker_id] = worker
+        plan = self._plan
+        self.tell(
+            worker,
+            messages.Plan(
+                self._run,
+                self._permits.join(worker.number, share) if self._permits is not None else None,
+                -(-plan.prewarm // parts),
+                plan.chat,
+                plan.sessions,
+                plan.tasks,
+                plan.id_prefix,
+                list(plan.wires),
+            ),
+        )
+
+    def find_clocks(self, workers: list[WorkerState]) -> None:
+        """Measure the clocks of workers on other machines."""
+        for _ in range(12):
+            far = [w for w in workers if w.clock.error_s > 0]
+            if not far:
+                return
+            for worker in far:
+                self.tell(worker, messages.Ping(self._run, perf_counter()))
+            gevent.sleep(0.01)
+
+    def go(self, worker: WorkerState, start_s: float) -> None:
+        """The arrivals start at ``start_s`` (seconds of perf_counter)."""
+        worker.going = True
+        worker.lease_until_s = float("inf")
+        if not self._crew.local:
+            worker.lease_until_s = max(start_s, perf_counter()) + LEASE_S
+        offset = worker.clock.offset_s
+        go = messages.Go(self._run, start_s + offset, worker.lease_until_s + offset)
+        self.tell(worker, go)
+
+    def renew(self, now: float) -> list[WorkerState]:
+        """Renew the leases. Returns the workers that are lost."""
+        connected, lost = set(self._crew.workers()), []
+        for worker in self.alive():
+            silent = now - worker.heard_s >= SILENT_S
+            # Locust saw it leave: nothing more comes, but what it may have sent is bounded by its
+            # lease all the same. A silent one with users of its own may come back: nothing that it
+            # has would go to others.
+            gone = worker.id not in connected
+            if not silent and not gone:
+                worker.lease_until_s = now + LEASE_S
+                until_s = worker.lease_until_s + worker.clock.offset_s
+                self.tell(worker, messages.Lease(self._run, until_s))
+                if worker.clock.error_s > 0:
+                    self.tell(worker, messages.Ping(self._run, now))
+            elif now > worker.lease_until_s + GRACE_S and (gone or not self._plan.tasks):
+                lost.append(worker)
+        return lost
+
+    def newcomers(self) -> list[WorkerState]:
+        """Invite the workers that have connected since, as far as the run has room for them."""
+        plan, found = self._plan, []
+        for worker_id in self._crew.workers():
+            if worker_id not in self.workers and len(self.alive()) < plan.max_workers:
+                logger.info("worker %s joins the run", worker_id)
+                share = 0 if plan.cap is None else -(-plan.cap // plan.max_workers)
+                self.invite(worker_id, share, plan.max_workers)
+                found.append(self.workers[worker_id])
+        return found
+
+    def forget(self, worker: WorkerState) -> None:
+        """The worker takes no part."""
+        del self.workers[worker.id]
+        if self._permits is not None:
+            self._permits.leave(worker.number)
+
+    def alive(self) -> list[WorkerState]:
+        return [w for w in self.workers.values() if not w.lost]
+
+    def to_all(self, message: Message) -> None:
+        for worker in self.alive():
+            self.tell(worker, message)
+
+    def tell(self, worker: WorkerState, message: Message) -> None:
+        try:
+            self._crew.send(message, worker.id)
+        except Exception as e:  # a connection that is gone: the lease decides
+            logger.debug("could not send %s to %s: %s", message.kind, worker.id, e)
