@@ -85,6 +85,10 @@ class Asked:
     goodput_ms: dict[str, float] = field(default_factory=dict)
     kind: str = "generation"
 
+    @property
+    def generation(self) -> bool:
+        return self.kind == "generation"
+
 
 def summarize(
     columns: RecordColumns,
@@ -97,23 +101,22 @@ def summarize(
     """All of vLLM's numbers. ``counted``: the tokenizer's counts of texts (-1 for none);
     ``folded``: what the store no longer holds exactly.
     """
-    kind, percentiles, goodput_ms = asked.kind, asked.percentiles, asked.goodput_ms
-    generation = kind == "generation"
+    percentiles, goodput_ms, generation = asked.percentiles, asked.goodput_ms, asked.generation
     lens = output_lengths(columns, counted) if generation else np.zeros(len(columns), np.int64)
     exact = None if folded is None else ~folded.mask(columns)
-    found = latencies(columns, lens, kind, exact)
+    found = latencies(columns, lens, asked.kind, exact)
     ok = found.ok
     completed, total_output = int(np.count_nonzero(ok)), int(lens.sum())
     total_input = int(input_lengths(columns)[ok].sum())
+    sequences = int(columns.ints["num_sequences"][ok].sum())
     peak_tokens, peak_requests = (
         one_second_peaks(columns, found, exact, folded) if generation else (0.0, 0)
     )
     queue = columns.floats["client_queue_time"]
     waited = np.where(np.isnan(queue), 0.0, queue)[ok]
     per = (lambda total: total / duration_s) if duration_s > 0 else (lambda total: 0.0)
-    sequences = int(columns.ints["num_sequences"][ok].sum())
     return Summary(
-        kind=kind,
+        kind=asked.kind,
         duration_s=duration_s,
         completed=completed,
         failed=len(columns) - completed,

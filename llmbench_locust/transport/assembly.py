@@ -11,13 +11,9 @@ plain token events (`template`), whole plain chunks (`http1.whole_chunks`), llht
 
 from __future__ import annotations
 
-import zlib
 from array import array
-from itertools import repeat
 
-import numpy as np
-from numpy.typing import NDArray
-
+from llmbench_locust.transport import http1
 from llmbench_locust.transport.decoders import (
     EventTooLarge,
     NDJSONDecoder,
@@ -25,21 +21,17 @@ from llmbench_locust.transport.decoders import (
     SSEDecoder,
 )
 from llmbench_locust.transport.exchange import NAN
-from llmbench_locust.transport.http1 import (
-    MAX_HEAD_BYTES,
-    HTTPParseError,
-    ResponseParser,
-    whole_chunks,
-)
+from llmbench_locust.transport.http1 import HTTPParseError, ResponseParser
 from llmbench_locust.transport.sink import Sink
 from llmbench_locust.transport.template import Lane, LaneType, PythonLane, learn
+from llmbench_locust.transport.token_events import TokenEvents
 
 ERROR_BODY_BYTES = 64 << 10
 # After this many reads in a row that equal no template, a stream is taken to have none.
 _GIVE_UP_AFTER = 16
 
 
-class StreamAssembly:
+class StreamAssembly(TokenEvents):
     """Reads one answer for ``sink``. ``status`` is -1 and ``first_token_time`` NaN until they are
     known.
 
@@ -50,21 +42,18 @@ class StreamAssembly:
     """
 
     __slots__ = (
-        "_carry", "_decoder", "_head", "_lane", "_lane_type", "_misses", "_parser", "_plain",
-        "_sse", "_walk",
-        "arrivals", "bytes_in", "complete", "counts", "done", "end_time", "error", "error_kind",
-        "first_byte_time", "first_token_time", "reusable", "sink", "status", "times",
+        "_carry", "_decoder", "_lane", "_lane_type", "_misses", "_parser", "_plain", "_sse",
+        "_walk", "arrivals", "bytes_in", "complete", "done", "end_time", "error", "error_kind",
+        "first_byte_time", "reusable", "sink", "status",
     )  # fmt: skip
 
     def __init__(self, sink: Sink, method: str = "POST", lane_type: LaneType = PythonLane) -> None:
+        super().__init__()
         self.sink = sink
         self.arrivals: list[float | bytes] = []
         self.status = -1
         self.first_byte_time = NAN
-        self.first_token_time = NAN
         self.end_time = NAN
-        self.times = array("d")
-        self.counts: array[int] | None = None
         self.done = False
         self.complete = False
         self.reusable = False
@@ -72,7 +61,6 @@ class StreamAssembly:
         self.error_kind = ""
         self.bytes_in = 0
         self._parser = ResponseParser(method)
-        self._head = b""
         self._carry = b""
         self._walk = False
         self._sse = sink.framing == "sse"
@@ -93,18 +81,14 @@ class StreamAssembly:
         """The first 64 KB of an answer that was no success, or that was not the stream that was
         asked for.
         """
-        kept = self._plain is not None and (not 200 <= self.status < 300 or self._wrong_type)
-        if not kept or self._plain is None:
+        if self._plain is None or not self._no_stream:
             return b""
-        return decoded(self._plain.body, self.headers.get("content-encoding", ""))
+        encoding = self.headers.get("content-encoding", "")
+        return http1.without_coding(self._plain.body, encoding, ERROR_BODY_BYTES)
 
     @property
-    def _wrong_type(self) -> bool:
-        """A page or a document where a stream was asked for."""
-        kind = self.headers.get("content-type", "").split(";")[0].strip().lower()
-        if kind == "application/json":
-            return self._sse
-        return kind == "text/html" and self.sink.framing != "plain"
+    def _no_stream(self) -> bool:
+        return not 200 <= self.status < 300 or self._parser.wrong_type(self.sink.framing)
 
     @property
     def streaming(self) -> bool:
@@ -132,18 +116,8 @@ class StreamAssembly:
         if taken is None:
             return
         times, texts, ends = taken
-        before = len(self.times)
-        self.times.frombytes(times)
-        if self.counts is not None:
-            self.counts.extend(repeat(1, len(self.times) - before))
+        self.add_plain(times)
         self.sink.on_texts(texts, array("I", ends))
-
-    def token_times(self, start: int = 0) -> NDArray[np.float64]:
-        """Arrival times of the token events from the ``start``-th on."""
-        return np.array(self.times[start:] if start else self.times, np.float64)
-
-    def token_counts(self) -> NDArray[np.int32] | None:
-        return None if self.counts is None else np.array(self.counts, np.int32)
 
     # What goes in
 
@@ -178,7 +152,7 @@ class StreamAssembly:
         if not self.sink.finished:
             self._fail(
                 "cut" if self.first_byte_time == self.first_byte_time else "connect",
-                _cut_words(self, error),
+                http1.cut_words(self.status, self.complete, error),
             )
 
     def fail(self, time_s: float, kind: str, error: str) -> None:
@@ -233,20 +207,9 @@ class StreamAssembly:
         if self.first_byte_time != self.first_byte_time:
             self.first_byte_time = time_s
         parser = self._parser
-        data = self._head + data
-        while not parser.head_complete:
-            end = data.find(b"\r\n\r\n")
-            if end < 0:
-                self._head = data
-                if len(data) > MAX_HEAD_BYTES:
-                    raise HTTPParseError(f"a head of more than {MAX_HEAD_BYTES} bytes")
-                if not b"HTTP/".startswith(data[:5]):
-                    raise HTTPParseError("Expected HTTP/")
-                return b""
-            parser.feed(data[: end + 4])
-            parser.check_head()
-            data = data[end + 4 :]
-        self._head = b""
+        data = parser.feed_head(data)
+        if not parser.head_complete:
+            return b""
         self._begin_body()
         if parser.complete:
             self.complete = True
@@ -261,7 +224,7 @@ class StreamAssembly:
         encoding = parser.headers.get("content-encoding", "").lower()
         if encoding not in ("", "identity") and 200 <= self.status < 300:
             raise HTTPParseError(f"unrequested Content-Encoding: {encoding}")
-        if not 200 <= self.status < 300 or self._wrong_type:
+        if self._no_stream:
             self._plain = PlainDecoder(ERROR_BODY_BYTES)
         elif self._sse:
             self._decoder = SSEDecoder()
@@ -276,7 +239,7 @@ class StreamAssembly:
         if self._carry:
             data = self._carry + data
             self._carry = b""
-        bodies, used, plain = whole_chunks(data)
+        bodies, used, plain = http1.whole_chunks(data)
         sink = self.sink
         decoder = self._decoder
         assert decoder is not None
@@ -295,7 +258,7 @@ class StreamAssembly:
         if self._misses >= _GIVE_UP_AFTER:
             self._lane = None
         rest = data[used:] if used else data
-        if rest and plain and not self._holds_event(rest):
+        if rest and plain and not http1.holds_event(rest, sse=self._sse):
             self._carry = rest
             return b""
         return rest
@@ -310,15 +273,6 @@ class StreamAssembly:
         self.settle()
         self._misses = 0
         return True
-
-    def _holds_event(self, rest: bytes) -> bool:
-        """Whether an unfinished chunk already holds the end of an event, whose time is now and not
-        when the chunk ends.
-        """
-        body = rest.find(b"\r\n") + 2
-        if body < 2:
-            return False
-        return rest.find(b"\n\n" if self._sse else b"\n", body) >= 0 or rest.find(b"\r", body) >= 0
 
     def _read_llhttp(self, time_s: float, data: bytes) -> None:
         parser = self._parser
@@ -363,18 +317,8 @@ class StreamAssembly:
                 # A token event of another kind: what was plain before it may not be after it.
                 self._lane = None
             if tokens:
-                self._token(time_s, tokens if tokens > 0 else 1)
+                self.add(time_s, tokens if tokens > 0 else 1)
         return tokens
-
-    def _token(self, time_s: float, tokens: int) -> None:
-        if self.first_token_time != self.first_token_time:
-            self.first_token_time = time_s
-        self.times.append(time_s)
-        if self.counts is not None:
-            self.counts.append(tokens)
-        elif tokens != 1:
-            self.counts = array("i", repeat(1, len(self.times) - 1))
-            self.counts.append(tokens)
 
     def _finish(self, time_s: float) -> None:
         """The body ended by HTTP's framing."""
@@ -387,13 +331,13 @@ class StreamAssembly:
         )
         self._end_of_body(time_s)
         if 200 <= self.status < 300 and not self.sink.finished:
-            self._fail("cut", _cut_words(self, ""))
+            self._fail("cut", http1.cut_words(self.status, self.complete))
 
     def _end_of_body(self, time_s: float) -> None:
         if isinstance(self._decoder, NDJSONDecoder) and self.complete:
             self._events(time_s, self._decoder.finish())
         if self._plain is not None and self.complete and 200 <= self.status < 300:
-            if self._wrong_type:
+            if self._parser.wrong_type(self.sink.framing):
                 self._fail(
                     "protocol", f"the response is {self.headers['content-type']}, not a stream"
                 )
@@ -404,25 +348,3 @@ class StreamAssembly:
         if not self.error and not self.sink.error:
             self.error_kind = kind
             self.error = error
-
-
-def _cut_words(stream: StreamAssembly, why: str) -> str:
-    if stream.status < 0:
-        words = "connection closed before a response"
-    elif stream.complete:
-        words = "stream ended without its end marker"
-    else:
-        words = "connection closed before the response was complete"
-    return f"{words} ({why})" if why else words
-
-
-def decoded(body: bytes, encoding: str) -> bytes:
-    """An error's body without its content encoding, at most `ERROR_BODY_BYTES`; as it is where the
-    encoding is not gzip or deflate, or the body is cut.
-    """
-    if encoding.lower() not in ("gzip", "x-gzip", "deflate"):
-        return body
-    try:
-        return zlib.decompressobj(47).decompress(body, ERROR_BODY_BYTES)  # 47: either header
-    except zlib.error:
-        return body

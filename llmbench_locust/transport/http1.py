@@ -8,6 +8,8 @@ an extension, a malformed size) goes to llhttp, which stands at the same boundar
 
 from __future__ import annotations
 
+import zlib
+
 from geventhttpclient._parser import HTTPParseError, HTTPResponseParser
 
 MAX_HEAD_BYTES = 256 << 10
@@ -20,7 +22,7 @@ MAX_CARRY_BYTES = 256 << 10
 _MAX_SIZE_DIGITS = 8
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 
-__all__ = ["HTTPParseError", "ResponseParser", "whole_chunks"]
+__all__ = ["HTTPParseError", "ResponseParser", "holds_event", "whole_chunks", "without_coding"]
 
 
 class ResponseParser(HTTPResponseParser):
@@ -45,8 +47,27 @@ class ResponseParser(HTTPResponseParser):
         self._interim = False
         self._interims = self._header_lines = 0
         self._body: list[bytes] = []
+        self._head = b""
 
-    def check_head(self) -> None:
+    def feed_head(self, data: bytes) -> bytes:
+        """Collect the head, interim answers before it included; gives what follows it."""
+        data = self._head + data
+        self._head = b""
+        while not self.head_complete:
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                self._head = data
+                if len(data) > MAX_HEAD_BYTES:
+                    raise HTTPParseError(f"a head of more than {MAX_HEAD_BYTES} bytes")
+                if not b"HTTP/".startswith(data[:5]):
+                    raise HTTPParseError("Expected HTTP/")
+                return b""
+            self.feed(data[: end + 4])
+            self._check_head()
+            data = data[end + 4 :]
+        return data
+
+    def _check_head(self) -> None:
         """Raises HTTPParseError where a head goes on and on."""
         if self._interims > MAX_INTERIM:
             raise HTTPParseError(f"more than {MAX_INTERIM} interim responses")
@@ -73,6 +94,13 @@ class ResponseParser(HTTPResponseParser):
     def until_close(self) -> bool:
         """Whether only the close of the connection ends the body."""
         return not self.chunked and "content-length" not in self.headers
+
+    def wrong_type(self, framing: str) -> bool:
+        """Whether it is a page or a document where a stream of ``framing`` was asked for."""
+        kind = self.headers.get("content-type", "").split(";")[0].strip().lower()
+        return (kind == "application/json" and framing == "sse") or (
+            kind == "text/html" and framing != "plain"
+        )
 
     # llhttp's callbacks
 
@@ -156,3 +184,36 @@ def whole_chunks(data: bytes) -> tuple[list[bytes], int, bool]:
         bodies.append(data[start:end])
         pos = end + 2
     return bodies, pos, True
+
+
+def holds_event(rest: bytes, *, sse: bool) -> bool:
+    """Whether an unfinished chunk already holds the end of an event, whose time is now and not when
+    the chunk ends.
+    """
+    body = rest.find(b"\r\n") + 2
+    if body < 2:
+        return False
+    return rest.find(b"\n\n" if sse else b"\n", body) >= 0 or rest.find(b"\r", body) >= 0
+
+
+def without_coding(body: bytes, encoding: str, most: int) -> bytes:
+    """A body without its content encoding, at most ``most`` bytes; as it is where the encoding is
+    not gzip or deflate, or the body is cut.
+    """
+    if encoding.lower() not in ("gzip", "x-gzip", "deflate"):
+        return body
+    try:
+        return zlib.decompressobj(47).decompress(body, most)  # 47: either header
+    except zlib.error:
+        return body
+
+
+def cut_words(status: int, complete: bool, why: str = "") -> str:
+    """The message for an answer that ended too soon. ``status``: -1 before its head."""
+    if status < 0:
+        words = "connection closed before a response"
+    elif complete:
+        words = "stream ended without its end marker"
+    else:
+        words = "connection closed before the response was complete"
+    return f"{words} ({why})" if why else words

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 
+from llmbench_locust.transport import reader as reader_module
 from llmbench_locust.transport.assembly import StreamAssembly
 from llmbench_locust.transport.connection import Connection
 from llmbench_locust.transport.gaps import gaps
@@ -150,6 +151,7 @@ class Counted:
 
 
 def test_a_turn_is_short_when_a_request_is_due_soon(monkeypatch):
+    monkeypatch.setattr(reader_module, "_TURN_S", 60.0)
     reader = reader_type()()
     readable = [Counted() for _ in range(100)]
     for one in readable:

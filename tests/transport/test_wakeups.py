@@ -189,7 +189,7 @@ for sock in socks:
 
 @kernel_only
 def test_times_are_right_while_napping(connect):
-    streams, rounds = 40, 120
+    streams, rounds = 40, 240
     parts = (HEAD, chunk(sse({"text": "a"})), chunk(DONE) + LAST)
     command = [
         sys.executable,
@@ -216,5 +216,6 @@ def test_times_are_right_while_napping(connect):
     assert napped
     assert [answer.error for answer in answers] == [""] * streams
     late_s = np.stack([answer.token_times for answer in answers], axis=1) - sent
-    # Own times would be late by half a nap; the kernel's come within the server's system call.
-    assert np.median(late_s) < NAP_S / 8
+    # Own times would be late by anything up to a nap; the kernel's come within the server's system
+    # call, unless other processes have the core.
+    assert np.quantile(late_s, 0.1) < NAP_S / 20
