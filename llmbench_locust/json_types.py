@@ -1,7 +1,8 @@
-"""The one name for an object that came from JSON or goes there: its values may be anything."""
+"""The names for what came from JSON or goes there: any value, and an object of values."""
 
 from __future__ import annotations
 
 from typing import Any
 
-Json = dict[str, Any]
+JsonValue = Any
+Json = dict[str, JsonValue]

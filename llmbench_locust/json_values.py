@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
+from llmbench_locust.json_types import JsonValue
 
-def json_value(value: object) -> Any:
+
+def json_value(value: object) -> JsonValue:
     """What strict JSON can hold: NaN becomes null, infinity "inf", anything unknown its text."""
     if isinstance(value, dict):
         return {str(k): json_value(v) for k, v in value.items()}

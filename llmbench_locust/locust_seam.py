@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from argparse import Namespace
 
 from locust import argument_parser
 from locust.rpc.protocol import Message
+from locust.runners import Runner
+
+from llmbench_locust.json_types import Json
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +32,7 @@ def listened(events: object, name: str) -> bool:
 _TAKES_PART = ("ready", "spawning", "running")
 
 
-def connected_workers(runner: Any) -> list[str]:
+def connected_workers(runner: Runner) -> list[str]:
     """Ids of the master's workers that take part."""
     return [client.id for client in runner.clients.all if client.state in _TAKES_PART]
 
@@ -38,7 +41,7 @@ def connected_workers(runner: Any) -> list[str]:
 _FIRST_WORDS = ("client_ready", "locustfile")
 
 
-def drop_malformed(runner: Any) -> None:
+def drop_malformed(runner: Runner) -> None:
     """Drop messages that do not decode, that cannot be handled, and those of nobody's worker. Each
     sender is logged once.
 
@@ -70,7 +73,7 @@ def drop_malformed(runner: Any) -> None:
     Message.unserialize = decode
 
 
-def _plausible(runner: Any, sender: str, msg: Message) -> bool:
+def _plausible(runner: Runner, sender: str, msg: Message) -> bool:
     if sender not in runner.clients:
         return msg.type in _FIRST_WORDS
     return msg.type != "malformed" and (msg.type != "stats" or isinstance(msg.data, dict))
@@ -86,7 +89,7 @@ class _NotTheSpawnRate(logging.Filter):
         return "selected spawn rate is very high" not in str(record.msg)
 
 
-def hush(options: Any, *, level_asked_for: bool) -> None:
+def hush(options: Namespace, *, level_asked_for: bool) -> None:
     """Locust's tables and notices stay quiet in headless mode unless they are asked for; its tables
     at the end also in `llmbench ui`, whose page has them.
     """
@@ -113,7 +116,7 @@ def option_values() -> dict[str, int | str | None]:
     return {name: action.nargs for name, action in parser._option_string_actions.items()}
 
 
-def form_options() -> dict[str, dict[str, Any]]:
+def form_options() -> dict[str, Json]:
     """Flags that stand in Locust's start form, by name: their default_value, help_text, choices,
     is_secret, …
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from llmbench_locust.json_types import Json
+
 if TYPE_CHECKING:
     from argparse import Namespace
 
@@ -30,7 +32,7 @@ class Environment(Protocol):
 
 class WebUI(Protocol):
     app: Flask
-    template_args: dict[str, Any]
+    template_args: Json
     userclass_picker_is_active: bool
 
     @property

@@ -10,16 +10,19 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Collection
+from argparse import Namespace
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Any
 
 import gevent
 import locust
 from gevent.event import Event
 from locust import log
+from locust.env import Environment
 from locust.event import EventHook
-from locust.runners import LocalRunner, MasterRunner, WorkerRunner
+from locust.rpc import Message as LocustMessage
+from locust.runners import LocalRunner, MasterRunner, Runner, WorkerRunner
+from locust.web import WebUI
 
 from llmbench_locust._version import __version__
 from llmbench_locust.dispatch.agent import Agent
@@ -67,7 +70,9 @@ def install() -> None:
     locust.events.init.add_listener(_on_init)
 
 
-def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: object) -> None:
+def _on_init(
+    environment: Environment, runner: Runner, web_ui: WebUI | None = None, **_: object
+) -> None:
     environment.llmbench = Plugin(environment, runner, web_ui)
     environment.llmbench.begin()
 
@@ -75,7 +80,7 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: object) -> 
 class Plugin:
     """One process's part: on the master config, run, report; on a worker the agent; alone both."""
 
-    def __init__(self, environment: Any, runner: Any, web_ui: Any) -> None:
+    def __init__(self, environment: Environment, runner: Runner, web_ui: WebUI | None) -> None:
         self.environment = environment
         self.runner = runner
         self.web_ui = web_ui
@@ -102,8 +107,9 @@ class Plugin:
         self._interruption = Interruption(self.stop, self._leave)
 
     @property
-    def options(self) -> Any:
-        return self.environment.parsed_options
+    def options(self) -> Namespace:
+        options: Namespace = self.environment.parsed_options
+        return options
 
     @property
     def headless(self) -> bool:
@@ -220,7 +226,7 @@ class Plugin:
     def _going(self) -> bool:
         return self._conductor is not None and not self._conductor.ready()
 
-    def _or_exit(self, step: Any) -> None:
+    def _or_exit(self, step: Callable[[], object]) -> None:
         try:
             step()
         except BenchError as e:
@@ -233,10 +239,10 @@ class Plugin:
     def _to_master(self, message: Message) -> None:
         self.runner.send_message(message.kind, message if self.local else encode(message))
 
-    def _for_agent(self, environment: Any, msg: Any, **_: object) -> None:
+    def _for_agent(self, environment: Environment, msg: LocustMessage, **_: object) -> None:
         self.agent.receive(msg.type, msg.data)
 
-    def _for_runs(self, environment: Any, msg: Any, **_: object) -> None:
+    def _for_runs(self, environment: Environment, msg: LocustMessage, **_: object) -> None:
         if self.runs is not None:
             self.runs.receive(msg.type, msg.data, msg.node_id)
 

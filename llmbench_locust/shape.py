@@ -6,9 +6,8 @@ over, so the Locust test ends with the last run and not up to a second later.
 
 from __future__ import annotations
 
-from typing import Any
-
 from locust import LoadTestShape
+from locust.runners import Runner
 
 from llmbench_locust.experiments.choose import experiment_for
 from llmbench_locust.run.lifecycle import Runs
@@ -26,6 +25,6 @@ class ArrivalShape(LoadTestShape):
         experiment_for(runs.config)(runs)
 
     def tick(self) -> tuple[int, float] | None:
-        runner: Any = self.runner
+        runner: Runner = self.runner
         runner.environment.llmbench.conduct(self.experiment)
         return None

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-Document = dict[str, Any]
+from llmbench_locust.json_types import JsonValue
+
+Document = dict[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)

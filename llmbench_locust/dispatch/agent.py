@@ -7,7 +7,6 @@ Connections and users stay from one run to the next.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -52,7 +51,7 @@ class Agent:
         self._open = Event()  # a run is on, or the users may go
         self._released = False
         self._transport: Transport | None = None
-        self._server: tuple[Any, ...] = ()
+        self._server: tuple[object, ...] = ()
         others = dict.fromkeys(TO_WORKER, self._for_run)
         self._inbox = Inbox({**others, Plan: self._begin, Halt: self._halt})
 

@@ -16,7 +16,6 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -28,7 +27,7 @@ from llmbench_locust.transport.gaps import gaps
 #: How long one call of the pump may start requests before the loop gets its turn.
 SLICE_S = 0.0005
 
-Perform = Callable[[Ticket, float, Any], None]
+Perform = Callable[[Ticket, float, object], None]
 
 
 class Dispatcher:
@@ -55,8 +54,8 @@ class Dispatcher:
         self._sessions = 0
         self._coming: list[tuple[float, int, Ticket]] = []
         self._waiting: deque[tuple[float, Ticket]] = deque()
-        self._idle: deque[Any] = deque()
-        self._present: set[Any] = set()
+        self._idle: deque[object] = deque()
+        self._present: set[object] = set()
         self._jobs: set[gevent.Greenlet] = set()
         # Started, but the loop has not come round to them: nothing was sent yet.
         self._starting: dict[int, Ticket] = {}
@@ -241,7 +240,7 @@ class Dispatcher:
         self._jobs.add(job)
         job.start()
 
-    def _idle_user(self) -> Any:
+    def _idle_user(self) -> object:
         while self._idle:
             user = self._idle.popleft()
             if user in self._present:

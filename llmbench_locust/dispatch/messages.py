@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from llmbench_locust.dispatch import tickets
 from llmbench_locust.dispatch.tickets import Ticket
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.users.wire import WireConfig
 
@@ -243,7 +243,7 @@ def encode(message: Message) -> Json:
     return found
 
 
-def decode(kind: str, data: Any) -> Message:
+def decode(kind: str, data: JsonValue) -> Message:
     """Undoes `encode`; a `Message` stays as it is. Raises Malformed."""
     if isinstance(data, Message):
         return data

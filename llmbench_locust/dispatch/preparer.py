@@ -6,12 +6,12 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Any
 
 import gevent
 from gevent.event import Event
 
 from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.transport.exchange import Request
 from llmbench_locust.transport.gaps import gaps
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -23,12 +23,12 @@ _SLICE_S = 0.0005
 class Preparer:
     """``encode(sample, model)`` makes a request. Tickets are added in order of due time."""
 
-    def __init__(self, encode: Callable[[SampleRequest, str], Any]) -> None:
+    def __init__(self, encode: Callable[[SampleRequest, str], Request]) -> None:
         self._encode = encode
         self._coming: deque[Ticket] = deque()
         # Of those that are coming: the indexes that were not sent before their turn here came.
         self._wanted: set[int] = set()
-        self._ready: dict[int, Any] = {}
+        self._ready: dict[int, Request] = {}
         self._woken = Event()
         self._greenlet = gevent.spawn(self._run)
 
@@ -38,7 +38,7 @@ class Preparer:
             self._wanted.add(ticket.index)
         self._wake()
 
-    def take(self, ticket: Ticket) -> Any:
+    def take(self, ticket: Ticket) -> Request | None:
         """The request of ``ticket`` if it lies ready, else None."""
         request = self._ready.pop(ticket.index, None)
         if request is None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from llmbench_locust.json_types import JsonValue
 from llmbench_locust.workload.multi_turn import next_request
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -124,14 +124,14 @@ _SAMPLE_FIELDS = (
 )
 
 
-def to_message(ticket: Ticket) -> list[Any]:
+def to_message(ticket: Ticket) -> list[JsonValue]:
     """Lists, numbers and texts only."""
     sample = [getattr(ticket.sample, name) for name in _SAMPLE_FIELDS]
     following = [to_message(t) for t in ticket.following]
     return [ticket.index, ticket.due_s, sample, ticket.model, ticket.think_s, following]
 
 
-def from_message(message: list[Any]) -> Ticket:
+def from_message(message: list[JsonValue]) -> Ticket:
     index, due_s, sample, model, think_s, following = message
     return Ticket(
         index,

@@ -16,6 +16,7 @@ from typing import Any
 import gevent
 import numpy as np
 from gevent.event import Event
+from locust import User
 
 from llmbench_locust.dispatch import messages
 from llmbench_locust.dispatch.clock_sync import clock_identity
@@ -177,7 +178,7 @@ class WorkerRun:
         else:
             self._source.add_turn(turn, due_s)
 
-    def send(self, sample: SampleRequest, user: Any) -> RequestRecord:
+    def send(self, sample: SampleRequest, user: User) -> RequestRecord:
         """One request of a user's own task; no outcome when the user is stopped meanwhile."""
         assert isinstance(self._source, OwnTasks)
         self._lag = self._lag or LagSampler(lambda: self._source.in_flight > 0)

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust._version import __version__
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.metrics.audit import verdict
 from llmbench_locust.metrics.basis import Basis, named_ms
 from llmbench_locust.metrics.concurrency import Sweep, steady_window
@@ -202,7 +201,7 @@ def workload(basis: Basis) -> Json | None:
 
 
 #: The keys of the block, in their order. A figure more is a pure function of `Basis` and one line.
-BLOCKS: dict[str, Callable[[Basis], Any]] = {
+BLOCKS: dict[str, Callable[[Basis], JsonValue]] = {
     "version": lambda b: __version__,
     "interrupted": lambda b: b.facts.interrupted,
     "completed": lambda b: b.summary.completed,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 from types import SimpleNamespace
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import JsonValue
 from llmbench_locust.options.config import RunConfig, build_config
 from llmbench_locust.options.table import FLAGS, SAMPLING
 from llmbench_locust.options.values import read
@@ -60,7 +60,7 @@ def _plain(config: RunConfig) -> RunConfig | None:
         return None
 
 
-def _words(name: str, value: Any) -> list[str]:
+def _words(name: str, value: JsonValue) -> list[str]:
     if value is True:
         return [f"--{name}"]
     if value is False:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import math
-from typing import Any
 
 from llmbench_locust.datasets import DATASETS, DatasetInfo
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import JsonValue
 from llmbench_locust.options.values import json_object, number
 
 
@@ -110,7 +110,7 @@ def _bucket(name: str, key: object) -> tuple[int, int, int]:
     return parts[0], parts[1], parts[2]
 
 
-def _share(name: str, key: Any, share: Any) -> float:
+def _share(name: str, key: object, share: JsonValue) -> float:
     good = isinstance(share, (int, float)) and not isinstance(share, bool) and 0 <= share < math.inf
     if not good:
         raise ConfigError(

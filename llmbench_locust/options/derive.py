@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from llmbench_locust.datasets import dataset_info
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.options import combinations, dataset_checks
 from llmbench_locust.options.config import RunConfig, apply_lengths, goes_to_the_full_length
 from llmbench_locust.options.table import FLAGS
@@ -42,6 +41,6 @@ def part_config(config: RunConfig, flags: Json, num_prompts: int) -> RunConfig:
     return RunConfig(**v)
 
 
-def _text(value: object) -> Any:
+def _text(value: object) -> JsonValue:
     """Numbers and truth values as the command line would give them."""
     return str(value) if isinstance(value, bool | int | float) else value

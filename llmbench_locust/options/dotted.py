@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.options.table import FLAGS, JSON_FLAGS
 from llmbench_locust.options.values import json_object
 
@@ -107,7 +106,7 @@ def _put(tree: Json, path: str, value: str, name: str) -> None:
     items.extend(_items(value))
 
 
-def _items(value: str) -> list[Any]:
+def _items(value: str) -> list[JsonValue]:
     """The values of one +: one JSON object, list or string, else texts separated by commas."""
     if value[:1] in ("{", "[", '"'):
         whole = _parse(value)
@@ -116,7 +115,7 @@ def _items(value: str) -> list[Any]:
     return [_parse(part) for part in value.split(",")]
 
 
-def _parse(text: str) -> Any:
+def _parse(text: str) -> JsonValue:
     """JSON where it is JSON (NaN and Infinity are not), else the text."""
     try:
         return json.loads(text, parse_constant=str)

@@ -114,7 +114,7 @@ def rows(section: type, group: str) -> tuple[Flag, ...]:
     return tuple(_row(field, group) for field in dataclasses.fields(section))
 
 
-def _row(field: dataclasses.Field[Any], group: str) -> Flag:
+def _row(field: dataclasses.Field[object], group: str) -> Flag:
     row: Flag = field.metadata["flag"]
     kind = str(field.type)
     return dataclasses.replace(

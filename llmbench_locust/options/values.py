@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from typing import Any
+from typing import Any, NoReturn
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
@@ -24,7 +24,7 @@ def read(flag: Flag, given: object) -> Any:
     if flag.kind == "bool":
         return _bool(flag, given)
     if flag.kind in ("pairs", "words"):
-        value: Any = _words(given, split_all=flag.kind == "words")
+        value: object = _words(given, split_all=flag.kind == "words")
     elif given is None or (isinstance(given, str) and not given.strip()):
         value = {} if flag.kind == "json" and flag.default is None else flag.default
     else:
@@ -84,7 +84,7 @@ def json_object(name: str, text: str) -> Json:
     return value
 
 
-def _no_constant(word: str) -> Any:
+def _no_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is not a JSON value")
 
 

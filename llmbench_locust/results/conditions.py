@@ -8,9 +8,9 @@ import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import JsonValue
 
 LATENCIES = ("ttft", "tpot", "itl", "e2el")
 #: Figures of a result that are numbers of their own; latencies have a statistic before them.
@@ -54,7 +54,7 @@ class Condition:
         found = _LATENCY.fullmatch(self.key)
         return (found[1], found[2]) if found else None
 
-    def value(self, document: Mapping[str, Any]) -> float | None:
+    def value(self, document: Mapping[str, JsonValue]) -> float | None:
         """The figure in a result, None where it has none."""
         block = document.get("llmbench") or {}
         if self.key == "attainment":
@@ -67,7 +67,7 @@ class Condition:
             found = document.get(self.key)
         return float(found) if isinstance(found, int | float) else None
 
-    def holds(self, document: Mapping[str, Any]) -> bool | None:
+    def holds(self, document: Mapping[str, JsonValue]) -> bool | None:
         """Whether the result meets it; None where it does not have the figure."""
         value = self.value(document)
         return None if value is None else bool(_OPERATORS[self.sign](value, self.limit))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.extended import Figures
-from llmbench_locust.metrics.latencies import LATENCIES, input_lengths
+from llmbench_locust.metrics.latencies import LATENCIES, Floats, input_lengths
 from llmbench_locust.metrics.vllm import Distribution, Summary
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
@@ -200,7 +199,9 @@ def whole(value: float) -> float | int:
     return int(value) if value == int(value) else value
 
 
-def ramp_changes(config: RunConfig, rates: Any, offsets_s: Any, started_at: datetime) -> list[Json]:
+def ramp_changes(
+    config: RunConfig, rates: Floats, offsets_s: Floats, started_at: datetime
+) -> list[Json]:
     """When a ramp passed each whole number of requests per second: rps, local ISO time."""
     last = int(config.ramp_up_start_rps or 0)
     changes = [{"rps": last, "timestamp": started_at.isoformat()}]

@@ -10,9 +10,8 @@ from __future__ import annotations
 import html
 import json
 from datetime import datetime
-from typing import Any
 
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.json_values import json_value
 from llmbench_locust.metrics.extended import Figures
 from llmbench_locust.metrics.overload import overload_line
@@ -272,7 +271,7 @@ def _flat(block: Json, prefix: str = "") -> Json:
     return flat
 
 
-def _short(value: object) -> Any:
+def _short(value: object) -> JsonValue:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 

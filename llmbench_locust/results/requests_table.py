@@ -72,7 +72,7 @@ def table_csv(figures: Figures) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _no_formula(cell: object) -> Any:
+def _no_formula(cell: object) -> object:
     """A text that a spreadsheet would take for a formula, with a quote before it."""
     risky = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
     return f"'{cell}" if risky else cell

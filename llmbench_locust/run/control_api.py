@@ -6,13 +6,12 @@ import re
 import socket
 import ssl
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
 from llmbench_locust.errors import SetupError, cause_of
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.redact import redacted, without_user
 from llmbench_locust.users.protocols.server_errors import message_of
 
@@ -127,7 +126,7 @@ class Server:
         text = answer.get("prompt") if isinstance(answer, dict) else None
         return text if isinstance(text, str) else None
 
-    def _post(self, path: str, body: Json) -> Any:
+    def _post(self, path: str, body: Json) -> JsonValue:
         try:
             answer = self._session.post(self.base_url + path, json=body, timeout=TIMEOUT_S)
             return answer.json() if answer.ok else None

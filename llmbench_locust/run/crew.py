@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Any
 
 import gevent
 from gevent.event import Event
-from locust.runners import LocalRunner
+from locust.env import Environment
+from locust.rpc import Message as LocustMessage
+from locust.runners import LocalRunner, Runner
 
 from llmbench_locust._version import __version__
 from llmbench_locust.dispatch.messages import Message, encode
@@ -26,7 +27,7 @@ class Crew:
     ``local``: the worker is this process. ``spawned`` is set while all users asked for are there.
     """
 
-    def __init__(self, environment: Any, runner: Any) -> None:
+    def __init__(self, environment: Environment, runner: Runner) -> None:
         self.environment = environment
         self.local = isinstance(runner, LocalRunner)
         self.spawned = Event()
@@ -53,7 +54,7 @@ class Crew:
                 has = f"has llmbench-locust {found}" if found else "does not have llmbench-locust"
                 warn(f"worker {worker} {has}, the master has {__version__}: it takes no part")
 
-    def _on_hello(self, environment: Any, msg: Any, **_: object) -> None:
+    def _on_hello(self, environment: Environment, msg: LocustMessage, **_: object) -> None:
         self._versions[msg.node_id] = str(msg.data)[:40]
 
     def send(self, message: Message, worker: str) -> None:

@@ -8,9 +8,10 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.audit import AuditInputs, Connections
@@ -241,9 +242,7 @@ def _rps_changes(benchmark: Benchmark, coordinator: Coordinator) -> list[Json] |
     return ramp_changes(benchmark.config, ramp.rates(len(due_s)), due_s, benchmark.started_at)
 
 
-def count_texts(
-    columns: RecordColumns, tokenizer: Tokenizer | None
-) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+def count_texts(columns: RecordColumns, tokenizer: Tokenizer | None) -> NDArray[np.int64] | None:
     """The tokenizer's count of each answer whose length the server did not tell, else -1."""
     if tokenizer is None:
         return None

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 
 
 @dataclass(slots=True)
 class Ask:
     """``prompt`` is what is hashed. ``max_tokens``: None leaves the length to the server."""
 
-    prompt: Any
+    prompt: JsonValue
     prompt_tokens: int
     max_tokens: int | None = None
     stream: bool = False
@@ -77,7 +76,7 @@ def whole(body: Json, *names: str) -> int | None:
     return None
 
 
-def message_turns(messages: object) -> tuple[Any, list[tuple[str, str]]]:
+def message_turns(messages: object) -> tuple[JsonValue, list[tuple[str, str]]]:
     """(what is hashed, role and text of each message) of chat messages. Raises Refusal.
 
     One message of text alone hashes as that text, so that the same workload has the same hashes by

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from llmbench_locust.command_parser import CommandParser
 from llmbench_locust.errors import ConfigError
@@ -159,7 +159,7 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def _add(group: argparse._ArgumentGroup, field: dataclasses.Field[Any]) -> None:
+def _add(group: argparse._ArgumentGroup, field: dataclasses.Field[object]) -> None:
     row = dict(field.metadata)
     help_text, bounds, scale = row.pop("help"), row.pop("bounds"), row.pop("scale", None)
     row.pop("group")

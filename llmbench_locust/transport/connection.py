@@ -13,7 +13,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import gevent
 import gevent.socket
@@ -26,7 +26,7 @@ from llmbench_locust.transport.timestamps import ANCILLARY_BYTES, ask_for_stamps
 from llmbench_locust.transport.tls import TlsLayer
 
 _SEND_BYTES = 256 << 10
-Address = tuple[int, Any]
+Address = tuple[int, tuple[str, int]]
 
 
 class ConnectError(OSError):
@@ -255,7 +255,7 @@ def dial(
     raise failed
 
 
-def _connect(sock: _socket.socket, address: Any, deadline: float | None) -> None:
+def _connect(sock: _socket.socket, address: tuple[str, int], deadline: float | None) -> None:
     code = sock.connect_ex(address)
     if code in (errno.EINPROGRESS, errno.EAGAIN):
         wait_write(sock.fileno(), deadline)

@@ -16,14 +16,14 @@ import math
 import os
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from gevent import monkey
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.transport.gaps import gaps
 from llmbench_locust.transport.template import Lane, LaneType, PythonLane
-from llmbench_locust.transport.timestamps import ANCILLARY_BYTES, KernelClock
+from llmbench_locust.transport.timestamps import ANCILLARY_BYTES, Ancillary, KernelClock
 from llmbench_locust.transport.wakeups import Wakeups
 
 try:
@@ -44,7 +44,7 @@ _SOON_S, _FEW_EVENTS = 0.008, 64
 _TURN_S = 0.002
 
 #: As a socket's recvmsg: data, ancillary data, flags, address.
-Receive = Callable[[int, int], tuple[bytes, Any, Any, Any]]
+Receive = Callable[[int, int], tuple[bytes, Ancillary, int, object]]
 
 
 class Readable(Protocol):
@@ -121,7 +121,7 @@ class StreamReader:
         self._wakeups.close()
         self._epoll.close()
 
-    def time_of(self, ancillary: Any) -> float:
+    def time_of(self, ancillary: Ancillary) -> float:
         """When what a receive gave arrived, in seconds of `time.perf_counter`."""
         return time.perf_counter() if self.clock is None else self.clock.time_of(ancillary)
 

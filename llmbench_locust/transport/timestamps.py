@@ -13,7 +13,7 @@ import _socket
 import socket
 import struct
 import time
-from typing import Any
+from collections.abc import Sequence
 
 SO_TIMESTAMPNS = 35  # linux/asm-generic/socket.h; Python has no name for it
 _TIMESPEC = struct.Struct("@ll")
@@ -45,6 +45,10 @@ def stamps_work() -> bool:
     return True
 
 
+#: Of recvmsg: (level, type, data) each.
+Ancillary = Sequence[tuple[int, int, bytes]]
+
+
 class KernelClock:
     """``offset_s``: perf_counter less CLOCK_REALTIME, both in seconds. ``trusted``: no step was
     seen at the last look.
@@ -60,7 +64,7 @@ class KernelClock:
         self.trusted = -_STEP_S < offset_s - self.offset_s < _STEP_S
         self.offset_s = offset_s
 
-    def time_of(self, ancillary: Any) -> float:
+    def time_of(self, ancillary: Ancillary) -> float:
         """When what was read arrived, in seconds of `time.perf_counter`; now, if it has no stamp to
         be trusted.
         """

@@ -8,7 +8,8 @@ import _socket
 import contextlib
 import socket
 import ssl
-from typing import Any
+
+from llmbench_locust.transport.timestamps import Ancillary
 
 _MAX_RECORD = 64 << 10
 
@@ -52,7 +53,7 @@ class TlsLayer:
         self._object.write(data)
         return self.outgoing.read()
 
-    def receive(self, size: int, ancillary_size: int) -> tuple[bytes, Any, Any, Any]:
+    def receive(self, size: int, ancillary_size: int) -> tuple[bytes, Ancillary, int, object]:
         """Raises BlockingIOError when no whole record is there, OSError (ssl.SSLError) when the
         peer breaks the protocol.
         """

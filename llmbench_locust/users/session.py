@@ -7,9 +7,12 @@ from array import array
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any
 
 import gevent
+import numpy as np
+from locust import User
+from locust.env import Environment
+from numpy.typing import NDArray
 
 from llmbench_locust.locust_seam import listened
 from llmbench_locust.records import NAN, RequestRecord
@@ -49,7 +52,7 @@ class Session:
 
     def __init__(
         self,
-        environment: Any,
+        environment: Environment,
         wire: WireConfig,
         worker: str = "",
         transport: Transport | None = None,
@@ -71,7 +74,7 @@ class Session:
         sample: SampleRequest,
         errand: Errand = Errand(),
         *,
-        user: Any = None,
+        user: User | None = None,
         quiet: bool = False,
         give_up: bool = False,
     ) -> RequestRecord:
@@ -130,19 +133,23 @@ class Session:
         record.error_kind, record.error = kind, error
         return record
 
-    def _first_token(self, sample: SampleRequest, began: float, user: Any, time_s: float) -> None:
+    def _first_token(
+        self, sample: SampleRequest, began: float, user: User | None, time_s: float
+    ) -> None:
         self._ttft_s.append(time_s - began)
         if listened(self.environment.events, "llm_first_token"):
             self.environment.events.llm_first_token.fire(
                 request_id=sample.request_id, time_s=time_s, user=user
             )
 
-    def _tokens(self, sample: SampleRequest, user: Any, times_s: Any) -> None:
+    def _tokens(
+        self, sample: SampleRequest, user: User | None, times_s: NDArray[np.float64]
+    ) -> None:
         self.environment.events.llm_tokens.fire(
             request_id=sample.request_id, times_s=times_s, user=user
         )
 
-    def _fire(self, record: RequestRecord, user: Any) -> None:
+    def _fire(self, record: RequestRecord, user: User | None) -> None:
         events = self.environment.events
         if listened(events, "llm_request"):
             events.llm_request.fire(record=record, user=user)

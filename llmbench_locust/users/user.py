@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from locust import User
 
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.records import RequestRecord
 from llmbench_locust.workload.sample import Prompt, SampleRequest
 
@@ -39,7 +39,7 @@ class BackendUser(User):
         max_tokens: int = 128,
         prompt_len: int | None = None,
         label: str | None = None,
-        **overrides: Any,
+        **overrides: JsonValue,
     ) -> RequestRecord:
         """One completion. ``prompt_len``: tokens, if known. ``overrides``: fields of the body."""
         return self.send(
@@ -58,7 +58,7 @@ class _ChatUser(BackendUser):
         *,
         max_tokens: int = 128,
         label: str | None = None,
-        **overrides: Any,
+        **overrides: JsonValue,
     ) -> RequestRecord:
         """One answer, whose text is in ``.text``, to a text or to chat messages."""
         if isinstance(messages, str):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from llmbench_locust.datasets import DATASETS
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import JsonValue
 from llmbench_locust.options import checks
 from llmbench_locust.options.flag import Flag
 from llmbench_locust.options.table import FLAGS, GROUPS
@@ -116,7 +116,7 @@ def given_by(options: Mapping[str, object]) -> set[str]:
 
 def start_form(
     options: Mapping[str, object],
-    others: Mapping[str, Any],
+    others: Mapping[str, JsonValue],
     *,
     given: Collection[str] = (),
     fixed: Collection[str] = (),
@@ -211,7 +211,7 @@ def _locusts(options: Mapping[str, object]) -> dict[str, Field]:
     return {n: Field(n, n, _LOCUST_HELP[n], value=str(value)) for n, value in values.items()}
 
 
-def _other(name: str, row: Mapping[str, Any], value: object) -> Field:
+def _other(name: str, row: Mapping[str, JsonValue], value: object) -> Field:
     choices = tuple(map(str, row["choices"] or ()))
     kind = "check" if isinstance(value, bool) else "choice" if choices else "text"
     text = "" if value is None or value is False else str(value).lower() if value is True else value

@@ -8,7 +8,6 @@ Read from the live statistics when Prometheus asks; nothing is counted twice. A 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -19,7 +18,7 @@ from prometheus_client.core import (
     Metric,
 )
 
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.metrics.latencies import LATENCIES
 from llmbench_locust.metrics.live import LiveStats
 
@@ -62,7 +61,7 @@ class LiveCollector:
         for row in LATENCIES:
             bounds, cumulated, sum_s = live.histogram(row.key)
             count = live.samples[row.key].count
-            buckets: list[Any] = [
+            buckets: list[JsonValue] = [
                 (f"{b:.6g}", float(n)) for b, n in zip(bounds, cumulated, strict=True)
             ]
             yield HistogramMetricFamily(

@@ -8,10 +8,9 @@ list of parts as chat messages have them, ``{"type": "text", "text"}``, ``{"type
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import collect, oversample, own_output_len, shuffle
 from llmbench_locust.workload.files import bad_line, read_prompts
@@ -65,7 +64,7 @@ def _interleaved(row: Part, line: int, config: RunConfig) -> SampleRequest:
     return SampleRequest(parts, 0, own_output_len(row, line, config), chat_messages=messages)
 
 
-def _part(part: Any, line: int, config: RunConfig) -> Part:
+def _part(part: JsonValue, line: int, config: RunConfig) -> Part:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
         if not isinstance(part.get("text"), str):
@@ -93,7 +92,7 @@ def _image(image: object, line: int, config: RunConfig) -> Part:
         raise ConfigError(f"{e} (line {line})") from None
 
 
-def _text(prompt: Any) -> str:
+def _text(prompt: JsonValue) -> str:
     if isinstance(prompt, str):
         return prompt
     return "".join(part["text"] for part in prompt if part["type"] == "text")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any
 
 import orjson
 
+from llmbench_locust.json_types import JsonValue
 from llmbench_locust.workload.sample import SampleRequest
 
 
@@ -21,5 +21,5 @@ def digest(samples: Iterable[SampleRequest]) -> str:
     return found.hexdigest()
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> JsonValue:
     return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.options.config import RunConfig
 
 
@@ -22,7 +21,7 @@ def read_text(path: str, flag: str = "--dataset-path") -> str:
         raise ConfigError(f"{flag}: {path!r} cannot be read ({e})") from None
 
 
-def read_json(path: str, flag: str = "--dataset-path") -> Any:
+def read_json(path: str, flag: str = "--dataset-path") -> JsonValue:
     """The one JSON value of a file."""
     try:
         return json.loads(read_text(path, flag))

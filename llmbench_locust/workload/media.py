@@ -14,6 +14,7 @@ import base64
 import importlib
 import io
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from llmbench_locust.errors import ConfigError
@@ -34,7 +35,7 @@ _MAGIC = (
 )
 
 
-def need(module: str) -> Any:
+def need(module: str) -> ModuleType:
     """An optional module. Raises ConfigError that says which extra to install."""
     try:
         return importlib.import_module(module)
@@ -206,13 +207,13 @@ def _open_image(data: bytes) -> Any:
         raise ConfigError(f"--dataset-path: image bytes that Pillow cannot read ({e})") from None
 
 
-def _wav(soundfile: Any, samples: Any, rate: Any) -> bytes:
+def _wav(soundfile: ModuleType, samples: Any, rate: int) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, int(rate), format="WAV")
     return buffer.getvalue()
 
 
-def _file_of_bytes(soundfile: Any, data: bytes, name: str) -> Json:
+def _file_of_bytes(soundfile: ModuleType, data: bytes, name: str) -> Json:
     try:
         duration_s = float(soundfile.info(io.BytesIO(data)).duration)
     except RuntimeError as e:

@@ -27,9 +27,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import JsonValue
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import shuffle
 from llmbench_locust.workload.sample import Progress, SampleRequest
@@ -125,7 +125,7 @@ def _recorded(
     return found
 
 
-def _read(config: RunConfig) -> list[list[Any]]:
+def _read(config: RunConfig) -> list[list[JsonValue]]:
     """The conversations of the file in the order of their use."""
     from llmbench_locust.workload.files import read_json
 
@@ -139,7 +139,7 @@ def _read(config: RunConfig) -> list[list[Any]]:
     return entries
 
 
-def _pairs(turns: Sequence[Any]) -> list[Pair]:
+def _pairs(turns: Sequence[JsonValue]) -> list[Pair]:
     """(question, answer) as long as they alternate, from the first question on."""
     said = [(str(t.get("from", "")).lower(), t.get("value")) for t in turns if isinstance(t, dict)]
     if any(who in _USERS for who, _ in said):

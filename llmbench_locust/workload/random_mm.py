@@ -15,9 +15,9 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
@@ -166,7 +166,7 @@ def make_item(bucket: Bucket, rng: np.random.Generator) -> Json:
     return video_part({"bytes": mp4(pixels)})
 
 
-def mp4(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+def mp4(frames: NDArray[np.uint8]) -> bytes:
     """An MP4 file of frames (uint8, shape (n, height, width, 3)) at 30 per second."""
     cv2 = need("cv2")
     height, width = frames.shape[1:3]

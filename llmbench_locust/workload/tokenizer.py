@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 
 Messages = list[Json]
 
@@ -42,6 +42,6 @@ class Tokenizer(Protocol):
     ) -> list[str]: ...
 
     def apply_chat_template(
-        self, messages: Messages, *, add_generation_prompt: bool = True, **more: Any
+        self, messages: Messages, *, add_generation_prompt: bool = True, **more: JsonValue
     ) -> str:
         """The conversation as one text. Raises ConfigError without a template."""

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.chat_template import (
     NAMED,
@@ -65,7 +65,7 @@ class FastTokenizer:
         """Ids of the named special tokens, in the order of their names, each once."""
         tokens = [content_of(self._config.get(name)) for name in NAMED]
         names = ("extra_special_tokens", "additional_special_tokens")
-        more: Any = next(filter(None, map(self._config.get, names)), [])
+        more: JsonValue = next(filter(None, map(self._config.get, names)), [])
         tokens += [content_of(t) for t in (more.values() if isinstance(more, dict) else more)]
         ids = [self._backend.token_to_id(t) for t in tokens if t]
         return list(dict.fromkeys(i for i in ids if i is not None))
@@ -97,7 +97,7 @@ class FastTokenizer:
         return [self._cleaned(text) for text in texts]
 
     def apply_chat_template(
-        self, messages: Messages, *, add_generation_prompt: bool = True, **more: Any
+        self, messages: Messages, *, add_generation_prompt: bool = True, **more: JsonValue
     ) -> str:
         if self.chat_template is None:
             what = f"{self.name} has no chat template; {WITHOUT_TEMPLATE}, or use another tokenizer"
@@ -128,7 +128,7 @@ def _encoded(backend: Backend, texts: list[str], special: bool) -> list[Encoding
 class HFTokenizer:
     """A tokenizer of transformers: slow ones, Python ones, those that come with code."""
 
-    def __init__(self, inner: Any, name: str) -> None:
+    def __init__(self, inner: JsonValue, name: str) -> None:
         self._inner = inner
         self._backend = _plain_backend(inner)
         self.name = name
@@ -163,7 +163,7 @@ class HFTokenizer:
         return [self.decode(ids, skip_special_tokens) for ids in batch]
 
     def apply_chat_template(
-        self, messages: Messages, *, add_generation_prompt: bool = True, **more: Any
+        self, messages: Messages, *, add_generation_prompt: bool = True, **more: JsonValue
     ) -> str:
         try:
             return str(

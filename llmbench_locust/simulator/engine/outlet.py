@@ -22,7 +22,7 @@ class Outlet:
     def __init__(self, sock: Any) -> None:
         self.sock = sock
         tls = getattr(sock, "_sslobj", None)
-        self._send: Callable[[Any], int] = sock._sock.send if tls is None else tls.write
+        self._send: Callable[[bytes], int] = sock._sock.send if tls is None else tls.write
         self._blocked: tuple[type[BaseException], ...] = (BlockingIOError,)
         if tls is not None:
             import ssl

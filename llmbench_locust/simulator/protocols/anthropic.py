@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.simulator.ask import Ask, Refusal, message_turns, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
@@ -50,7 +48,7 @@ class Messages(Script):
         return Ask(prompt=prompt, prompt_tokens=count.chat(turns), max_tokens=limit)
 
     @classmethod
-    def refusal_body(cls, refusal: Refusal) -> Any:
+    def refusal_body(cls, refusal: Refusal) -> JsonValue:
         other = "invalid_request_error" if refusal.status < 500 else "api_error"
         kind = _ERRORS.get(refusal.status, other)
         return {"type": "error", "error": {"type": kind, "message": refusal.message}}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import orjson
 
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.simulator.ask import Ask, Refusal
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import Plan, escaped
@@ -46,7 +46,7 @@ class Script:
         return bool(body.get("stream"))
 
     @classmethod
-    def refusal_body(cls, refusal: Refusal) -> Any:
+    def refusal_body(cls, refusal: Refusal) -> JsonValue:
         """The JSON of an error status; vLLM's where the protocol has none of its own."""
         return refusal.body()
 

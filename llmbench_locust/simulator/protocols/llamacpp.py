@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.simulator.ask import Ask, Refusal, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
@@ -28,7 +26,7 @@ class LlamaCpp(Script):
         )
 
     @classmethod
-    def refusal_body(cls, refusal: Refusal) -> Any:
+    def refusal_body(cls, refusal: Refusal) -> JsonValue:
         kind = "invalid_request_error" if refusal.status < 500 else "server_error"
         return {"error": {"code": refusal.status, "message": refusal.message, "type": kind}}
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.simulator.ask import Ask, Refusal, message_turns, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
@@ -41,7 +40,7 @@ class OllamaGenerate(Script):
         return body.get("stream") is not False
 
     @classmethod
-    def refusal_body(cls, refusal: Refusal) -> Any:
+    def refusal_body(cls, refusal: Refusal) -> JsonValue:
         return {"error": refusal.message}
 
     def prepare(self) -> None:

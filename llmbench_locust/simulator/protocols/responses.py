@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.simulator.ask import Ask, Refusal, message_turns, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
@@ -45,12 +43,12 @@ class Responses(Script):
             self.place,
         )
 
-    def _named(self, kind: str, **fields: Any) -> bytes:
+    def _named(self, kind: str, **fields: JsonValue) -> bytes:
         self.number += 1
         data = orjson.dumps({**fields, "sequence_number": self.number, "type": kind})
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
-    def _response(self, status: str, output: list[Any], usage: Json | None) -> Json:
+    def _response(self, status: str, output: list[JsonValue], usage: Json | None) -> Json:
         cut = status == "incomplete"
         return {
             **_UNSET,
@@ -183,7 +181,7 @@ class Responses(Script):
 
     def _final(self) -> Json:
         plan = self.plan
-        output: list[Any] = (
+        output: list[JsonValue] = (
             [self._thought(self.string(plan.text(0, plan.reasoning)))] if plan.reasoning else []
         )
         output.append(self._message())

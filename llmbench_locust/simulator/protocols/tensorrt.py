@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.simulator.ask import Ask, Refusal, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
@@ -33,7 +31,7 @@ class TensorRt(Script):
         return path.endswith("_stream")
 
     @classmethod
-    def refusal_body(cls, refusal: Refusal) -> Any:
+    def refusal_body(cls, refusal: Refusal) -> JsonValue:
         return {"error": refusal.message}
 
     def prepare(self) -> None:

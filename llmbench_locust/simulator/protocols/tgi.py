@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.simulator.ask import Ask, Refusal, whole
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.engine.text import escaped
@@ -34,7 +32,7 @@ class Tgi(Script):
         return path.endswith("_stream") or bool(body.get("stream"))
 
     @classmethod
-    def refusal_body(cls, refusal: Refusal) -> Any:
+    def refusal_body(cls, refusal: Refusal) -> JsonValue:
         return {
             "error": refusal.message,
             "error_type": "validation" if refusal.status < 500 else "generation",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.workload.sample import SampleRequest
 
 
 def text_of(sample: SampleRequest) -> str:
     """The prompt as one text; of chat messages the texts of all, each on lines of its own."""
-    prompt: Any = sample.chat_messages if sample.chat_messages is not None else sample.prompt
+    prompt: JsonValue = sample.chat_messages if sample.chat_messages is not None else sample.prompt
     if isinstance(prompt, str):
         return prompt
     if prompt and isinstance(prompt[0], dict):
@@ -37,10 +35,10 @@ def media_of(sample: SampleRequest) -> list[Json]:
 
 def media_within(sample: SampleRequest) -> list[Json]:
     """The multi-modal parts, be they beside the prompt, in a prompt of parts, or in messages."""
-    found: Any = media_of(sample)
+    found: JsonValue = media_of(sample)
     if found:
         return list(found)
-    parts: Any = sample.chat_messages if sample.chat_messages is not None else sample.prompt
+    parts: JsonValue = sample.chat_messages if sample.chat_messages is not None else sample.prompt
     if not isinstance(parts, list) or not parts or not isinstance(parts[0], dict):
         return []
     for part in parts:
@@ -53,7 +51,7 @@ def own_messages(sample: SampleRequest) -> list[Json] | None:
     """The chat messages of the sample, sent as they are; None when it has a prompt instead."""
     if sample.chat_messages is not None:
         return sample.chat_messages
-    prompt: Any = sample.prompt
+    prompt: JsonValue = sample.prompt
     messages = isinstance(prompt, list) and all(isinstance(m, dict) and "role" in m for m in prompt)
     return prompt if prompt and messages else None
 
@@ -65,7 +63,7 @@ def chat_messages(
     own = own_messages(sample)
     if own is not None:
         return own
-    prompt: Any = sample.prompt
+    prompt: JsonValue = sample.prompt
     if text is None and isinstance(prompt, list) and prompt and isinstance(prompt[0], dict):
         parts = list(prompt)  # content parts
     else:

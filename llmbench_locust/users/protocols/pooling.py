@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import orjson
 
 from llmbench_locust.backends import BACKENDS
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.records import RequestRecord
 from llmbench_locust.transport.exchange import Exchange
 from llmbench_locust.users.protocols.base import Protocol
@@ -55,7 +54,7 @@ class PoolingProtocol(Protocol):
         return 1
 
 
-def _usage_of_header(metadata: str | None) -> Any:
+def _usage_of_header(metadata: str | None) -> JsonValue:
     """vLLM's usage beside a body of bytes."""
     try:
         found = orjson.loads(metadata or "")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.sample import SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
@@ -27,7 +26,7 @@ class Context:
     def tokens(self, text: str, *, special: bool = True) -> int:
         return len(self.tokenizer.encode(text, add_special_tokens=special))
 
-    def templated(self, messages: list[Json], **kwargs: Any) -> str:
+    def templated(self, messages: list[Json], **kwargs: JsonValue) -> str:
         """The messages in the tokenizer's chat template. Raises ConfigError without one."""
         if self.tokenizer.chat_template is None:
             raise ConfigError(
@@ -43,7 +42,7 @@ class Context:
             text = self.templated([{"role": "user", "content": text}])
         return SampleRequest(text, self.tokens(text), output_len)
 
-    def with_media(self, text: str, media: Any, output_len: int) -> SampleRequest:
+    def with_media(self, text: str, media: JsonValue, output_len: int) -> SampleRequest:
         """A text and one content part; as messages with ``--enable-multimodal-chat``."""
         sample = SampleRequest(text, self.tokens(text), output_len, multi_modal=media)
         if self.config.enable_multimodal_chat:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import oversample
-from llmbench_locust.workload.hf.adapter import Adapter, Context
+from llmbench_locust.workload.hf.adapter import Adapter, Context, Row
 from llmbench_locust.workload.hf.source import ended_threads, local_folder, open_rows
 from llmbench_locust.workload.hf.table import ANY, BY_ID
 from llmbench_locust.workload.sample import Progress, SampleRequest
@@ -45,7 +44,7 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
 
 def _samples(
     adapter: Adapter,
-    rows: Iterable[Any],
+    rows: Iterable[Row],
     context: Context,
     progress: Progress,
 ) -> list[SampleRequest]:
@@ -97,7 +96,7 @@ def check_backend(adapter: Adapter, config: RunConfig) -> None:
         )
 
 
-def _made(adapter: Adapter, row: Any, i: int, context: Context) -> SampleRequest | None:
+def _made(adapter: Adapter, row: Row, i: int, context: Context) -> SampleRequest | None:
     try:
         return adapter.make(row, context)
     except (KeyError, IndexError, TypeError, AttributeError) as e:

@@ -6,10 +6,9 @@ import random
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.workload.files import read_jsonl
 from llmbench_locust.workload.hf.adapter import Context, Row
 from llmbench_locust.workload.sample import SampleRequest
@@ -71,7 +70,7 @@ def function_call(row: Row, context: Context) -> SampleRequest | None:
     return sample
 
 
-def json_schema(node: object) -> Any:
+def json_schema(node: object) -> JsonValue:
     """The same with BFCL's type names in JSON Schema's."""
     if isinstance(node, list):
         return [json_schema(n) for n in node]
@@ -84,7 +83,7 @@ def json_schema(node: object) -> Any:
     return found
 
 
-def _as_list(functions: object) -> list[Any]:
+def _as_list(functions: object) -> list[JsonValue]:
     return functions if isinstance(functions, list) else [functions]
 
 
