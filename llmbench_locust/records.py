@@ -27,7 +27,8 @@ class RequestRecord:
     """One request's outcome. Times in seconds; NaN where the thing never happened.
 
     ``prompt_len``: tokens by the workload's count. ``input_tokens``, ``output_len``: the server's
-    own counts, -1 when it gave none. ``token_times``: arrival of each token event (float64, shape
+    own counts, -1 when it gave none; ``cached_tokens``: those of the input that its prefix cache
+    served. ``token_times``: arrival of each token event (float64, shape
     (n_events,)). ``token_counts``: tokens carried by each event (int32, same shape), None when
     every event carried one. ``client_queue_time``: start − due.
     ``server_queue_time``, ``server_ttft``: as the server told them, the latter from its first
@@ -44,6 +45,7 @@ class RequestRecord:
     status: int = -1
     prompt_len: int = 0
     input_tokens: int = -1
+    cached_tokens: int = -1
     expected_output_len: int = -1
     output_len: int = -1
     due_time: float = NAN
@@ -85,6 +87,7 @@ _INTS = (
     "status",
     "prompt_len",
     "input_tokens",
+    "cached_tokens",
     "expected_output_len",
     "output_len",
     "reasoning_tokens",

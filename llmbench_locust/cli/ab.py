@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from llmbench_locust.cli.command_line import cold_cache
 from llmbench_locust.cli.compare import add_arguments, checked, judge
 from llmbench_locust.command_parser import CommandParser
 from llmbench_locust.errors import ConfigError, SetupError
@@ -59,7 +60,8 @@ def _runs_of_both(flags: argparse.Namespace, shared: list[str]) -> None:
                     flush=True,
                 )
                 paths.append(flags.dir / f"{side}.{number}.json")
-                _serve([*shared, *own[side], "--seed", str(seed)], paths[-1])
+                words = [*shared, *own[side]]
+                _serve([*words, "--seed", str(seed), *cold_cache(words)], paths[-1])
             why = _client_limit(paths)
             if not why:
                 break

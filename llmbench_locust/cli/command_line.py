@@ -35,6 +35,16 @@ def locust_argv(argv: Sequence[str], locust_options: Mapping[str, str]) -> list[
     return list(_translated(_with_config_files(argv), locust_options))
 
 
+def cold_cache(argv: Sequence[str]) -> list[str]:
+    """What commands of several runs add to ``argv`` of each: no run finds prompts of another one in
+    the server's prefix cache. Nothing where one of the two flags is given.
+    """
+    given = {word.partition("=")[0].replace("_", "-") for word in argv}
+    if given & {"--reset-cache", "--cache-bust"}:
+        return []
+    return ["--reset-cache", "auto", "--cache-bust", "auto"]
+
+
 def _translated(words: Sequence[str], locust_options: Mapping[str, str]) -> Iterator[str]:
     open_values = NONE
     for word in words:

@@ -10,6 +10,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+from llmbench_locust.cli.command_line import cold_cache
 from llmbench_locust.command_parser import CommandParser
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.experiments import grid
@@ -44,8 +45,10 @@ def _plan(verb: str, argv: list[str], bench_flags: list[str]) -> Plan:
             "--bench-cmd: not with flags behind --, which are those of llmbench serve"
         )
     bench = shlex.split(flags.bench_cmd or "")
-    if not bench:
-        bench = [sys.executable, "-m", "llmbench_locust", "serve", *bench_flags]
+    own = not bench
+    if own:
+        cold = [] if flags.after_bench_cmd else cold_cache(bench_flags)
+        bench = [sys.executable, "-m", "llmbench_locust", "serve", *bench_flags, *cold]
     name = flags.experiment_name or datetime.now().strftime("%Y%m%d_%H%M%S")
     directory = Path(flags.output_dir) / name
     if flags.resume and not directory.is_dir():
@@ -67,6 +70,7 @@ def _plan(verb: str, argv: list[str], bench_flags: list[str]) -> Plan:
         directory=directory,
         serve=shlex.split(flags.serve_cmd or ""),
         bench=bench,
+        resets=not own,
         after=shlex.split(flags.after_bench_cmd or ""),
         cells=list(cells),
         base_url=_base_url(bench),

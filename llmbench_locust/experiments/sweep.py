@@ -24,11 +24,10 @@ from llmbench_locust.experiments.grid import NAME, Params, command, directory, s
 from llmbench_locust.json_types import Json
 from llmbench_locust.json_values import json_value
 from llmbench_locust.results.files import write_whole
+from llmbench_locust.run.control_api import Server
 from llmbench_locust.statistics.blocks import runs_interval
 from llmbench_locust.terminal import say
 
-#: vLLM's development endpoints, SGLang's.
-_RESETS = ("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache"), ("/flush_cache",)
 _COLUMNS = (
     "request_throughput",
     "output_throughput",
@@ -43,7 +42,8 @@ Result = Json
 @dataclass(frozen=True, slots=True)
 class Plan:
     """``serve``, ``bench``, ``after``: command lines, empty for none. ``cells``: bench combinations
-    of each serve combination. ``workload``: variable and number of values, None for a plain grid.
+    of each serve combination. ``resets``: the server's caches after each run, which the benchmark
+    does not do itself. ``workload``: variable and number of values, None for a plain grid.
     """
 
     directory: Path
@@ -52,6 +52,7 @@ class Plan:
     after: list[str]
     cells: list[tuple[Params, list[Params]]]
     base_url: str
+    resets: bool = True
     runs: int = 3
     warmup_prompts: int = 0
     ready_timeout_s: float = 300.0
@@ -90,6 +91,7 @@ class _Sweep:
         self._total = sum(len(fits) for _, fits in plan.cells) * per_cell
         self._begun, self._ran, self._done = time.monotonic(), 0, 0
         self._told = False
+        self._server = Server(plan.base_url, {})
 
     # --- the server
 
@@ -137,14 +139,11 @@ class _Sweep:
     def _reset_caches(self) -> None:
         if self.plan.after:
             subprocess.run(self.plan.after, check=False, stdout=subprocess.DEVNULL)
-            return
-        for paths in _RESETS:
-            found = [_status(self.plan.base_url + path, post=True) == 200 for path in paths]
-            if any(found):
-                return
-        if not self._told:
-            say("The server's caches are not reset: it has no endpoint for it.")
-        self._told = True
+        elif self.plan.resets:
+            error = self._server.reset_cache()
+            if error and not self._told:
+                say(f"The server's caches are not reset: {error}")
+            self._told = self._told or bool(error)
 
     # --- cells
 
@@ -311,8 +310,8 @@ def _flag_value(words: list[str], name: str, default: int) -> str | int:
     return default
 
 
-def _status(url: str, *, post: bool = False) -> int:
-    request = urllib.request.Request(url, method="POST" if post else "GET")
+def _status(url: str) -> int:
+    request = urllib.request.Request(url)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return int(answer.status)

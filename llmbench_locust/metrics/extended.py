@@ -197,7 +197,8 @@ def workload(basis: Basis) -> Json | None:
     if not basis.facts.prompts:
         return None
     found = {"dataset": config.dataset_name, "seed": config.seed, "sampling": config.sampling}
-    return {"hash": basis.facts.prompts, **found}
+    bust = basis.facts.cold_cache.get("cache_bust", "none")
+    return {"hash": basis.facts.prompts, **found, "cache_bust": bust}
 
 
 #: The keys of the block, in their order. A figure more is a pure function of `Basis` and one line.
@@ -242,6 +243,7 @@ BLOCKS: dict[str, Callable[[Basis], JsonValue]] = {
     "folded_token_events": lambda b: 0 if b.facts.folded is None else b.facts.folded.events,
     "audit": lambda b: None if b.facts.audit is None else verdict(b.facts.audit),
     "workload": workload,
+    "cold_cache": lambda b: b.facts.cold_cache or None,
     "server": lambda b: b.server,
     "cost": lambda b: cost(b.facts.config, b.columns, b.summary, b.facts.config.goodput),
     "per_gpu": lambda b: per_gpu(b.facts.config, b.summary),

@@ -31,6 +31,8 @@ class RunFacts:
     requests and the ramp; None where there were none. ``prompts``: the digest of the prompts in the
     order of the plan, "" without a plan. ``environment``: what the client ran on. ``server``: the
     readings of each metrics page, by its URL. ``sharing``: of the plan's prompts, None without one.
+    ``cold_cache``: what was done for a cold prefix cache, as `run.cold_cache` has it.
+    ``cold_cache``: how the run began with a cold prefix cache (`run.cold_cache`).
     """
 
     config: RunConfig
@@ -52,6 +54,7 @@ class RunFacts:
     environment: Json = field(default_factory=dict)
     server: Mapping[str, Sequence[Reading]] = field(default_factory=dict)
     sharing: Sharing | None = None
+    cold_cache: Json = field(default_factory=dict)
 
     @property
     def gone(self) -> NDArray[np.bool_]:

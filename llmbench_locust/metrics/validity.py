@@ -1,4 +1,4 @@
-"""Is the result valid? One row a reason: its value, its limit, what to do. Pure.
+"""Is the result valid? One row a reason: what was found, its limit, what to do. Pure.
 
 docs/validity.md explains each reason.
 """
@@ -17,6 +17,8 @@ from llmbench_locust.statistics.certified import certified, least_samples
 
 #: A finish reason that is no reason of the answer's own to be short.
 _NO_REASON = ("", "length", "abort", "error", "max_tokens")
+#: What the advice for too few requests offers.
+_USUAL_PERCENTILES = (50, 75, 90, 95, 99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,135 +40,216 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """``value``: must not be above the reason's limit. ``text``: what it means, in one sentence."""
+
+    value: float
+    text: str
+    what_to_do: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Reason:
-    """``measure``: the value, None where nobody knows. It must not be above ``limit``."""
+    """``find``: None where nobody knows. ``what_to_do``: where the finding says nothing better."""
 
     name: str
-    title: str
-    measure: Callable[[Evidence], float | None]
     limit: float
-    what_to_do: str
+    find: Callable[[Evidence], Found | None]
+    what_to_do: str = ""
 
 
-def _client(e: Evidence) -> float | None:
-    return float((e.block.get("audit") or {}).get("client_limited", False))
+def _client(e: Evidence) -> Found | None:
+    audit = e.block.get("audit") or {}
+    text = "The client was the limit, so the latencies are partly its own."
+    hint = str(audit.get("hint") or "see llmbench.audit in the result file")
+    return Found(float(audit.get("client_limited", False)), text, f"What to do: {hint}.")
 
 
-def _warm_cache(e: Evidence) -> float | None:
+def _warm_cache(e: Evidence) -> Found | None:
     """Share of prompt tokens that came from the cache, beyond what the workload shares.
 
     Tokens that the server counted beyond the prompts are of its chat template: all prompts share
     them.
     """
-    hits, asked = (e.counters.get(f"prefix_cache_{n}") for n in ("hits", "queries"))
+    hits, asked = _cached(e)
     known = e.facts.sharing
     if not hits or not asked or known is None or known.prefix_share is None:
         return None
     template = max(0.0, asked - known.prompt_tokens)
-    return float(hits / asked - (known.prefix_share * known.prompt_tokens + template) / asked)
+    shared = (known.prefix_share * known.prompt_tokens + template) / asked
+    return Found(
+        hits / asked - shared,
+        f"{hits / asked:.0%} of the prompt tokens came from the server's prefix cache, but the "
+        f"prompts share only {shared:.0%} among themselves (limit: 2% more): an earlier run left "
+        "them there.",
+    )
 
 
-def _duplicates(e: Evidence) -> float | None:
-    """Random prompts are as alike as the vocabulary is small: that is their nature."""
-    if e.facts.config.dataset_name.startswith("random"):
-        return None
-    known = e.facts.sharing
-    return None if known is None else 1 - known.distinct / max(1, known.requests)
-
-
-def _other_traffic(e: Evidence) -> float | None:
-    """Requests that the server finished and nobody here sent, as a share of what was sent. Ready
-    check, warm-ups and probes may fall into the window.
+def _cached(e: Evidence) -> tuple[float, float]:
+    """Prompt tokens served by the prefix cache, and all: by the server's counters, else by the
+    answers' own.
     """
-    finished = e.counters.get("requests_finished")
-    if finished is None:
+    hits, asked = (e.counters.get(f"prefix_cache_{n}") for n in ("hits", "queries"))
+    if hits is not None and asked:
+        return hits, asked
+    cached, prompt = (e.facts.columns.ints[n] for n in ("cached_tokens", "input_tokens"))
+    told = e.facts.columns.success & (cached >= 0) & (prompt > 0)
+    return float(cached[told].sum()), float(prompt[told].sum())
+
+
+def _duplicates(e: Evidence) -> Found | None:
+    """Random prompts are as alike as the vocabulary is small: that is their nature."""
+    known = e.facts.sharing
+    if known is None or e.facts.config.dataset_name.startswith("random"):
         return None
+    value = 1 - known.distinct / max(1, known.requests)
+    return Found(
+        value,
+        f"{known.requests - known.distinct} of {known.requests} prompts repeat an earlier one "
+        f"({value:.0%}; limit 5%).",
+    )
+
+
+def _other_traffic(e: Evidence) -> Found | None:
+    """What the server finished and nobody here sent, as a share of what was sent: requests, or
+    generated tokens where the server does not count requests. Ready check, warm-ups and probes may
+    fall into the window.
+    """
+    finished, tokens = (e.counters.get(n) for n in ("requests_finished", "generation_tokens"))
     probes = e.facts.probes or {}
-    ours = e.requests + e.facts.cut_off + 1 + e.facts.config.num_warmups
-    ours += sum(probes.get(f"probe_{end}", 0) for end in ("completed", "failed"))
-    return max(0.0, float(finished - ours)) / max(1, e.requests)
+    extra = 1 + e.facts.config.num_warmups
+    extra += sum(probes.get(f"probe_{end}", 0) for end in ("completed", "failed"))
+    if finished is not None:
+        unit, counted, ours = "requests", finished, e.requests + e.facts.cut_off
+    elif tokens is not None and e.summary.completed and not (e.summary.failed or e.facts.cut_off):
+        unit, counted, ours = "output tokens", tokens, e.summary.total_output
+        extra *= int(e.summary.output_lens.max())
+    else:
+        return None
+    others = max(0.0, counted - ours - extra)
+    return Found(
+        others / max(1, ours),
+        f"The server finished {counted:.0f} {unit} during the run, of which {others:.0f} were not "
+        f"of this run (limit 1% of {ours}).",
+    )
 
 
-def _restarted(e: Evidence) -> float | None:
+def _restarted(e: Evidence) -> Found | None:
     server = e.block.get("server")
-    return float(server["all"]["restarted"]) if server else None
+    if not server:
+        return None
+    text = "A counter of the server fell during the run: the server was restarted or reset."
+    return Found(float(server["all"]["restarted"]), text)
 
 
-def _rate(e: Evidence) -> float | None:
+def _preempted(e: Evidence) -> Found | None:
+    times = e.counters.get("preemptions")
+    if times is None:
+        return None
+    many = f"{times:.0f} time{'s' if times != 1 else ''}"
+    return Found(times, f"The server preempted requests {many} (limit 0): its KV cache was full.")
+
+
+def _rate(e: Evidence) -> Found | None:
     found = e.block.get("overload")
-    return 1 - found["completed"] / found["offered"] if found else None
+    if not found:
+        return None
+    share = found["completed"] / found["offered"]
+    return Found(
+        1 - share,
+        f"The server completed {found['completed']:.1f} requests per second of "
+        f"{found['offered']:.1f} offered ({share:.0%}; limit 95%), and its queue grew.",
+    )
 
 
-def _short(e: Evidence) -> float | None:
+def _short(e: Evidence) -> Found | None:
     columns, lens = e.facts.columns, e.summary.output_lens
     asked = columns.ints["expected_output_len"]
     told = e.summary.latencies.ok & (asked > 0) & (columns.ints["output_len"] > 0)
+    if not np.any(told):
+        return None
     reason = np.isin(np.array(columns.texts["finish_reason"], dtype=str), _NO_REASON)
-    short = np.count_nonzero(told & (lens < asked) & reason)
-    return float(short) / np.count_nonzero(told) if np.any(told) else None
+    short, n = int(np.count_nonzero(told & (lens < asked) & reason)), int(np.count_nonzero(told))
+    return Found(
+        short / n,
+        f"{short} of {n} answers ended before the asked length without a stop reason of their own "
+        f"({short / n:.0%}; limit 5%).",
+    )
 
 
-def _failed(e: Evidence) -> float | None:
-    return e.summary.failed / e.requests if e.requests else None
+def _failed(e: Evidence) -> Found | None:
+    if not e.requests:
+        return None
+    share = e.summary.failed / e.requests
+    return Found(
+        share, f"{e.summary.failed} of {e.requests} requests failed ({share:.1%}; limit 1%)."
+    )
 
 
-def _missing(e: Evidence) -> float | None:
+def _too_few(e: Evidence) -> Found | None:
     """Requests that the highest percentile asked for lacks."""
-    needed = max(map(least_samples, e.facts.config.metric_percentiles), default=0)
-    return float(max(0, needed - e.summary.completed))
+    asked = max(e.facts.config.metric_percentiles, default=0.0)
+    needed, there = least_samples(asked), e.summary.completed
+    fit = [f"{p}" for p in _USUAL_PERCENTILES if least_samples(p) <= there and p < asked]
+    lower = f", or ask for lower percentiles with --metric-percentiles {','.join(fit)}"
+    return Found(
+        float(max(0, needed - there)),
+        f"P{asked:g} needs at least {needed} successful requests; this run has {there}.",
+        f"Raise --num-prompts{lower if fit else ''}.",
+    )
 
 
-_FRESH = "use --reset-cache or another --seed"
 REASONS = (
-    Reason("client_limited", "the client was the limit", _client, 0, "see llmbench.audit"),
-    Reason("warm_cache", "prompts were cached before the run", _warm_cache, 0.02, _FRESH),
+    Reason("client_limited", 0, _client),
     Reason(
-        *("duplicate_prompts", "identical prompts", _duplicates, 0.05),
-        "use a larger dataset, fewer --num-prompts, or --no-oversample",
+        *("warm_cache", 0.02, _warm_cache),
+        "Use --reset-cache auto, --cache-bust run, or another --seed.",
     ),
     Reason(
-        *("other_traffic", "the server also served others", _other_traffic, 0.01),
-        "measure a server that nobody else uses",
+        *("duplicate_prompts", 0.05, _duplicates),
+        "Use a larger dataset, fewer --num-prompts, or --no-oversample.",
     ),
     Reason(
-        *("server_restarted", "a counter of the server fell", _restarted, 0),
-        "read the server's log, then measure again",
+        *("other_traffic", 0.01, _other_traffic),
+        "Measure a server that nobody else uses.",
     ),
     Reason(
-        *("server_preempted", "the server preempted requests"),
-        lambda e: e.counters.get("preemptions"),
-        *(0, "lower the load or give the KV cache more memory"),
+        *("server_restarted", 0, _restarted),
+        "Read the server's log, then measure again.",
     ),
     Reason(
-        *("rate_not_reached", "the server did not keep up with the rate", _rate, 0.05),
-        "lower --request-rate; latencies of an overload depend on how long the run is",
+        *("server_preempted", 0, _preempted),
+        "Lower the load, or give the KV cache more memory.",
     ),
     Reason(
-        *("short_answers", "answers shorter than asked for", _short, 0.05),
-        "use --ignore-eos, or read the server's log",
+        *("rate_not_reached", 0.05, _rate),
+        "Lower --request-rate: latencies of an overload depend on how long the run is.",
     ),
-    Reason("failed_requests", "requests failed", _failed, 0.01, "see llmbench.errors"),
     Reason(
-        *("too_few_samples", "requests missing for the highest percentile", _missing, 0),
-        "raise --num-prompts or ask for a lower percentile (--metric-percentiles)",
+        *("short_answers", 0.05, _short),
+        "Use --ignore-eos, or read the server's log.",
     ),
+    Reason(
+        *("failed_requests", 0.01, _failed),
+        "The errors are listed by kind (llmbench.errors).",
+    ),
+    Reason("too_few_samples", 0, _too_few),
 )
 
 
 def validity(facts: RunFacts, summary: Summary, block: Json) -> Json:
-    """``valid``, ``reasons`` (each with value, limit and what to do) and ``warnings``."""
+    """``valid``, ``reasons`` (each with value, limit, text and what to do) and ``warnings``."""
     evidence = Evidence(facts, summary, block)
-    found = [(row, row.measure(evidence)) for row in REASONS]
     reasons = [
         {
             "reason": row.name,
-            "title": row.title,
-            "value": value,
+            "value": found.value,
             "limit": row.limit,
-            "what_to_do": row.what_to_do,
+            "text": found.text,
+            "what_to_do": found.what_to_do or row.what_to_do,
         }
-        for row, value in found
-        if value is not None and value > row.limit
+        for row in REASONS
+        if (found := row.find(evidence)) is not None and found.value > row.limit
     ]
     warnings = []
     if block.get("steady_state") is None and not block.get("overload"):
@@ -177,14 +260,14 @@ def validity(facts: RunFacts, summary: Summary, block: Json) -> Json:
 
 
 def validity_lines(found: Json) -> list[str]:
-    """A line for each reason; last, the verdict."""
-    lines = [
-        f"{r['reason']}: {r['title']}: {r['value']:.4g} (limit {r['limit']:g}). "
-        f"What to do: {r['what_to_do']}"
-        for r in found["reasons"]
-    ]
+    """Last, the verdict: with its one reason, or below a line for each of several."""
+    if found["valid"]:
+        return ["Result: valid"]
+    lines = [f"{r['text']} {r['what_to_do']}" for r in found["reasons"]]
     names = ", ".join(r["reason"] for r in found["reasons"])
-    return [*lines, "Result: valid" if found["valid"] else f"Result: NOT VALID: {names}"]
+    if len(lines) == 1:
+        return [f"Result: NOT VALID ({names}): {lines[0]}"]
+    return [*(f"* {line}" for line in lines), f"Result: NOT VALID ({names})"]
 
 
 def certified_percentiles(summary: Summary, percentiles: Sequence[float]) -> Json:

@@ -69,6 +69,11 @@ def combinations(v: Json, info: BackendInfo) -> None:
         raise ConfigError(f"--use-beam-search: --backend {info.name} cannot carry it")
     if v["lora_modules"] and not info.lora:
         raise ConfigError(f"--lora-modules: --backend {info.name} has no LoRA modules")
+    if v["cache_bust"] in ("run", "conversation"):
+        if v["skip_tokenizer_init"]:
+            raise ConfigError("--cache-bust: needs a tokenizer; not with --skip-tokenizer-init")
+        if info.only == "audio":
+            raise ConfigError(f"--cache-bust: --backend {info.name} sends no prompt")
     _server(v)
     _outputs(v)
 

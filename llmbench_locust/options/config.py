@@ -134,6 +134,7 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
         v["num_prompts"] = checks.count_for(v)
         if v["request_rate"] == math.inf and v["ramp_up_strategy"] is None:
             v["run_time_s"] = v["duration_s"]
+    _cache(v)
     _body(v, info)
     combinations.numbers(v)
     combinations.combinations(v, info)
@@ -174,6 +175,14 @@ def _server(v: Json, host: str | None) -> BackendInfo:
         info = replace(info, chat=True)
     v["backend_info"] = info
     return info
+
+
+def _cache(v: Json) -> None:
+    """Several runs begin with a cold cache, unless one of the flags was given."""
+    several = v["repeat"] > 1 or v["capacity"]
+    alone = not several or v["reset_cache"] is not None or v["cache_bust"] is not None
+    v["reset_cache"] = v["reset_cache"] or ("never" if alone else "auto")
+    v["cache_bust"] = v["cache_bust"] or ("none" if alone else "auto")
 
 
 def _body(v: Json, info: BackendInfo) -> None:

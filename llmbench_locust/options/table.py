@@ -291,10 +291,19 @@ class Own:
         "limit.",
     )
     reset_cache: str = flag(
-        "never",
+        None,
         "Empty the server's prefix cache before the run: auto does so where the server offers it "
-        "and nothing runs there; with always, the run does not begin without.",
+        "and nothing runs there; with always, the run does not begin without. Default: never; with "
+        "--repeat and --capacity auto.",
         allowed=("never", "auto", "always"),
+    )
+    cache_bust: str = flag(
+        None,
+        "Put a salt in place of the first tokens of each prompt, so that the server's prefix cache "
+        "has nothing of earlier runs: one salt for the run, or one for each conversation. auto "
+        "does as run where the cache was not emptied. Default: none; with --repeat and --capacity "
+        "auto.",
+        allowed=("none", "auto", "run", "conversation"),
     )
     server_metrics: tuple[str, ...] = flag(
         None,

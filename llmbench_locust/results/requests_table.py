@@ -50,6 +50,7 @@ def request_frame(figures: Figures) -> Any:
             "e2el_ms": found.e2el_s * 1000,
             "prompt_tokens": ints["prompt_len"],
             "server_prompt_tokens": count("input_tokens"),
+            "cached_tokens": count("cached_tokens"),
             "output_tokens": summary.output_lens,
             "reasoning_tokens": count("reasoning_tokens"),
             "token_events": np.diff(columns.token_offsets),

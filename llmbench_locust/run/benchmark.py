@@ -20,6 +20,7 @@ from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.results.files import check_outputs
 from llmbench_locust.run.audit_log import AuditLog
+from llmbench_locust.run.cold_cache import cool
 from llmbench_locust.run.control_api import (
     Server,
     SpecDecode,
@@ -80,6 +81,7 @@ class Benchmark:
         self.spec_decode: Json | None = None
         self.prober: Prober | None = None
         self.server = server_of(self.config)
+        self.cold_cache: Json = {}
         self.server_readings: dict[str, list[Reading]] = {}
         self._watch: ServerWatch | None = None
         self._crew = crew
@@ -104,7 +106,7 @@ class Benchmark:
         self.source.load(self.config, self.server, self._say)
         self.live.reset(self._run_info())
         latency_s = self._rehearse()
-        self._reset_cache()
+        self.cold_cache = cool(self.config, self.server, self.source, self._say)
         self._watch = watch_of(self.config)
         plan = self.source.plan(self.config, self._crew, latency_s)
         self._say("Starting main benchmark run...")
@@ -136,17 +138,6 @@ class Benchmark:
                 raise SetupError(f"--vllm-profile: the server did not start its profiler ({error})")
             self._profiling = True
         return latency_s
-
-    def _reset_cache(self) -> None:
-        """As --reset-cache has it; says in one line what was done. Raises SetupError."""
-        wanted = self.config.reset_cache
-        if wanted == "never":
-            return
-        busy = wanted == "auto" and self.server.requests_left() != 0
-        error = "the server does not tell that it is idle" if busy else self.server.reset_cache()
-        if error and wanted == "always":
-            raise SetupError(f"--reset-cache: the prefix cache was not emptied: {error}")
-        self._say(f"Prefix cache: {f'not emptied: {error}' if error else 'emptied'}")
 
     def _warm_up(self, sample: SampleRequest) -> float | None:
         """Ready check and warm-ups, with a session that is closed before the clock starts."""

@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 from dataclasses import dataclass, field
+from time import perf_counter, sleep
 from urllib.parse import urlsplit
 
 import requests
@@ -18,6 +19,14 @@ from llmbench_locust.users.protocols.server_errors import message_of
 TIMEOUT_S = 30.0
 #: A metrics page that hangs must not hold a run up.
 METRICS_TIMEOUT_S = 5.0
+#: How caches are emptied (vLLM in its development mode, SGLang): the prefix cache's path, those of
+#: its siblings.
+RESETS = (
+    ("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache"),
+    ("/flush_cache",),
+)
+#: How long a server may hold blocks of requests that are over.
+RESET_S = 2.0
 #: Gauges of running and queued requests: vLLM, SGLang, TGI, llama.cpp.
 _LEFT = re.compile(
     r"^(?:vllm:num_requests_(?:running|waiting)|sglang:num_(?:running|queue)_reqs"
@@ -103,16 +112,31 @@ class Server:
         return int(sum(map(float, found))) if found else None
 
     def reset_cache(self) -> str:
-        """Empty the prefix cache (vLLM, SGLang); returns "" or why it was not."""
-        for path in ("/reset_prefix_cache", "/flush_cache"):
-            try:
-                answer = self._session.post(self.base_url + path, timeout=TIMEOUT_S)
-            except requests.RequestException as e:
-                return _brief(e)
-            if answer.status_code not in (404, 405):
-                done = answer.ok and '"success":false' not in answer.text.replace(" ", "")
-                return "" if done else f"{path} answered {answer.status_code} and did not do it"
+        """Empty the prefix cache and its siblings; returns "" or why it was not. Blocks may still
+        be held for a moment after the last answer: it is tried again.
+        """
+        ends = perf_counter() + RESET_S
+        for path, *siblings in RESETS:
+            error = self._reset(path)
+            while error and perf_counter() < ends:
+                sleep(0.1)
+                error = self._reset(path)
+            for sibling in siblings if error == "" else ():
+                self._reset(sibling)
+            if error is not None:
+                return error
         return "the server offers no way to empty it"
+
+    def _reset(self, path: str) -> str | None:
+        """ "" when it was done, else why not; None where there is no such path."""
+        try:
+            answer = self._session.post(self.base_url + path, timeout=TIMEOUT_S)
+        except requests.RequestException as e:
+            return _brief(e)
+        if answer.status_code in (404, 405):
+            return None
+        done = answer.ok and '"success":false' not in answer.text.replace(" ", "")
+        return "" if done else f"{path} answered {answer.status_code} and did not do it"
 
     def tokenize(self, model: str, text: str) -> list[int] | None:
         """The server's own token ids of a text without special tokens, None when it cannot tell."""

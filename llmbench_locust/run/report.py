@@ -174,12 +174,15 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
         prompts=benchmark.source.prompts,
         environment=environment_of(),
         server=benchmark.server_readings,
-        sharing=_sharing(benchmark, coordinator),
+        sharing=_sharing(benchmark, coordinator, columns),
+        cold_cache=benchmark.cold_cache,
     )
     return Report.of(facts)
 
 
-def _sharing(benchmark: Benchmark, coordinator: Coordinator) -> Sharing | None:
+def _sharing(
+    benchmark: Benchmark, coordinator: Coordinator, columns: RecordColumns
+) -> Sharing | None:
     """Of the plan; its prefixes only where the server tells that its cache had some."""
     tickets = coordinator.plan.tickets
     if not tickets:
@@ -188,10 +191,11 @@ def _sharing(benchmark: Benchmark, coordinator: Coordinator) -> Sharing | None:
         reading.values.get("prefix_cache_hits")
         for readings in benchmark.server_readings.values()
         for reading in readings[-1:]
-    )
-    config = benchmark.config
+    ) or bool(np.any(columns.ints["cached_tokens"] > 0))
+    config, cold = benchmark.config, benchmark.cold_cache
     samples = [t.sample for ticket in tickets for t in (ticket, *ticket.following)]
     rehearsed = config.ready_check_timeout_sec > 0 or config.num_warmups > 0
+    rehearsed = rehearsed and not cold["emptied"] and cold["cache_bust"] == "none"
     return sharing(samples, prefixes=hits, rehearsed=rehearsed)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from llmbench_locust.backends import backend_info
 from llmbench_locust.dispatch.backlog import RunPlan
 from llmbench_locust.dispatch.tickets import Ticket
-from llmbench_locust.errors import BenchError, SetupError
+from llmbench_locust.errors import BenchError, ConfigError, SetupError
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.run.align import aligned
 from llmbench_locust.run.control_api import Server
@@ -24,6 +24,7 @@ from llmbench_locust.terminal import Status
 from llmbench_locust.transport.pool import check_files
 from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.digest import digest
+from llmbench_locust.workload.salt import new_salt, salted
 from llmbench_locust.workload.sample import SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 from llmbench_locust.workload.tokenizers import load_tokenizer
@@ -52,6 +53,12 @@ class Source(Protocol):
 
     def load(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
         """All that takes time. Raises ConfigError, SetupError."""
+
+    def can_be_salted(self, config: RunConfig) -> bool:
+        """Whether there are prompts to salt, and a tokenizer to count with."""
+
+    def salt(self, mode: str) -> str | None:
+        """Salt the prompts, for the ``run`` or each ``conversation``; returns that of the run."""
 
     def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
         """What the workers are told. ``latency_s``: of the ready check, None without one."""
@@ -89,6 +96,21 @@ class Planned:
         self.tickets = make_tickets(config, self._samples)
         for line in _greeting(config):
             say(line)
+
+    def can_be_salted(self, config: RunConfig) -> bool:
+        return self.tokenizer is not None and config.backend_info.only != "audio"
+
+    def salt(self, mode: str) -> str | None:
+        """In a thread of its own, after the digest: that is of the workload, not of a run."""
+        assert self.tokenizer is not None
+        one = new_salt() if mode == "run" else None
+        salts = [one or new_salt() for _ in self._samples]
+        arguments = (self._samples, salts, self.tokenizer)
+        self._samples = gevent.get_hub().threadpool.apply(salted, arguments)
+        for ticket in self.tickets:
+            for each in (ticket, *ticket.following):
+                each.sample = self._samples[each.index]
+        return one
 
     def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
         wire = wire_config(
@@ -133,6 +155,11 @@ class OwnTasks:
         self._backends = backends
 
     def settle(self, config: RunConfig) -> RunConfig:
+        if config.cache_bust != "none":
+            raise ConfigError(
+                f"--cache-bust: {config.cache_bust} is for prompts of a dataset, not for tasks of "
+                "your own"
+            )
         return _speaking(config, self._backends[0])
 
     def load(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
@@ -145,6 +172,12 @@ class OwnTasks:
             raise found
         else:
             say(f"No tokenizer: output tokens are the server's counts only ({found})")
+
+    def can_be_salted(self, config: RunConfig) -> bool:
+        return False
+
+    def salt(self, mode: str) -> str | None:
+        return None
 
     def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
         return RunPlan(

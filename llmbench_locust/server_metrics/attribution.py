@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 from llmbench_locust.server_metrics.figures import ServerFigures
 from llmbench_locust.server_metrics.reading import Reading
@@ -46,11 +47,25 @@ def _ttft(client_mean_s: float | None, server: ServerFigures) -> str:
     parts = ttft_parts(client_mean_s, server) if client_mean_s is not None else None
     if parts is None or client_mean_s is None:
         return ""
-    return (
-        f"TTFT {client_mean_s * 1e3:.0f} ms = {parts['queue'] * 1e3:.0f} queue"
-        f" + {parts['prefill'] * 1e3:.0f} prefill"
-        f" + {parts['network_and_front_end'] * 1e3:.0f} network and front end"
-    )
+    total, words = shown_sum(parts.values(), client_mean_s)
+    names = ("queue", "prefill", "network and front end")
+    shown = (f"{word} {name}" for word, name in zip(words, names, strict=True))
+    return f"TTFT {total} ms = {' + '.join(shown)}"
+
+
+def shown_sum(parts_s: Iterable[float], total_s: float) -> tuple[str, list[str]]:
+    """The total and its parts in milliseconds, rounded so that the parts add up as they are shown:
+    rounded down, and the rest to those that lost most. Below 100 ms with one digit after the point.
+    """
+    digits = 0 if total_s >= 0.0995 else 1
+    unit = 10**digits
+    exact = [part * 1e3 * unit for part in parts_s]
+    whole = round(total_s * 1e3 * unit)
+    found = [math.floor(part) for part in exact]
+    losses = sorted(range(len(exact)), key=lambda i: found[i] - exact[i])
+    for i in losses[: whole - sum(found)]:
+        found[i] += 1
+    return f"{whole / unit:.{digits}f}", [f"{n / unit:.{digits}f}" for n in found]
 
 
 def _kv_cache(server: ServerFigures, readings: Sequence[Reading]) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import orjson
 
 from llmbench_locust.workload.sample import SampleRequest
 
-#: About 16 tokens of English, the block of most prefix caches.
+#: About 16 tokens of English, the block of most prefix caches; finer at the front, where a salt
+#: or a few equal words are all that prompts share.
 BLOCK_BYTES = 64
+_FRONT = (0, 8, 16, 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +58,11 @@ def _prefix_share(texts: Sequence[bytes], rehearsed: bool) -> float:
     served = 0
     for text in [*texts[:1], *texts] if rehearsed else texts:
         chain, hits, at_front = 0, 0, True
-        for start in range(0, len(text), BLOCK_BYTES):
-            chain = hash((chain, text[start : start + BLOCK_BYTES]))
+        for start, end in pairwise((*_FRONT, *range(BLOCK_BYTES, len(text), BLOCK_BYTES), None)):
+            block = text[start:end]
+            chain = hash((chain, block))
             at_front = at_front and chain in seen
-            hits += at_front * len(text[start : start + BLOCK_BYTES])
+            hits += at_front * len(block)
             seen.add(chain)
         served += hits
     return min(1.0, served / max(1, sum(map(len, texts))))

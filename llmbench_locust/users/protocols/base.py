@@ -119,6 +119,7 @@ class Protocol:
             status=exchange.status,
             prompt_len=sample.prompt_len,
             input_tokens=sink.input_tokens,
+            cached_tokens=sink.cached_tokens,
             expected_output_len=_or_none(sample.expected_output_len),
             output_len=sink.output_tokens,
             start_time=exchange.start_time,

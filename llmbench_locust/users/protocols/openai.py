@@ -51,6 +51,9 @@ class OpenAISink(TextSink):
             self.output_tokens = n
         if (n := count(usage.get("prompt_tokens"))) >= 0:
             self.input_tokens = n
+        details = usage.get("prompt_tokens_details")
+        if isinstance(details, dict) and (n := count(details.get("cached_tokens"))) >= 0:
+            self.cached_tokens = n
         details = usage.get("completion_tokens_details")
         if isinstance(details, dict) and (n := count(details.get("reasoning_tokens"))) >= 0:
             self.reasoning_tokens = n

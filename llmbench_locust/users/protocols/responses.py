@@ -42,6 +42,9 @@ class ResponsesSink(TextSink):
         if isinstance(usage, dict):
             self.output_tokens = count(usage.get("output_tokens"))
             self.input_tokens = count(usage.get("input_tokens"))
+            details = usage.get("input_tokens_details")
+            if isinstance(details, dict):
+                self.cached_tokens = count(details.get("cached_tokens"))
             details = usage.get("output_tokens_details")
             if isinstance(details, dict):
                 self.reasoning_tokens = count(details.get("reasoning_tokens"))

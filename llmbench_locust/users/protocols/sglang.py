@@ -25,6 +25,8 @@ class SGLangSink(TextSink):
             self.output_tokens = counted
         if (n := count(meta.get("prompt_tokens"))) >= 0:
             self.input_tokens = n
+        if (n := count(meta.get("cached_tokens"))) >= 0:
+            self.cached_tokens = n
         self._finish(meta.get("finish_reason"))
         text = event.get("text")
         if self.error or not isinstance(text, str):

@@ -31,10 +31,10 @@ FINISH_REASONS = {
 class TextSink:
     """Reads one answer. A backend overrides `on_event`; most of an answer comes by `on_texts`.
 
-    ``output_tokens``, ``input_tokens``, ``reasoning_tokens``: the server's counts, -1 when it gave
-    none. ``server_queue_s``, ``server_ttft_s``: its own times of the request, NaN when it told
-    none. ``finish_reason``: in OpenAI's terms. ``error_kind``: of ``error``; "server" for what the
-    server reported, "protocol" for what nobody can read.
+    ``output_tokens``, ``input_tokens``, ``cached_tokens`` (of the input), ``reasoning_tokens``: the
+    server's counts, -1 when it gave none. ``server_queue_s``, ``server_ttft_s``: its own times of
+    the request, NaN when it told none. ``finish_reason``: in OpenAI's terms. ``error_kind``: of
+    ``error``; "server" for what the server reported, "protocol" for what nobody can read.
 
     Each token event adds exactly one piece, by `answer`, `reasoning` or `nothing`: so it is known
     which event began the answer.
@@ -50,6 +50,7 @@ class TextSink:
         self.error_kind = "server"
         self.output_tokens = -1
         self.input_tokens = -1
+        self.cached_tokens = -1
         self.reasoning_tokens = -1
         self.server_queue_s = self.server_ttft_s = float("nan")
         self.finish_reason = ""

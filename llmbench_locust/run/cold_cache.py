@@ -1,0 +1,49 @@
+"""A run begins with a prefix cache that has nothing of earlier runs: emptied, or of no use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llmbench_locust.errors import SetupError
+from llmbench_locust.json_types import Json
+from llmbench_locust.options.config import RunConfig
+from llmbench_locust.run.control_api import Server
+from llmbench_locust.run.sources import Source
+
+
+def cool(config: RunConfig, server: Server, source: Source, say: Callable[[str], None]) -> Json:
+    """As --reset-cache and --cache-bust have it; says in one line what was done.
+
+    Returns what the result tells of it: ``emptied``, ``cache_bust`` as it was done, ``salt`` of the
+    run. Raises SetupError where the cache must be emptied and is not.
+    """
+    error = _emptied(config.reset_cache, server)
+    if error and config.reset_cache == "always":
+        raise SetupError(f"--reset-cache: the prefix cache was not emptied: {error}")
+    bust, told = config.cache_bust, []
+    if config.reset_cache != "never":
+        told.append(f"not emptied ({error})" if error else "emptied")
+    if bust == "auto":
+        bust = "run" if error is None or error else "none"
+        if bust == "run" and not source.can_be_salted(config):
+            bust = "none"
+            told.append("prompts have no salt (no tokenizer)")
+    salt = source.salt(bust) if bust != "none" else None
+    if bust != "none":
+        told.append(f"prompts begin with a salt of {_WHOSE[bust]} (--cache-bust {bust})")
+    if told:
+        say(f"Prefix cache: {'; '.join(told)}")
+    return {"emptied": error == "", "cache_bust": bust, "salt": salt}
+
+
+_WHOSE = {"run": "this run", "conversation": "their own"}
+
+
+def _emptied(wanted: str, server: Server) -> str | None:
+    """ "" once it is empty, or why it is not; None where nobody asked."""
+    if wanted == "never":
+        return None
+    left = server.requests_left() if wanted == "auto" else None
+    if left:
+        return f"{left} request{'s' if left > 1 else ''} of others running there"
+    return server.reset_cache()
