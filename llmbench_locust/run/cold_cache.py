@@ -30,13 +30,13 @@ def cool(config: RunConfig, server: Server, source: Source, say: Callable[[str],
             told.append("prompts have no salt (no tokenizer)")
     salt = source.salt(bust) if bust != "none" else None
     if bust != "none":
-        told.append(f"prompts begin with a salt of {_WHOSE[bust]} (--cache-bust {bust})")
+        told.append(f"each prompt begins with a salt of {_WHOSE[bust]} (--cache-bust {bust})")
     if told:
         say(f"Prefix cache: {'; '.join(told)}")
     return {"emptied": error == "", "cache_bust": bust, "salt": salt}
 
 
-_WHOSE = {"run": "this run", "conversation": "their own"}
+_WHOSE = {"run": "this run", "conversation": "its conversation"}
 
 
 def _emptied(wanted: str, server: Server) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -104,8 +105,9 @@ class Planned:
         """In a thread of its own, after the digest: that is of the workload, not of a run."""
         assert self.tokenizer is not None
         one = new_salt() if mode == "run" else None
-        salts = [one or new_salt() for _ in self._samples]
-        arguments = (self._samples, salts, self.tokenizer)
+        whose = (s.request_id if s.conversation is None else s.conversation for s in self._samples)
+        own: defaultdict[str | int, str] = defaultdict(lambda: one or new_salt())
+        arguments = (self._samples, [own[key] for key in whose], self.tokenizer)
         self._samples = gevent.get_hub().threadpool.apply(salted, arguments)
         for ticket in self.tickets:
             for each in (ticket, *ticket.following):

@@ -55,6 +55,7 @@ class Faults:
     no_space: bool = _fault(False, 0, 1, "`data:` without the blank")
     trailing: bool = _fault(False, 0, 1, "more chunks after the end marker")
     short: int = _fault(0, 1, 1, "stop after this many tokens, with finish reason stop")
+    limit: int = _fault(0, 1, 1, "stop after this many tokens, with finish reason length")
 
     @property
     def answers_with_error(self) -> bool:

@@ -19,8 +19,13 @@ from llmbench_locust.workload.tokenizer import Tokenizer
 
 #: Prompts that are encoded in one call.
 BATCH = 256
-#: Tokens more than the salt's own that give way to it: its last token may merge with what follows.
-SLACK = (0, 1, -1, 2, -2, 3, -3, 4, 5, 6)
+#: What is tried until the length is kept: how many tokens more than the salt's own give way to it,
+#: and what follows it. Its last token may merge with the next one; a character of several tokens
+#: goes whole.
+TRIES = (
+    *((more, "") for more in (0, 1, -1, 2, -2)),
+    *((more, filler) for filler in (" a", " a a", " a a a") for more in (1, 2, 3, 4)),
+)
 #: Stands for a message while the chat template is asked what comes before one.
 _MESSAGE = "llmbench-message-5d20"
 
@@ -33,8 +38,8 @@ def new_salt() -> str:
 def salted(
     samples: Sequence[SampleRequest], salts: Sequence[str], tokenizer: Tokenizer
 ) -> list[SampleRequest]:
-    """Each sample with its salt at the front. Later turns of a conversation stay as they are: they
-    stand behind the first one. ``prompt_len`` changes only where no choice keeps the length.
+    """Each sample with its salt at the front. A turn that continues another one stays as it is.
+    ``prompt_len`` changes only where no choice of tokens keeps the length.
     """
     heads, found = _template_heads(tokenizer), []
     for begin in range(0, len(samples), BATCH):
@@ -44,7 +49,7 @@ def salted(
         own = [salt for (_, salt), front in zip(part, fronts, strict=True) for _ in front]
         changed = iter(_replaced(texts, own, heads, tokenizer))
         for (sample, salt), front in zip(part, fronts, strict=True):
-            if _token_ids(sample.prompt) and not sample.turn:
+            if _token_ids(sample.prompt) and sample.continues < 0:
                 ids = tokenizer.encode(salt, add_special_tokens=False)
                 found.append(replace(sample, prompt=_salted_ids(sample.prompt, ids)))
             else:
@@ -75,7 +80,7 @@ def _messages(sample: SampleRequest) -> Any:
 def _fronts(sample: SampleRequest) -> list[str]:
     """The texts that begin what the server sees: one, or each of a batch."""
     messages = _messages(sample)
-    if sample.turn or _token_ids(sample.prompt):
+    if sample.continues >= 0 or _token_ids(sample.prompt):
         return []
     if messages is None:
         prompt: Any = sample.prompt
@@ -145,13 +150,13 @@ def _replaced(
     ids, lengths = tokenizer.encode_batch(bodies), tokenizer.count_batch(texts)
     own = _fitting(salts, [len(body) for body in ids], tokenizer)
     best: dict[int, tuple[str, int]] = {}
-    for slack in SLACK:
+    for slack, filler in TRIES:
         rows = [i for i in range(len(texts)) if i not in best or best[i][1]]
         if not rows:
             break
         gone = tokenizer.decode_batch([ids[i][: max(0, own[i][1] + slack)] for i in rows])
         tries = [
-            texts[i][: starts[i]] + own[i][0] + bodies[i][len(front) :]
+            texts[i][: starts[i]] + own[i][0] + filler + bodies[i][len(front) :]
             for i, front in zip(rows, gone, strict=True)
         ]
         for i, text, count in zip(rows, tries, tokenizer.count_batch(tries), strict=True):

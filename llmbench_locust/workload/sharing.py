@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from os.path import commonprefix
 
 import orjson
 
 from llmbench_locust.workload.sample import SampleRequest
 
-#: About 16 tokens of English, the block of most prefix caches; finer at the front, where a salt
-#: or a few equal words are all that prompts share.
+#: About 16 tokens of English, the block of most prefix caches.
 BLOCK_BYTES = 64
-_FRONT = (0, 8, 16, 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +52,21 @@ def _bytes(sample: SampleRequest) -> bytes:
 
 
 def _prefix_share(texts: Sequence[bytes], rehearsed: bool) -> float:
+    """By chains of blocks. Where the known chain of a text ends, it shares the beginning of the
+    block that came there first.
+    """
+    after: dict[int, bytes] = {}
     seen: set[int] = set()
     served = 0
     for text in [*texts[:1], *texts] if rehearsed else texts:
-        chain, hits, at_front = 0, 0, True
-        for start, end in pairwise((*_FRONT, *range(BLOCK_BYTES, len(text), BLOCK_BYTES), None)):
-            block = text[start:end]
-            chain = hash((chain, block))
-            at_front = at_front and chain in seen
-            hits += at_front * len(block)
+        chain, at_front = 0, True
+        for start in range(0, len(text), BLOCK_BYTES):
+            block = text[start : start + BLOCK_BYTES]
+            before, chain = chain, hash((chain, block))
+            if at_front:
+                at_front = chain in seen
+                first = block if at_front else after.get(before, b"")
+                served += len(commonprefix((block, first)))
+            after.setdefault(before, block)
             seen.add(chain)
-        served += hits
     return min(1.0, served / max(1, sum(map(len, texts))))

@@ -39,9 +39,8 @@ def test_poolings_layout():
         "Median E2EL (ms):                        300.00",
         "P99 E2EL (ms):                           398.00",
         "==================================================",
-        "too_few_samples: requests missing for the highest percentile: 660 (limit 0). "
-        "What to do: raise --num-prompts or ask for a lower percentile (--metric-percentiles)",
-        "Result: NOT VALID: too_few_samples",
+        "Result: NOT VALID (too_few_samples): P99 needs at least 662 successful requests; this run "
+        "has 2. Raise --num-prompts.",
     ]
 
 
@@ -109,7 +108,7 @@ def test_nobody_misses_that_the_client_was_the_limit():
         "P99 send lag 50.0 ms (limit 10); process local used 97% of a core (limit 90%)" in lines[at]
     )
     assert lines[at - 1] == lines[at + 2] == "!" * 50
-    assert lines[-1].startswith("Result: NOT VALID: client_limited")
+    assert lines[-1].startswith("Result: NOT VALID (client_limited, ")
     assert "P99 send lag (ms):                       50.00" in lines
     assert "Requests sent by overflow:               3" in lines
     fine = lines_of(audit=AuditInputs(np.full(100, 0.001), np.full(100, 0.001)))

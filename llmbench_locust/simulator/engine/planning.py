@@ -41,6 +41,8 @@ def output_tokens(ask: Ask, settings: Settings, faults: Faults, seed: int) -> tu
     count = ask.max_tokens
     if faults.short and faults.short < count:
         return faults.short, "stop"
+    if faults.limit and faults.limit < count:
+        return faults.limit, "length"
     if settings.early_stop and not ask.ignore_eos and count > 1:
         draw = random.Random(seed ^ 0x5EED)
         if draw.random() < settings.early_stop:
