@@ -263,7 +263,7 @@ def validity_lines(found: Json) -> list[str]:
     """Last, the verdict: with its one reason, or below a line for each of several."""
     if found["valid"]:
         return ["Result: valid"]
-    lines = [f"{r['text']} {r['what_to_do']}" for r in found["reasons"]]
+    lines = [f"{r.get('text', r['reason'])} {r['what_to_do']}" for r in found["reasons"]]
     names = ", ".join(r["reason"] for r in found["reasons"])
     if len(lines) == 1:
         return [f"Result: NOT VALID ({names}): {lines[0]}"]

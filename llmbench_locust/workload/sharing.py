@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 
 import orjson
 
@@ -51,6 +50,14 @@ def _bytes(sample: SampleRequest) -> bytes:
     return orjson.dumps([text, media], default=lambda raw: hashlib.sha256(raw).hexdigest())
 
 
+def _in_common(a: bytes, b: bytes) -> int:
+    """Bytes at the front that are equal."""
+    if a == b:
+        return len(a)
+    pairs = zip(a, b, strict=False)
+    return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
+
+
 def _prefix_share(texts: Sequence[bytes], rehearsed: bool) -> float:
     """By chains of blocks. Where the known chain of a text ends, it shares the beginning of the
     block that came there first.
@@ -66,7 +73,7 @@ def _prefix_share(texts: Sequence[bytes], rehearsed: bool) -> float:
             if at_front:
                 at_front = chain in seen
                 first = block if at_front else after.get(before, b"")
-                served += len(commonprefix((block, first)))
+                served += _in_common(block, first)
             after.setdefault(before, block)
             seen.add(chain)
     return min(1.0, served / max(1, sum(map(len, texts))))

@@ -57,7 +57,7 @@ def test_a_detailed_file_of_ours_draws_what_its_run_drew(tmp_path):
     text = report_html(after)
     assert "llmbench serve" in text
     assert "2026-11-24 03:42:01" in text
-    assert "What to do" in text
+    assert "Raise --num-prompts" in text
 
 
 @pytest.mark.parametrize(("name", "tool", *("rate", "tokens", "ttft", "tpot", "e2el")), FILES)

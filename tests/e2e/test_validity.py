@@ -1,5 +1,5 @@
-"""The verdict of real runs. Each reason is raised alone, by a switch of the simulator or by somebody
-else on the server; clean runs have none.
+"""The verdict of real runs. Each reason is raised alone, by a switch of the simulator or by another
+client of the server; clean runs have none.
 """
 
 import json
@@ -151,7 +151,7 @@ def test_duplicates_and_few_requests(sim, tmp_path):
     data.write_text("\n".join(json.dumps({"prompt": f"Question {i % 4}"}) for i in range(64)))
     same = ("--dataset-name", "custom", "--dataset-path", data, "--custom-output-len", 8)
     assert run(sim.url, tmp_path, *same)[2] == ["duplicate_prompts"]
-    block, printed, names = run(sim.url, tmp_path, "--reset-cache", "always", num_prompts=63)
+    _, printed, names = run(sim.url, tmp_path, "--reset-cache", "always", num_prompts=63)
     assert names == ["too_few_samples"]
     assert "P90 needs at least 64 successful requests; this run has 63." in printed
     assert "with --metric-percentiles 50,75" in printed

@@ -1,6 +1,6 @@
 """A salt changes where a prompt begins, and neither its length nor what prompts share."""
 
-import os
+from itertools import takewhile
 
 import pytest
 from hypothesis import given, settings
@@ -43,7 +43,8 @@ def test_what_prompts_share_they_still_share(tokenizer, prefix, endings):
     samples = [sample(f"{prefix} end: {ending}", tokenizer) for ending in endings]
     done = [s.prompt for s in salted(samples, [SALT] * len(samples), tokenizer)]
     for before, after in zip(samples, done, strict=True):
-        kept = len(os.path.commonprefix([before.prompt[::-1], after[::-1]]))
+        pairs = zip(before.prompt[::-1], after[::-1], strict=False)
+        kept = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
         assert kept >= len(before.prompt) - len(prefix)
         assert after[:-kept] == done[0][: len(after) - kept]
 
