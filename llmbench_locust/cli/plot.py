@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from pathlib import Path
 
 from llmbench_locust.command_parser import CommandParser
@@ -11,6 +10,7 @@ from llmbench_locust.experiments import curves
 from llmbench_locust.results.charts import Figure
 from llmbench_locust.results.files import write_whole
 from llmbench_locust.results.html import charts_html, page
+from llmbench_locust.results.tables import html_table
 from llmbench_locust.terminal import say
 
 
@@ -40,21 +40,12 @@ def main(argv: list[str]) -> int:
     # A capacity search has a report.html of its own.
     default = "curves.html" if (flags.paths[0] / "capacity.json").exists() else "report.html"
     target = flags.output or flags.paths[0] / default
-    body = charts_html(found) + _table(curves.table(cells, prices))
+    body = f"{charts_html(found)}<h2>Cells</h2>{html_table(curves.table(cells, prices))}"
     write_whole(target, page("Curves", body).encode())
     say(f"Wrote {target}")
     if flags.format:
         _images(found, target, flags.format)
     return 0
-
-
-def _table(rows: list[dict[str, str]]) -> str:
-    head = "".join(f"<th>{html.escape(key)}</th>" for key in rows[0])
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(value)}</td>' for value in row.values())}</tr>"
-        for row in rows
-    )
-    return f"<h2>Cells</h2><table><tr>{head}</tr>{body}</table>"
 
 
 def _images(found: list[tuple[str, Figure]], target: Path, kind: str) -> None:

@@ -9,6 +9,7 @@ from llmbench_locust.compare.engine import Comparison
 from llmbench_locust.compare.overlay import COLOURS, Side, overlay
 from llmbench_locust.compare.tables import HEAD, Outcomes, cells, method, outcome_words
 from llmbench_locust.results.html import charts_html, page
+from llmbench_locust.results.tables import html_table
 
 
 def comparison_html(
@@ -24,7 +25,8 @@ def comparison_html(
             [Side(name, colour, runs) for (name, runs), colour in zip(sides, COLOURS, strict=False)]
         )
         body += f"<h2>{escape(comparison.name)}</h2>" if comparison.name else ""
-        body += _notes(comparison) + _table(comparison, equivalence)
+        rows = [HEAD, *(cells(row, equivalence) for row in comparison.rows)]
+        body += _notes(comparison) + html_table(rows)
         body += f"<p>{escape(' '.join(method(comparison, equivalence)))}</p>"
         body += charts_html(figures, first)
         first += len(figures)
@@ -41,12 +43,3 @@ def _notes(comparison: Comparison) -> str:
         for side, runs in (("base", comparison.base), ("new", comparison.new))
     )
     return f"{files}<ul>{rows}</ul>"
-
-
-def _table(comparison: Comparison, equivalence: float) -> str:
-    head = "".join(f"<th>{word}</th>" for word in HEAD)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(row, equivalence)) + "</tr>"
-        for row in comparison.rows
-    )
-    return f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>'

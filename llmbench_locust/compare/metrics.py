@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from llmbench_locust.compare.reading import LATENCIES, Run, number, section
+from llmbench_locust.compare.reading import Run, number, section
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.results.conditions import latency_of
 from llmbench_locust.statistics.blocks import BLOCKS, UNKNOWN, StandardError, t_quantile
 from llmbench_locust.statistics.comparison import Figure, mean_figure, quantile_figure
 from llmbench_locust.statistics.estimates import rate_influence
@@ -33,8 +33,6 @@ DEFAULT = (
     "output_throughput",
 )
 DEFAULT_POOLING = ("mean_e2el_ms", "p99_e2el_ms", "request_throughput")
-_LATENCY = re.compile(rf"(mean|median|p\d{{1,2}}(?:\.\d+)?)_({'|'.join(LATENCIES)})_ms")
-_WORDS = {"mean": "mean", "median": "median"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +53,8 @@ def metric(key: str) -> Metric:
     """By its name in the result file. Raises ConfigError, with the nearest name."""
     if key in THROUGHPUTS:
         return Metric(key, THROUGHPUTS[key])
-    found = _LATENCY.fullmatch(key)
-    if not found:
+    found = latency_of(key)
+    if found is None or found[0] in ("std", "p100"):
         names = [*THROUGHPUTS, *DEFAULT, *DEFAULT_POOLING]
         near = difflib.get_close_matches(key, names, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
@@ -64,9 +62,10 @@ def metric(key: str) -> Metric:
             f"{key}: no such metric{hint}; allowed: mean, median or p1 to p99.99, then _ttft_ms, "
             f"_tpot_ms, _itl_ms or _e2el_ms; {', '.join(THROUGHPUTS)}"
         )
-    word, latency = found.groups()
+    word, latency = found
     p = None if word == "mean" else 0.5 if word == "median" else float(word[1:]) / 100
-    return Metric(key, f"{_WORDS.get(word, word.upper())} {latency.upper()} (ms)", latency, p)
+    shown = word.upper() if word.startswith("p") else word
+    return Metric(key, f"{shown} {latency.upper()} (ms)", latency, p)
 
 
 def figure(run: Run, wanted: Metric) -> Figure | None:

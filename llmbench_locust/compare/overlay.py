@@ -8,8 +8,9 @@ from html import escape
 
 import numpy as np
 
-from llmbench_locust.compare.reading import LATENCIES, Run
-from llmbench_locust.results.charts import Figure, layout
+from llmbench_locust.compare.reading import Run
+from llmbench_locust.metrics.latencies import KEYS
+from llmbench_locust.results.charts import Figure, layout, trace
 from llmbench_locust.statistics.blocks import Floats
 
 MOST_POINTS = 2000
@@ -29,7 +30,7 @@ class Side:
 def overlay(sides: Sequence[Side]) -> list[tuple[str, Figure]]:
     """Distributions of each latency and timelines of all sides, as far as they have requests."""
     found: list[tuple[str, Figure]] = []
-    for name in LATENCIES:
+    for name in KEYS:
         traces = [t for side in sides for t in _ecdf(side, name)]
         if traces:
             title = f"{name.upper()}: share of values at or below"
@@ -92,15 +93,7 @@ def _of(side: Side, run: Run) -> str:
 
 
 def _trace(side: Side, name: str, x: Floats, y: Floats, mode: str) -> Figure:
-    colour: Figure = (
-        {"color": side.colour, "size": 4} if mode == "markers" else {"color": side.colour}
-    )
-    return {
-        "type": "scattergl",
-        "mode": mode,
-        "name": escape(name),
-        "x": x.tolist(),
-        "y": y.tolist(),
-        "opacity": 0.7,
-        "marker" if mode == "markers" else "line": colour,
-    }
+    more: Figure = {"line": {"color": side.colour}}
+    if mode == "markers":
+        more = {"marker": {"color": side.colour, "size": 4}}
+    return trace("scattergl", escape(name), x, y, mode=mode, opacity=0.7, **more)

@@ -19,7 +19,6 @@ from llmbench_locust.statistics.blocks import Floats, Ints
 from llmbench_locust.statistics.estimates import Sample
 
 Document = dict[str, object]
-LATENCIES = ("ttft", "tpot", "itl", "e2el")
 
 
 @dataclass(frozen=True, slots=True)

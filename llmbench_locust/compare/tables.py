@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from llmbench_locust.compare.engine import CANNOT_TELL, Comparison, Condition, Row
+from llmbench_locust.results.tables import markdown_row, markdown_text, text_table
 
 HEAD = ("metric", "base", "new", "change", "interval", "verdict")
 _MARKS = {"better": "🟢", "worse": "🔴", "no change": "⚪", CANNOT_TELL: "❔"}
@@ -22,42 +23,32 @@ def console(comparisons: Sequence[Comparison], equivalence: float, outcomes: Out
         lines += [f"! {note.text}" for note in comparison.notes if note.void]
         lines += [f"- {note.text}" for note in comparison.notes if not note.void]
         rows = [HEAD, *(cells(row, equivalence) for row in comparison.rows)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
-        lines += ["  ".join(_padded(row, widths)).rstrip() for row in rows]
-        lines += ["", *(f"{line}" for line in method(comparison, equivalence)), ""]
+        lines += [text_table(rows), "", *method(comparison, equivalence), ""]
     lines += [f"--fail-on {words}: {outcome}" for outcome, words in outcome_words(outcomes)]
     return "\n".join(lines).rstrip()
-
-
-def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [text.ljust(width) for text, width in zip(row, widths, strict=True)]
 
 
 def markdown(comparisons: Sequence[Comparison], equivalence: float, outcomes: Outcomes) -> str:
     """For the comment of a pull request, or the summary of a job."""
     lines = ["## Benchmark comparison", ""]
     lines += [
-        f"- {_OUTCOME_MARKS[outcome]} **{outcome}**: {_escape(words)}"
+        f"- {_OUTCOME_MARKS[outcome]} **{outcome}**: {markdown_text(words)}"
         for outcome, words in outcome_words(outcomes)
     ]
     for comparison in comparisons:
         if comparison.name:
-            lines += ["", f"### {_escape(comparison.name)}"]
+            lines += ["", f"### {markdown_text(comparison.name)}"]
         lines += [""] + [
-            f"{'- **Void:** ' if note.void else '- '}{_escape(note.text)}"
+            f"{'- **Void:** ' if note.void else '- '}{markdown_text(note.text)}"
             for note in comparison.notes
         ]
-        lines += ["", f"| {' | '.join(HEAD)} |", "| --- | ---: | ---: | ---: | :---: | --- |"]
+        lines += ["", markdown_row(HEAD), "| --- | ---: | ---: | ---: | :---: | --- |"]
         for row in comparison.rows:
             *figures, words = cells(row, equivalence)
             words = f"{_MARKS[row.verdict]} **{row.verdict}**{words.removeprefix(row.verdict)}"
-            lines.append(f"| {' | '.join(map(_escape, [*figures, words]))} |")
+            lines.append(markdown_row([*figures, words]))
         lines += ["", "<sub>" + " ".join(method(comparison, equivalence)) + "</sub>"]
     return "\n".join(lines) + "\n"
-
-
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def document(

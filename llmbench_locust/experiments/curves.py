@@ -13,13 +13,15 @@ from pathlib import Path
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
-from llmbench_locust.results.charts import Figure, layout
+from llmbench_locust.results.charts import Figure, layout, trace, upright
+from llmbench_locust.results.shown import attained, client_limited
 from llmbench_locust.statistics.blocks import runs_interval
 
 Result = Json
 Value = Callable[[Result], float | None]
 #: Readable in grey, too: each directory has a symbol beside its colour.
 _COLOURS = ("#1b4f8a", "#d9730d", "#3c8c40", "#8a4fa3", "#555555")
+_MARK = {"color": "#222222", "dash": "dot"}
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")
 
 
@@ -97,14 +99,13 @@ def number(run: Result, key: str) -> float | None:
 
 def attainment(run: Result) -> float | None:
     """Percent of the requests that met every objective."""
-    share = ((run.get("llmbench") or {}).get("slo_attainment") or {}).get("all")
+    share = attained(run)
     return None if share is None else 100.0 * float(share)
 
 
 def limited(cell: Cell) -> bool:
     """Whether the client was the limit in one of its runs."""
-    blocks = [(run.get("llmbench") or {}).get("audit") or {} for run in cell.runs]
-    return any(block.get("client_limited") for block in blocks)
+    return any(map(client_limited, cell.runs))
 
 
 def charts(
@@ -117,7 +118,7 @@ def charts(
         if data:
             figure: Figure = {"data": data, "layout": layout(x_name, y_name)}
             if x_name.startswith("request rate"):
-                figure["layout"]["shapes"] = [_mark(c) for c in capacities]
+                figure["layout"]["shapes"] = [upright(c, line=_MARK) for c in capacities]
             found.append((title, figure))
     pareto = list(_pareto(cells, prices))
     if pareto:
@@ -198,26 +199,21 @@ def _trace(
     label: str, points: Sequence[tuple[float, float, float, Cell]], number_: int, solid: bool
 ) -> Json:
     colour = _COLOURS[number_ % len(_COLOURS)]
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": html.escape(label),
-        "x": [p[0] for p in points],
-        "y": [p[1] for p in points],
-        "error_y": {"type": "data", "array": [p[2] for p in points], "thickness": 1},
-        "text": [html.escape(_hover(p[3])) for p in points],
-        "line": {"color": colour, "dash": "solid" if solid else "dash"},
-        "marker": {"symbol": _SYMBOLS[number_ % len(_SYMBOLS)], "size": 8},
-    }
+    return trace(
+        "scatter",
+        html.escape(label),
+        [p[0] for p in points],
+        [p[1] for p in points],
+        mode="lines+markers",
+        error_y={"type": "data", "array": [p[2] for p in points], "thickness": 1},
+        text=[html.escape(_hover(p[3])) for p in points],
+        line={"color": colour, "dash": "solid" if solid else "dash"},
+        marker={"symbol": _SYMBOLS[number_ % len(_SYMBOLS)], "size": 8},
+    )
 
 
 def _hover(cell: Cell) -> str:
     return f"{cell.files[0]}{' (client limited)' if limited(cell) else ''}"
-
-
-def _mark(at: float) -> Json:
-    line = {"color": "#222222", "dash": "dot"}
-    return {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at, "line": line}
 
 
 def _pareto(cells: Sequence[Cell], prices: Prices) -> Iterator[Json]:
@@ -245,8 +241,8 @@ def _pareto(cells: Sequence[Cell], prices: Prices) -> Iterator[Json]:
         }
 
 
-def table(cells: Sequence[Cell], prices: Prices) -> list[dict[str, str]]:
-    """A row a cell, for the page."""
+def table(cells: Sequence[Cell], prices: Prices) -> list[list[str]]:
+    """A row a cell, for the page, below the titles of the columns."""
     keys = (
         "request_rate",
         "request_throughput",
@@ -256,16 +252,18 @@ def table(cells: Sequence[Cell], prices: Prices) -> list[dict[str, str]]:
         "median_tpot_ms",
         "p99_tpot_ms",
     )
-    rows = []
+    costs = {"output": "output_throughput", "total": "total_token_throughput"}
+    if prices.hour is None:
+        costs = {}
+    rows = [["cell", *keys, *(f"$ per million {name} tokens" for name in costs)]]
     for cell in cells:
-        row = {"cell": f"{cell.source}/{cell.name}{' (client limited)' if limited(cell) else ''}"}
+        row = [f"{cell.source}/{cell.name}{' (client limited)' if limited(cell) else ''}"]
         for key in keys:
             value, half = mean(cell, _key(key))
-            row[key] = "" if value is None else f"{value:.4g}" + (f" ± {half:.2g}" if half else "")
-        if prices.hour is not None:
-            for name, key in (("output", "output_throughput"), ("total", "total_token_throughput")):
-                cost = mean(cell, partial(prices.per_million, key=key))[0]
-                row[f"$ per million {name} tokens"] = "" if cost is None else f"{cost:.3g}"
+            row.append("" if value is None else f"{value:.4g}" + (f" ± {half:.2g}" if half else ""))
+        for key in costs.values():
+            cost = mean(cell, partial(prices.per_million, key=key))[0]
+            row.append("" if cost is None else f"{cost:.3g}")
         rows.append(row)
     return rows
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 
 from llmbench_locust.json_types import Json
-from llmbench_locust.results.charts import Figure, layout
+from llmbench_locust.results.charts import Figure, layout, trace, upright
 from llmbench_locust.results.html import charts_html, page
+from llmbench_locust.results.tables import html_table
 
 _DARK, _GREY, _BAND = "#222222", "#999999", "rgba(76,120,168,0.25)"
 
@@ -24,16 +25,16 @@ def attainment_chart(document: Json) -> Figure:
     shown = [p for p in document["probes"] if p["share"] is not None and not p["problem"]]
     scale = 100.0 if share else 1.0
     data: list[Json] = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": name,
-            "x": [p["load"] for p in some],
-            "y": [p["share"] * scale for p in some],
-            "error_y": _bars(some, scale),
-            "text": [html.escape(p["file"]) for p in some],
-            "marker": {"color": _DARK, "symbol": symbol, "size": 9},
-        }
+        trace(
+            "scatter",
+            name,
+            [p["load"] for p in some],
+            [p["share"] * scale for p in some],
+            mode="markers",
+            error_y=_bars(some, scale),
+            text=[html.escape(p["file"]) for p in some],
+            marker={"color": _DARK, "symbol": symbol, "size": 9},
+        )
         for name, symbol, some in (
             ("probe", "circle", [p for p in shown if not p["overloaded"]]),
             ("overloaded", "x", [p for p in shown if p["overloaded"]]),
@@ -42,17 +43,8 @@ def attainment_chart(document: Json) -> Figure:
     ]
     if document["curve"]:
         x, y = zip(*document["curve"], strict=True)
-        curve = {"color": "#4c78a8", "dash": "solid"}
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": "fitted curve",
-                "x": list(x),
-                "y": [value * scale for value in y],
-                "line": curve,
-            }
-        )
+        line, shares = {"color": "#4c78a8", "dash": "solid"}, [value * scale for value in y]
+        data.append(trace("scatter", "fitted curve", x, shares, mode="lines", line=line))
     y_title = "requests that meet the objectives (%)" if share else "mean over its limit"
     figure = layout(f"load ({document['unit']})", y_title, logx=True)
     return {"data": data, "layout": {**figure, "shapes": _shapes(document, scale)}}
@@ -70,50 +62,34 @@ def _bars(some: list[Json], scale: float) -> Json:
 
 
 def _shapes(document: Json, scale: float) -> list[Json]:
-    target = document["goals"][0]["share"] or 1.0
+    target = (document["goals"][0]["share"] or 1.0) * scale
     line = {"color": _GREY, "dash": "dot"}
-    shapes: list[Json] = [
-        {
-            "type": "line",
-            "xref": "paper",
-            "x0": 0,
-            "x1": 1,
-            "y0": target * scale,
-            "y1": target * scale,
-            "line": line,
-        }
-    ]
+    across: Json = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": target, "y1": target}
+    shapes: list[Json] = [{**across, "line": line}]
     low, high, at = document["low"], document["high"], document["capacity"]
     if low is not None and high is not None:
-        band = {"type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": low, "x1": high}
-        shapes.append({**band, "fillcolor": _BAND, "line": {"width": 0}})
+        shapes.append(upright(low, high, fillcolor=_BAND, line={"width": 0}))
     if at is not None:
-        mark = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at}
-        shapes.append({**mark, "line": {"color": _DARK}})
+        shapes.append(upright(at, line={"color": _DARK}))
     return shapes
 
 
 def _table(document: Json) -> str:
-    rows = "".join(
-        f"<tr><td>{p['load']:.4g}</td><td>{p['requests']}</td><td>{p['seconds']:.0f}</td>"
-        f"<td>{'' if p['share'] is None else format(p['share'], '.4f')}</td>"
-        f"<td>{p['throughput']:.3g}</td><td>{html.escape(_remark(p))}</td>"
-        f"<td>{html.escape(p['file'])}</td></tr>"
-        for p in document["probes"]
-    )
-    head = "".join(
-        f"<th>{name}</th>"
-        for name in (
-            f"load ({document['unit']})",
-            "requests",
-            "seconds",
-            "share that meets",
-            "requests/s completed",
-            "",
-            "file",
+    load = f"load ({document['unit']})"
+    head = (load, "requests", "seconds", "share that meets", "requests/s completed", "", "file")
+    rows = [
+        (
+            f"{p['load']:.4g}",
+            str(p["requests"]),
+            f"{p['seconds']:.0f}",
+            "" if p["share"] is None else f"{p['share']:.4f}",
+            f"{p['throughput']:.3g}",
+            _remark(p),
+            p["file"],
         )
-    )
-    return f"<h2>Probes</h2><table><tr>{head}</tr>{rows}</table>"
+        for p in document["probes"]
+    ]
+    return f"<h2>Probes</h2>{html_table([head, *rows])}"
 
 
 def _remark(probe: Json) -> str:

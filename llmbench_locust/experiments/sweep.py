@@ -24,6 +24,8 @@ from llmbench_locust.experiments.grid import NAME, Params, command, directory, s
 from llmbench_locust.json_types import Json
 from llmbench_locust.json_values import json_value
 from llmbench_locust.results.files import write_whole
+from llmbench_locust.results.shown import client_limited
+from llmbench_locust.results.tables import text_table
 from llmbench_locust.run.control_api import Server
 from llmbench_locust.statistics.blocks import runs_interval
 from llmbench_locust.terminal import say
@@ -267,22 +269,11 @@ class _Sweep:
 
     def table(self) -> str:
         """Mean over the runs ± half of the 95% interval, a line a cell."""
-        head = ("cell", *_COLUMNS)
-        rows: list[tuple[str, ...]] = [head]
+        rows: list[tuple[str, ...]] = [("cell", *_COLUMNS)]
         for name, found in self.results.items():
-            limited = any(
-                ((r.get("llmbench") or {}).get("audit") or {}).get("client_limited") for r in found
-            )
-            cell = f"{name} (client limited)" if limited else name
+            cell = f"{name} (client limited)" if any(map(client_limited, found)) else name
             rows.append((cell, *(_with_interval(found, key) for key in _COLUMNS)))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        return "\n".join(
-            "  ".join(
-                word.ljust(w) if i == 0 else word.rjust(w)
-                for i, (word, w) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        )
+        return text_table(rows, figures=True)
 
 
 def _with_interval(found: list[Result], key: str) -> str:

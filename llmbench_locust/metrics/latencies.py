@@ -87,6 +87,7 @@ LATENCIES = (
         lambda found: found.e2el_s,
     ),
 )
+KEYS = tuple(row.key for row in LATENCIES)
 
 
 def latencies(

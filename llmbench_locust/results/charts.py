@@ -52,10 +52,10 @@ def load_over_time(columns: RecordColumns, origin_s: float) -> Figure | None:
 
     x, stairs = edges[:-1], {"shape": "hv"}
     data = [
-        _trace("scatter", "sent/s", x, rate(start[known]), line=stairs),
-        _trace("scatter", "completed/s", x, rate(end[columns.success & known]), line=stairs),
-        _trace("scattergl", "in flight", steps, level, line=stairs),
-        _trace("scatter", "token events/s", x, rate(events), yaxis="y2"),
+        trace("scatter", "sent/s", x, rate(start[known]), line=stairs),
+        trace("scatter", "completed/s", x, rate(end[columns.success & known]), line=stairs),
+        trace("scattergl", "in flight", steps, level, line=stairs),
+        trace("scatter", "token events/s", x, rate(events), yaxis="y2"),
     ]
     right = _right_axis("token events/s", rangemode="tozero")
     return {"data": data, "layout": layout("seconds", "requests", yaxis2=right)}
@@ -77,7 +77,7 @@ def server_over_time(
                 where = f" {html.escape(url)}" if len(servers) > 1 else ""
                 x, y = zip(*points, strict=True)
                 values = [value * scale for value in y]
-                data.append(_trace("scatter", title + where, x, values, yaxis=axis))
+                data.append(trace("scatter", title + where, x, values, yaxis=axis))
     right = _right_axis("KV cache %", range=[0, 100])
     shape = layout("seconds", "requests on the server", yaxis2=right)
     shape["xaxis"]["range"] = [0.0, duration_s]
@@ -95,7 +95,7 @@ def latency_over_time(
         if np.any(there):
             x, y = _thin(start[there], values[there] * 1000)
             marker = {"color": _COLOURS[name], "size": 4, "opacity": 0.6}
-            data.append(_trace("scattergl", name.upper(), x, y, mode="markers", marker=marker))
+            data.append(trace("scattergl", name.upper(), x, y, mode="markers", marker=marker))
     data += _itl_over_time(columns, origin_s)
     if not data:
         return None
@@ -122,7 +122,7 @@ def _itl_over_time(columns: RecordColumns, origin_s: float) -> list[Figure]:
     found = []
     for name, k, dash in (("ITL median", 1, "solid"), ("ITL P99", 2, "dot")):
         line = {"color": _COLOURS["itl"], "dash": dash}
-        found.append(_trace("scatter", name, x, [row[k] for row in rows], mode="lines", line=line))
+        found.append(trace("scatter", name, x, [row[k] for row in rows], mode="lines", line=line))
     return found
 
 
@@ -148,7 +148,7 @@ def distributions(found: Latencies, goodput_ms: dict[str, float]) -> Figure | No
             shares = np.linspace(0, 100, min(len(some), CURVE))
             curve = np.percentile(some, shares) * 1000
             line = {"color": _COLOURS[name]}
-            data.append(_trace("scatter", name.upper(), curve, shares, line=line))
+            data.append(trace("scatter", name.upper(), curve, shares, line=line))
     if not data:
         return None
     data += [_objective(name, [limit, limit], [0, 100]) for name, limit in goodput_ms.items()]
@@ -166,8 +166,8 @@ def lengths(columns: RecordColumns, output: Ints) -> list[tuple[str, Figure]]:
 
     rows = np.arange(len(columns))[: 4 * MOST_ROWS]
     bars = [
-        _trace("bar", "input tokens", rows, prompt[rows]),
-        _trace("bar", "output tokens", rows, output[rows]),
+        trace("bar", "input tokens", rows, prompt[rows]),
+        trace("bar", "output tokens", rows, output[rows]),
     ]
     each = {"data": bars, "layout": layout("request", "tokens", barmode="stack", bargap=0)}
     both = _histogram((prompt + output)[ok], "input + output")
@@ -199,10 +199,10 @@ class _Pieces:
 
     def trace(self, name: str) -> Figure:
         line = {"color": self.colour, "width": 4}
-        trace = _trace("scattergl", name, self.x, self.y, mode="lines", line=line)
+        found = trace("scattergl", name, self.x, self.y, mode="lines", line=line)
         if self.text is not None:
-            trace |= {"text": self.text, "hovertemplate": "%{text}<extra></extra>"}
-        return trace
+            found |= {"text": self.text, "hovertemplate": "%{text}<extra></extra>"}
+        return found
 
 
 def timeline(
@@ -299,8 +299,15 @@ def _right_axis(title: str, **more: object) -> Figure:
     return {"title": {"text": title}, **own, **more}
 
 
-def _trace(kind: str, name: str, x: Values, y: Values, **more: object) -> Figure:
+def trace(kind: str, name: str, x: Values, y: Values, **more: object) -> Figure:
     return {"type": kind, "name": name, "x": _plain(x), "y": _plain(y), **more}
+
+
+def upright(x0: float, x1: float | None = None, **more: object) -> Figure:
+    """A shape as high as the plot: a line at ``x0``, or a band from ``x0`` to ``x1``."""
+    kind = "line" if x1 is None else "rect"
+    ends = {"x0": x0, "x1": x0 if x1 is None else x1}
+    return {"type": kind, "yref": "paper", "y0": 0, "y1": 1, **ends, **more}
 
 
 def _plain(values: Values) -> list[float | None]:
@@ -310,19 +317,19 @@ def _plain(values: Values) -> list[float | None]:
 
 def _objective(name: str, x: list[float], y: list[float]) -> Figure:
     line = {"dash": "dash", "width": 1.5, "color": _COLOURS.get(name, "#888")}
-    return _trace("scatter", f"{name.upper()} objective", x, y, mode="lines", line=line)
+    return trace("scatter", f"{name.upper()} objective", x, y, mode="lines", line=line)
 
 
 def _histogram(values: NDArray[np.int64], name: str) -> Figure:
     """Counted here, so that the page does not carry every value."""
     if not len(values):
-        return _trace("bar", name, [], [])
+        return trace("bar", name, [], [])
     low, high = int(values.min()), int(values.max())
     edges = np.arange(low, high + 2) - 0.5 if high - low < 40 else np.linspace(low, high, 41)
     counts = np.histogram(values, edges)[0]
     middles = (edges[:-1] + edges[1:]) / 2
     width = float(edges[1] - edges[0])
-    return _trace("bar", name, middles, counts, width=width, opacity=0.6)
+    return trace("bar", name, middles, counts, width=width, opacity=0.6)
 
 
 def _thin(x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import JsonValue
+from llmbench_locust.metrics.latencies import KEYS
+from llmbench_locust.results.shown import attained, block_of
 
-LATENCIES = ("ttft", "tpot", "itl", "e2el")
 #: Figures of a result that are numbers of their own; latencies have a statistic before them.
 PLAIN = (
     "attainment",
@@ -30,7 +31,13 @@ PLAIN = (
 _ALIASES = {"slo_attainment.all": "attainment"}  # as it stands in the result
 _OPERATORS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 _CONDITION = re.compile(r"\s*([\w.]+)\s*(<=|>=|<|>)\s*(\S+)\s*")
-_LATENCY = re.compile(r"(mean|median|std|p\d{1,2}(?:\.\d+)?|p100)_(ttft|tpot|itl|e2el)_ms")
+_LATENCY = re.compile(rf"(mean|median|std|p\d{{1,2}}(?:\.\d+)?|p100)_({'|'.join(KEYS)})_ms")
+
+
+def latency_of(key: str) -> tuple[str, str] | None:
+    """(statistic, latency) of a latency's figure, ("p99", "ttft"); None for another one."""
+    found = _LATENCY.fullmatch(key)
+    return (found[1], found[2]) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +57,14 @@ class Condition:
 
     @property
     def latency(self) -> tuple[str, str] | None:
-        """(statistic, latency) of a latency's figure: ("p99", "ttft")."""
-        found = _LATENCY.fullmatch(self.key)
-        return (found[1], found[2]) if found else None
+        return latency_of(self.key)
 
     def value(self, document: Mapping[str, JsonValue]) -> float | None:
         """The figure in a result, None where it has none."""
-        block = document.get("llmbench") or {}
         if self.key == "attainment":
-            found = (block.get("slo_attainment") or {}).get("all")
+            found: JsonValue = attained(document)
         elif self.key == "failed_share":
-            failed = document.get("failed", block.get("failed", 0))
+            failed = document.get("failed", block_of(document).get("failed", 0))
             total = document.get("completed", 0) + failed
             found = failed / total if total else None
         else:
@@ -84,8 +88,8 @@ def parse_condition(text: str, flag: str) -> Condition:
         raise ConfigError(f"{flag}: {text!r} is no condition; write FIGURE<=N, as p99_ttft_ms<=300")
     name = found[1]
     key = _ALIASES.get(name, name)
-    if key not in PLAIN and not _LATENCY.fullmatch(key):
-        names = [f"{s}_{x}_ms" for s in ("mean", "median", "std", "p99") for x in LATENCIES]
+    if key not in PLAIN and not latency_of(key):
+        names = [f"{s}_{x}_ms" for s in ("mean", "median", "std", "p99") for x in KEYS]
         near = difflib.get_close_matches(key, [*PLAIN, *names], 1)
         hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(PLAIN)}, mean_ttft_ms, …"
         raise ConfigError(f"{flag}: {key!r} is no figure of a result; {hint}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.extended import Figures
-from llmbench_locust.metrics.latencies import LATENCIES
+from llmbench_locust.metrics.latencies import KEYS, LATENCIES
 from llmbench_locust.metrics.overload import overload_line
 from llmbench_locust.metrics.validity import validity_lines
 from llmbench_locust.metrics.vllm import Distribution, Summary
@@ -101,7 +101,7 @@ def _metric(short: str, title: str, d: Distribution) -> list[str]:
 def _intervals(found: Json) -> list[str]:
     """Of what a run of this length knows by itself."""
     lines = [f"{'95% intervals within this run':-^50}"]
-    for name in (row.key for row in LATENCIES):
+    for name in KEYS:
         for key, ends in (found.get(f"{name}_ms") or {}).items():
             word = key.capitalize() if key != "p50" else "Median"
             lines.append(_line(f"{word} {_TITLES[name][0]} (ms):", _ends(ends)))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.extended import Figures
-from llmbench_locust.metrics.latencies import LATENCIES, Floats, input_lengths
+from llmbench_locust.metrics.latencies import KEYS, Floats, input_lengths
 from llmbench_locust.metrics.vllm import Distribution, Summary
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
@@ -175,7 +175,7 @@ def _itls(columns: RecordColumns, gone: NDArray[np.bool_]) -> list[list[float]]:
 
 def shown_metrics(config: RunConfig, summary: Summary) -> list[str]:
     """The reported metrics in vLLM's order. Those of the client's queue need a cap."""
-    order = [row.key for row in LATENCIES] if summary.kind == "generation" else ["e2el"]
+    order = [*KEYS] if summary.kind == "generation" else ["e2el"]
     if config.max_concurrency is not None:
         order.append("client_queue_time")
         if config.request_rate < float("inf"):

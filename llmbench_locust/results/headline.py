@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmbench_locust.results.shown import Shown
+from llmbench_locust.results.shown import Shown, attained
 
 NOTHING = "n/a"
 _LATENCIES = ("ttft", "tpot", "e2el")
@@ -10,10 +10,10 @@ _LATENCIES = ("ttft", "tpot", "e2el")
 
 def headline(run: Shown) -> str:
     """For example ``8.0 req/s · SLO met 98.1% · P99 TTFT 223 ms``."""
-    document, attained = run.document, run.block.get("slo_attainment") or {}
+    document, share = run.document, attained(run.document)
     parts = [f"{number(document.get('request_throughput'), '.1f')} req/s"]
-    if attained.get("all") is not None:
-        parts.append(f"SLO met {attained['all'] * 100:.1f}%")
+    if share is not None:
+        parts.append(f"SLO met {share * 100:.1f}%")
     name = next((n for n in ("ttft", "e2el") if run.latency_ms(n, 99) is not None), None)
     if name is not None:
         parts.append(f"P99 {name.upper()} {milliseconds(run.latency_ms(name, 99))} ms")

@@ -8,11 +8,28 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.metrics.extended import Figures
 from llmbench_locust.metrics.latencies import Ints, Latencies
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.server_metrics.reading import Reading
+
+
+def block_of(document: Mapping[str, JsonValue]) -> Json:
+    """Our own key of a result; {} in a file of another tool."""
+    found = document.get("llmbench")
+    return found if isinstance(found, dict) else {}
+
+
+def attained(document: Mapping[str, JsonValue]) -> float | None:
+    """Share of all requests that met every objective of --goodput; None without objectives."""
+    share: float | None = (block_of(document).get("slo_attainment") or {}).get("all")
+    return share
+
+
+def client_limited(document: Mapping[str, JsonValue]) -> bool:
+    """Whether the client was the limit of the run."""
+    return bool((block_of(document).get("audit") or {}).get("client_limited"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +82,7 @@ class Shown:
 
     @property
     def block(self) -> Json:
-        """Our own key of the document; {} in a file of another tool."""
-        found: Json = self.document.get("llmbench") or {}
-        return found
+        return block_of(self.document)
 
     def latency_ms(self, name: str, p: float | None) -> float | None:
         """A percentile, or the mean for None: as the file has it, else of its requests."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from llmbench_locust.results.headline import NOTHING, headline, milliseconds, number
-from llmbench_locust.results.shown import Shown
+from llmbench_locust.results.shown import Shown, attained, client_limited
+from llmbench_locust.results.tables import html_table, markdown_row, text_table
 
 Cell = Callable[[Shown], str]
 
@@ -27,7 +27,7 @@ def _percentiles(name: str) -> Cell:
 
 
 def _met(run: Shown) -> str:
-    share = (run.block.get("slo_attainment") or {}).get("all")
+    share = attained(run.document)
     return NOTHING if share is None else f"{share * 100:.1f}%"
 
 
@@ -46,10 +46,9 @@ def _load(run: Shown) -> str:
 
 
 def _client(run: Shown) -> str:
-    audit = run.block.get("audit")
-    if not audit:
+    if not run.block.get("audit"):
         return "not told"
-    return "WAS THE LIMIT" if audit.get("client_limited") else "not the limit"
+    return "WAS THE LIMIT" if client_limited(run.document) else "not the limit"
 
 
 def _valid(run: Shown) -> str:
@@ -87,37 +86,24 @@ def names(runs: Sequence[Shown]) -> list[str]:
 
 
 def _cells(runs: Sequence[Shown]) -> list[list[str]]:
-    """Rows that have something to tell."""
+    """The names of the runs, and the rows that have something to tell."""
     rows = [[title, *(cell(run) for run in runs)] for title, cell in ROWS]
-    return [row for row in rows if {*row[1:]} != {NOTHING}]
+    return [["", *names(runs)], *(row for row in rows if {*row[1:]} != {NOTHING})]
 
 
 def text(runs: Sequence[Shown]) -> str:
     """For a terminal."""
-    rows = [["", *names(runs)], *_cells(runs)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in lines)
+    return text_table(_cells(runs))
 
 
 def markdown(runs: Sequence[Shown]) -> str:
     """For a pull request, an issue or a wiki."""
     lines = [f"**{headline(runs[0])}**", ""] if len(runs) == 1 else []
-    head, *rows = [["", *names(runs)], *_cells(runs)]
-    lines += [_row(head), _row(["---"] * len(head)), *map(_row, rows)]
+    head, *rows = map(markdown_row, _cells(runs))
+    lines += [head, markdown_row(["---"] * (len(runs) + 1)), *rows]
     return "\n".join(lines) + "\n"
-
-
-def _row(cells: Sequence[str]) -> str:
-    safe = (cell.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for cell in cells)
-    return f"| {' | '.join(safe)} |"
 
 
 def table(runs: Sequence[Shown]) -> str:
     """As HTML."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *names(runs)))
-    rows = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>"
-        for row in _cells(runs)
-    )
-    return f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>'
+    return html_table(_cells(runs))
