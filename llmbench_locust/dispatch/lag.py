@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 
 from llmbench_locust.dispatch.alarm import Alarm
@@ -27,7 +26,7 @@ class LagSampler:
         self._was_busy = False
         self._next_s = perf_counter() + SAMPLE_S
         self._alarm = Alarm(self._ring)
-        self._alarm.set(self._next_s)
+        self._alarm.every(SAMPLE_S)
 
     def _ring(self) -> None:
         now = perf_counter()
@@ -35,8 +34,8 @@ class LagSampler:
         if busy or self._was_busy:
             self.lag_s.append(now - self._next_s)
         self._was_busy = busy
-        self._next_s = max(self._next_s + SAMPLE_S, now)
-        self._alarm.set(self._next_s)
+        missed = max(0, int((now - self._next_s) / SAMPLE_S))  # they ring once, all together
+        self._next_s += SAMPLE_S * (1 + missed)
 
     def take(self) -> array[float]:
         """The samples since the last call."""
@@ -50,6 +49,7 @@ class LagSampler:
 def run_queue_wait_s() -> float:
     """Seconds for which this process was ready to run and others had the core (Linux; else 0)."""
     try:
-        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+        with open("/proc/self/schedstat", "rb", buffering=0) as file:
+            return int(file.read().split()[1]) / 1e9
     except (OSError, IndexError, ValueError):
         return 0.0

@@ -18,7 +18,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #define READ_BYTES (16 << 10)
 #define MAX_EVENTS 512
@@ -405,7 +407,11 @@ static ssize_t receive(int fd, char *buffer, double offset_s, double *time_s)
     message.msg_iovlen = 1;
     message.msg_control = control.bytes;
     message.msg_controllen = sizeof control.bytes;
+#ifdef SYS_recvmsg /* glibc's own is a cancellation point: two atomic operations a call */
+    ssize_t got = syscall(SYS_recvmsg, fd, &message, MSG_DONTWAIT);
+#else
     ssize_t got = recvmsg(fd, &message, MSG_DONTWAIT);
+#endif
     *time_s = NAN;
     if (got < 0 || isnan(offset_s))
         return got;

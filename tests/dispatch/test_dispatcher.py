@@ -8,8 +8,16 @@ import pytest
 from llmbench_locust.dispatch.alarm import Alarm
 from llmbench_locust.dispatch.clock_sync import ClockOffset, clock_identity
 from llmbench_locust.dispatch.dispatcher import Dispatcher
+from llmbench_locust.dispatch.lag import LagSampler
 from llmbench_locust.dispatch.tickets import Ticket, from_message, to_message, weight
 from llmbench_locust.workload.sample import SampleRequest
+
+
+def stall(seconds):
+    """The loop stands still."""
+    until = perf_counter() + seconds
+    while perf_counter() < until:
+        pass
 
 
 def ticket(index, due_s=0.0, **more):
@@ -177,6 +185,38 @@ def test_an_alarm_rings_after_its_time_and_once():
     alarm.close()
     gevent.sleep(0.03)
     assert len(rings) == 2
+
+
+def test_an_alarm_rings_again_and_again_and_once_for_all_that_a_stalled_loop_missed():
+    rings = []
+    alarm = Alarm(lambda: rings.append(perf_counter()))
+    began = perf_counter()
+    alarm.every(0.02)
+    stall(0.1)
+    gevent.sleep(0)
+    gevent.sleep(0.2)
+    alarm.close()
+    assert rings[0] - began >= 0.1
+    assert 1 < len(rings) <= 1 + (rings[-1] - rings[0]) / 0.02 + 1
+
+
+def test_lag_is_sampled_only_while_busy_and_a_stall_is_one_sample():
+    busy = True
+    sampler = LagSampler(lambda: busy)
+    gevent.sleep(0.1)
+    stall(0.2)
+    gevent.sleep(0.1)
+    sampled = sampler.take()
+    busy = False
+    gevent.sleep(0.1)
+    sampler.take()
+    gevent.sleep(0.1)
+    idle = sampler.take()
+    sampler.close()
+    assert max(sampled) >= 0.17
+    assert min(sampled) >= 0
+    assert sum(lag >= 0.17 for lag in sampled) == 1
+    assert len(idle) == 0
 
 
 def test_a_ticket_survives_its_message():

@@ -18,6 +18,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from llmbench_locust.results.document import build_document
 from llmbench_locust.results.html import report_html
+from llmbench_locust.results.shown import Shown
 from llmbench_locust.simulator.launch import launch
 from tests.results.runs import finished
 from tests.web.conftest import SERVE, SHORT, SYNTHETIC, Web, problems
@@ -118,7 +119,7 @@ def toolbar(page: Any) -> set[str]:
 def test_the_toolbar_of_a_report_uploads_nothing(browser: Any, tmp_path: Path) -> None:
     done = finished()
     path = tmp_path / "report.html"
-    path.write_text(report_html(done, build_document(done)))
+    path.write_text(report_html(Shown.of(done, build_document(done))))
     page = browser.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
