@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,12 +35,17 @@ def translate(*words):
     return locust_argv(words, _locust_options())
 
 
+@cache
+def parser():
+    made = get_empty_argument_parser(default_config_files=[])
+    setup_parser_arguments(made)
+    add_flags(made)
+    return made
+
+
 def options_of(*words):
     """What Locust's parser makes of a command line of `llmbench serve`."""
-    parser = get_empty_argument_parser(default_config_files=[])
-    setup_parser_arguments(parser)
-    add_flags(parser)
-    return parser.parse_args(expand_dotted(translate(*words)))
+    return parser().parse_args(expand_dotted(translate(*words)))
 
 
 def config_of(line):

@@ -29,5 +29,6 @@ def test_the_result_tells_its_workload():
         "dataset": "random",
         "seed": 3,
         "sampling": {"temperature": 0.0},
+        "cache_bust": "none",
     }
     assert finished().block["workload"] is None, "without a plan"
