@@ -119,8 +119,10 @@ class Pages:
         @routes.get("/llm/stats")
         @protected
         def stats() -> Response:
-            run = request.args.get("run", live.run, type=int)
-            if run in history:
+            asked = request.args.get("run", type=int)
+            run = live.run if asked is None else asked
+            # A run that is being prepared, or cannot begin, has no number yet.
+            if run in history and (asked is not None or live.state == "finished"):
                 shot = orjson.loads(history[run].shot)
             elif run == live.run:
                 shot = live.snapshot(request.args.get("since", 0, type=int))

@@ -198,15 +198,18 @@ def test_a_run_that_cannot_begin_says_why(web: Any) -> None:
 
 
 def test_a_wrong_model_ends_a_run_of_the_page_at_once_with_the_cause(web: Any) -> None:
+    """Also after a run that went well, whose figures must not hide it."""
     with launch(["--model", "the/model", "--strict-model"]) as sim:
         started = web(SERVE, "--base-url", sim.url, *SHORT)
-        form = {"user_count": "1", "spawn_rate": "1", "num_prompts": "5", "model": "wrong"}
-        assert requests.post(started.url + "/swarm", form, timeout=30).json()["success"] is True
-        for _ in range(300):
-            shot = started.get("/llm/stats").json()
-            if shot["state"] == "failed":
-                break
-            time.sleep(0.1)
+        for model, state in (("the/model", "finished"), ("wrong", "failed")):
+            form = {"user_count": "1", "spawn_rate": "1", "num_prompts": "5", "model": model}
+            assert requests.post(started.url + "/swarm", form, timeout=30).json()["success"] is True
+            assert started.get("/llm/stats").json()["state"] != "finished", "of the run before"
+            for _ in range(300):
+                shot = started.get("/llm/stats").json()
+                if shot["state"] == state:
+                    break
+                time.sleep(0.1)
         assert "The model `wrong` does not exist.  The server has: the/model" in shot["message"]
 
 
