@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import NoReturn
 
 from llmbench_locust.errors import ConfigError
@@ -24,3 +25,19 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(message.removeprefix("argument "))
+
+
+def bounded(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
+    """The ``type`` of an option that takes a number from ``low`` to ``high``."""
+    called = "whole number" if kind is int else "number"
+
+    def convert(text: str) -> float:
+        value = kind(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"{text} is not allowed; a {called} from {low:g} to {high:.12g}"
+            )
+        return value
+
+    convert.__name__ = called  # argparse: "invalid whole number value: 'x'"
+    return convert

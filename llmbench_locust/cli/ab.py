@@ -14,7 +14,7 @@ from pathlib import Path
 
 from llmbench_locust.cli.command_line import cold_cache
 from llmbench_locust.cli.compare import add_arguments, checked, judge
-from llmbench_locust.command_parser import CommandParser
+from llmbench_locust.command_parser import CommandParser, bounded
 from llmbench_locust.errors import ConfigError, SetupError
 
 TRIES = 3  # of a pair of runs whose client was the limit
@@ -86,7 +86,11 @@ def _parser() -> CommandParser:
     parser.add_argument("--a", required=True, metavar="FLAGS", help="of the base side only")
     parser.add_argument("--b", required=True, metavar="FLAGS", help="of the new side only")
     parser.add_argument(
-        "--repeat", type=_runs, default=5, metavar="N", help="runs a side, at least 2 (default 5)"
+        "--repeat",
+        type=bounded(int, 2, 1000),
+        default=5,
+        metavar="N",
+        help="runs a side, at least 2 (default 5)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the first pair (default 0)")
     parser.add_argument(
@@ -94,13 +98,6 @@ def _parser() -> CommandParser:
     )
     add_arguments(parser)
     return parser
-
-
-def _runs(text: str) -> int:
-    runs = int(text)
-    if runs < 2:
-        raise argparse.ArgumentTypeError(f"{text} is too few; 2 or more")
-    return runs
 
 
 def _serve(argv: list[str], path: Path) -> None:

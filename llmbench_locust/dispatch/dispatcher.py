@@ -20,8 +20,8 @@ from time import perf_counter
 import gevent
 from gevent.event import Event
 
-from llmbench_locust.dispatch.alarm import Alarm
 from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.transport.alarm import Alarm
 from llmbench_locust.transport.gaps import gaps
 
 #: How long one call of the pump may start requests before the loop gets its turn.

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable
 from time import perf_counter
 
-from llmbench_locust.dispatch.alarm import Alarm
+from llmbench_locust.transport.alarm import Alarm
 
 #: Time between two samples of the loop's lag.
 SAMPLE_S = 0.02

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import Protocol
 
 _TTFT = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
@@ -42,16 +41,6 @@ class Histogram:
         yield f"{name}_sum{{{labels}}} {self.total!r}"
 
 
-class Times(Protocol):
-    """Of one response, in seconds of one clock: arrival, first scheduled, first and last token."""
-
-    t: float
-    scheduled: float | None
-    first: float | None
-    last: float | None
-    sent_tokens: int
-
-
 class Latencies:
     """All histograms of one server."""
 
@@ -65,20 +54,19 @@ class Latencies:
             "vllm:request_decode_time_seconds": Histogram(_REQUEST),
         }
 
-    def observe(self, seen: Times) -> None:
-        """One response that has had its first token. ITL: its mean gap, once for each gap."""
-        if seen.first is None or seen.scheduled is None or seen.last is None:
-            return
+    def observe(
+        self, arrival: float, scheduled: float, first: float, last: float, gaps: int
+    ) -> None:
+        """One response: its times, in seconds of one clock. ITL: its mean gap, once for each."""
         spans = (
-            ("vllm:time_to_first_token_seconds", seen.first - seen.t),
-            ("vllm:e2e_request_latency_seconds", seen.last - seen.t),
-            ("vllm:request_queue_time_seconds", seen.scheduled - seen.t),
-            ("vllm:request_prefill_time_seconds", seen.first - seen.scheduled),
-            ("vllm:request_decode_time_seconds", seen.last - seen.first),
+            ("vllm:time_to_first_token_seconds", first - arrival),
+            ("vllm:e2e_request_latency_seconds", last - arrival),
+            ("vllm:request_queue_time_seconds", scheduled - arrival),
+            ("vllm:request_prefill_time_seconds", first - scheduled),
+            ("vllm:request_decode_time_seconds", last - first),
         )
         for name, span in spans:
             self.by_name[name].observe(max(0.0, span))
-        gaps = seen.sent_tokens - 1
         if gaps > 0:
-            mean = (seen.last - seen.first) / gaps
+            mean = (last - first) / gaps
             self.by_name["vllm:inter_token_latency_seconds"].observe(mean, gaps)

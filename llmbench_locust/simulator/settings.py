@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from llmbench_locust.command_parser import CommandParser
+from llmbench_locust.command_parser import CommandParser, bounded
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.simulator.faults import HELP, NONE, Faults, parse_faults
 
@@ -153,7 +152,7 @@ def parser() -> argparse.ArgumentParser:
     )
     faults.add_argument(
         "--error-rate",
-        type=_number(float, (0, 1)),
+        type=bounded(float, 0, 1),
         help="short for --fault status=500 --fault-rate P",
     )
     return p
@@ -172,28 +171,12 @@ def _add(group: argparse._ArgumentGroup, field: dataclasses.Field[object]) -> No
         shown = f"{default:g}" if isinstance(default, float) else str(default)
         help_text = f"{help_text} (default {shown})"
     if bounds is not None:
-        row["type"] = _number(int if "int" in str(field.type) else float, bounds)
+        row["type"] = bounded(int if "int" in str(field.type) else float, *bounds)
     group.add_argument(name, dest=field.name, default=default, help=_percent(help_text), **row)
 
 
 def _percent(text: str) -> str:
     return text.replace("%", "%%")
-
-
-def _number(kind: type[int] | type[float], bounds: tuple[float, float]) -> Callable[[str], float]:
-    low, high = bounds
-    called = "whole number" if kind is int else "number"
-
-    def convert(text: str) -> float:
-        value = kind(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(
-                f"{text} is not allowed; a {called} from {low:g} to {high:.12g}"
-            )
-        return value
-
-    convert.__name__ = called
-    return convert
 
 
 def parse(argv: list[str]) -> Settings:

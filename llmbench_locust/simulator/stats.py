@@ -100,8 +100,9 @@ class Stats:
         seen.outcome = outcome
         self.in_flight -= 1
         self.power.update(seen.end, self.in_flight)
-        if outcome != "refused":
-            self.latencies.observe(seen)
+        scheduled, first, last = seen.scheduled, seen.first, seen.last
+        if scheduled is not None and first is not None and last is not None:
+            self.latencies.observe(seen.t, scheduled, first, last, seen.sent_tokens - 1)
         self.outcomes[outcome] += 1
         self.statuses[seen.status] += 1
         if seen.status == 200:

@@ -49,7 +49,7 @@ def test_a_pair_whose_client_was_the_limit_is_run_again(tmp_path, capsys, monkey
     ("argv", "line"),
     [
         (["--a", "x"], "the following arguments are required: --b"),
-        (["--repeat", "1"], "--repeat: 1 is too few; 2 or more"),
+        (["--repeat", "1"], "--repeat: 1 is not allowed; a whole number from 2 to 1000"),
         (["--fail-on", "x"], "--fail-on: 'x' is no condition"),
         (["--result-dir", "d"], "--result-dir: not in an A/B comparison; use --dir"),
         (["--num-promts", "9"], "--num-promts: unknown flag; did you mean --num-prompts?"),

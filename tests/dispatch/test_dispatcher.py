@@ -5,11 +5,11 @@ from time import perf_counter
 import gevent
 import pytest
 
-from llmbench_locust.dispatch.alarm import Alarm
 from llmbench_locust.dispatch.clock_sync import ClockOffset, clock_identity
 from llmbench_locust.dispatch.dispatcher import Dispatcher
 from llmbench_locust.dispatch.lag import LagSampler
 from llmbench_locust.dispatch.tickets import Ticket, from_message, to_message, weight
+from llmbench_locust.transport.alarm import Alarm
 from llmbench_locust.workload.sample import SampleRequest
 
 

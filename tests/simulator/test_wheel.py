@@ -12,9 +12,9 @@ import pytest
 from llmbench_locust.simulator.engine.wheel import Wheel
 
 
-@pytest.mark.parametrize("kernel_timer", [True, False])
-def test_in_order_and_never_early(kernel_timer: bool) -> None:
-    wheel = Wheel(kernel_timer)
+@pytest.mark.parametrize("exact", [True, False])
+def test_in_order_and_never_early(exact: bool) -> None:
+    wheel = Wheel(exact)
     start = time.monotonic()
     fired: list[tuple[float, float]] = []
 
@@ -30,9 +30,9 @@ def test_in_order_and_never_early(kernel_timer: bool) -> None:
     assert wheel.lateness()["events"] == len(offsets)
 
 
-@pytest.mark.parametrize("kernel_timer", [True, False])
-def test_a_callback_schedules_the_next_and_an_idle_wheel_wakes_again(kernel_timer: bool) -> None:
-    wheel = Wheel(kernel_timer)
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_callback_schedules_the_next_and_an_idle_wheel_wakes_again(exact: bool) -> None:
+    wheel = Wheel(exact)
     start = time.monotonic()
     fired: list[float] = []
 

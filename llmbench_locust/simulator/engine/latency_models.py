@@ -83,41 +83,26 @@ class FixedClock:
         at = self._wheel.at
         self.running += 1
         job.scheduled_s = job.arrival_s
-        if self._jitter:
-            self._start_jittered(job, ttft, itl)
-            return
-        if job.silent:
+        draw, jitter = random.Random(job.seed).uniform, self._jitter
 
-            def last(due: float) -> None:
-                self._finish_silent(job)
+        def after(due: float, gap: float) -> float:
+            return due + (gap * draw(1 - jitter, 1 + jitter) if jitter else gap)
 
+        def step(due: float) -> None:
+            if job.emit():
+                at(after(due, itl), step)
+            else:
+                self.running -= 1
+
+        def last(due: float) -> None:
+            while job.emit():
+                pass
+            self.running -= 1
+
+        if job.silent and not jitter:  # nothing to be seen before the last step
             at(job.arrival_s + ttft + (job.steps - 1) * itl, last)
-            return
-
-        def step(due: float) -> None:
-            if job.emit():
-                at(due + itl, step)
-            else:
-                self.running -= 1
-
-        at(job.arrival_s + ttft, step)
-
-    def _finish_silent(self, job: Timed) -> None:
-        while job.emit():
-            pass
-        self.running -= 1
-
-    def _start_jittered(self, job: Timed, ttft: float, itl: float) -> None:
-        draw = random.Random(job.seed).uniform
-        low, high = 1 - self._jitter, 1 + self._jitter
-
-        def step(due: float) -> None:
-            if job.emit():
-                self._wheel.at(due + itl * draw(low, high), step)
-            else:
-                self.running -= 1
-
-        self._wheel.at(job.arrival_s + ttft * draw(low, high), step)
+        else:
+            at(after(job.arrival_s, ttft), step)
 
 
 @dataclass(frozen=True, slots=True)

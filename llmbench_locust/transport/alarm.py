@@ -7,6 +7,7 @@ milliseconds.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
@@ -17,16 +18,18 @@ from llmbench_locust.transport.timerfd import TimerFd
 
 
 class Alarm:
-    """Calls ``ring()`` in the hub once the time set has come. The callback must not block."""
+    """Calls ``ring()`` in the hub once the time set has come. The callback must not block.
+    ``exact``: False does without the timerfd.
+    """
 
-    def __init__(self, ring: Callable[[], None]) -> None:
+    def __init__(self, ring: Callable[[], None], exact: bool = True) -> None:
         self._ring = ring
         self._timer: Any = None
         self._exact: TimerFd | None = None
-        try:
-            self._exact = TimerFd(ring)
-        except OSError:
-            self._loop = gevent.get_hub().loop
+        self._loop = gevent.get_hub().loop
+        if exact:
+            with contextlib.suppress(OSError):
+                self._exact = TimerFd(ring)
 
     def set(self, at_s: float) -> None:
         """Ring at ``at_s`` (seconds of perf_counter); a time in the past rings in the next turn of
@@ -48,7 +51,7 @@ class Alarm:
         if self._timer is not None:
             self._timer.close()
         self._timer = self._loop.timer(first_s, period_s)
-        self._timer.start(self._ring)
+        self._timer.start(self._ring, update=True)
 
     def close(self) -> None:
         """Never rings again."""
