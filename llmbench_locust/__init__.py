@@ -10,28 +10,9 @@ from importlib import import_module
 from typing import Any
 
 from llmbench_locust._version import __version__
+from llmbench_locust.backends import BACKENDS
 
-_USERS = (
-    "AnthropicUser",
-    "BackendUser",
-    "InfinityEmbeddingsClipUser",
-    "InfinityEmbeddingsUser",
-    "LlamaCppUser",
-    "OllamaUser",
-    "OpenAIAudioUser",
-    "OpenAIChatUser",
-    "OpenAIEmbeddingsChatUser",
-    "OpenAIEmbeddingsClipUser",
-    "OpenAIEmbeddingsUser",
-    "OpenAIEmbeddingsVLM2VecUser",
-    "OpenAIResponsesUser",
-    "OpenAIUser",
-    "SGLangUser",
-    "TGIUser",
-    "TensorRTLLMUser",
-    "VLLMPoolingUser",
-    "VLLMRerankUser",
-)
+_USERS = ("BackendUser", *(info.user for info in BACKENDS.values() if info.user))
 
 #: Where the names are that need no Locust.
 _PLAIN = {

@@ -8,11 +8,13 @@ another package brings is named by an entry point of the group ``llmbench_locust
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 _GROUP = "llmbench_locust.backends"
 
@@ -29,13 +31,15 @@ class BackendInfo:
     template. ``applies_template``: the server takes ``chat_template_kwargs``. ``token_ids``: a
     prompt may be token ids. ``only``: "audio" or "documents" where it takes nothing else.
     ``api_key``: the environment variable of its key. ``protocol``: its `Protocol` class as
-    "module:Class"; "" for a class that registers itself.
+    "module:Class"; "" for a class that registers itself. ``user``: the name of the Locust user
+    class that is made for it; "" for none.
     """
 
     name: str
     endpoint: str
     endings: tuple[str, ...]
     protocol: str = ""
+    user: str = ""
     kind: str = "generation"
     sampling: tuple[str, ...] = ()
     nested: str = ""
@@ -59,9 +63,16 @@ def register_backend(info: BackendInfo) -> None:
     BACKENDS[info.name] = info
 
 
+def _foreign() -> EntryPoints:
+    """The backends that other packages bring."""
+    from importlib.metadata import entry_points  # late: it takes longer than all of this module
+
+    return entry_points(group=_GROUP)
+
+
 def backend_names() -> tuple[str, ...]:
     """All names that ``--backend`` knows, without loading any: ours, entry points, locustfiles."""
-    return tuple(dict.fromkeys((*BACKENDS, *(point.name for point in entry_points(group=_GROUP)))))
+    return tuple(dict.fromkeys((*BACKENDS, *(point.name for point in _foreign()))))
 
 
 def backend_info(name: str) -> BackendInfo:
@@ -69,7 +80,7 @@ def backend_info(name: str) -> BackendInfo:
     found = BACKENDS.get(name)
     if found is not None:
         return found
-    for point in entry_points(group=_GROUP):
+    for point in _foreign():
         if point.name == name:
             try:
                 info: BackendInfo = point.load().info
@@ -107,13 +118,21 @@ def _pooling(name: str, endpoint: str, cls: str, **row: Any) -> BackendInfo:
 
 
 for _row in (
-    _openai("openai", "/v1/completions", "completions", "openai:Completions", token_ids=True),
+    _openai(
+        "openai",
+        "/v1/completions",
+        "completions",
+        "openai:Completions",
+        user="OpenAIUser",
+        token_ids=True,
+    ),
     _openai("vllm", "/v1/completions", "completions", "openai:VLLMCompletions", token_ids=True),
     _openai(
         "openai-chat",
         "/v1/chat/completions",
         "chat/completions",
         "openai:Chat",
+        user="OpenAIChatUser",
         modalities=_MEDIA,
         chat=True,
         applies_template=True,
@@ -123,6 +142,7 @@ for _row in (
         "/v1/responses",
         "responses",
         "responses:Responses",
+        user="OpenAIResponsesUser",
         sampling=("top_p", "temperature"),
         logprobs=False,
         chat=True,
@@ -132,18 +152,25 @@ for _row in (
         "/v1/audio/transcriptions",
         ("transcriptions", "translations"),
         _HERE + "audio:Transcriptions",
+        user="OpenAIAudioUser",
         sampling=_OPENAI,
         modalities=("audio",),
         only="audio",
     ),
-    _pooling("openai-embeddings", "/v1/embeddings", "Embeddings"),
+    _pooling("openai-embeddings", "/v1/embeddings", "Embeddings", user="OpenAIEmbeddingsUser"),
     _pooling(
-        "openai-embeddings-chat", "/v1/embeddings", "ChatEmbeddings", modalities=_MEDIA, chat=True
+        "openai-embeddings-chat",
+        "/v1/embeddings",
+        "ChatEmbeddings",
+        user="OpenAIEmbeddingsChatUser",
+        modalities=_MEDIA,
+        chat=True,
     ),
     _pooling(
         "openai-embeddings-clip",
         "/v1/embeddings",
         "ClipEmbeddings",
+        user="OpenAIEmbeddingsClipUser",
         modalities=("image",),
         chat=True,
     ),
@@ -151,20 +178,32 @@ for _row in (
         "openai-embeddings-vlm2vec",
         "/v1/embeddings",
         "VLM2VecEmbeddings",
+        user="OpenAIEmbeddingsVLM2VecUser",
         modalities=("image",),
         chat=True,
     ),
-    _pooling("infinity-embeddings", "/embeddings", "InfinityEmbeddings", modalities=("image",)),
     _pooling(
-        "infinity-embeddings-clip", "/embeddings", "InfinityClipEmbeddings", modalities=("image",)
+        "infinity-embeddings",
+        "/embeddings",
+        "InfinityEmbeddings",
+        user="InfinityEmbeddingsUser",
+        modalities=("image",),
     ),
-    _pooling("vllm-pooling", "/pooling", "Pooling", token_ids=True),
-    _pooling("vllm-rerank", "/v1/rerank", "Rerank", only="documents"),
+    _pooling(
+        "infinity-embeddings-clip",
+        "/embeddings",
+        "InfinityClipEmbeddings",
+        user="InfinityEmbeddingsClipUser",
+        modalities=("image",),
+    ),
+    _pooling("vllm-pooling", "/pooling", "Pooling", user="VLLMPoolingUser", token_ids=True),
+    _pooling("vllm-rerank", "/v1/rerank", "Rerank", user="VLLMRerankUser", only="documents"),
     BackendInfo(
         "tgi",
         "/generate_stream",
         ("generate_stream",),
         _HERE + "tgi:TGI",
+        user="TGIUser",
         sampling=_TGI,
         nested="parameters",
     ),
@@ -173,6 +212,7 @@ for _row in (
         "/generate",
         ("generate",),
         _HERE + "sglang:SGLang",
+        user="SGLangUser",
         sampling=_OPENAI,
         nested="sampling_params",
         ignore_eos=True,
@@ -183,6 +223,7 @@ for _row in (
         "/v2/models/ensemble/generate_stream",
         ("generate_stream",),
         _HERE + "trtllm:TensorRTLLM",
+        user="TensorRTLLMUser",
         sampling=_TGI,
         lora=False,
     ),
@@ -191,6 +232,7 @@ for _row in (
         "/completion",
         ("completion",),
         _HERE + "llamacpp:LlamaCpp",
+        user="LlamaCppUser",
         sampling=_OPENAI,
         ignore_eos=True,
         lora=False,
@@ -200,6 +242,7 @@ for _row in (
         "/api/generate",
         ("api/generate", "api/chat"),
         _HERE + "ollama:Ollama",
+        user="OllamaUser",
         sampling=_OPENAI,
         nested="options",
         chat_endings=("api/chat",),
@@ -209,6 +252,7 @@ for _row in (
         "/v1/messages",
         ("messages",),
         _HERE + "anthropic:Anthropic",
+        user="AnthropicUser",
         sampling=("top_p", "top_k", "temperature"),
         chat=True,
         lora=False,

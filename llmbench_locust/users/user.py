@@ -1,11 +1,15 @@
-"""The Locust users: a public class for each backend, to use as it is or with own tasks."""
+"""The Locust users: a class for each backend (`BackendInfo.user`), to use as it is or with tasks of
+one's own.
+"""
 
 from __future__ import annotations
 
+from types import new_class
 from typing import ClassVar
 
 from locust import User
 
+from llmbench_locust.backends import BACKENDS, BackendInfo
 from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.records import RequestRecord
 from llmbench_locust.workload.sample import Prompt, SampleRequest
@@ -49,7 +53,9 @@ class BackendUser(User):
         )
 
 
-class _ChatUser(BackendUser):
+class ChatUser(BackendUser):
+    """A user of a backend whose requests hold chat messages."""
+
     abstract = True
 
     def chat(
@@ -76,127 +82,12 @@ class _ChatUser(BackendUser):
         return self.send(sample)
 
 
-class OpenAIUser(BackendUser):
-    """OpenAI-compatible completions: vLLM, SGLang, llama.cpp's server and others."""
-
-    abstract = True
-    backend = "openai"
-
-
-class OpenAIChatUser(_ChatUser):
-    """OpenAI-compatible chat completions."""
-
-    abstract = True
-    backend = "openai-chat"
+def _user_class(info: BackendInfo) -> type[BackendUser]:
+    base = ChatUser if info.chat or info.chat_endings else BackendUser
+    row = {"abstract": True, "backend": info.name, "__module__": __name__}
+    return new_class(info.user, (base,), exec_body=lambda found: found.update(row))
 
 
-class OpenAIResponsesUser(BackendUser):
-    """OpenAI's responses API."""
-
-    abstract = True
-    backend = "openai-responses"
-
-
-class OpenAIAudioUser(BackendUser):
-    """OpenAI-compatible transcriptions and translations."""
-
-    abstract = True
-    backend = "openai-audio"
-
-
-class OpenAIEmbeddingsUser(BackendUser):
-    """OpenAI-compatible embeddings."""
-
-    abstract = True
-    backend = "openai-embeddings"
-
-
-class OpenAIEmbeddingsChatUser(_ChatUser):
-    """vLLM's embeddings of chat messages."""
-
-    abstract = True
-    backend = "openai-embeddings-chat"
-
-
-class OpenAIEmbeddingsClipUser(_ChatUser):
-    """Embeddings of a text or an image by a CLIP model."""
-
-    abstract = True
-    backend = "openai-embeddings-clip"
-
-
-class OpenAIEmbeddingsVLM2VecUser(_ChatUser):
-    """Embeddings of images by a VLM2Vec model."""
-
-    abstract = True
-    backend = "openai-embeddings-vlm2vec"
-
-
-class InfinityEmbeddingsUser(BackendUser):
-    """infinity's embeddings."""
-
-    abstract = True
-    backend = "infinity-embeddings"
-
-
-class InfinityEmbeddingsClipUser(BackendUser):
-    """infinity's embeddings by a CLIP model."""
-
-    abstract = True
-    backend = "infinity-embeddings-clip"
-
-
-class VLLMPoolingUser(BackendUser):
-    """vLLM's pooling endpoint."""
-
-    abstract = True
-    backend = "vllm-pooling"
-
-
-class VLLMRerankUser(BackendUser):
-    """vLLM's rerank endpoint."""
-
-    abstract = True
-    backend = "vllm-rerank"
-
-
-class TGIUser(BackendUser):
-    """Text Generation Inference."""
-
-    abstract = True
-    backend = "tgi"
-
-
-class SGLangUser(BackendUser):
-    """SGLang's own /generate."""
-
-    abstract = True
-    backend = "sglang"
-
-
-class TensorRTLLMUser(BackendUser):
-    """TensorRT-LLM behind Triton."""
-
-    abstract = True
-    backend = "tensorrt-llm"
-
-
-class LlamaCppUser(BackendUser):
-    """llama.cpp's own /completion."""
-
-    abstract = True
-    backend = "llama.cpp"
-
-
-class OllamaUser(_ChatUser):
-    """Ollama's /api/generate and /api/chat."""
-
-    abstract = True
-    backend = "ollama"
-
-
-class AnthropicUser(_ChatUser):
-    """Anthropic's messages."""
-
-    abstract = True
-    backend = "anthropic"
+#: The class of each backend that names one, by its name.
+USERS = {info.user: _user_class(info) for info in BACKENDS.values() if info.user}
+globals().update(USERS)
