@@ -50,6 +50,7 @@ from llmbench_locust.signals import (
 )
 from llmbench_locust.simulator.launch import SimProcess, launch
 from llmbench_locust.terminal import warn
+from llmbench_locust.transport.gaps import Gaps
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,8 @@ class Plugin:
         self.is_worker = isinstance(runner, WorkerRunner)
         self.local = isinstance(runner, LocalRunner)
         self.config: RunConfig | None = None
-        self.crew = None if self.is_worker else Crew(environment, runner)
+        gaps = Gaps()
+        self.crew = None if self.is_worker else Crew(environment, runner, gaps)
         self.runs: Runs | None = None
         self._conductor: gevent.Greenlet | None = None
         self._stopping = self._cancelled = False
@@ -103,6 +105,7 @@ class Plugin:
             runner.client_id if self.is_worker else "local",
             runner.stop if self.is_worker else None,
             lambda wire: with_own_secrets(wire, self.start.headers if self.start else ()),
+            gaps,
         )
         self._interruption = Interruption(self.stop, self._leave)
 

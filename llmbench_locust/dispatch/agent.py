@@ -23,6 +23,7 @@ from llmbench_locust.dispatch.worker_run import WorkerRun
 from llmbench_locust.errors import SetupError
 from llmbench_locust.records import RequestRecord
 from llmbench_locust.transport.client import Transport
+from llmbench_locust.transport.gaps import Gaps
 from llmbench_locust.users.session import transport_for
 from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.sample import SampleRequest
@@ -32,6 +33,7 @@ class Agent:
     """``send`` takes a message to the master. ``name``: this worker's; "" where it is the only one.
     ``stop_users`` has Locust stop this process's users; None where Locust does so by itself.
     ``secrets`` fills in what a plan leaves to the worker, and raises SetupError where it cannot.
+    ``gaps``: the process's own.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class Agent:
         name: str,
         stop_users: Callable[[], None] | None,
         secrets: Callable[[WireConfig], WireConfig] = lambda wire: wire,
+        gaps: Gaps | None = None,
     ) -> None:
         self.environment = environment
         self.name = name
         self.send = send
         self._stop_users = stop_users
         self._secrets = secrets
+        self._gaps = gaps
         self._run: WorkerRun | None = None
         self._open = Event()  # a run is on, or the users may go
         self._released = False
@@ -130,5 +134,5 @@ class Agent:
             self._transport.close()
             self._transport = None
         if self._transport is None:
-            self._transport, self._server = transport_for(wire), server
+            self._transport, self._server = transport_for(wire, self._gaps), server
         return self._transport

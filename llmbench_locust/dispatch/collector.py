@@ -8,7 +8,7 @@ from time import perf_counter
 
 import gevent
 
-from llmbench_locust.transport.gaps import gaps
+from llmbench_locust.transport.gaps import Gaps
 
 #: One step is meant to take so long, and steps are so far apart (seconds).
 AIM_S = 0.0003
@@ -34,7 +34,8 @@ class SteeredCollector:
     cycles of others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gaps: Gaps) -> None:
+        self._gaps = gaps
         self._enabled = gc.isenabled()
         gc.collect()
         gc.freeze()
@@ -58,7 +59,7 @@ class SteeredCollector:
         pause_s = LONGEST_S
         while True:
             gevent.sleep(pause_s)
-            gaps.wait(2 * AIM_S)
+            self._gaps.wait(2 * AIM_S)
             pause_s = next_pause_s(pause_s, self._step())
 
     def _step(self) -> float:

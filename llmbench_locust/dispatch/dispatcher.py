@@ -22,7 +22,7 @@ from gevent.event import Event
 
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.transport.alarm import Alarm
-from llmbench_locust.transport.gaps import gaps
+from llmbench_locust.transport.gaps import Gaps
 
 #: How long one call of the pump may start requests before the loop gets its turn.
 SLICE_S = 0.0005
@@ -36,7 +36,7 @@ class Dispatcher:
 
     ``permits``: how many may be in flight here, None without a cap; with ``sessions``, how many
     sessions may be going on, until `session_ended` is called for each. ``wanted``: called when
-    tickets wait for a permit and when the stock runs low.
+    tickets wait for a permit and when the stock runs low. ``gaps`` learns when the next is due.
     """
 
     def __init__(
@@ -46,8 +46,10 @@ class Dispatcher:
         permits: int | None,
         wanted: Callable[[], None] = lambda: None,
         sessions: bool = False,
+        gaps: Gaps | None = None,
     ) -> None:
         self._perform = perform
+        self._gaps = gaps or Gaps()
         self.permits = permits
         self._wanted = wanted
         self._by_session = sessions
@@ -132,7 +134,7 @@ class Dispatcher:
         ]
         self._coming.clear()
         self._waiting.clear()
-        gaps.next_s = float("inf")
+        self._gaps.next_s = float("inf")
         return left
 
     def close(self, timeout_s: float = 5.0) -> list[int]:
@@ -194,10 +196,10 @@ class Dispatcher:
 
     def _arm(self) -> None:
         if self._coming and not self.closed.is_set():
-            gaps.next_s = self._start_s + self._coming[0][0]
-            self._alarm.set(gaps.next_s if gaps.next_s < float("inf") else 2**31)
+            self._gaps.next_s = self._start_s + self._coming[0][0]
+            self._alarm.set(self._gaps.next_s if self._gaps.next_s < float("inf") else 2**31)
         else:
-            gaps.next_s = float("inf")
+            self._gaps.next_s = float("inf")
 
     def _pump(self) -> None:
         self._pump_due = False

@@ -12,7 +12,7 @@ from gevent.event import Event
 
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.transport.exchange import Request
-from llmbench_locust.transport.gaps import gaps
+from llmbench_locust.transport.gaps import Gaps
 from llmbench_locust.workload.sample import SampleRequest
 
 #: Requests that lie ready, at most; below half of that, more are made.
@@ -23,8 +23,9 @@ _SLICE_S = 0.0005
 class Preparer:
     """``encode(sample, model)`` makes a request. Tickets are added in order of due time."""
 
-    def __init__(self, encode: Callable[[SampleRequest, str], Request]) -> None:
+    def __init__(self, encode: Callable[[SampleRequest, str], Request], gaps: Gaps) -> None:
         self._encode = encode
+        self._gaps = gaps
         self._coming: deque[Ticket] = deque()
         # Of those that are coming: the indexes that were not sent before their turn here came.
         self._wanted: set[int] = set()
@@ -56,7 +57,7 @@ class Preparer:
     def _run(self) -> None:
         while True:
             self._woken.wait()
-            gaps.wait(_SLICE_S)
+            self._gaps.wait(_SLICE_S)
             stop = perf_counter() + _SLICE_S
             while self._coming and len(self._ready) < PREPARED:
                 ticket = self._coming.popleft()
@@ -67,6 +68,6 @@ class Preparer:
                         self._ready[ticket.index] = self._encode(ticket.sample, ticket.model)
                 if perf_counter() > stop:
                     gevent.sleep(0.001)
-                    gaps.wait(_SLICE_S)
+                    self._gaps.wait(_SLICE_S)
                     stop = perf_counter() + _SLICE_S
             self._woken.clear()

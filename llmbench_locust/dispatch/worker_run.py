@@ -30,7 +30,6 @@ from llmbench_locust.dispatch.reports import Outbox
 from llmbench_locust.dispatch.tickets import Play, Ticket
 from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.transport.client import Transport
-from llmbench_locust.transport.gaps import gaps
 from llmbench_locust.users.session import Errand, Session
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -60,6 +59,7 @@ class WorkerRun:
         self._plan = plan
         self._send = send
         self._transport = transport
+        self._gaps = transport.gaps
         self._before = replace(transport.counters)
         self._sessions = {
             wire.backend: Session(environment, wire, worker, transport) for wire in plan.wires
@@ -69,10 +69,14 @@ class WorkerRun:
             OwnTasks()
             if plan.tasks
             else Dispatcher(
-                self._perform, permits=plan.permits, wanted=self._wake, sessions=plan.sessions
+                self._perform,
+                permits=plan.permits,
+                wanted=self._wake,
+                sessions=plan.sessions,
+                gaps=self._gaps,
             )
         )
-        self._preparer = Preparer(self._session.protocol.request)
+        self._preparer = Preparer(self._session.protocol.request, self._gaps)
         self._records: list[RequestRecord] = []
         self._unsent: list[int] = []
         self._plays: set[Play] = set()
@@ -133,7 +137,7 @@ class WorkerRun:
     def _get_ready(self) -> None:
         opened = self._transport.prewarm(self._plan.prewarm)
         # Now, and not at the start: a full collection takes tenths of a second.
-        self._collector = SteeredCollector()
+        self._collector = SteeredCollector(self._gaps)
         host = socket.gethostname()
         self._send(messages.Ready(self.id, clock_identity(), opened, os.getpid(), host))
 
@@ -208,12 +212,12 @@ class WorkerRun:
         while not self.closed:
             self._woken.wait(REPORT_S)
             self._woken.clear()
-            gaps.wait(REPORTING_S)
+            self._gaps.wait(REPORTING_S)
             self._report()
             while len(self._records) >= REPORTED:
                 # In pieces: what falls due meanwhile must not wait for all of them.
                 gevent.sleep(0.001)
-                gaps.wait(REPORTING_S)
+                self._gaps.wait(REPORTING_S)
                 self._report()
             self._outbox.send_again(perf_counter())
         deadline = perf_counter() + LINGER_S

@@ -38,7 +38,7 @@ from llmbench_locust.run.wiring import api_key_for, wire_config
 from llmbench_locust.server_metrics.reading import Reading
 from llmbench_locust.server_metrics.watch import ServerWatch
 from llmbench_locust.terminal import say
-from llmbench_locust.users.session import Session
+from llmbench_locust.users.session import Session, transport_for
 from llmbench_locust.workload.sample import SampleRequest
 
 
@@ -90,7 +90,7 @@ class Benchmark:
         self._profiling = False
         self._bar: ProgressLine | None = None
         self._timer: gevent.Greenlet | None = None
-        self._feed = LiveFeed(live, self._totals)
+        self._feed = LiveFeed(live, self._totals, crew.gaps)
         self._waiting = Waiting(config.base_url, config.ready_check_timeout_sec, live.waiting)
 
     # --- before
@@ -121,7 +121,7 @@ class Benchmark:
         if self._watch is not None:
             say_unread(self._watch, self.config, self._say)
         if not self.config.disable_tqdm:
-            self._bar = ProgressLine(self.live, self.source.total)
+            self._bar = ProgressLine(self.live, self.source.total, self._crew.gaps)
         return self.source.users and max(self.source.users, len(self.coordinator.workers))
 
     def _rehearse(self) -> float | None:
@@ -156,7 +156,8 @@ class Benchmark:
         return latency_s
 
     def _session(self) -> Session:
-        return Session(self.environment, wire_config(self.config, api_key_for(self.config)))
+        wire = wire_config(self.config, api_key_for(self.config))
+        return Session(self.environment, wire, transport=transport_for(wire, self._crew.gaps))
 
     def _run_info(self) -> Json:
         config, planned = self.config, self.source.total is not None

@@ -14,6 +14,7 @@ from llmbench_locust._version import __version__
 from llmbench_locust.dispatch.messages import Message, encode
 from llmbench_locust.locust_seam import connected_workers
 from llmbench_locust.terminal import warn
+from llmbench_locust.transport.gaps import Gaps
 
 #: Master → worker: who are you? Worker → master: the version of this package.
 WHO, HELLO = "llmbench_who", "llmbench_hello"
@@ -25,10 +26,12 @@ class Crew:
     """One for each Locust process that conducts runs: a master, or the only process.
 
     ``local``: the worker is this process. ``spawned`` is set while all users asked for are there.
+    ``gaps``: the process's own.
     """
 
-    def __init__(self, environment: Environment, runner: Runner) -> None:
+    def __init__(self, environment: Environment, runner: Runner, gaps: Gaps) -> None:
         self.environment = environment
+        self.gaps = gaps
         self.local = isinstance(runner, LocalRunner)
         self.spawned = Event()
         self._runner = runner

@@ -13,7 +13,7 @@ from llmbench_locust.dispatch.messages import Report
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.records import RecordColumns
-from llmbench_locust.transport.gaps import gaps
+from llmbench_locust.transport.gaps import Gaps
 
 FEED_S = 0.4
 #: Requests in one piece, and how long it takes, about.
@@ -26,7 +26,8 @@ _SAMPLES = {"ttft_ms": "ttft_s", "send_lag_ms": "send_lag_s", "loop_lag_ms": "lo
 class LiveFeed:
     """``totals()``: the present counters of `LiveStats.counters` that are no lists."""
 
-    def __init__(self, live: LiveStats, totals: Callable[[], Json]) -> None:
+    def __init__(self, live: LiveStats, totals: Callable[[], Json], gaps: Gaps) -> None:
+        self._gaps = gaps
         self._live = live
         self._totals = totals
         self._columns: deque[RecordColumns] = deque()
@@ -57,10 +58,10 @@ class LiveFeed:
     def _run(self) -> None:
         while True:
             gevent.sleep(FEED_S)
-            gaps.wait(PIECE_S)
+            self._gaps.wait(PIECE_S)
             for _ in self._pieces():
                 gevent.sleep(0.001)
-                gaps.wait(PIECE_S)
+                self._gaps.wait(PIECE_S)
 
     def _pieces(self) -> Iterator[None]:
         if self._told:

@@ -8,7 +8,7 @@ import gevent
 
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.terminal import Status
-from llmbench_locust.transport.gaps import gaps
+from llmbench_locust.transport.gaps import Gaps
 
 #: Seconds between two looks at the figures, and what one takes, about.
 LOOK_S = 0.5
@@ -41,7 +41,8 @@ def _short(ms: float) -> str:
 class ProgressLine:
     """Shows `progress_line` from its making until `close`."""
 
-    def __init__(self, live: LiveStats, total: int | None) -> None:
+    def __init__(self, live: LiveStats, total: int | None, gaps: Gaps) -> None:
+        self._gaps = gaps
         self._live = live
         self._total = total
         self._status = Status()
@@ -54,5 +55,5 @@ class ProgressLine:
     def _run(self) -> None:
         while True:
             gevent.sleep(LOOK_S)
-            gaps.wait(LOOKING_S)
+            self._gaps.wait(LOOKING_S)
             self._status.show(progress_line(self._live, self._total))

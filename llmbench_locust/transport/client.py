@@ -20,6 +20,7 @@ from llmbench_locust.transport.connection import ConnectError, Connection, descr
 from llmbench_locust.transport.decoding import DecodeLoop, FirstToken, Flight, Tokens
 from llmbench_locust.transport.endpoint import parse_endpoint
 from llmbench_locust.transport.exchange import Exchange, Request
+from llmbench_locust.transport.gaps import Gaps
 from llmbench_locust.transport.pool import ConnectionPool
 from llmbench_locust.transport.reader import reader_type
 from llmbench_locust.transport.sink import Sink
@@ -61,8 +62,8 @@ class Transport:
     https_proxy, no_proxy). ``insecure``: certificates are not verified. ``kernel_timestamps``:
     arrival times are the kernel's (see `clock`), None for where it has them; True raises
     ConfigError where it has none. ``request_timeout_s``: the default bound of one exchange, from
-    its start to its end; None for none. Raises ConfigError for a base URL or a proxy that cannot be
-    used.
+    its start to its end; None for none. ``gaps``: the process's own, None where nothing is sent by
+    a schedule. Raises ConfigError for a base URL or a proxy that cannot be used.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Transport:
         insecure: bool = False,
         kernel_timestamps: bool | None = None,
         request_timeout_s: float | None = None,
+        gaps: Gaps | None = None,
     ) -> None:
         self._endpoint = parse_endpoint(base_url)
         self._context: ssl.SSLContext | None = (
@@ -83,7 +85,8 @@ class Transport:
             raise ConfigError(
                 "--kernel-timestamps: this system's sockets tell no arrival times; leave it out"
             )
-        self._reader = reader_type()(KernelClock() if self._stamps else None)
+        self.gaps = gaps or Gaps()
+        self._reader = reader_type()(KernelClock() if self._stamps else None, self.gaps)
         self._loop = DecodeLoop(self._reader)
         self._pool = ConnectionPool(self._endpoint, self._context, self._reader, self._stamps)
         self._counters = Counters(kernel_times=self._stamps, reader=self._reader.name)

@@ -16,8 +16,8 @@ PATIENCE_S = 0.02
 
 
 class Gaps:
-    """``next_s``: when the next request of this process is due, in seconds of perf_counter;
-    infinite while none is.
+    """One for each process, which has one event loop. The dispatcher sets ``next_s``: when the next
+    request is due, in seconds of perf_counter; infinite while none is.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,3 @@ class Gaps:
         while now < patient_until_s and self.next_s - now < needed_s:
             gevent.sleep(0.0005)
             now = perf_counter()
-
-
-#: This process has one loop, and with it one schedule at a time.
-gaps = Gaps()

@@ -21,7 +21,7 @@ from typing import Protocol
 from gevent import monkey
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.transport.gaps import gaps
+from llmbench_locust.transport.gaps import Gaps
 from llmbench_locust.transport.template import Lane, LaneType, PythonLane
 from llmbench_locust.transport.timestamps import ANCILLARY_BYTES, Ancillary, KernelClock
 from llmbench_locust.transport.wakeups import Wakeups
@@ -79,14 +79,15 @@ class StreamReader:
     sockets. ``shared``: plain events that came in one read with another and so have its time.
     ``clock``: the kernel's times, None for this process's own. ``stamped``: whether the last
     round's reads had them. ``more``: whether it may have left some for the next. ``lane_type``:
-    what recognises a stream's events for it.
+    what recognises a stream's events for it. ``gaps``: when the next send is due.
     """
 
     name = "python"
     lane_type: LaneType = PythonLane
 
-    def __init__(self, clock: KernelClock | None = None) -> None:
+    def __init__(self, clock: KernelClock | None = None, gaps: Gaps | None = None) -> None:
         self.clock = clock
+        self.gaps = gaps or Gaps()
         self.stamped = False
         self.more = False
         self.token_events = 0
@@ -131,7 +132,7 @@ class StreamReader:
             self.clock.look()
         self._unstamped = 0
         now = time.perf_counter()
-        most = _MAX_EVENTS if gaps.next_s - now > _SOON_S else _FEW_EVENTS
+        most = _MAX_EVENTS if self.gaps.next_s - now > _SOON_S else _FEW_EVENTS
         read = self._turn(most, now + _TURN_S)
         self.reads += read
         if read:  # a round that found nothing says nothing
@@ -185,10 +186,10 @@ class NativeReader(StreamReader):
 
     name = "native"
 
-    def __init__(self, clock: KernelClock | None = None) -> None:
+    def __init__(self, clock: KernelClock | None = None, gaps: Gaps | None = None) -> None:
         assert _native is not None
         self.lane_type = _native.Lane
-        super().__init__(clock)
+        super().__init__(clock, gaps)
         self._native = _native.Reader(self._epoll.fileno())
 
     def follow(self, connection: Readable, lane: Lane) -> None:

@@ -18,6 +18,7 @@ from llmbench_locust.locust_seam import listened
 from llmbench_locust.records import NAN, RequestRecord
 from llmbench_locust.transport.client import Transport
 from llmbench_locust.transport.exchange import Request
+from llmbench_locust.transport.gaps import Gaps
 from llmbench_locust.users.protocols import protocol_for
 from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.sample import SampleRequest
@@ -25,13 +26,14 @@ from llmbench_locust.workload.sample import SampleRequest
 logger = logging.getLogger(__name__)
 
 
-def transport_for(wire: WireConfig) -> Transport:
-    """The connections to the server of ``wire``."""
+def transport_for(wire: WireConfig, gaps: Gaps | None = None) -> Transport:
+    """The connections to the server of ``wire``. ``gaps``: as `Transport` takes it."""
     return Transport(
         wire.base_url,
         insecure=wire.insecure,
         kernel_timestamps=wire.kernel_timestamps,
         request_timeout_s=wire.request_timeout_s,
+        gaps=gaps,
     )
 
 

@@ -22,6 +22,7 @@ from llmbench_locust.dispatch.collector import (
     SteeredCollector,
     next_pause_s,
 )
+from llmbench_locust.transport.gaps import Gaps
 
 
 class Node:
@@ -36,7 +37,7 @@ def cycle() -> weakref.ref[Node]:
 
 @pytest.fixture
 def steered() -> Iterator[SteeredCollector]:
-    one = SteeredCollector()
+    one = SteeredCollector(Gaps())
     yield one
     one.close()
     assert gc.isenabled()
@@ -59,7 +60,7 @@ def test_cycles_go_and_python_itself_does_not_collect(steered: SteeredCollector)
 
 def test_what_was_there_before_is_not_looked_at() -> None:
     before = [[] for _ in range(50_000)]
-    one = SteeredCollector()
+    one = SteeredCollector(Gaps())
     try:
         assert gc.get_freeze_count() > len(before)
     finally:

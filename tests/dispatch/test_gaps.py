@@ -10,7 +10,7 @@ import pytest
 from llmbench_locust.dispatch.dispatcher import Dispatcher
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.transport import gaps as module
-from llmbench_locust.transport.gaps import Gaps, gaps
+from llmbench_locust.transport.gaps import Gaps
 from llmbench_locust.workload.sample import SampleRequest
 
 
@@ -54,7 +54,10 @@ def test_goes_on_where_no_gap_comes() -> None:
 
 def test_the_dispatcher_tells_when_it_sends_next() -> None:
     done = []
-    dispatcher = Dispatcher(lambda ticket, due, user: done.append(ticket.index), permits=None)
+    gaps = Gaps()
+    dispatcher = Dispatcher(
+        lambda ticket, due, user: done.append(ticket.index), permits=None, gaps=gaps
+    )
     assert gaps.next_s == float("inf")
     dispatcher.add(tickets(0.0, 30.0))
     start_s = perf_counter()

@@ -5,6 +5,7 @@ import pytest
 
 from llmbench_locust.dispatch.preparer import PREPARED, Preparer
 from llmbench_locust.dispatch.tickets import Ticket
+from llmbench_locust.transport.gaps import Gaps
 from llmbench_locust.workload.sample import SampleRequest
 
 
@@ -25,7 +26,7 @@ def preparer(encoded):
         encoded.append(sample.prompt)
         return f"request of {sample.prompt}"
 
-    made = Preparer(encode)
+    made = Preparer(encode, Gaps())
     yield made
     made.close()
 

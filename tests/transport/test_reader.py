@@ -10,7 +10,6 @@ import time
 from llmbench_locust.transport import reader as reader_module
 from llmbench_locust.transport.assembly import StreamAssembly
 from llmbench_locust.transport.connection import Connection
-from llmbench_locust.transport.gaps import gaps
 from llmbench_locust.transport.reader import READ_BYTES, StreamReader, reader_type
 from llmbench_locust.transport.template import Lane
 from llmbench_locust.transport.timestamps import KernelClock, ask_for_stamps
@@ -156,12 +155,12 @@ def test_a_turn_is_short_when_a_request_is_due_soon(monkeypatch):
     readable = [Counted() for _ in range(100)]
     for one in readable:
         reader.register(one)
-    monkeypatch.setattr(gaps, "next_s", time.perf_counter())
+    reader.gaps.next_s = time.perf_counter()
     assert reader.poll() == 64
     assert reader.more
     assert reader.poll() == 64
     assert all(one.reads for one in readable), "who was left comes first in the next"
-    monkeypatch.setattr(gaps, "next_s", time.perf_counter() + 60.0)
+    reader.gaps.next_s = time.perf_counter() + 60.0
     assert reader.poll() == 100
     assert not reader.more
     for one in readable:
