@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.concurrency import sweep
 from llmbench_locust.metrics.latencies import LATENCIES, Floats, Ints, Latencies
+from llmbench_locust.metrics.tokens import inner_events
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.server_metrics.reading import Reading
 
@@ -132,11 +133,8 @@ def gaps_over_time(columns: RecordColumns, most: int = 2_000_000) -> tuple[Float
     step = max(1, -(-len(columns.token_times) // most))
     rows = np.flatnonzero(columns.success & (np.arange(n) % step == 0))
     part = columns.take(rows) if step > 1 or len(rows) != n else columns
-    events = np.diff(part.token_offsets)
-    inside = np.ones(len(part.token_times), np.bool_)
-    inside[part.token_offsets[:-1][events > 0]] = False
-    gaps = np.diff(part.token_times, prepend=np.nan)[inside]
-    return part.token_times[inside], gaps
+    inside = inner_events(part, part.success)
+    return part.token_times[inside], np.diff(part.token_times, prepend=np.nan)[inside]
 
 
 def distributions(found: Latencies, goodput_ms: dict[str, float]) -> Figure | None:
