@@ -10,8 +10,9 @@ One JSON object a line:
 
 * send_lag_ms: Poisson arrivals at ``--rate`` for ``--seconds``; the result's own audit, with the
   event loop's lag beside it.
-* all_sent_within_s: 2,000 requests that are due at once (``--request-rate inf``): from the first to
-  the last.
+* all_sent_within_s: so many requests that are due at once (``--request-rate inf``, ``--at-once``):
+  from the first to the last; cpu_us: CPU of the client from the start of the arrivals to the end,
+  for each of them. Up to 2,048 connections are open before.
 * first_request_after_s: from the start of the command, with 1,000 random prompts of 1,024 tokens to
   make, and with 100 of 16 tokens. These are not pinned to a core: the tokenizer takes what there
   is.
@@ -54,14 +55,16 @@ def send_lag(server: Server, options: argparse.Namespace, folder: Path) -> None:
     print(json.dumps({"rate": options.rate, "completed": found["completed"], **line}), flush=True)
 
 
-def all_at_once(server: Server, options: argparse.Namespace, folder: Path) -> None:
-    starts = figures(ours(server.url, options.tokens, 2000, folder), folder)["start_times"]
-    print(
-        json.dumps(
-            {"requests": len(starts), "all_sent_within_s": round(max(starts) - min(starts), 3)}
-        ),
-        flush=True,
-    )
+def all_at_once(server: Server, tokens: int, requests: int, folder: Path) -> None:
+    found = figures(ours(server.url, tokens, requests, folder), folder)
+    starts, (cpu,) = found["start_times"], found["llmbench"]["audit"]["cpu_fraction"].values()
+    line = {
+        "requests": len(starts),
+        "all_sent_within_s": round(max(starts) - min(starts), 3),
+        "cpu_us": round(cpu * found["duration"] / len(starts) * 1e6),
+        "failed": found["failed"],
+    }
+    print(json.dumps(line), flush=True)
 
 
 def start_up(
@@ -91,6 +94,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--tokens", type=int, default=16, help="an answer")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--at-once", type=int, nargs="*", default=[2000, 8000, 16_000])
     options = parser.parse_args()
     if (os.cpu_count() or 1) < 2:
         parser.error("two cores are needed: one for the server, one for the client")
@@ -99,7 +103,8 @@ def main() -> None:
         server = Server(build(folder, tls=False), 500, 20)
         for _ in range(options.repeat):
             send_lag(server, options, folder)
-        all_at_once(server, options, folder)
+        for requests in options.at_once:
+            all_at_once(server, options.tokens, requests, folder)
         start_up(server, options, folder, 1000, 1024)
         for _ in range(options.repeat):
             start_up(server, options, folder, 100, 16)

@@ -7,10 +7,12 @@ Sockets are the bare C ones, never blocking: gevent's own would switch greenlets
 from __future__ import annotations
 
 import _socket
+import contextlib
 import errno
 import os
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -26,6 +28,10 @@ from llmbench_locust.transport.timestamps import ANCILLARY_BYTES, ask_for_stamps
 from llmbench_locust.transport.tls import TlsLayer
 
 _SEND_BYTES = 256 << 10
+#: Linux's IP_LOCAL_PORT_RANGE, and the range that leaves the system's as it is. With any range set,
+#: the kernel looks for a free local port among all of them in turn. Without one it tries every even
+#: port first, at each connect: with 14,000 connections to one server, that takes 4 ms.
+_PORT_RANGE, _ANY_PORT = 51, struct.pack("=I", 1 | 65535 << 16)
 Address = tuple[int, tuple[str, int]]
 
 
@@ -226,6 +232,8 @@ def dial(
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.suppress(OSError):  # another system, or a kernel before 6.3
+                sock.setsockopt(socket.IPPROTO_IP, _PORT_RANGE, _ANY_PORT)
             _connect(sock, address, deadline)
             if endpoint.tunnel:
                 _tunnel(sock, endpoint, deadline)
