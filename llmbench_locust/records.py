@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from llmbench_locust.json_types import Json
 
 NAN = float("nan")
+#: The kind of a request that the user gave up on purpose: no success and no failure.
+CANCELLED = "cancelled"
 _EMPTY: NDArray[np.float64] = np.empty(0, np.float64)
 
 
@@ -34,7 +36,8 @@ class RequestRecord:
     ``server_queue_time``, ``server_ttft``: as the server told them, the latter from its first
     scheduling to the first token. ``error_kind`` is a short stable
     word to count by: "http_429", "dns", "tls", "connect", "timeout", "cut", "server", "protocol",
-    "no_tokens", "interrupted", "worker_lost", "client".
+    "no_tokens", "interrupted", "worker_lost", "client"; "cancelled" is no failure. ``retried``: the
+    attempts before the last one, as JSON; ``start_time`` is that of the first.
     """
 
     index: int
@@ -62,6 +65,7 @@ class RequestRecord:
     reasoning_tokens: int = -1
     text: str = ""
     finish_reason: str = ""
+    retried: str = ""
     num_sequences: int = 1
     audio_s: float = 0.0
     label: str = ""
@@ -95,7 +99,10 @@ _INTS = (
     "conversation",
     "turn",
 )
-_TEXTS = ("request_id", "error", "error_kind", "text", "finish_reason", "label", "worker")
+_TEXTS = (
+    *("request_id", "error", "error_kind", "text", "finish_reason", "retried"),
+    *("label", "worker"),
+)
 
 
 @dataclass(slots=True)
@@ -118,6 +125,17 @@ class RecordColumns:
 
     def __len__(self) -> int:
         return len(self.success)
+
+    @property
+    def cancelled(self) -> NDArray[np.bool_]:
+        """Which requests the user cancelled (bool, shape (n_rows,))."""
+        kinds = self.texts["error_kind"]
+        return np.fromiter((kind == CANCELLED for kind in kinds), np.bool_, len(self))
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """Which requests failed: neither a success nor cancelled (bool, shape (n_rows,))."""
+        return ~self.success & ~self.cancelled
 
     @classmethod
     def from_records(cls, records: Sequence[RequestRecord]) -> RecordColumns:

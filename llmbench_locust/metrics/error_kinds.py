@@ -15,7 +15,7 @@ MOST_KINDS = 50
 def errors_by_kind(columns: RecordColumns) -> dict[str, Json]:
     """``{kind: {"count", "first"}}``, the most frequent first; past 50 kinds they are "other"."""
     found: dict[str, Json] = {}
-    for row in np.flatnonzero(~columns.success).tolist():
+    for row in np.flatnonzero(columns.failed).tolist():
         kind = columns.texts["error_kind"][row] or "unknown"
         if kind not in found and len(found) >= MOST_KINDS:
             kind = "other"

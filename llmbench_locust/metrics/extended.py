@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from llmbench_locust._version import __version__
 from llmbench_locust.json_types import Json, JsonValue
+from llmbench_locust.metrics.attempts import cancelled, retries
 from llmbench_locust.metrics.audit import verdict
 from llmbench_locust.metrics.basis import Basis, named_ms
 from llmbench_locust.metrics.concurrency import Sweep, steady_window
@@ -207,6 +208,8 @@ BLOCKS: dict[str, Callable[[Basis], JsonValue]] = {
     "interrupted": lambda b: b.facts.interrupted,
     "completed": lambda b: b.summary.completed,
     "failed": lambda b: b.summary.failed,
+    "cancelled": cancelled,
+    "retries": retries,
     "unsent_requests": lambda b: b.facts.unsent,
     "cut_off_requests": lambda b: b.facts.cut_off,
     "peak_concurrent_requests": lambda b: b.flying.peak,

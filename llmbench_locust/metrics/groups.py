@@ -35,7 +35,7 @@ def group(basis: Basis, rows: NDArray[np.int64]) -> Json:
     return {
         "requests": len(rows),
         "completed": completed,
-        "failed": len(rows) - completed,
+        "failed": int(np.count_nonzero(part.failed)),
         "input_tokens": int(input_lengths(part)[found.ok].sum()),
         "output_tokens": int(lens.sum()),
         "request_throughput": completed * per_s,

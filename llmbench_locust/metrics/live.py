@@ -120,6 +120,7 @@ class LiveStats:
             "sent": int(tally.last["sent"]),
             "completed": tally.ok,
             "failed": tally.failed,
+            "cancelled": tally.cancelled,
             "in_flight": tally.in_flight if self.state == "running" else 0,
             "waiting": tally.waiting if self.state == "running" else 0,
             "duration": elapsed,

@@ -45,7 +45,7 @@ class Tally:
         self.in_flight = self.waiting = 0
         self.peak_in_flight = 0
         self.cpu: dict[str, float] = {}
-        self.ok = self.failed = 0
+        self.ok = self.failed = self.cancelled = 0
         self.input_tokens = self.output_tokens = 0
         self.good = 0
         self.met = dict.fromkeys(goodput_ms, 0)
@@ -122,8 +122,10 @@ class Tally:
             self.start_s = float(np.nanmin(np.fmin(starts, columns.floats["due_time"])))
         ok = columns.success
         self.ok += int(ok.sum())
-        self.failed += int((~ok).sum())
-        self._count_errors(columns, ~ok)
+        failed = columns.failed
+        self.failed += int(failed.sum())
+        self.cancelled += len(columns) - int((ok | failed).sum())
+        self._count_errors(columns, failed)
         self.input_tokens += int(input_lengths(columns)[ok].sum())
         events = np.diff(columns.token_offsets)
         # Where the server told no count, the tokenizer counts after the run; until then an event is
@@ -138,7 +140,7 @@ class Tally:
             np.where(np.isnan(columns.floats["end_time"]), starts, columns.floats["end_time"])
             - self.start_s
         )
-        failed_at = ends[~ok & ~np.isnan(ends)]
+        failed_at = ends[failed & ~np.isnan(ends)]
         self.series.add_at("failed", failed_at, np.ones(len(failed_at)))
         self._observe("e2el", found.e2el_s * 1000.0, ends)
         self._observe("tpot", found.tpot_s * 1000.0, ends)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmbench_locust.json_types import Json
+from llmbench_locust.metrics.attempts import attempts_before
 from llmbench_locust.metrics.facts import RunFacts
 from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.statistics.certified import certified, least_samples
@@ -117,11 +118,13 @@ def _other_traffic(e: Evidence) -> Found | None:
     """
     finished, tokens = (e.counters.get(n) for n in ("requests_finished", "generation_tokens"))
     probes = e.facts.probes or {}
-    extra = 1 + e.facts.config.num_warmups
+    extra = 1 + e.facts.config.num_warmups + attempts_before(e.facts.columns)
     extra += sum(probes.get(f"probe_{end}", 0) for end in ("completed", "failed"))
+    left = int(np.count_nonzero(e.facts.columns.cancelled))
+    lost = left or e.summary.failed or e.facts.cut_off
     if finished is not None:
-        unit, counted, ours = "requests", finished, e.requests + e.facts.cut_off
-    elif tokens is not None and e.summary.completed and not (e.summary.failed or e.facts.cut_off):
+        unit, counted, ours = "requests", finished, e.requests + e.facts.cut_off + left
+    elif tokens is not None and e.summary.completed and not lost:
         unit, counted, ours = "output tokens", tokens, e.summary.total_output
         extra *= int(e.summary.output_lens.max())
     else:

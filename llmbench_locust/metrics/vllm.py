@@ -119,7 +119,7 @@ def summarize(
         kind=asked.kind,
         duration_s=duration_s,
         completed=completed,
-        failed=len(columns) - completed,
+        failed=int(np.count_nonzero(columns.failed)),
         total_input=total_input,
         total_output=total_output,
         total_sequences=sequences,

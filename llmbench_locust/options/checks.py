@@ -225,16 +225,21 @@ def percentile_metrics(text: str | None, info: BackendInfo) -> tuple[str, ...]:
     return found
 
 
-def duration(given: str | None) -> float | None:
-    """--duration: a time such as 60s, 5m or 1h, in seconds."""
-    if given is None:
-        return None
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", given)
-    hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0, 0, 0)
-    total = hours * 3600 + minutes * 60 + seconds
-    if not total > 0:
-        raise ConfigError(f"--duration: {given!r} is not a time; use for example 90s, 5m or 1h30m")
-    return total
+def duration(flag: str) -> Callable[[str | None], float | None]:
+    """Reads a time such as 60s, 5m or 1h, in seconds; None for nothing."""
+
+    def read(given: str | None) -> float | None:
+        if given is None:
+            return None
+        found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", given)
+        parts = (float(part or 0) for part in found.groups()) if found else (0, 0, 0)
+        hours, minutes, seconds = parts
+        total = hours * 3600 + minutes * 60 + seconds
+        if not total > 0:
+            raise ConfigError(f"--{flag}: {given!r} is not a time; use 90s, 5m or 1h30m")
+        return total
+
+    return read
 
 
 def count_for(v: Json) -> int:

@@ -13,16 +13,16 @@ from llmbench_locust.datasets import DatasetInfo, dataset_info
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.json_values import json_value
-from llmbench_locust.options import checks, combinations, cost_flags, dataset_checks
+from llmbench_locust.options import checks, combinations, cost_flags, dataset_checks, user_flags
 from llmbench_locust.options.dataset_flags import DatasetFlags
 from llmbench_locust.options.secrets import Start, header_lines, origin_of, secret_dest
-from llmbench_locust.options.table import FLAGS, SAMPLING, Benchmark, Capacity, Cost, Own
+from llmbench_locust.options.table import FLAGS, SAMPLING, Behaviour, Benchmark, Capacity, Cost, Own
 from llmbench_locust.options.values import Default, integer, pairs, read, seconds
 from llmbench_locust.redact import MASK, without_secrets, without_user
 
 
 @dataclass(frozen=True)
-class RunConfig(Benchmark, DatasetFlags, Own, Cost, Capacity):
+class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
     """One attribute for each flag, by its name, with its value. Those that differ from the plain
     text of their flag:
 
@@ -139,6 +139,7 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
     combinations.numbers(v)
     combinations.combinations(v, info)
     cost_flags.check(v)
+    user_flags.check(v)
     return RunConfig(**{k: value for k, value in v.items() if k not in SAMPLING})
 
 

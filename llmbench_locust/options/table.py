@@ -13,12 +13,14 @@ from llmbench_locust.options import checks, dataset_flags
 from llmbench_locust.options.capacity_flags import Capacity
 from llmbench_locust.options.cost_flags import Cost
 from llmbench_locust.options.flag import INF, Flag, dataset_flag, flag, rows
+from llmbench_locust.options.user_flags import Behaviour
 
 __all__ = [
     "FLAGS",
     "GROUPS",
     "JSON_FLAGS",
     "SAMPLING",
+    "Behaviour",
     "Benchmark",
     "Capacity",
     "Cost",
@@ -247,7 +249,7 @@ class Own:
         name="duration",
         kind="text",
         metavar="TIME",
-        parse=checks.duration,
+        parse=checks.duration("duration"),
     )
     dry_run: bool = flag(False, "Load everything, print the plan, send nothing.")
     check: tuple[str, ...] = flag(
@@ -323,14 +325,16 @@ class Own:
 
 
 #: Flags that vLLM does not have.
-OWN_GROUP, COST_GROUP, CAPACITY_GROUP = "llmbench-locust", "cost and energy", "capacity"
-OWN_GROUPS = (OWN_GROUP, COST_GROUP, CAPACITY_GROUP, "conversations and mixes")
+OWN_GROUP, USERS_GROUP = "llmbench-locust", "what users do"
+COST_GROUP, CAPACITY_GROUP = "cost and energy", "capacity"
+OWN_GROUPS = (OWN_GROUP, USERS_GROUP, COST_GROUP, CAPACITY_GROUP, "conversations and mixes")
 
 _SECTIONS: dict[str, type] = {
     "benchmark": Benchmark,
     **dataset_flags.GROUPS,
     "sampling parameters": Sampling,
     OWN_GROUP: Own,
+    USERS_GROUP: Behaviour,
     COST_GROUP: Cost,
     CAPACITY_GROUP: Capacity,
 }

@@ -16,7 +16,7 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.concurrency import sweep
 from llmbench_locust.metrics.latencies import LATENCIES, Floats, Ints, Latencies
 from llmbench_locust.metrics.tokens import inner_events
-from llmbench_locust.records import RecordColumns
+from llmbench_locust.records import CANCELLED, RecordColumns
 from llmbench_locust.server_metrics.reading import Reading
 
 Figure = Json
@@ -262,7 +262,8 @@ def _about(columns: RecordColumns, output_lens: Ints | None, row: int) -> str:
         f"{output} out"
     )
     if not columns.success[row]:
-        words += f", failed ({columns.texts['error_kind'][row]})"
+        kind = columns.texts["error_kind"][row]
+        words += f", {kind}" if kind == CANCELLED else f", failed ({kind})"
     return html.escape(words)
 
 

@@ -198,6 +198,20 @@ def _sessions(found: Json | None) -> list[str]:
     return lines
 
 
+def _users(cancelled: Json | None, retries: Json | None) -> list[str]:
+    """What users gave up, and tried again."""
+    lines = [f"{'Users':-^50}"] if cancelled or retries else []
+    if cancelled:
+        lines.append(_line("Cancelled requests:", cancelled["requests"]))
+        if cancelled["generated_after"] is not None:
+            after = cancelled["generated_after"]
+            lines.append(_line("Tokens generated after cancelling:", after))
+    if retries:
+        lines.append(_line("Requests tried again:", retries["requests"]))
+        lines.append(_line("Attempts after the first:", retries["attempts"]))
+    return lines
+
+
 def _ours(extended: Json) -> list[str]:
     """Objectives, what a reasoning model's user waits for, and the client's own lateness."""
     lines: list[str] = []
@@ -206,6 +220,7 @@ def _ours(extended: Json) -> list[str]:
         lines.append(f"{'Objectives met (% of requests)':-^50}")
         for name, share in attained.items():
             lines.append(_line(f"{name}:", "n/a" if share is None else f"{share * 100:.2f}"))
+    lines += _users(extended.get("cancelled"), extended.get("retries"))
     lines += _sessions(extended.get("sessions"))
     answer = extended.get("time_to_first_answer_token_ms")
     if answer:

@@ -17,6 +17,8 @@ def headline(run: Shown) -> str:
     name = next((n for n in ("ttft", "e2el") if run.latency_ms(n, 99) is not None), None)
     if name is not None:
         parts.append(f"P99 {name.upper()} {milliseconds(run.latency_ms(name, 99))} ms")
+    if gone := run.block.get("cancelled"):
+        parts.append(f"{gone['requests']} cancelled")
     if failed := _failed(run):
         parts.append(f"{failed} failed")
     return " · ".join(parts)

@@ -56,6 +56,7 @@ def request_frame(figures: Figures) -> Any:
             "token_events": np.diff(columns.token_offsets),
             "expected_output_tokens": count("expected_output_len"),
             "finish_reason": texts["finish_reason"],
+            "retried": texts["retried"],
             "audio_s": floats["audio_s"],
             "label": texts["label"],
             "conversation": count("conversation"),

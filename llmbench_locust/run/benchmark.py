@@ -203,7 +203,7 @@ class Benchmark:
 
     def _on_columns(self, columns: RecordColumns) -> None:
         self.store.add(columns)
-        self._failed += len(columns) - int(np.count_nonzero(columns.success))
+        self._failed += int(np.count_nonzero(columns.failed))
         self._feed.columns(columns)
 
     def _on_report(self, worker: WorkerState) -> None:

@@ -18,7 +18,7 @@ LOOKING_S = 0.0003
 def progress_line(live: LiveStats, total: int | None) -> str:
     """The figures of the run until now. ``total``: requests of the plan, None without one."""
     now = live.totals()
-    done = now["completed"] + now["failed"]
+    done = now["completed"] + now["failed"] + now["cancelled"]
     parts = [f"{done}" if total is None else f"{done}/{total}"]
     if now["request_throughput"] is not None:
         parts.append(f"{now['request_throughput']:.1f} req/s")
@@ -31,6 +31,8 @@ def progress_line(live: LiveStats, total: int | None) -> str:
     if latency:
         p50, p99 = _short(latency["p50"]), _short(latency["p99"])
         parts.append(f"{name.upper()} p50 {p50} p99 {p99} ms")
+    if now["cancelled"]:
+        parts.append(f"{now['cancelled']} cancelled")
     return " · ".join([*parts, f"{now['failed']} failed"])
 
 

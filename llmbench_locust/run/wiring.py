@@ -55,6 +55,11 @@ def wire_config(config: RunConfig, api_key: str, *, turns: bool = False) -> Wire
         keep_text=bool(config.save_detailed or turns),
         session_header=config.session_header or "",
         session_prefix=config.request_id_prefix,
+        seed=config.seed,
+        cancel_rate=config.cancel_rate,
+        cancel_after_s=config.cancel_after_s,
+        client_timeout_s=config.client_timeout_s,
+        retries=config.retries,
     )
 
 

@@ -19,7 +19,7 @@ from llmbench_locust.transport.assembly import StreamAssembly
 from llmbench_locust.transport.connection import ConnectError, Connection, describe
 from llmbench_locust.transport.decoding import DecodeLoop, FirstToken, Flight, Tokens
 from llmbench_locust.transport.endpoint import parse_endpoint
-from llmbench_locust.transport.exchange import Exchange, Request
+from llmbench_locust.transport.exchange import Exchange, Limit, Request
 from llmbench_locust.transport.gaps import Gaps
 from llmbench_locust.transport.pool import ConnectionPool
 from llmbench_locust.transport.reader import reader_type
@@ -79,7 +79,7 @@ class Transport:
         self._context: ssl.SSLContext | None = (
             client_context(insecure) if self._endpoint.tls else None
         )
-        self._timeout_s = request_timeout_s
+        self._limit = None if request_timeout_s is None else Limit(request_timeout_s)
         self._stamps = kernel_timestamps is not False and stamps_work()
         if kernel_timestamps and not self._stamps:
             raise ConfigError(
@@ -112,20 +112,22 @@ class Transport:
         request: Request,
         sink: Sink,
         *,
-        timeout_s: float | None = None,
+        limit: Limit | None = None,
         on_first_token: FirstToken | None = None,
         on_tokens: Tokens | None = None,
     ) -> Exchange:
         """Send ``request`` and wait until its answer has closed and was read by ``sink``.
+
+        ``limit``: None for that of the transport.
 
         ``on_first_token`` gets the arrival time of the first token event as soon as it is known;
         ``on_tokens`` a float64 array of the arrival times of more token events, from time to time.
         Both run in the decoding greenlet: be quick.
         """
         exchange = Exchange()
-        limit = self._timeout_s if timeout_s is None else timeout_s
+        limit = limit or self._limit
         began = time.perf_counter()
-        deadline = None if limit is None else began + limit
+        deadline = None if limit is None else began + limit.seconds
         redirects = 0
         try:
             wire = self._encode(request)
@@ -135,7 +137,7 @@ class Transport:
         try:
             while True:
                 idle = self._pool.take()
-                connection = idle or self._connect(exchange, deadline)
+                connection = idle or self._connect(exchange, deadline, limit)
                 if connection is None:
                     return exchange
                 assembly = StreamAssembly(sink, request.method, self._reader.lane_type)
@@ -167,7 +169,9 @@ class Transport:
 
     # Connections
 
-    def _connect(self, exchange: Exchange, deadline: float | None) -> Connection | None:
+    def _connect(
+        self, exchange: Exchange, deadline: float | None, limit: Limit | None
+    ) -> Connection | None:
         """A new connection, or None with the reason in ``exchange``."""
         began = time.perf_counter()
         try:
@@ -178,8 +182,9 @@ class Transport:
                 exchange.start_time = began
             exchange.connect_s += now - began
             exchange.end_time = now
-            timed_out = isinstance(error, TimeoutError) and deadline is not None and now >= deadline
-            exchange.error_kind = "timeout" if timed_out else getattr(error, "kind", "connect")
+            exchange.error_kind = getattr(error, "kind", "connect")
+            if isinstance(error, TimeoutError) and deadline is not None and now >= deadline:
+                exchange.error_kind = limit.kind if limit is not None else "timeout"
             exchange.error = (
                 str(error)
                 or f"cannot connect to {self._endpoint.name}: timed out after {now - began:.3g} s"
@@ -250,7 +255,7 @@ class Transport:
             self._drop(flight)
             raise
 
-    def _wait(self, flight: Flight, deadline: float | None, limit: float | None) -> None:
+    def _wait(self, flight: Flight, deadline: float | None, limit: Limit | None) -> None:
         timer = None
         if deadline is not None:
             timer = gevent.get_hub().loop.timer(max(0.0, deadline - time.perf_counter()))
@@ -264,8 +269,8 @@ class Transport:
             if timer is not None:
                 timer.stop()
                 timer.close()
-        if outcome is _TIMED_OUT and not flight.done:
-            flight.assembly.fail(time.perf_counter(), "timeout", f"timed out after {limit:g} s")
+        if outcome is _TIMED_OUT and limit is not None and not flight.done:
+            flight.assembly.fail(time.perf_counter(), limit.kind, limit.words)
             self._drop(flight)
             return
         self._pool.give_back(flight.connection, reusable=flight.assembly.reusable)

@@ -22,6 +22,19 @@ class Request:
     method: str = "POST"
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """When the client ends an exchange: ``seconds`` after its start, with an error of ``kind``."""
+
+    seconds: float
+    kind: str = "timeout"
+
+    @property
+    def words(self) -> str:
+        what = "timed out" if self.kind == "timeout" else f"{self.kind} by the client"
+        return f"{what} after {self.seconds:.4g} s"
+
+
 @dataclass(slots=True)
 class Exchange:
     """What came back. Times in seconds of `time.perf_counter`; NaN where the thing never happened.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -15,10 +16,11 @@ from locust.env import Environment
 from numpy.typing import NDArray
 
 from llmbench_locust.locust_seam import listened
-from llmbench_locust.records import NAN, RequestRecord
+from llmbench_locust.records import CANCELLED, NAN, RequestRecord
 from llmbench_locust.transport.client import Transport
-from llmbench_locust.transport.exchange import Request
+from llmbench_locust.transport.exchange import Limit, Request
 from llmbench_locust.transport.gaps import Gaps
+from llmbench_locust.users.patience import Patience, joined
 from llmbench_locust.users.protocols import protocol_for
 from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.sample import SampleRequest
@@ -95,11 +97,15 @@ class Session:
             on_tokens = partial(self._tokens, sample, user)
         try:
             request = errand.request or self.protocol.request(sample, errand.model)
-            sink = self.protocol.sink(sample)
-            exchange = self.transport.exchange(
-                request, sink, on_first_token=on_first, on_tokens=on_tokens
-            )
-            record = self.protocol.record(errand.index, sample, exchange, sink)
+
+            def attempt(limit: Limit | None) -> RequestRecord:
+                sink = self.protocol.sink(sample)
+                exchange = self.transport.exchange(
+                    request, sink, limit=limit, on_first_token=on_first, on_tokens=on_tokens
+                )
+                return self.protocol.record(errand.index, sample, exchange, sink)
+
+            record = attempt(None) if quiet else self._attempts(attempt, errand.index)
         except gevent.GreenletExit:
             if quiet or give_up:
                 raise
@@ -120,6 +126,17 @@ class Session:
         if not quiet:
             self._fire(record, user)
         return record
+
+    def _attempts(
+        self, attempt: Callable[[Limit | None], RequestRecord], index: int
+    ) -> RequestRecord:
+        """The outcome of one attempt, or of as many as the user has patience for."""
+        began, patience = perf_counter(), Patience(self.wire, index)
+        attempts = [attempt(patience.limit(0.0))]
+        while (pause_s := patience.pause_s(attempts, perf_counter() - began)) is not None:
+            gevent.sleep(pause_s)
+            attempts.append(attempt(patience.limit(perf_counter() - began)))
+        return joined(attempts)
 
     def close(self) -> None:
         self.transport.close()
@@ -161,12 +178,14 @@ class Session:
             else record.end_time
         )
         elapsed_s = last - record.start_time
+        cancelled = record.error_kind == CANCELLED
+        failed = not record.success and not cancelled
         events.request.fire(
             request_type="POST",
-            name=self.wire.backend,
+            name=f"{self.wire.backend} (cancelled)" if cancelled else self.wire.backend,
             response_time=elapsed_s * 1000 if elapsed_s == elapsed_s else 0.0,
             response_length=max(record.output_len, 0),
-            exception=None if record.success else RequestFailed(record.error_kind, record.error),
+            exception=RequestFailed(record.error_kind, record.error) if failed else None,
             context=user.context() if user is not None else {},
         )
 

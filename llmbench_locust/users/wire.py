@@ -16,7 +16,8 @@ class WireConfig:
     (temperature is 0.0 unless given). ``headers``: the user's (``--header``). ``api_key``: of
     OPENAI_API_KEY (ANTHROPIC_API_KEY for anthropic). ``keep_text``: whether records carry the text;
     without it only answers whose length the server did not tell do. ``session_header``: the header
-    that carries the id of the session, "" for none: ``session_prefix`` and its number.
+    that carries the id of the session, "" for none: ``session_prefix`` and its number. ``seed``
+    decides which requests are cancelled.
     """
 
     backend: str
@@ -35,6 +36,11 @@ class WireConfig:
     keep_text: bool = False
     session_header: str = ""
     session_prefix: str = ""
+    seed: int = 0
+    cancel_rate: float = 0.0
+    cancel_after_s: float | None = None
+    client_timeout_s: float | None = None
+    retries: int = 0
 
     def to_message(self) -> Json:
         return asdict(self)

@@ -8,7 +8,9 @@ from llmbench_locust.cli import main
 from llmbench_locust.metrics.cost import Product, money, unit_costs
 from llmbench_locust.options.cost_flags import Cost
 from llmbench_locust.results.console import render_console
+from llmbench_locust.results.document import build_document
 from llmbench_locust.results.headline import tiles
+from llmbench_locust.results.shown import Shown
 from tests.metrics.rows import columns, failed, row
 from tests.results.runs import config, figures
 
@@ -55,7 +57,9 @@ def test_console_and_report_show_it():
     assert f"{'Cost per thousand requests:':<40} 10" in shown
     assert f"{'Goodput cost per thousand requests:':<40} 20" in shown
     assert f"{'Output throughput (tok/s/GPU):':<40} 0.40" in shown
-    assert ("Cost of a million output tokens", "2500") in tiles(done)
+    assert ("Cost of a million output tokens", "2500") in tiles(
+        Shown.of(done, build_document(done))
+    )
 
 
 def test_without_prices_there_is_no_cost():

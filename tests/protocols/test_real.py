@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from llmbench_locust.transport.client import Transport
+from llmbench_locust.transport.exchange import Limit
 from llmbench_locust.workload.sample import SampleRequest
 
 from .answers import protocol
@@ -34,7 +35,7 @@ def ask(server, backend, model, sample=None, **more):
     sample = sample or SampleRequest("the quick brown fox", 4, N, request_id="real-1")
     transport = Transport(url)
     sink = spoken.sink(sample)
-    exchange = transport.exchange(spoken.request(sample), sink, timeout_s=60)
+    exchange = transport.exchange(spoken.request(sample), sink, limit=Limit(60.0))
     transport.close()
     return spoken.record(0, sample, exchange, sink)
 

@@ -11,6 +11,7 @@ import pytest
 
 from llmbench_locust.simulator.launch import launch
 from llmbench_locust.transport.client import Transport
+from llmbench_locust.transport.exchange import Limit
 from llmbench_locust.workload.sample import SampleRequest
 
 from .answers import protocol
@@ -71,7 +72,7 @@ def ask(transport):
         spoken = protocol(backend, headers=headers, **more)
         sample = sample or sample_for(backend)
         sink = spoken.sink(sample)
-        exchange = transport.exchange(spoken.request(sample), sink, timeout_s=timeout_s)
+        exchange = transport.exchange(spoken.request(sample), sink, limit=Limit(timeout_s))
         return spoken.record(0, sample, exchange, sink)
 
     return ask

@@ -13,7 +13,7 @@ from typing import Any
 import gevent
 import pytest
 
-from llmbench_locust.transport.exchange import Request
+from llmbench_locust.transport.exchange import Limit, Request
 
 from .conftest import DONE, HEAD, LAST, POST, Peer, TextSink, answer, chunk, sse
 
@@ -391,7 +391,7 @@ def test_a_timeout_keeps_what_came_and_closes(serve, connect):
     assert exchange.error_kind == "timeout"
     assert len(exchange.token_times) == 1
     assert 0.2 < exchange.end_time - exchange.start_time < 5
-    transport.exchange(POST, TextSink(), timeout_s=0.1)
+    transport.exchange(POST, TextSink(), limit=Limit(0.1))
     assert server.connections == 2
     assert transport.counters.in_flight == 0
 

@@ -13,6 +13,7 @@ import pytest
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.transport.endpoint import parse_endpoint
+from llmbench_locust.transport.exchange import Limit
 
 from .conftest import DONE, HEAD, LAST, POST, Peer, TextSink, answer, chunk, sse
 from .test_client import always
@@ -110,7 +111,7 @@ def test_https_to_a_plain_server_is_a_tls_error(serve, connect):
 def test_a_silent_tls_server_times_out(serve, connect):
     server = serve(lambda peer: threading.Event().wait(2))
     exchange = connect(server.url.replace("http:", "https:")).exchange(
-        POST, TextSink(), timeout_s=0.2
+        POST, TextSink(), limit=Limit(0.2)
     )
     assert exchange.error_kind == "timeout"
 
@@ -239,7 +240,7 @@ def test_tls_close_in_the_middle_is_cut(serve, connect, context):
         peer.sock.unwrap()
 
     exchange = connect(serve(handler, context=context).url, insecure=True).exchange(
-        POST, TextSink(), timeout_s=5
+        POST, TextSink(), limit=Limit(5)
     )
     assert exchange.error_kind == "cut"
     assert len(exchange.token_times) == 1

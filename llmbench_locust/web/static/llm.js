@@ -109,7 +109,9 @@ function figures({ latency, summary, totals }) {
   found.set("Output tok/s", value.output_throughput ?? null);
   found.set("Requests/s", value.request_throughput ?? null);
   if (value.request_goodput !== undefined) found.set("Goodput (req/s)", value.request_goodput);
-  found.set("Completed", value.completed).set("Failed", value.failed).set("In flight", totals.in_flight).set("Elapsed (s)", value.duration ?? null);
+  found.set("Completed", value.completed).set("Failed", value.failed);
+  if (totals.cancelled) found.set("Cancelled", totals.cancelled);
+  found.set("In flight", totals.in_flight).set("Elapsed (s)", value.duration ?? null);
   return found;
 }
 
