@@ -22,6 +22,7 @@ from llmbench_locust.metrics.concurrency import Sweep, steady_window
 from llmbench_locust.metrics.cost import cost, per_gpu
 from llmbench_locust.metrics.error_kinds import errors_by_kind
 from llmbench_locust.metrics.facts import RunFacts
+from llmbench_locust.metrics.gpu import gpu_figures
 from llmbench_locust.metrics.groups import by_context, by_name, session_figures
 from llmbench_locust.metrics.histogram import Histogram
 from llmbench_locust.metrics.intervals import intervals
@@ -248,6 +249,7 @@ BLOCKS: dict[str, Callable[[Basis], JsonValue]] = {
     "workload": workload,
     "cold_cache": lambda b: b.facts.cold_cache or None,
     "server": lambda b: b.server,
+    "gpu": lambda b: gpu_figures(b.facts, b.summary),
     "cost": lambda b: cost(b.facts.config, b.columns, b.summary, b.facts.config.goodput),
     "per_gpu": lambda b: per_gpu(b.facts.config, b.summary),
     "workers": lambda b: list(b.facts.workers),

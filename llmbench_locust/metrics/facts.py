@@ -29,9 +29,9 @@ class RunFacts:
 
     ``spec_decode``, ``probes``, ``rps_changes``: vLLM's keys, from the server's counters, the probe
     requests and the ramp; None where there were none. ``prompts``: the digest of the prompts in the
-    order of the plan, "" without a plan. ``environment``: what the client ran on. ``server``: the
-    readings of each metrics page, by its URL. ``sharing``: of the plan's prompts, None without one.
-    ``cold_cache``: what was done for a cold prefix cache, as `run.cold_cache` has it.
+    order of the plan, "" without a plan. ``environment``: what the client ran on. ``server``,
+    ``gpus``: the readings of each metrics page, by its URL. ``sharing``: of the plan's prompts,
+    None without one.
     ``cold_cache``: how the run began with a cold prefix cache (`run.cold_cache`).
     """
 
@@ -53,6 +53,7 @@ class RunFacts:
     prompts: str = ""
     environment: Json = field(default_factory=dict)
     server: Mapping[str, Sequence[Reading]] = field(default_factory=dict)
+    gpus: Mapping[str, Sequence[Reading]] = field(default_factory=dict)
     sharing: Sharing | None = None
     cold_cache: Json = field(default_factory=dict)
 

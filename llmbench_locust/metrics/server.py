@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.facts import RunFacts
 from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.server_metrics.attribution import sentences, ttft_parts
+from llmbench_locust.server_metrics.reading import Reading
 from llmbench_locust.server_metrics.watch import server_block
 
 
 def server_figures(facts: RunFacts, summary: Summary) -> Json | None:
-    """``all`` replicas together and each by URL; None for a server that told nothing.
-
-    With --save-detailed ``series`` has each reading, ``time_s`` from the start of the arrivals.
-    """
+    """``all`` replicas together and each by URL; None for a server that told nothing."""
     together, each = server_block(facts.server, facts.config.metric_percentiles)
     if together is None or not (
         together["gauges"] or together["counters"] or together["restarted"]
@@ -35,12 +34,19 @@ def server_figures(facts: RunFacts, summary: Summary) -> Json | None:
         "ttft_parts_s": ttft_parts(mean_s, together) if mean_s is not None else None,
         "attribution": sentences(mean_s, together, busiest),
     }
-    if facts.config.save_detailed:
-        found["series"] = {
+    return found | series(facts, facts.server)
+
+
+def series(facts: RunFacts, pages: Mapping[str, Sequence[Reading]]) -> Json:
+    """With --save-detailed ``series``: each reading, ``time_s`` from the start of the arrivals."""
+    if not facts.config.save_detailed:
+        return {}
+    return {
+        "series": {
             url: [
                 {**dataclasses.asdict(reading), "time_s": reading.time_s - facts.origin_s}
                 for reading in readings
             ]
-            for url, readings in facts.server.items()
+            for url, readings in pages.items()
         }
-    return found
+    }

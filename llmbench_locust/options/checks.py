@@ -116,14 +116,23 @@ def metrics_urls(words: tuple[str, ...]) -> tuple[str, ...]:
     """URLs of metrics pages, each once; or off alone."""
     if "off" in words and len(set(words)) > 1:
         raise ConfigError("--server-metrics: off cannot be used with a URL")
+    return _pages("--server-metrics", words, "off")
+
+
+def gpu_pages(words: tuple[str, ...]) -> tuple[str, ...]:
+    """URLs of pages about GPUs, or nvml; each once."""
+    return _pages("--gpu-metrics", words, "nvml")
+
+
+def _pages(name: str, words: tuple[str, ...], other: str) -> tuple[str, ...]:
     for word in words:
         url = urlsplit_or_none(word)
-        if word != "off" and (
+        if word.partition("#")[0] != other and (
             url is None or url.scheme not in ("http", "https") or not url.hostname
         ):
             raise ConfigError(
-                f"--server-metrics: {without_user(word)!r} is not the URL of a metrics page; use "
-                "http://host:port/metrics or off"
+                f"{name}: {without_user(word)!r} is not the URL of a metrics page; use "
+                f"http://host:port/metrics or {other}"
             )
     return tuple(dict.fromkeys(words))
 

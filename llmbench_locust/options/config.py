@@ -68,9 +68,9 @@ class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
         }
         shown["header"] = dict.fromkeys(self.header, MASK)
         shown["base_url"] = without_user(self.base_url)
-        shown["server_metrics"] = [
-            without_user(url).partition("?")[0] for url in self.server_metrics
-        ]
+        for pages in ("server_metrics", "gpu_metrics"):
+            urls = getattr(self, pages)
+            shown[pages] = [without_user(url).partition("?")[0] for url in urls]
         shown["dataset_path"] = without_user(self.dataset_path) or None
         shown["extra_body"] = without_secrets(self.extra_body)
         return {key: json_value(value) for key, value in shown.items()}

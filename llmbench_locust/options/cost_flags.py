@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
+from llmbench_locust.options import checks
 from llmbench_locust.options.flag import flag
 
 
@@ -25,6 +26,13 @@ class Cost:
     )
     price_output: float | None = flag(
         None, "Price of a million output tokens of an API.", least=0, finite=True
+    )
+    gpu_metrics: tuple[str, ...] = flag(
+        None,
+        "Pages of DCGM exporters that tell power and energy of the server's GPUs, or nvml for the "
+        "GPUs of this machine. Behind # the GPUs to count: nvml#0,1.",
+        parse=checks.gpu_pages,
+        metavar="URL|nvml",
     )
 
 

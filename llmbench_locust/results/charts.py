@@ -66,23 +66,45 @@ def server_over_time(
     servers: Mapping[str, Sequence[Reading]], origin_s: float, duration_s: float
 ) -> Figure | None:
     """Requests that each server ran and queued, and how full its KV cache was."""
-    data: list[Figure] = []
-    for url, readings in servers.items():
-        for name, title, axis, scale in (
-            ("running", "running", "y", 1.0),
-            ("waiting", "waiting", "y", 1.0),
-            ("kv_cache_usage", "KV cache %", "y2", 100.0),
-        ):
-            points = [(r.time_s - origin_s, r.values[name]) for r in readings if name in r.values]
-            if points:
-                where = f" {html.escape(url)}" if len(servers) > 1 else ""
-                x, y = zip(*points, strict=True)
-                values = [value * scale for value in y]
-                data.append(trace("scatter", title + where, x, values, yaxis=axis))
+    rows = (
+        ("running", "running", "y", 1.0),
+        ("waiting", "waiting", "y", 1.0),
+        ("kv_cache_usage", "KV cache %", "y2", 100.0),
+    )
+    data = _readings(servers, origin_s, rows)
     right = _right_axis("KV cache %", range=[0, 100])
     shape = layout("seconds", "requests on the server", yaxis2=right)
     shape["xaxis"]["range"] = [0.0, duration_s]
     return {"data": data, "layout": shape} if data else None
+
+
+def gpus_over_time(
+    pages: Mapping[str, Sequence[Reading]], origin_s: float, duration_s: float
+) -> Figure | None:
+    """Power and utilization of the GPUs of each page."""
+    rows = (("gpu_power", "power (W)", "y", 1.0), ("gpu_utilization", "utilization %", "y2", 100.0))
+    data = _readings(pages, origin_s, rows)
+    shape = layout("seconds", "W", yaxis2=_right_axis("utilization %", range=[0, 100]))
+    shape["xaxis"]["range"] = [0.0, duration_s]
+    return {"data": data, "layout": shape} if data else None
+
+
+def _readings(
+    pages: Mapping[str, Sequence[Reading]],
+    origin_s: float,
+    rows: Sequence[tuple[str, str, str, float]],
+) -> list[Figure]:
+    """A line for each page and row: (name, title, axis, factor)."""
+    data: list[Figure] = []
+    for url, readings in pages.items():
+        where = f" {html.escape(url)}" if len(pages) > 1 else ""
+        for name, title, axis, scale in rows:
+            points = [(r.time_s - origin_s, r.values[name]) for r in readings if name in r.values]
+            if points:
+                x, y = zip(*points, strict=True)
+                values = [value * scale for value in y]
+                data.append(trace("scatter", title + where, x, values, yaxis=axis))
+    return data
 
 
 def latency_over_time(

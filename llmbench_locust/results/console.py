@@ -48,6 +48,7 @@ def render_console(figures: Figures) -> str:
         lines += _intervals(block.get("intervals") or {})
     lines.append("=" * 50)
     lines += _server(block.get("server"))
+    lines += _gpu(block.get("gpu"))
     lines += _cost(block)
     lines += _ours(block)
     lines += verdict_lines(block, timed=config.duration_s is not None)
@@ -142,19 +143,48 @@ def _server(found: Json | None) -> list[str]:
     """At most eight lines: how full the server was, and what explains the latencies."""
     if not found:
         return []
-    gauges = found["all"]["gauges"]
-    lines = [
-        _line(f"{title} (mean / max{unit}):", f"{g['mean'] * k:.1f} / {g['max'] * k:.1f}")
-        for name, title, unit, k in (
-            ("running", "Requests running", "", 1),
-            ("waiting", "Requests waiting", "", 1),
-            ("kv_cache_usage", "KV cache in use", ", %", 100),
-        )
-        if (g := gauges.get(name))
-    ]
+    lines = _gauges(
+        found["all"]["gauges"],
+        ("running", "Requests running", "", 1),
+        ("waiting", "Requests waiting", "", 1),
+        ("kv_cache_usage", "KV cache in use", ", %", 100),
+    )
     if found["all"]["restarted"]:
         lines.append("A counter fell: the server was restarted, or its counters were reset")
     return [f"{'Server':-^50}", *lines, *found["attribution"]]
+
+
+def _gauges(found: Json, *rows: tuple[str, str, str, float]) -> list[str]:
+    """Mean and maximum of each; rows are (name, title, unit, factor)."""
+    return [
+        _line(f"{title} (mean / max{unit}):", f"{g['mean'] * k:.1f} / {g['max'] * k:.1f}")
+        for name, title, unit, k in rows
+        if (g := found.get(name))
+    ]
+
+
+def _gpu(found: Json | None) -> list[str]:
+    if not found:
+        return []
+    lines = _gauges(
+        found,
+        ("gpu_power", "GPU power", ", W", 1),
+        ("gpu_utilization", "GPU utilization", ", %", 100),
+        ("gpu_memory", "GPU memory in use", ", GB", 1e-9),
+    )
+    if found["energy_j"] is None:
+        lines.append(f"Energy: unknown: {found['energy_reason']}")
+    else:
+        lines.append(_line("Energy of the run (J):", found["energy_j"], ".6g"))
+    lines += [
+        _line(title, found[key], ".4g")
+        for title, key in (
+            ("Energy per output token (J):", "joules_per_output_token"),
+            ("Output tokens per joule:", "output_tokens_per_joule"),
+        )
+        if found[key] is not None
+    ]
+    return [f"{'GPUs':-^50}", *lines]
 
 
 COSTS = (
@@ -172,7 +202,7 @@ def _cost(block: Json) -> list[str]:
         for title, part in (("Cost", paid), ("Goodput cost", paid["at_goodput"])):
             lines += [_line(f"{title} {words}:", _money(part[k])) for k, words in COSTS if part]
     if share:
-        lines += [] if paid else [f"{'GPUs':-^50}"]
+        lines += [] if paid else [f"{'Of one GPU':-^50}"]
         lines.append(_line("Output throughput (tok/s/GPU):", share["output_throughput"], ".2f"))
         lines.append(_line("Total throughput (tok/s/GPU):", share["total_token_throughput"], ".2f"))
     return lines

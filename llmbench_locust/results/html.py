@@ -87,6 +87,7 @@ def figures_of(run: Shown) -> list[tuple[str, charts.Figure]]:
         ("Load over time", charts.load_over_time(columns, origin_s)),
         ("Latency over time", charts.latency_over_time(columns, found, origin_s, objectives_ms)),
         ("Server over time", charts.server_over_time(drawn.server, origin_s, drawn.duration_s)),
+        ("GPUs over time", charts.gpus_over_time(drawn.gpus, origin_s, drawn.duration_s)),
         ("Distributions", charts.distributions(found, objectives_ms)),
         ("Timeline of requests", _timeline(drawn)),
     ]

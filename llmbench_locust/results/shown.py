@@ -47,6 +47,7 @@ class Drawn:
     objectives_ms: dict[str, float] = field(default_factory=dict)
     thresholds_ms: tuple[float, ...] = (25.0, 50.0)
     server: Mapping[str, Sequence[Reading]] = field(default_factory=dict)
+    gpus: Mapping[str, Sequence[Reading]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, figures: Figures) -> Drawn:
@@ -61,6 +62,7 @@ class Drawn:
             objectives_ms=facts.config.goodput,
             thresholds_ms=facts.config.timeline_itl_thresholds,
             server=facts.server,
+            gpus=facts.gpus,
         )
 
 

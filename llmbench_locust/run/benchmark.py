@@ -32,10 +32,9 @@ from llmbench_locust.run.live_feed import LiveFeed
 from llmbench_locust.run.probe import Prober
 from llmbench_locust.run.progress_line import ProgressLine
 from llmbench_locust.run.ready import Waiting, wait_for_model, wait_until_ready, warm_up
-from llmbench_locust.run.server_watch import readings_between, say_unread, watch_of
+from llmbench_locust.run.server_watch import Readings, readings_between, say_unread, watch_of
 from llmbench_locust.run.sources import Source
 from llmbench_locust.run.wiring import api_key_for, wire_config
-from llmbench_locust.server_metrics.reading import Reading
 from llmbench_locust.server_metrics.watch import ServerWatch
 from llmbench_locust.terminal import say
 from llmbench_locust.users.session import Session, transport_for
@@ -82,7 +81,8 @@ class Benchmark:
         self.prober: Prober | None = None
         self.server = server_of(self.config)
         self.cold_cache: Json = {}
-        self.server_readings: dict[str, list[Reading]] = {}
+        self.server_readings: Readings = {}
+        self.gpu_readings: Readings = {}
         self._watch: ServerWatch | None = None
         self._crew = crew
         self._failed = 0
@@ -263,7 +263,9 @@ class Benchmark:
         if self._watch is not None:
             ended = perf_counter()
             self._watch.stop()
-            self.server_readings = readings_between(self._watch, self.start_s, ended)
+            self.server_readings, self.gpu_readings = readings_between(
+                self._watch, self.config, self.start_s, ended
+            )
         if self._spec_before is not None:
             self.spec_decode = spec_decode_between(
                 self._spec_before, parse_spec_decode(self.server.metrics_text())

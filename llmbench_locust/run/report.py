@@ -174,6 +174,7 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
         prompts=benchmark.source.prompts,
         environment=environment_of(),
         server=benchmark.server_readings,
+        gpus=benchmark.gpu_readings,
         sharing=_sharing(benchmark, coordinator, columns),
         cold_cache=benchmark.cold_cache,
     )

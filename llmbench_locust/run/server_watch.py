@@ -12,23 +12,35 @@ from llmbench_locust.server_metrics.reading import Reading
 from llmbench_locust.server_metrics.scraper import NOTHING_KNOWN
 from llmbench_locust.server_metrics.watch import ServerWatch
 
+Readings = dict[str, list[Reading]]
+
 #: The start of the arrivals waits this long for the first reading.
 FIRST_READING_S = 2.0
+#: Seconds between two readings of GPUs: energy is as exact as the ends of the run are.
+GPU_PERIOD_S = 0.25
 
 
 def watch_of(config: RunConfig) -> ServerWatch | None:
-    """Begin to read the metrics pages of ``config``; None with ``--server-metrics off``.
+    """Begin to read the metrics pages of ``config``; None where there are none to read.
 
     Headers and API key go only to the origin of the benchmark's own server.
     """
-    if config.server_metrics == ("off",):
+    urls = (*_server_pages(config), *config.gpu_metrics)
+    if not urls:
         return None
-    urls = config.server_metrics or (f"{config.base_url}/metrics",)
     key, own = api_key_for(config), origin_of(config.base_url)
     headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **config.header}
     return ServerWatch(
-        {url: headers if origin_of(url) == own else {} for url in urls}, insecure=config.insecure
+        {url: headers if origin_of(url) == own else {} for url in urls},
+        insecure=config.insecure,
+        periods_s=dict.fromkeys(config.gpu_metrics, GPU_PERIOD_S),
     )
+
+
+def _server_pages(config: RunConfig) -> tuple[str, ...]:
+    if config.server_metrics == ("off",):
+        return ()
+    return config.server_metrics or (f"{config.base_url}/metrics",)
 
 
 def say_unread(watch: ServerWatch, config: RunConfig, say: Callable[[str], None]) -> None:
@@ -39,14 +51,22 @@ def say_unread(watch: ServerWatch, config: RunConfig, say: Callable[[str], None]
     watch.wait_for_first(FIRST_READING_S)
     for url, found in watch.readings.items():
         reason = watch.errors.get(url, "no answer yet")
-        asked = bool(config.server_metrics)
+        asked = bool(config.server_metrics) or url in config.gpu_metrics
         if not found and (asked or reason not in ("status 404", "status 405", NOTHING_KNOWN)):
-            say(f"Server metrics: {shown(url)} cannot be read: {reason}")
+            what = "GPU metrics" if url in config.gpu_metrics else "Server metrics"
+            say(f"{what}: {shown(url)} cannot be read: {reason}")
 
 
-def readings_between(watch: ServerWatch, start_s: float, end_s: float) -> dict[str, list[Reading]]:
-    """The readings of a run by the URL that may be shown."""
-    return {shown(url): found for url, found in watch.window(start_s, end_s).items()}
+def readings_between(
+    watch: ServerWatch, config: RunConfig, start_s: float, end_s: float
+) -> tuple[Readings, Readings]:
+    """The readings of a run by the URL that may be shown: of the servers, and of GPUs. Triton tells
+    of its GPUs on its own page.
+    """
+    found = {url: of for url, of in watch.window(start_s, end_s).items() if of}
+    server = {shown(url): of for url, of in found.items() if url not in config.gpu_metrics}
+    gpus = {shown(url): of for url, of in found.items() if url in config.gpu_metrics}
+    return server, gpus or {url: of for url, of in server.items() if "gpu_power" in of[0].values}
 
 
 def shown(url: str) -> str:

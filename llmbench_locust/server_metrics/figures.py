@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TypedDict
 
 from llmbench_locust.server_metrics.reading import Histogram, Reading
-from llmbench_locust.server_metrics.vocabulary import BY_NAME, SERVER_METRICS
+from llmbench_locust.server_metrics.vocabulary import BY_NAME, SERVER_METRICS, ServerMetric
 
 
 class Gauge(TypedDict):
@@ -60,7 +60,7 @@ def figures_of(readings: Sequence[Reading], percentiles: Sequence[float]) -> Ser
         "readings": len(readings),
         "restarted": restarted,
         "counters": deltas,
-        "gauges": _gauges(readings),
+        "gauges": gauges_of(readings),
         "latencies": {} if restarted else _latencies(first, last, percentiles),
     }
 
@@ -73,15 +73,18 @@ def _fell(before: Reading, after: Reading) -> bool:
 def _deltas(first: Reading, last: Reading) -> dict[str, float]:
     """A counter that appears only later (nothing was counted before) began at zero."""
     return {
-        name: value - first.values.get(name, 0.0)
-        for name, value in last.values.items()
-        if BY_NAME[name].kind == "counter"
+        row.name: last.values[row.name] - first.values.get(row.name, 0.0)
+        for row in SERVER_METRICS
+        if row.kind == "counter" and row.name in last.values
     }
 
 
-def _gauges(readings: Sequence[Reading]) -> dict[str, Gauge]:
+def gauges_of(
+    readings: Sequence[Reading], rows: Sequence[ServerMetric] = SERVER_METRICS
+) -> dict[str, Gauge]:
+    """Mean and maximum of each gauge that the page has."""
     found: dict[str, Gauge] = {}
-    for row in SERVER_METRICS:
+    for row in rows:
         values = [r.values[row.name] for r in readings if row.name in r.values]
         if row.kind == "gauge" and values:
             found[row.name] = {"mean": sum(values) / len(values), "max": max(values)}
@@ -141,19 +144,10 @@ def percentile_of(histogram: Histogram, p: float) -> Percentile | None:
 def summed(replicas: Sequence[ServerFigures]) -> ServerFigures | None:
     """Several replicas as one server: counts add up, means are weighted by their counts.
 
-    Percentiles of several histograms are left to the replicas. The share ``kv_cache_usage`` is
-    averaged; its maximum is the fullest replica's.
+    Percentiles of several histograms are left to the replicas.
     """
     if not replicas:
         return None
-    gauges: dict[str, Gauge] = {}
-    for name in {name for r in replicas for name in r["gauges"]}:
-        rows = [r["gauges"][name] for r in replicas if name in r["gauges"]]
-        share = BY_NAME[name].unit == "share"
-        gauges[name] = {
-            "mean": sum(g["mean"] for g in rows) / (len(rows) if share else 1),
-            "max": max(g["max"] for g in rows) if share else sum(g["max"] for g in rows),
-        }
     latencies: dict[str, Latency] = {}
     for name in {name for r in replicas for name in r["latencies"]}:
         parts = [r["latencies"][name] for r in replicas if name in r["latencies"]]
@@ -169,6 +163,25 @@ def summed(replicas: Sequence[ServerFigures]) -> ServerFigures | None:
             name: sum(r["counters"].get(name, 0.0) for r in replicas)
             for name in {name for r in replicas for name in r["counters"]}
         },
-        "gauges": gauges,
+        "gauges": summed_gauges([r["gauges"] for r in replicas]),
         "latencies": latencies,
     }
+
+
+def summed_gauges(pages: Sequence[Mapping[str, Gauge]]) -> dict[str, Gauge]:
+    """Of several pages; a share is averaged, and its maximum is the highest page's."""
+    gauges: dict[str, Gauge] = {}
+    for name in dict.fromkeys(name for page in pages for name in page):
+        found = [page[name] for page in pages if name in page]
+        share = BY_NAME[name].unit == "share"
+        gauges[name] = {
+            "mean": sum(g["mean"] for g in found) / (len(found) if share else 1),
+            "max": max(g["max"] for g in found) if share else sum(g["max"] for g in found),
+        }
+    return gauges
+
+
+def at_present(readings: Iterable[Reading]) -> dict[str, float]:
+    """The gauges of the latest reading of each page, as `summed_gauges` puts them together."""
+    pages = [gauges_of([reading], tuple(BY_NAME.values())) for reading in readings]
+    return {name: gauge["mean"] for name, gauge in summed_gauges(pages).items()}

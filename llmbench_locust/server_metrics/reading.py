@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
 from llmbench_locust.errors import BenchError
-from llmbench_locust.server_metrics.vocabulary import SERVER_METRICS, ServerMetric
+from llmbench_locust.server_metrics.vocabulary import (
+    BY_NAME,
+    GPU_METRICS,
+    SERVER_METRICS,
+    ServerMetric,
+)
 
 _TERM = re.compile(r"([A-Za-z_:][\w:]*)(?:\{(\w+)=(.+)\})?")
+_GPU_LABELS = ("gpu", "UUID", "uuid", "gpu_uuid")
 
 
 class NotMetricsError(BenchError):
@@ -40,22 +47,32 @@ class Reading:
 Sample = tuple[str, Mapping[str, str], float]
 
 
-def parse(text: str, time_s: float) -> Reading:
-    """The values of `SERVER_METRICS` in a Prometheus text. Raises NotMetricsError."""
+def parse(text: str, time_s: float, gpus: Sequence[str] = ()) -> Reading:
+    """The values of the vocabulary in a Prometheus text; ``gpus``: index or UUID of those to count,
+    all by default. A value that is no finite number is left out. Raises NotMetricsError.
+    """
     samples: dict[str, list[Sample]] = {}
     for sample in _samples(text):
-        samples.setdefault(sample[0], []).append(sample)
+        if math.isfinite(sample[2]):
+            samples.setdefault(sample[0], []).append(sample)
     reading = Reading(time_s)
     for row in SERVER_METRICS:
         if row.kind == "histogram":
             histogram = _histogram(row, samples)
             if histogram is not None:
                 reading.histograms[row.name] = histogram
-        else:
-            value = _value(row, samples)
-            if value is not None:
-                reading.values[row.name] = value * row.scale
+        elif (value := _value(row, samples)) is not None:
+            reading.values[row.name] = value
+    if gpus:
+        samples = {name: _of_gpus(found, gpus) for name, found in samples.items()}
+    for row in GPU_METRICS:
+        if (value := _value(row, samples)) is not None:
+            reading.values[row.name] = value
     return reading
+
+
+def _of_gpus(samples: list[Sample], wanted: Sequence[str]) -> list[Sample]:
+    return [s for s in samples if any(s[1].get(label) in wanted for label in _GPU_LABELS)]
 
 
 def _samples(text: str) -> Iterator[Sample]:
@@ -74,17 +91,34 @@ def _samples(text: str) -> Iterator[Sample]:
 
 
 def _value(row: ServerMetric, samples: Mapping[str, list[Sample]]) -> float | None:
-    """The sum over all label sets, of the first source that the server has."""
+    """Over all label sets, of the first source that the page has."""
     for source in row.sources:
-        found = [
-            value
-            for name, label, pattern in _terms(source)
-            for _, labels, value in samples.get(name) or samples.get(f"{name}_total") or ()
-            if label is None or pattern.fullmatch(labels.get(label, ""))
-        ]
-        if found:
-            return sum(found)
+        text, _, factor = source.partition(" * ")
+        above, _, below = text.partition(" / ")
+        found = _found(above, samples)
+        if not found:
+            continue
+        value = sum(found) * float(factor or 1)
+        if below:
+            divisor = sum(_found(below, samples))
+            return value / divisor if divisor else None
+        return value / len(found) if row.unit == "share" else value
     return None
+
+
+def _found(source: str, samples: Mapping[str, list[Sample]]) -> list[float]:
+    return [
+        value
+        for name, label, pattern in _terms(source)
+        for _, labels, value in _totals(samples.get(name) or samples.get(f"{name}_total") or [])
+        if label is None or pattern.fullmatch(labels.get(label, ""))
+    ]
+
+
+def _totals(samples: list[Sample]) -> list[Sample]:
+    """SGLang's priority scheduling has a sample for each priority, and their sum at ``""``."""
+    sums = [sample for sample in samples if sample[1].get("priority") == ""]
+    return sums or samples
 
 
 def _histogram(row: ServerMetric, samples: Mapping[str, list[Sample]]) -> Histogram | None:
@@ -109,7 +143,8 @@ def _histogram(row: ServerMetric, samples: Mapping[str, list[Sample]]) -> Histog
 @cache
 def _names() -> tuple[str, ...]:
     """How the lines of samples that any row wants begin."""
-    return tuple({name for row in SERVER_METRICS for s in row.sources for name, *_ in _terms(s)})
+    words = (re.split(r" [+/*] ", s) for row in BY_NAME.values() for s in row.sources)
+    return tuple({w.partition("{")[0] for found in words for w in found if not w[0].isdigit()})
 
 
 @cache

@@ -1,9 +1,10 @@
-"""One row for each figure that a server may tell, with the name that each server gives it.
+"""One row for each figure that a server or its GPUs may tell, with its name on each page.
 
 A source is one or several sample names joined by `` + ``, each with an optional label filter
-``{label=regex}``; the first source of which the server has a sample counts. A counter is found with
-and without ``_total``. Names are from vLLM 0.33, SGLang 0.5.23, TensorRT-LLM, TGI 3.3.7, llama.cpp
-and the DCGM exporter; see docs/server-metrics.md.
+``{label=regex}``; `` * FACTOR`` behind it converts its unit, `` / SOURCE`` divides it. The first
+source of which the page has a sample counts. A counter is found with and without ``_total``. Names
+are from vLLM 0.33, SGLang 0.5.23, TensorRT-LLM, TGI 3.3.7, llama.cpp and the DCGM exporter; see
+docs/server-metrics.md.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ Kind = Literal["gauge", "counter", "histogram"]
 
 @dataclass(frozen=True, slots=True)
 class ServerMetric:
-    """One figure. ``unit``: of its value (histograms: seconds). ``scale``: source value × scale."""
+    """One figure. ``unit``: of its value. A "share" is averaged over label sets, others summed."""
 
     name: str
     title: str
     kind: Kind
     unit: str
     sources: tuple[str, ...]
-    scale: float = 1.0
 
 
 def _row(name: str, title: str, kind: Kind, unit: str, *sources: str) -> ServerMetric:
@@ -48,6 +48,8 @@ SERVER_METRICS = (
         *("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage"),
         *("trtllm_kv_cache_utilization", "llamacpp:kv_cache_usage_ratio"),
         "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=fraction}",
+        "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=used}"
+        " / nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=max}",
     ),
     _row(
         *("preemptions", "Preemptions", "counter", "events"),
@@ -100,6 +102,11 @@ SERVER_METRICS = (
         *("vllm:request_decode_time_seconds", "trtllm_request_decode_time_seconds"),
     ),
     _row(
+        *("inference_time", "Prefill and decode time", "histogram", "s"),
+        *("vllm:request_inference_time_seconds", "trtllm_request_inference_time_seconds"),
+        "tgi_request_inference_duration",
+    ),
+    _row(
         *("server_ttft", "TTFT on the server", "histogram", "s"),
         *("vllm:time_to_first_token_seconds", "sglang:time_to_first_token_seconds"),
         "trtllm_time_to_first_token_seconds",
@@ -108,6 +115,14 @@ SERVER_METRICS = (
         *("server_itl", "ITL on the server", "histogram", "s"),
         *("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds"),
         "sglang:inter_token_latency_seconds",
+    ),
+    _row(
+        *("server_tpot", "TPOT on the server", "histogram", "s"),
+        *("vllm:request_time_per_output_token_seconds", "trtllm_time_per_output_token_seconds"),
+        *(
+            "sglang:request_time_per_output_token_seconds",
+            "tgi_request_mean_time_per_token_duration",
+        ),
     ),
     _row(
         *("server_e2el", "E2EL on the server", "histogram", "s"),
@@ -129,16 +144,26 @@ SERVER_METRICS = (
         *("vllm:spec_decode_num_accepted_tokens", "trtllm_spec_decode_num_accepted_tokens"),
         *("tgi_request_skipped_tokens_sum", "llamacpp:spec_decode_num_accepted_tokens"),
     ),
+)
+
+#: Of all GPUs of a page, or of those that the user chose.
+GPU_METRICS = (
     _row(
         *("gpu_power", "GPU power", "gauge", "W"),
         *("DCGM_FI_DEV_POWER_USAGE", "nv_gpu_power_usage"),
     ),
-    ServerMetric("gpu_energy", "GPU energy", "counter", "J", ("nv_energy_consumption",)),
-    ServerMetric(
-        *("gpu_energy_mj", "GPU energy", "counter", "J"),
-        ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION",),
-        scale=1e-3,
+    _row(
+        *("gpu_utilization", "GPU utilization", "gauge", "share"),
+        *("DCGM_FI_DEV_GPU_UTIL * 0.01", "nv_gpu_utilization"),
+    ),
+    _row(
+        *("gpu_memory", "GPU memory in use", "gauge", "bytes"),
+        *("DCGM_FI_DEV_FB_USED * 1048576", "nv_gpu_memory_used_bytes"),
+    ),
+    _row(
+        *("gpu_energy", "GPU energy", "counter", "J"),
+        *("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION * 0.001", "nv_energy_consumption"),
     ),
 )
 
-BY_NAME = {row.name: row for row in SERVER_METRICS}
+BY_NAME = {row.name: row for row in (*SERVER_METRICS, *GPU_METRICS)}

@@ -19,10 +19,11 @@ LAST_READING_S = 6.0
 
 
 class ServerWatch:
-    """Readings of each URL while a run goes on. Costs the sending process one short line a second.
+    """Readings of each URL while a run goes on. Costs the sending process one short line a reading.
 
     ``pages``: the headers to send to each metrics page, by its URL; they reach the scraper by a
-    pipe, never by its command line.
+    pipe, never by its command line. ``periods_s``: seconds between two readings of a page, 1 by
+    default.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class ServerWatch:
         pages: Mapping[str, Mapping[str, str]],
         *,
         insecure: bool = False,
-        period_s: float = 1.0,
+        periods_s: Mapping[str, float] | None = None,
     ) -> None:
         self.readings: dict[str, list[Reading]] = {url: [] for url in pages}
         self.errors: dict[str, str] = {}
@@ -41,10 +42,13 @@ class ServerWatch:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the run; the scraper ends after it
         )
+        periods_s = periods_s or {}
         order = {
-            "pages": {url: dict(headers) for url, headers in pages.items()},
+            "pages": {
+                url: {"headers": dict(headers), "period_s": periods_s.get(url, 1.0)}
+                for url, headers in pages.items()
+            },
             "insecure": insecure,
-            "period_s": period_s,
         }
         self._write(json.dumps(order).encode() + b"\n")
         self._reader = threading.Thread(target=self._gather, daemon=True)
@@ -64,7 +68,8 @@ class ServerWatch:
         with contextlib.suppress(OSError, ValueError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
-        self._reader.join(LAST_READING_S)
+        # A page that never answered will not do so now.
+        self._reader.join(LAST_READING_S if any(self.readings.values()) else 0.0)
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()

@@ -87,7 +87,7 @@ class Stats:
         self.received += 1
         self.in_flight += 1
         self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
-        self.power.update(time.monotonic(), self.in_flight)
+        self.power.update(seen.t, self.in_flight)
         self.paths[seen.path] += 1
         self.requests.append(seen)
         if self._log is not None:

@@ -5,6 +5,7 @@ import json
 import threading
 
 import pytest
+import requests
 
 from llmbench_locust.simulator.launch import launch
 from tests.commands import SMALL, locust
@@ -12,7 +13,8 @@ from tests.commands import SMALL, locust
 
 @pytest.fixture(scope="module")
 def sim():
-    with launch(["--clock", "fixed", "--ttft-ms", "20", "--itl-ms", "2"]) as running:
+    power = ["--gpu-idle-w", "1", "--gpu-request-w", "500"]
+    with launch(["--clock", "fixed", "--ttft-ms", "20", "--itl-ms", "2", *power]) as running:
         yield running
 
 
@@ -48,9 +50,10 @@ def run(sim, tmp_path, *more, env=None):
     return json.loads((tmp_path / "r.json").read_text())["llmbench"], done.stdout
 
 
-def test_counters_of_the_run_are_the_runs_own(sim, tmp_path):
+def test_counters_and_energy_of_the_run_are_the_runs_own(sim, tmp_path):
     page = tmp_path / "r.html"
-    block, printed = run(sim, tmp_path, "--save-detailed", "--llm-html", page)
+    flags = ("--save-detailed", "--llm-html", page, "--request-rate", 10, "--burstiness", "inf")
+    block, printed = run(sim, tmp_path, *flags, "--gpu-metrics", f"{sim.url}/dcgm/metrics")
     together = block["server"]["all"]
     assert together["counters"]["requests_finished"] == 30
     assert together["counters"]["generation_tokens"] == 30 * 8
@@ -59,6 +62,15 @@ def test_counters_of_the_run_are_the_runs_own(sim, tmp_path):
     assert len(series) == together["readings"]
     assert "Requests running (mean / max):" in printed
     assert "Server over time" in page.read_text()
+    # A GPU of 1 W, and 500 W more for each request while it lasts.
+    seen = requests.get(f"{sim.url}/sim/stats", timeout=5).json()["requests"][-30:]
+    busy_s = sum(request["end"] - request["t"] for request in seen)
+    seconds = json.loads((tmp_path / "r.json").read_text())["duration"]
+    gpu = block["gpu"]
+    assert gpu["energy_j"] == pytest.approx(seconds + 500 * busy_s, rel=1e-3)
+    assert gpu["joules_per_output_token"] == pytest.approx(gpu["energy_j"] / 240)
+    assert "Energy per output token (J):" in printed
+    assert "GPUs over time" in page.read_text()
 
 
 def test_a_page_that_is_no_metrics_page_costs_one_line_and_learns_no_secret(sim, tmp_path, asked):

@@ -70,7 +70,7 @@ def test_without_prices_there_is_no_cost():
 
 
 def test_one_gpu_is_meant_without_a_number():
-    prices = Cost(**{**FREE, "gpu_hour_price": 2.0})
+    prices = Cost(**{**FREE, "gpu_hour_price": 2.0}, gpu_metrics=())
     assert money(prices, 1800.0, Product(0, 0, 0)) == 1.0
     assert unit_costs(1.0, Product(0, 0, 0)) == dict.fromkeys(
         ("per_million_output_tokens", "per_million_total_tokens", "per_thousand_requests")

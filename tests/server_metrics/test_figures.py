@@ -40,10 +40,140 @@ def test_label_sets_are_summed_and_totals_found_under_both_names():
     }
 
 
-def test_llamacpp_counts_cached_prompt_tokens_apart():
-    text = "llamacpp:prompt_tokens_total 5\nllamacpp:prompt_tokens_cached_total 3\n"
-    values = parse(text, 0).values
-    assert (values["prompt_tokens"], values["cached_prompt_tokens"]) == (8, 3)
+#: What each server writes, and what we make of it.
+PAGES = {
+    "SGLang": (
+        'sglang:num_running_reqs{priority=""} 5\nsglang:num_running_reqs{priority="1"} 2\n'
+        'sglang:num_running_reqs{priority="2"} 3\nsglang:num_queue_reqs{tp_rank="0"} 4\n'
+        'sglang:token_usage{dp_rank="0"} 0.4\nsglang:token_usage{dp_rank="1"} 0.6\n'
+        'sglang:num_retracted_requests_total 2\nsglang:cached_tokens_total{cache_source="host"} 9\n'
+        'sglang:prompt_tokens_total{is_streaming="true"} 30\n'
+        'sglang:prompt_tokens_total{is_streaming="false"} 10\nsglang:generation_tokens_total 7\n'
+        "sglang:num_requests_total 6\nsglang:num_aborted_requests_total 1\n"
+        'sglang:spec_verify_calls_total 3\nsglang:queue_time_seconds_bucket{le="+Inf"} 2\n'
+        "sglang:queue_time_seconds_sum 3\nsglang:queue_time_seconds_count 2\n",
+        {
+            "running": 5,
+            "waiting": 4,
+            "kv_cache_usage": 0.5,
+            "preemptions": 2,
+            "cached_prompt_tokens": 9,
+            "prompt_tokens": 40,
+            "generation_tokens": 7,
+            "requests_finished": 7,
+            "spec_drafts": 3,
+        },
+        ["queue_time"],
+    ),
+    "TGI": (
+        "tgi_batch_current_size 3\ntgi_queue_size 1\ntgi_request_success 8\n"
+        'tgi_request_failure{err="generation"} 1\ntgi_request_failure{err="dropped"} 1\n'
+        "tgi_request_input_length_sum 50\ntgi_request_input_length_count 2\n"
+        "tgi_request_generated_tokens_sum 20\ntgi_request_generated_tokens_count 2\n"
+        'tgi_request_skipped_tokens{quantile="0.5"} 1\ntgi_request_skipped_tokens_sum 6\n'
+        "tgi_request_skipped_tokens_count 2\n"
+        + "".join(
+            f"tgi_request_{name}_sum 1\ntgi_request_{name}_count 2\n"
+            for name in (
+                *("queue_duration", "inference_duration", "mean_time_per_token_duration"),
+                "duration",
+            )
+        ),
+        {
+            "running": 3,
+            "waiting": 1,
+            "requests_finished": 10,
+            "prompt_tokens": 50,
+            "generation_tokens": 20,
+            "spec_accepted_tokens": 6,
+        },
+        ["queue_time", "inference_time", "server_tpot", "server_e2el"],
+    ),
+    "TensorRT-LLM": (
+        "trtllm_num_requests_running 2\ntrtllm_num_requests_waiting 0\n"
+        "trtllm_kv_cache_utilization 0.25\ntrtllm_prompt_tokens_total 40\n"
+        "trtllm_prompt_cached_tokens_total 16\ntrtllm_generation_tokens_total 12\n"
+        'trtllm_request_success_total{finished_reason="stop"} 4\n'
+        "trtllm_spec_decode_num_draft_tokens_total 6\n"
+        "trtllm_spec_decode_num_accepted_tokens_total 5\n"
+        + "".join(
+            f"trtllm_{name}_seconds_sum 1\ntrtllm_{name}_seconds_count 2\n"
+            for name in (
+                *("request_queue_time", "request_prefill_time", "request_decode_time"),
+                *("request_inference_time", "time_to_first_token", "time_per_output_token"),
+                "e2e_request_latency",
+            )
+        ),
+        {
+            "running": 2,
+            "waiting": 0,
+            "kv_cache_usage": 0.25,
+            "prompt_tokens": 40,
+            "cached_prompt_tokens": 16,
+            "generation_tokens": 12,
+            "requests_finished": 4,
+            "spec_draft_tokens": 6,
+            "spec_accepted_tokens": 5,
+        },
+        [
+            *("queue_time", "prefill_time", "decode_time", "inference_time", "server_ttft"),
+            *("server_tpot", "server_e2el"),
+        ],
+    ),
+    "Triton": (
+        'nv_trt_llm_request_metrics{model="m",request_type="active",version="1"} 6\n'
+        'nv_trt_llm_request_metrics{model="m",request_type="waiting",version="1"} 2\n'
+        'nv_trt_llm_request_metrics{model="m",request_type="max",version="1"} 64\n'
+        'nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="used",model="m"} 30\n'
+        'nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="max",model="m"} 120\n'
+        'nv_gpu_power_usage{gpu_uuid="GPU-a"} 300\nnv_energy_consumption{gpu_uuid="GPU-a"} 77\n'
+        'nv_gpu_utilization{gpu_uuid="GPU-a"} 0.5\nnv_gpu_memory_used_bytes{gpu_uuid="GPU-a"} 8\n',
+        {
+            "running": 6,
+            "waiting": 2,
+            "kv_cache_usage": 0.25,
+            "gpu_power": 300,
+            "gpu_energy": 77,
+            "gpu_utilization": 0.5,
+            "gpu_memory": 8,
+        },
+        [],
+    ),
+    "llama.cpp": (
+        "llamacpp:requests_processing 1\nllamacpp:requests_deferred 2\n"
+        "llamacpp:prompt_tokens_total 5\nllamacpp:prompt_tokens_cached_total 3\n"
+        "llamacpp:tokens_predicted_total 9\nllamacpp:spec_decode_num_drafts_total 4\n"
+        "llamacpp:spec_decode_num_draft_tokens_total 8\n"
+        "llamacpp:spec_decode_num_accepted_tokens_total 6\nllamacpp:prompt_tokens_seconds 70\n",
+        {
+            "running": 1,
+            "waiting": 2,
+            "prefix_cache_queries": 8,
+            "prefix_cache_hits": 3,
+            "cached_prompt_tokens": 3,
+            "prompt_tokens": 8,
+            "generation_tokens": 9,
+            "spec_drafts": 4,
+            "spec_draft_tokens": 8,
+            "spec_accepted_tokens": 6,
+        },
+        [],
+    ),
+    "a server that lies": (
+        "vllm:num_requests_running NaN\nvllm:num_requests_waiting +Inf\n"
+        "vllm:prompt_tokens_total -Inf\nvllm:kv_cache_usage_perc 0.5\n",
+        {"kv_cache_usage": 0.5},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("server", PAGES)
+def test_each_servers_names_become_ours(server):
+    text, values, histograms = PAGES[server]
+    found = parse(text, 0)
+    assert found.values == pytest.approx(values)
+    assert list(found.histograms) == histograms
 
 
 def test_the_text_of_a_real_vllm_is_understood():

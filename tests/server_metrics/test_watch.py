@@ -29,6 +29,10 @@ def pages():
     server.server_close()
 
 
+def watching(pages, period_s):
+    return ServerWatch(pages, periods_s=dict.fromkeys(pages, period_s))
+
+
 def answer(text, status=200):
     def send(handler):
         body = text() if callable(text) else text
@@ -57,7 +61,7 @@ def test_counters_are_read_until_the_end_with_the_headers_given(pages):
 
     pages["/metrics"] = text
     url = pages["url"] + "/metrics"
-    watch = ServerWatch({url: {"X-Key": "k"}}, period_s=0.05)
+    watch = watching({url: {"X-Key": "k"}}, 0.05)
     assert watch.wait_for_first(30)
     wait_until(lambda: len(watch.readings[url]) >= 5)
     before = len(watch.readings[url])
@@ -81,15 +85,25 @@ def test_counters_are_read_until_the_end_with_the_headers_given(pages):
 def test_a_page_that_cannot_be_read_costs_one_line(pages, page, reason):
     pages["/metrics"] = page
     url = pages["url"] + "/metrics"
-    watch = ServerWatch({url: {}}, period_s=0.05)
+    watch = watching({url: {}}, 0.05)
     assert not watch.wait_for_first(30)
     watch.stop()
     assert reason in watch.errors[url]
     assert watch.readings[url] == []
 
 
+def test_tensorrt_llm_has_its_text_at_another_path(pages):
+    pages["/metrics"] = answer(b'[{"iter": 3}]')
+    pages["/prometheus/metrics"] = answer(b"trtllm_num_requests_running 2\n")
+    url = pages["url"] + "/metrics"
+    watch = watching({url: {}}, 0.05)
+    assert watch.wait_for_first(30)
+    watch.stop()
+    assert watch.readings[url][0].values == {"running": 2}
+
+
 def test_a_server_that_is_not_there_is_said():
-    watch = ServerWatch({"http://127.0.0.1:9/metrics": {}}, period_s=0.05)
+    watch = watching({"http://127.0.0.1:9/metrics": {}}, 0.05)
     assert not watch.wait_for_first(30)
     watch.stop()
     assert list(watch.errors.values()) == ["no connection"]
@@ -98,7 +112,7 @@ def test_a_server_that_is_not_there_is_said():
 def test_the_window_of_a_run_reaches_just_beyond_it(pages):
     pages["/metrics"] = answer(b"vllm:num_requests_running 1\n")
     url = pages["url"] + "/metrics"
-    watch = ServerWatch({url: {}}, period_s=0.02)
+    watch = watching({url: {}}, 0.02)
     wait_until(lambda: len(watch.readings[url]) >= 8)
     watch.stop()
     times = [r.time_s for r in watch.readings[url]]
@@ -116,7 +130,7 @@ def test_a_page_that_tells_nothing_we_know_is_asked_once(pages, text):
 
     pages["/metrics"] = page
     url = pages["url"] + "/metrics"
-    watch = ServerWatch({url: {}}, period_s=0.01)
+    watch = watching({url: {}}, 0.01)
     assert not watch.wait_for_first(30)
     time.sleep(0.3)
     watch.stop()
@@ -130,7 +144,7 @@ def test_a_server_that_comes_later_is_read(pages):
         b"vllm:num_requests_running 1\n", 503 if next(count) < 3 else 200
     )(handler)
     url = pages["url"] + "/metrics"
-    watch = ServerWatch({url: {}}, period_s=0.02)
+    watch = watching({url: {}}, 0.02)
     wait_until(lambda: watch.readings[url])
     watch.stop()
     assert watch.errors[url] == "status 503"

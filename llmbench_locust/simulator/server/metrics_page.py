@@ -90,11 +90,15 @@ def metrics_text(settings: Settings, stats: Stats, clock: Clock, cache: PrefixCa
 
 
 def dcgm_text(power: PowerMeter) -> str:
-    """Power in watts and energy in millijoules since the start, of one GPU."""
+    """Power in watts, energy in millijoules since the start, and utilization in percent, of one
+    GPU that is busy while there is a request.
+    """
     label = 'gpu="0",UUID="GPU-sim",modelName="simulated"'
     return (
         "# TYPE DCGM_FI_DEV_POWER_USAGE gauge\n"
         f"DCGM_FI_DEV_POWER_USAGE{{{label}}} {power.watts}\n"
         "# TYPE DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION counter\n"
         f"DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{{{label}}} {power.joules * 1e3!r}\n"
+        "# TYPE DCGM_FI_DEV_GPU_UTIL gauge\n"
+        f"DCGM_FI_DEV_GPU_UTIL{{{label}}} {100 if power.in_flight else 0}\n"
     )
