@@ -79,6 +79,13 @@ class Server:
         assert self._process.stdout is not None
         self._process.stdout.readline()
 
+    def count(self) -> int:
+        """Chunks sent so far."""
+        assert self._process.stdout is not None
+        self._process.send_signal(signal.SIGUSR1)
+        sends: int = json.loads(self._process.stdout.readline())["sends"]
+        return sends
+
     def stop(self) -> dict[str, Any]:
         self._process.send_signal(signal.SIGTERM)
         return json.loads(self._process.communicate(timeout=20)[0])

@@ -1,7 +1,8 @@
 /* A token server whose schedule is exact, and the least client that could read it.
  *
  *   paced serve PORT TTFT_MS ITL_MS         streams "max_tokens" events for each POST: the first TTFT_MS after the request was
- *                                           read, then one each ITL_MS. On SIGTERM it says how late its own sends were.
+ *                                           read, then one each ITL_MS. On SIGUSR1 and SIGTERM it says how many
+ *                                           there were, and how late.
  *   paced serve PORT TTFT_MS ITL_MS CERT    the same over TLS, with key and certificate in the PEM file CERT (built with
  *                                           -DWITH_TLS -lssl -lcrypto).
  *   paced read PORT STREAMS TOKENS SPREAD_MS  reads STREAMS answers with epoll, recv and a clock reading and nothing else, its
@@ -71,7 +72,7 @@ typedef struct conn {
 typedef struct { conn *head, *tail; } queue;
 
 static queue first_tokens, next_tokens;
-static volatile sig_atomic_t stopped;
+static volatile sig_atomic_t stopped, asked;
 static long sends;
 static double late_sum, late_max;
 
@@ -169,12 +170,24 @@ static void take_request(conn *c, double ttft) {
     push(&first_tokens, c);
 }
 
-static void on_signal(int s) { (void)s; stopped = 1; }
+static void on_signal(int s) {
+    if (s == SIGUSR1)
+        asked = 1;
+    else
+        stopped = 1;
+}
+
+static void say(void) {
+    printf("{\"sends\": %ld, \"late_mean_ms\": %.4f, \"late_max_ms\": %.3f, \"cpu_s\": %.3f}\n", sends,
+           sends ? late_sum / sends * 1e3 : 0, late_max * 1e3, cpu_s());
+    fflush(stdout);
+}
 
 static int serve(int port, double ttft, double itl) {
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);
     int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), set = epoll_create1(0);
     struct sockaddr_in address = loopback(port);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
@@ -184,6 +197,10 @@ static int serve(int port, double ttft, double itl) {
     puts("ready");
     fflush(stdout);
     while (!stopped) {
+        if (asked) {
+            asked = 0;
+            say();
+        }
         conn *a = first_tokens.head, *b = next_tokens.head;
         double due = a && (!b || a->due < b->due) ? a->due : b ? b->due : now() + 1;
         double wait = due - now();
@@ -239,8 +256,7 @@ static int serve(int port, double ttft, double itl) {
             if (q == &next_tokens) break;
         }
     }
-    printf("{\"sends\": %ld, \"late_mean_ms\": %.4f, \"late_max_ms\": %.3f, \"cpu_s\": %.3f}\n", sends,
-           sends ? late_sum / sends * 1e3 : 0, late_max * 1e3, cpu_s());
+    say();
     return 0;
 }
 
