@@ -162,6 +162,12 @@ static void take_request(conn *c, double ttft) {
         return;
     }
     if (!body || !length || c->length - (body + 4 - c->request) < atoi(length + 15)) return;
+    if (!strncmp(c->request, "POST /tokenize ", 15)) { /* as many servers: no such path */
+        static const char none[] = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+        c->length = 0;
+        put(c, none, sizeof none - 1);
+        return;
+    }
     char *tokens = strstr(body, "\"max_tokens\":");
     c->tokens = tokens ? atoi(tokens + 13) : 1;
     c->sent = c->length = 0;

@@ -4,6 +4,7 @@ command takes to its first.
 
     python benchmarks/send_lag.py
     python benchmarks/send_lag.py --rate 400 --seconds 20 --repeat 5
+    python benchmarks/send_lag.py --vllm-rs /path/to/vllm-rs   # start-up of vLLM's Rust client, too
 
 Whole commands, as a user types them, against a server of its own: Linux, a C compiler, two cores.
 One JSON object a line:
@@ -14,8 +15,9 @@ One JSON object a line:
   from the first to the last; cpu_us: CPU of the client from the start of the arrivals to the end,
   for each of them. Up to 2,048 connections are open before.
 * first_request_after_s: from the start of the command, with 1,000 random prompts of 1,024 tokens to
-  make, and with 100 of 16 tokens. These are not pinned to a core: the tokenizer takes what there
-  is.
+  make, and with 100 of 16 tokens. ended_after_s: from the last token to the end of the command;
+  around_s: the whole command less the run's own duration. These are not pinned to a core: the
+  tokenizer takes what there is. Python's bytecode is kept, as pip leaves it.
 """
 
 from __future__ import annotations
@@ -67,23 +69,39 @@ def all_at_once(server: Server, tokens: int, requests: int, folder: Path) -> Non
     print(json.dumps(line), flush=True)
 
 
-def start_up(
-    server: Server, options: argparse.Namespace, folder: Path, prompts: int, length: int
-) -> None:
-    more = ["--random-input-len", str(length), "--ready-check-timeout-sec", "0"]
-    words = ours(server.url, options.tokens, prompts, folder)
-    words = words[words.index("--headless") + 1 :]
-    command = [sys.executable, "-m", "llmbench_locust", "serve", *words, *more, "--save-detailed"]
+def start_up(client: str, command: list[str], folder: Path) -> None:
     (folder / "r.json").unlink(missing_ok=True)
+    kept = {name: value for name, value in os.environ.items() if "BYTECODE" not in name}
     began = time.perf_counter()  # the same clock in all processes of a Linux machine
     subprocess.run(
-        command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=ROOT,
+        env=kept,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    starts = json.loads((folder / "r.json").read_text())["start_times"]
-    print(
-        json.dumps({"prompts": prompts, "first_request_after_s": round(min(starts) - began, 2)}),
-        flush=True,
-    )
+    ended = time.perf_counter()
+    found = json.loads((folder / "r.json").read_text())
+    line = {"client": client, "prompts": found["num_prompts"]}
+    line["around_s"] = round(ended - began - found["duration"], 2)
+    if client == "ours":
+        first = min(found["start_times"])
+        line["first_request_after_s"] = round(first - began, 2)
+        line["ended_after_s"] = round(ended - first - found["duration"], 2)
+    print(json.dumps(line), flush=True)
+
+
+def start_ups(server: Server, options: argparse.Namespace, folder: Path) -> None:
+    """Both clients in turn."""
+    for prompts, length in ((1000, 1024), *[(100, 16)] * options.repeat):
+        words = ours(server.url, options.tokens, prompts, folder)
+        words = [*words[words.index("--headless") + 1 :], "--save-detailed"]
+        words[words.index("--random-input-len") + 1] = str(length)
+        words += ["--ready-check-timeout-sec", "0"]
+        start_up("ours", [sys.executable, "-m", "llmbench_locust", "serve", *words], folder)
+        if options.vllm_rs:
+            start_up("vllm-rs", [options.vllm_rs, "bench", "serve", *words], folder)
 
 
 def main() -> None:
@@ -95,6 +113,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=16, help="an answer")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--at-once", type=int, nargs="*", default=[2000, 8000, 16_000])
+    parser.add_argument("--vllm-rs", metavar="PROGRAM", help="its start-up beside ours")
     options = parser.parse_args()
     if (os.cpu_count() or 1) < 2:
         parser.error("two cores are needed: one for the server, one for the client")
@@ -105,9 +124,7 @@ def main() -> None:
             send_lag(server, options, folder)
         for requests in options.at_once:
             all_at_once(server, options.tokens, requests, folder)
-        start_up(server, options, folder, 1000, 1024)
-        for _ in range(options.repeat):
-            start_up(server, options, folder, 100, 16)
+        start_ups(server, options, folder)
         server.stop()
 
 

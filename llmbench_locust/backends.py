@@ -8,13 +8,11 @@ another package brings is named by an entry point of the group ``llmbench_locust
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from llmbench_locust.entry_points import entry_points
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoints
 
 _GROUP = "llmbench_locust.backends"
 
@@ -63,16 +61,9 @@ def register_backend(info: BackendInfo) -> None:
     BACKENDS[info.name] = info
 
 
-def _foreign() -> EntryPoints:
-    """The backends that other packages bring."""
-    from importlib.metadata import entry_points  # late: it takes longer than all of this module
-
-    return entry_points(group=_GROUP)
-
-
 def backend_names() -> tuple[str, ...]:
     """All names that ``--backend`` knows, without loading any: ours, entry points, locustfiles."""
-    return tuple(dict.fromkeys((*BACKENDS, *(point.name for point in _foreign()))))
+    return tuple(dict.fromkeys((*BACKENDS, *(point.name for point in entry_points(_GROUP)))))
 
 
 def backend_info(name: str) -> BackendInfo:
@@ -80,7 +71,7 @@ def backend_info(name: str) -> BackendInfo:
     found = BACKENDS.get(name)
     if found is not None:
         return found
-    for point in _foreign():
+    for point in entry_points(_GROUP):
         if point.name == name:
             try:
                 info: BackendInfo = point.load().info

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any, Literal
 
+from llmbench_locust.entry_points import entry_points
 from llmbench_locust.errors import ConfigError
 
 _GROUP = "llmbench_locust.datasets"
@@ -60,14 +60,14 @@ def register_dataset(info: DatasetInfo) -> DatasetInfo:
 
 def dataset_names() -> tuple[str, ...]:
     """All names that ``--dataset-name`` knows, those of entry points last. Loads nothing."""
-    return tuple(dict.fromkeys((*DATASETS, *(point.name for point in entry_points(group=_GROUP)))))
+    return tuple(dict.fromkeys((*DATASETS, *(point.name for point in entry_points(_GROUP)))))
 
 
 def dataset_info(name: str) -> DatasetInfo:
     """The row of a name. Raises ConfigError for an unknown name or a package that fails to load."""
     if name in DATASETS:
         return DATASETS[name]
-    for point in entry_points(group=_GROUP):
+    for point in entry_points(_GROUP):
         if point.name == name:
             try:
                 return register_dataset(point.load())

@@ -43,3 +43,6 @@ class WebUI(Protocol):
 
     def update_template_args(self) -> None:
         """Fill in `template_args` for Locust's page."""
+
+    def stop(self) -> None:
+        """Close the page's port."""

@@ -22,7 +22,6 @@ from locust.env import Environment
 from locust.event import EventHook
 from locust.rpc import Message as LocustMessage
 from locust.runners import LocalRunner, MasterRunner, Runner, WorkerRunner
-from locust.web import WebUI
 
 from llmbench_locust._version import __version__
 from llmbench_locust.dispatch.agent import Agent
@@ -30,6 +29,7 @@ from llmbench_locust.dispatch.messages import TO_MASTER, TO_WORKER, Message, enc
 from llmbench_locust.errors import BenchError, ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.locust_seam import drop_malformed, hush
+from llmbench_locust.locust_types import WebUI
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.config import RunConfig, build_config, start_of
 from llmbench_locust.options.dotted import expand_sys_argv

@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import subprocess
+import sys
 
 import gevent
 import locust
@@ -152,7 +154,10 @@ def test_flags_of_locusts_form_are_those_that_locust_collects(monkeypatch):
     assert {"own", "key", "some"} <= rows.keys()
 
 
-def test_locusts_page_is_a_view_that_can_be_replaced_and_is_given_its_arguments(environment):
+def test_locusts_page_is_a_view_that_can_be_replaced_and_is_given_its_arguments(
+    environment, monkeypatch
+):
+    monkeypatch.setattr("sys.argv", ["locust"])
     web_ui = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)
     views = web_ui.app.view_functions
     assert {"locust.index", "locust.swarm", "locust.stop", "locust.request_stats"} <= views.keys()
@@ -168,3 +173,22 @@ def test_locusts_page_is_a_view_that_can_be_replaced_and_is_given_its_arguments(
     assert "window.templateArgs" in page
     assert '"state": "of ours"' in page
     assert web_ui.userclass_picker_is_active is False
+
+
+def test_locust_is_imported_without_flask_and_has_it_when_a_web_page_is_wanted():
+    code = """
+from llmbench_locust.locust_import import import_locust
+import sys
+import_locust()
+from importlib import metadata
+from gevent import monkey
+from locust.env import Environment
+print({"flask", "jinja2"} & set(sys.modules), monkey.is_module_patched("socket"))
+print(bool(metadata.entry_points(group="console_scripts")))
+environment = Environment()
+environment.create_local_runner()
+page = environment.create_web_ui("127.0.0.1", 0, delayed_start=True).app.test_client().get("/")
+print(page.status_code, sys.modules["locust.html"].get_html_report(environment)[:15])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["set() True", "True", "200 <!DOCTYPE html>"]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import importlib
+import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.resources import files
 
 from llmbench_locust.cli.command_line import MANY, NONE, ONE, locust_argv
 from llmbench_locust.cli.help_page import help_page
+from llmbench_locust.locust_import import import_locust
+from llmbench_locust.simulator.launch import launch_ahead
 
 
 def main(argv: list[str], *, web: bool = False) -> int:
@@ -20,7 +25,21 @@ def main(argv: list[str], *, web: bool = False) -> int:
         return 0
     web = web or "--web" in argv
     argv = [word for word in argv if word != "--web"]
+    _start_simulator(argv)
     return run_locust(str(files("llmbench_locust.locustfiles") / "serve.py"), argv, web=web)
+
+
+def _start_simulator(argv: list[str]) -> None:
+    """While Locust is imported, where the words say plainly that this process will want it."""
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    known.add_argument("--sim", action="store_true")
+    known.add_argument("--sim-args", "--sim_args", default="")
+    for flag in ("--processes", "--worker", "--config"):
+        known.add_argument(flag, dest="other", nargs="?", const=True)
+    with suppress(argparse.ArgumentError, ValueError):  # the flags' own checks tell it
+        found, _ = known.parse_known_args(argv)
+        if found.sim and not found.other:
+            launch_ahead(shlex.split(found.sim_args))
 
 
 def help_topic(argv: Sequence[str]) -> str | None:
@@ -45,8 +64,7 @@ def _run_locust(locustfile: str, argv: list[str], *, web: bool) -> int:
     # What imports make is here to stay: to look for garbage in it again and again would take a
     # tenth of the time to the first request.
     gc.disable()
-    import locust.main  # first: it lets gevent patch the standard library
-
+    import_locust()
     importlib.import_module("llmbench_locust.users.user")  # what the locustfile asks for
     gc.freeze()
     gc.enable()
@@ -59,9 +77,11 @@ def _run_locust(locustfile: str, argv: list[str], *, web: bool) -> int:
         ours += ["--loglevel", "INFO" if web else "WARNING"]
     sys.argv = ["llmbench", *ours, *words]
     try:
-        locust.main.main()
+        sys.modules["locust.main"].main()
     except SystemExit as e:
         return e.code if isinstance(e.code, int) else int(e.code is not None)
+    finally:
+        gc.freeze()  # the end of the process would look through everything, three times
     return 0
 
 

@@ -36,7 +36,8 @@ class Dispatcher:
 
     ``permits``: how many may be in flight here, None without a cap; with ``sessions``, how many
     sessions may be going on, until `session_ended` is called for each. ``wanted``: called when
-    tickets wait for a permit and when the stock runs low. ``gaps`` learns when the next is due.
+    tickets wait for a permit, when the stock runs low and when nothing is left to do. ``gaps``
+    learns when the next is due.
     """
 
     def __init__(
@@ -261,7 +262,9 @@ class Dispatcher:
                 self._idle.append(user)
             if self._waiting:
                 self._soon()
-            elif self.permits is not None and self.stock <= self.permits:
+            elif not (self._jobs or self._coming) or (
+                self.permits is not None and self.stock <= self.permits
+            ):
                 self._wanted()
 
 

@@ -56,6 +56,62 @@ class SimProcess:
         self.stop()
 
 
+class _Starting:
+    """A simulator that has been started and may not answer yet."""
+
+    def __init__(self, args: list[str]) -> None:
+        self.args = args
+        command = [sys.executable, "-m", "llmbench_locust", "sim"]
+        command += ["--port", "0", *args, "--die-with-stdin"]
+        # The kernel's signal follows the thread that started it, so it is asked for only where that
+        # thread lives as long as we do.
+        if threading.get_native_id() == os.getpid():
+            command += ["--parent", str(os.getpid())]
+        # A file takes its errors, not a pipe: nobody reads it later, and it must never fill up.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `wait`)
+        # A session of its own: Ctrl-C in the terminal is the benchmark's affair, whose last streams
+        # want to be finished.
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            bufsize=0,
+            start_new_session=True,
+        )
+
+    def wait(self, timeout_s: float) -> SimProcess:
+        with self._errors:
+            process = self._process
+            line = _first_line(process, timeout_s)
+            running = SimProcess(process, line or "")
+            if line is not None and line.startswith("http"):
+                return running
+            if line == "":  # it is about to end by itself, with a status that says why
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(5)
+            running.stop()
+            self._errors.seek(0)
+            message = self._errors.read().decode(errors="replace").strip()
+        message = message.removeprefix("llmbench: ")
+        if process.returncode == ConfigError.exit_code and "\n" not in message:
+            raise ConfigError(message)
+        reason = message or ("no answer in time" if line is None else "it printed no URL")
+        raise SetupError(f"the simulator did not start: {reason}")
+
+    def stop(self) -> None:
+        self._errors.close()
+        SimProcess(self._process, "").stop()
+
+
+_ahead: list[_Starting] = []  # at most one
+
+
+def launch_ahead(args: list[str]) -> None:
+    """Start what the next `launch` with the same ARGS takes: it starts while Locust is imported."""
+    _ahead.append(_Starting(args))
+
+
 def launch(args: list[str], timeout_s: float = 30.0) -> SimProcess:
     """Start `llmbench sim ARGS` on a free port (unless ARGS name one) and wait until it answers.
 
@@ -63,38 +119,12 @@ def launch(args: list[str], timeout_s: float = 30.0) -> SimProcess:
     another reason. It ends when this process ends, however that happens: its standard input closes
     then, and on Linux the kernel kills it.
     """
-    command = [sys.executable, "-m", "llmbench_locust", "sim"]
-    command += ["--port", "0", *args, "--die-with-stdin"]
-    # The kernel's signal follows the thread that started it, so it is asked for only where that
-    # thread lives as long as we do.
-    if threading.get_native_id() == os.getpid():
-        command += ["--parent", str(os.getpid())]
-    # A session of its own: Ctrl-C in the terminal is the benchmark's affair, whose last streams
-    # want to be finished.
-    # A file takes its errors, not a pipe: nobody reads it later, and it must never fill up.
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            bufsize=0,
-            start_new_session=True,
-        )
-        line = _first_line(process, timeout_s)
-        running = SimProcess(process, line or "")
-        if line is not None and line.startswith("http"):
-            return running
-        if line == "":  # it is about to end by itself, with a status that says why
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-        running.stop()
-        errors.seek(0)
-        message = errors.read().decode(errors="replace").strip().removeprefix("llmbench: ")
-    if process.returncode == ConfigError.exit_code and "\n" not in message:
-        raise ConfigError(message)
-    reason = message or ("no answer in time" if line is None else "it printed no URL")
-    raise SetupError(f"the simulator did not start: {reason}")
+    while _ahead:
+        starting = _ahead.pop()
+        if starting.args == args:
+            return starting.wait(timeout_s)
+        starting.stop()
+    return _Starting(args).wait(timeout_s)
 
 
 def _first_line(process: subprocess.Popen[bytes], timeout_s: float) -> str | None:

@@ -11,7 +11,7 @@ NEVER = {
     "transformers", "datasets", "pandas", "pyarrow", "plotly", "prometheus_client", "torch", "PIL",
     "huggingface_hub", "tqdm", "yaml", "asyncio.base_events", "llmbench_locust.web.plugin",
     "llmbench_locust.results.html", "llmbench_locust.results.charts", "llmbench_locust.compare",
-    "llmbench_locust.experiments.repeat", "llmbench_locust.simulator.server.app",
+    "llmbench_locust.experiments.repeat", "llmbench_locust.simulator.server.app", "flask", "jinja2",
 }  # fmt: skip
 
 

@@ -12,11 +12,12 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
 from llmbench_locust._version import __version__
 from llmbench_locust.errors import ConfigError, SetupError
-from llmbench_locust.simulator.launch import launch
+from llmbench_locust.simulator.launch import launch, launch_ahead
 from tests.simulator.wire import Connection, get
 
 
@@ -52,6 +53,16 @@ def test_start_and_stop() -> None:
     assert gone(sim.pid)
     with pytest.raises(OSError, match=r"refused|reset"):
         Connection(sim.url)
+
+
+def test_one_that_was_started_ahead_is_taken_or_ends() -> None:
+    others = {child.pid for child in psutil.Process().children()}
+    for args, wanted in (([], []), (["--model", "a"], ["--model", "b"])):
+        launch_ahead(args)
+        (ahead,) = {child.pid for child in psutil.Process().children()} - others
+        with launch(wanted) as sim:
+            assert (sim.pid == ahead) == (args == wanted)
+            assert args == wanted or gone(ahead)
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_it() -> None:
@@ -150,7 +161,7 @@ def test_under_gevents_patches_the_loop_goes_on() -> None:
     code = """
 from gevent import monkey; monkey.patch_all()
 import gevent
-from llmbench_locust.simulator.launch import launch
+from llmbench_locust.simulator.launch import launch, launch_ahead
 ticks = []
 def tick():
     while True:

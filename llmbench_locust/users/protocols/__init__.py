@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
 from llmbench_locust.backends import backend_info, register_backend
+from llmbench_locust.entry_points import entry_points
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.sinks import BodySink, TextSink
@@ -26,7 +27,7 @@ def protocol_for(name: str) -> type[Protocol]:
     info = backend_info(name)
     if info.protocol:
         return register_protocol(EntryPoint(name, info.protocol, "").load())
-    for point in entry_points(group="llmbench_locust.backends"):
+    for point in entry_points("llmbench_locust.backends"):
         if point.name == name:
             return register_protocol(point.load())
     raise ConfigError(

@@ -1,0 +1,50 @@
+"""Imports Locust in half the time: what one run needs of it. Part of the seam (`locust_seam` itself
+imports Locust); its contract tests are in tests/test_locust_seam.py.
+
+* gevent asks for its plug-ins at each of 25 steps of patching the standard library, and each time
+  `importlib.metadata` reads every installed package: 0.1 s with 100 packages.
+* Flask and Jinja, for a web page and an HTML report that a headless run does not have: 0.1 s.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module, metadata
+from types import ModuleType
+
+from llmbench_locust.entry_points import entry_points
+
+#: Modules of Locust that are imported at the first call of one of these.
+_LATE = {
+    "locust.web": ("WebUI",),
+    "locust.html": ("get_html_report", "process_html_filename"),
+}
+
+
+def import_locust() -> None:
+    """Import `locust.main`, and with it let gevent patch the standard library."""
+    if "locust" in sys.modules:
+        return
+    entry_points("")  # looks through the packages, now that it can
+    asked = metadata.entry_points
+    vars(metadata)["entry_points"] = entry_points
+    for name, functions in _LATE.items():
+        sys.modules[name] = late = ModuleType(name)
+        for function in functions:
+            setattr(late, function, _imported_at_first_call(name, function))
+    try:
+        import_module("locust.main")
+    finally:
+        vars(metadata)["entry_points"] = asked
+
+
+def _imported_at_first_call(module: str, function: str) -> Callable[..., object]:
+    def call(*args: object, **kwargs: object) -> object:
+        for name in _LATE:
+            if hasattr(sys.modules[name], "__file__"):
+                continue
+            del sys.modules[name]
+        return getattr(import_module(module), function)(*args, **kwargs)
+
+    return call
