@@ -17,11 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmbench_locust.statistics.blocks import (
+    BLOCKS,
     UNKNOWN,
     Floats,
     Interval,
     StandardError,
     add,
+    block_means,
     t_quantile,
 )
 from llmbench_locust.statistics.estimates import (
@@ -38,6 +40,7 @@ TAIL = 2.5  # error of a percentile that cannot be bounded ÷ error of the mean,
 BLOCKS_LIMIT = 0.95  # confidence of the error's upper limit; blocks of short runs see too little
 MOST_RUNS = 1000
 BLOCKS_MARGIN = 1.3  # in 4 of 5 long runs the margin from blocks is at most this × the normal one
+LEAST_DF = 0.5  # of a pair of runs; Student's t is then so wide that nothing can be told
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,8 @@ class Figure:
     """One figure of one run. ``influences``: of its logarithm, or for a percentile in probability;
     then ``curve`` is the sorted values and p. ``known``: error of the logarithm where there are no
     requests to take it from. ``plan``: of a percentile, the influences of the mean, by which more
-    requests are planned where the run is too short to bound the percentile.
+    requests are planned where the run is too short to bound the percentile. ``slow``: of each
+    request, what it adds above the smallest value, or how many values above the percentile.
     """
 
     value: float
@@ -54,6 +58,7 @@ class Figure:
     curve: tuple[Floats, float] | None = None
     floor: float = 0.0
     plan: tuple[Floats, ...] = ()
+    slow: Floats | None = None
 
     def spread(self, margin: float) -> tuple[float, float]:
         """Distances down and up, in logarithms, of a margin in the influences' unit."""
@@ -78,18 +83,24 @@ class Figure:
 
 def mean_figure(sample: Sample) -> Figure:
     """Of a sample with a positive mean."""
-    return Figure(float(sample.values.mean()), (mean_influence(sample),))
+    return Figure(
+        float(sample.values.mean()),
+        (mean_influence(sample),),
+        slow=sample.by_request(sample.values - sample.values.min()),
+    )
 
 
 def quantile_figure(sample: Sample, p: float) -> Figure:
     """Of a sample whose p-quantile is positive."""
     ordered = np.sort(sample.values)
+    value = float(np.quantile(ordered, p))
     return Figure(
-        float(np.quantile(ordered, p)),
+        value,
         quantile_influences(sample, p),
         curve=(ordered, p),
         floor=independent_error(sample, p),
         plan=(mean_influence(sample),),
+        slow=sample.by_request((sample.values > value).astype(np.float64)),
     )
 
 
@@ -158,7 +169,7 @@ def _of_two_runs(base: Figure, new: Figure, paired: bool) -> Difference:
     matched = paired and bool(base.influences) and _same_shape(base, new)
     ratio = math.log(new.value / base.value)
     error = (
-        _paired_error(base.influences, new.influences)
+        _of_few_blocks(_paired_error(base.influences, new.influences), base, new)
         if matched
         else add(_own_error(base), _own_error(new))
     )
@@ -193,6 +204,22 @@ def _same_shape(base: Figure, new: Figure) -> bool:
 
 def _paired_error(base: Sequence[Floats], new: Sequence[Floats]) -> StandardError:
     return largest_error([b - a for a, b in zip(base, new, strict=True)])
+
+
+def _of_few_blocks(error: StandardError, base: Figure, new: Figure) -> StandardError:
+    """Degrees of freedom of a paired error, from how the slow requests lie in the blocks.
+
+    What both sides share cancels out, but the noise that is left grows with the queue. A run whose
+    slow requests are one episode has seen that noise once (Satterthwaite, "An approximate
+    distribution of estimates of variance components", 1946).
+    """
+    if base.slow is None or new.slow is None or len(base.slow) < BLOCKS:
+        return error
+    weights = block_means(base.slow + new.slow)
+    if not weights.any():
+        return error
+    carrying = float(weights.sum()) ** 2 / float(weights @ weights)
+    return StandardError(error.se, max(LEAST_DF, min(error.df, carrying - 1)))
 
 
 def _difference(

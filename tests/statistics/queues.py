@@ -44,3 +44,21 @@ def run(rng, rho, n, unit=1.0):
     """``unit``: 1.1 makes every time 10% longer."""
     start, wait = (column[:, 0] * unit for column in waits(rng, rho, n))
     return Run(start, wait + unit / 20, start + wait + unit)
+
+
+def pairs(rng, rho, n, count, *, jitter, warm_up=2000):
+    """TTFTs of ``count`` pairs of equal servers that get the same arrivals, (n, count) each. Their
+    service times differ: lognormal, with this standard deviation of the logarithm.
+    """
+    rows = n + warm_up
+    gaps = rng.exponential(1 / (rho * 8), (rows, count, 1))
+    sides = []
+    for _ in "ab":
+        left, waited = np.zeros((count, 8)), np.empty((rows, count))  # work left of each place
+        service = rng.lognormal(0, jitter, (rows, count))
+        for k in range(rows):
+            waited[k] = left[:, 0]
+            left[:, 0] += service[k]
+            left = np.sort(np.maximum(left - gaps[k], 0), axis=1)
+        sides.append(waited[warm_up:] + 0.05)
+    return sides

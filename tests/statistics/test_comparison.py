@@ -45,6 +45,18 @@ def test_equal_servers_seldom_differ_and_the_naive_test_often_says_so(rho, runs)
     assert naive > 15
 
 
+@pytest.mark.parametrize("jitter", [0.05, 0.3])
+def test_pairs_of_equal_servers_seldom_differ(jitter):
+    """Also where the slow requests of a run are one episode that both sides share."""
+    alarms = np.zeros(2)
+    for a, b in zip(*(side.T for side in queues.pairs(np.random.default_rng(14), 0.9, 2000, 60,
+                                                      jitter=jitter)), strict=True):  # fmt: skip
+        for i, figure in enumerate((c.mean_figure, lambda s: c.quantile_figure(s, 0.99))):
+            found = c.difference([figure(Sample(a))], [figure(Sample(b))], paired=True)
+            alarms[i] += called(found, level=1 - 0.05 / 2)
+    assert (alarms <= 5).all()
+
+
 @pytest.mark.parametrize("runs", [1, 3])
 def test_the_size_asked_for_tells_a_change_of_a_tenth(runs):
     rng = np.random.default_rng(12)
