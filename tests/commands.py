@@ -60,11 +60,11 @@ def start(*argv, env=None, **options):
         text=True,
         env=environment(**(env or {})),
         start_new_session=True,
-        preexec_fn=_hear_interrupts,
+        preexec_fn=hear_interrupts,
     )
 
 
-def _hear_interrupts():
+def hear_interrupts():
     """As in a terminal: a shell's background jobs, which CI may be, are started deaf to Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

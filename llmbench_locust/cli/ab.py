@@ -8,63 +8,98 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from llmbench_locust.cli.command_line import cold_cache
 from llmbench_locust.cli.compare import add_arguments, checked, judge
 from llmbench_locust.command_parser import CommandParser, bounded
 from llmbench_locust.errors import ConfigError, SetupError
 
-TRIES = 3  # of a pair of runs whose client was the limit
-_OURS = ("--result-filename", "--result-dir", "--append-result")
+SPARE = 2  # for each pair asked for, so many more may be run in place of disturbed ones
+LEAST = 2  # pairs that can be compared
+_OURS = ("--result-filename", "--result-dir", "--append-result", "--repeat", "--seed")
 
 
 def main(argv: list[str]) -> int:
-    """Exit status as `llmbench compare`. Raises ConfigError, and SetupError when a run fails."""
+    """Exit status as `llmbench compare`; 130 and 143 when interrupted. Raises ConfigError, and
+    SetupError when a run fails.
+    """
     flags, shared = _parser().parse_known_args(argv)
     checked(flags)
     if "--" in shared:
         shared.remove("--")
     words = [*shared, *shlex.split(flags.a), *shlex.split(flags.b)]
-    taken = next((word for word in words if word.split("=")[0].replace("_", "-") in _OURS), None)
-    if taken is not None:
-        raise ConfigError(f"{taken}: not in an A/B comparison; use --dir")
+    names = [word.partition("=")[0].replace("_", "-") for word in words]
+    if taken := next((name for name in names if name in _OURS), None):
+        use = "give it outside --a and --b" if taken in ("--repeat", "--seed") else "use --dir"
+        raise ConfigError(f"{taken}: not in a run of an A/B comparison; {use}")
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return _compared(flags, shared)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
+
+def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _compared(flags: argparse.Namespace, shared: list[str]) -> int:
+    """Run, and compare the pairs that were not disturbed; after Ctrl-C, those that are complete."""
     from llmbench_locust.compare.reading import read_side
 
-    _runs_of_both(flags, shared)
-    base, new = (
-        read_side([flags.dir / f"{side}.{i}.json" for i in range(flags.repeat)]) for side in "ab"
-    )
-    return judge(flags, [("", base, new)])
+    disturbed: dict[int, str] = {}  # number of each complete pair → why, or ""
+    interrupted = False
+    try:
+        _run_pairs(flags, shared, disturbed)
+    except KeyboardInterrupt:
+        interrupted = True
+        words = f"interrupted: {len(disturbed)} of {flags.repeat} pairs are complete in {flags.dir}"
+        print(f"llmbench: {words}", file=sys.stderr)
+    kept = [number for number, why in disturbed.items() if not why]
+    if flags.force or len(kept) < LEAST:
+        kept = [*disturbed]
+    for number in sorted({*disturbed} - {*kept}):
+        print(f"- pair {number + 1} left out: the client was the limit: {disturbed[number]}")
+    if len(kept) < LEAST and interrupted:
+        return 128 + signal.SIGINT
+    base, new = (read_side([_path(flags, side, number) for number in kept]) for side in "ab")
+    status = judge(flags, [("", base, new)])
+    return 128 + signal.SIGINT if interrupted else status
 
 
-def _runs_of_both(flags: argparse.Namespace, shared: list[str]) -> None:
-    """ABBA, BAAB, …. A pair whose client was the limit is run again: noise of this machine says
-    nothing of the servers, and what is wrong each time is no accident.
+def _run_pairs(flags: argparse.Namespace, shared: list[str], disturbed: dict[int, str]) -> None:
+    """ABBA, BAAB, …. A pair whose client was the limit is run again, as noise of this machine says
+    nothing of the servers. `SPARE` limits how often: what is wrong each time is no accident.
     """
     from llmbench_locust.statistics.comparison import abba
 
     own = {"a": shlex.split(flags.a), "b": shlex.split(flags.b)}
-    order = abba(flags.repeat)
+    order, spare = abba(flags.repeat), 0 if flags.force else SPARE * flags.repeat
     for number in range(flags.repeat):
         seed, why = flags.seed + number, ""
-        for _ in range(TRIES):
-            paths = []
+        while True:
             for side in order[2 * number : 2 * number + 2]:
-                again = f", again: {why}" if why else ""
-                print(
-                    f"{side.upper()}, run {number + 1} of {flags.repeat}, seed {seed}{again}",
-                    flush=True,
-                )
-                paths.append(flags.dir / f"{side}.{number}.json")
+                title = f"{side.upper()}, run {number + 1} of {flags.repeat}, seed {seed}"
+                print(title + (f", again: {why}" if why else ""), flush=True)
                 words = [*shared, *own[side]]
-                _serve([*words, "--seed", str(seed), *cold_cache(words)], paths[-1])
-            why = _client_limit(paths)
-            if not why:
+                words += ["--seed", str(seed), *cold_cache(words)]
+                _serve(title, words, _path(flags, side, number))
+            why = _client_limit([_path(flags, side, number) for side in "ab"])
+            if not why or not spare:
                 break
+            spare -= 1
+        disturbed[number] = why
+
+
+def _path(flags: argparse.Namespace, side: str, number: int) -> Path:
+    path: Path = flags.dir / f"{side}.{number}.json"
+    return path
 
 
 def _client_limit(paths: list[Path]) -> str:
@@ -100,15 +135,36 @@ def _parser() -> CommandParser:
     return parser
 
 
-def _serve(argv: list[str], path: Path) -> None:
-    """One run in a process of its own. Raises SetupError with its own words when it fails."""
+def _serve(title: str, argv: list[str], path: Path) -> None:
+    """One run in a process of its own. Raises SetupError with its own words when it fails. When
+    this command is interrupted, the run ends in order first.
+    """
     path.unlink(missing_ok=True)
     own = ["--save-result", "--save-detailed", "--disable-tqdm", "--result-dir", str(path.parent)]
-    command = [sys.executable, "-m", "llmbench_locust", "serve", *argv, *own]
-    done = subprocess.run(
-        [*command, "--result-filename", path.name], capture_output=True, text=True, check=False
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "llmbench_locust",
+            "serve",
+            *argv,
+            *own,
+            "--result-filename",
+            path.name,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+    try:
+        out, err = process.communicate()
+    except BaseException:
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+        raise
     if not path.exists():
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
-        kind = ConfigError if done.returncode == ConfigError.exit_code else SetupError
-        raise kind(last[0].removeprefix("llmbench: ").removeprefix("error: "))
+        last = (err or out).strip().splitlines()[-1:] or ["no message"]
+        words = last[0].removeprefix("llmbench: ").removeprefix("error: ")
+        if process.returncode == ConfigError.exit_code:
+            raise ConfigError(words)
+        raise SetupError(f"{title}: {words}")
