@@ -26,16 +26,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+from llmbench_locust.calibration.server import Late, Paced, build
+
 SERVER_CORE, CLIENT_CORE = 0, 1
 
 
@@ -43,52 +44,9 @@ def pin(core: int) -> list[str]:
     return ["taskset", "-c", str(core)]
 
 
-def build(folder: Path, tls: bool) -> Path:
-    out = folder / "paced"
-    extra = ["-DWITH_TLS", "-lssl", "-lcrypto"] if tls else []
-    subprocess.run(["cc", "-O2", "-o", out, HERE / "paced.c", *extra], check=True)
-    if tls:
-        key, certificate = folder / "key.pem", folder / "paced.pem"
-        command = (
-            f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {certificate} "
-            "-days 2 -subj /CN=localhost"
-        )
-        subprocess.run(command.split(), check=True, capture_output=True)
-        certificate.write_bytes(key.read_bytes() + certificate.read_bytes())
-    return out
-
-
-class Server:
-    """``tls``: speak TLS with the certificate that `build` made. ``url``: where it listens."""
-
-    def __init__(self, binary: Path, ttft_ms: float, itl_ms: float, tls: bool = False) -> None:
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        command = [
-            *pin(SERVER_CORE),
-            str(binary),
-            "serve",
-            str(self.port),
-            str(ttft_ms),
-            str(itl_ms),
-        ]
-        command += [str(binary.parent / "paced.pem")] * tls
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self._process.stdout.readline()
-
-    def count(self) -> int:
-        """Chunks sent so far."""
-        assert self._process.stdout is not None
-        self._process.send_signal(signal.SIGUSR1)
-        sends: int = json.loads(self._process.stdout.readline())["sends"]
-        return sends
-
-    def stop(self) -> dict[str, Any]:
-        self._process.send_signal(signal.SIGTERM)
-        return json.loads(self._process.communicate(timeout=20)[0])
+def start(binary: Path, ttft_ms: float, itl_ms: float, tls: bool = False) -> Paced:
+    """The server on its core."""
+    return Paced(binary, ttft_ms, itl_ms, tls=tls, before=pin(SERVER_CORE))
 
 
 def run(command: list[str]) -> dict[str, Any]:
@@ -98,7 +56,7 @@ def run(command: list[str]) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def judge(server: dict[str, Any]) -> dict[str, Any]:
+def judge(server: Late) -> Late:
     """The server's own figures, with a warning where they spoil the client's."""
     if server["late_mean_ms"] > 0.5:
         print(
@@ -135,7 +93,9 @@ def client(options: argparse.Namespace) -> None:
             self.finished = False
             self.error = ""
             self.texts: list[bytes] = []
-            self.on_text = self.texts.append
+
+        def on_texts(self, texts: bytes, ends: Sequence[int]) -> None:
+            self.texts += [texts[a:b] for a, b in pairwise([0, *ends])]
 
         def on_event(self, data: bytes) -> int:
             if data == b"[DONE]":
@@ -221,8 +181,8 @@ def own_command(options: argparse.Namespace, url: str, tokens: int) -> list[str]
 
 
 def cost(options: argparse.Namespace, binary: Path) -> None:
-    plain = Server(binary, options.ttft, options.itl)
-    server = Server(binary, options.ttft, options.itl, options.tls) if options.tls else plain
+    plain = start(binary, options.ttft, options.itl)
+    server = start(binary, options.ttft, options.itl, options.tls) if options.tls else plain
     few, many = options.tokens
     chunks = options.streams * (many - few)
     best: dict[str, float] = {}
@@ -259,7 +219,7 @@ def cost(options: argparse.Namespace, binary: Path) -> None:
 
 def accuracy(options: argparse.Namespace, binary: Path) -> None:
     ttft_ms, itl_ms, streams = options.accuracy_ttft, options.accuracy_itl, options.accuracy_streams
-    server = Server(binary, ttft_ms, itl_ms, options.tls)
+    server = start(binary, ttft_ms, itl_ms, options.tls)
     options.streams = streams
     seen = run(own_command(options, server.url, options.accuracy_tokens))
     truth = {"ttft_ms": ttft_ms, "itl_ms": itl_ms}
@@ -306,7 +266,7 @@ def main() -> None:
     if (os.cpu_count() or 1) < 2:
         parser.error("two cores are needed: one for the server, one for the client")
     with tempfile.TemporaryDirectory() as folder:
-        binary = build(Path(folder), options.tls)
+        binary = build(Path(folder), tls=options.tls)
         if options.only != "accuracy":
             cost(options, binary)
         if options.only != "cost":

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import resource
@@ -38,91 +37,26 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
-from chunk_cost import HERE, Server, build, judge, pin
+from chunk_cost import judge, pin, start
 
-ROOT = HERE.parent
-TOKENIZER = ROOT / "llmbench_locust" / "data" / "tokenizer"
+from llmbench_locust.calibration import peers
+from llmbench_locust.calibration.peers import Command
+from llmbench_locust.calibration.server import Paced, build
+
+ROOT = Path(__file__).resolve().parent.parent
 CLIENT_CORE = 1
 TTFT_MS, ITL_MS = 200.0, 20.0
 SPREAD_RATE = 400
 # The window opens when so many chunks a stream were sent, and closes before the answers end.
 SETTLED_CHUNKS, SPARE_S = 30, 3.0
-# Loads the extension alone: the package around it wants a GPU's libraries.
-RUST = """
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("_bench", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-module.run_argv(["sglang-bench", *sys.argv[2:]])
-"""
-
-# url, tokens an answer, streams, folder of the result -> a command that writes r.json there
-Command = Callable[[str, int, int, Path], list[str]]
 
 
 def ours(url: str, tokens: int, streams: int, folder: Path) -> list[str]:
     locust = [sys.executable, "-m", "locust", "-f", str(ROOT / "locustfiles" / "serve.py")]
-    return [*locust, "--headless", *random_prompts(url, tokens, streams), *result(folder)]
-
-
-def random_prompts(url: str, tokens: int, streams: int) -> list[str]:
-    words = f"--dataset-name random --random-input-len 16 --random-output-len {tokens}"
-    return [*common(url, streams), *words.split()]
-
-
-def common(url: str, streams: int) -> list[str]:
-    words = f"""--backend openai --base-url {url} --model paced --tokenizer {TOKENIZER}
-    --num-prompts {streams} --disable-tqdm
-    --percentile-metrics ttft,tpot,itl,e2el --metric-percentiles 50,99"""
-    return words.split()
-
-
-def result(folder: Path) -> list[str]:
-    return ["--save-result", "--result-dir", str(folder), "--result-filename", "r.json"]
-
-
-def vllm(program: str) -> Command:
-    def command(url: str, tokens: int, streams: int, folder: Path) -> list[str]:
-        return [program, "bench", "serve", *random_prompts(url, tokens, streams), *result(folder)]
-
-    return command
-
-
-def vllm_rs(program: str) -> Command:
-    """With prompts of a file: its random dataset asks the server to tokenize."""
-
-    def command(url: str, tokens: int, streams: int, folder: Path) -> list[str]:
-        prompts = folder / "prompts.jsonl"
-        lines = (json.dumps({"prompt": f"What is special about {i}?"}) for i in range(streams))
-        prompts.write_text("\n".join(lines))
-        words = f"""--dataset-name custom --dataset-path {prompts} --skip-chat-template
-        --custom-output-len {tokens}"""
-        one_thread = ["env", "TOKIO_WORKER_THREADS=1", program, "bench", "serve"]
-        return [*one_thread, *common(url, streams), *words.split(), *result(folder)]
-
-    return command
-
-
-def sglang(extension: str) -> Command:
-    def command(url: str, tokens: int, streams: int, folder: Path) -> list[str]:
-        words = f"""--backend vllm --base-url {url} --model paced --tokenizer {TOKENIZER}
-        --dataset-name random-ids --random-input-len 16 --random-range-ratio 1.0
-        --random-output-len {tokens} --num-prompts {streams} --disable-tqdm
-        --worker-threads 1 --output-file {folder / "r.json"}"""
-        return [sys.executable, "-c", RUST, extension, *words.split()]
-
-    return command
-
-
-def installed_sglang() -> str | None:
-    spec = importlib.util.find_spec("sglang")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        for extension in sorted(Path(folder).glob("srt/rust_extensions/_bench*.so")):
-            return str(extension)
-    return None
+    words = [*peers.random_prompts(url, tokens, streams), *peers.saved(folder)]
+    return [*locust, "--headless", *words]
 
 
 def measured(command: list[str]) -> float:
@@ -153,7 +87,7 @@ def on_cpu_s(session: int) -> float:
     return total / 1e9
 
 
-def steady_us(command: list[str], server: Server, streams: int, window_s: float) -> float:
+def steady_us(command: list[str], server: Paced, streams: int, window_s: float) -> float:
     """CPU microseconds per chunk over ``window_s`` of the steady state."""
     before = server.count()
     client = subprocess.Popen(
@@ -181,7 +115,7 @@ def one_round(
     options: argparse.Namespace, binary: Path, clients: dict[str, Command]
 ) -> dict[str, float]:
     """Microseconds per chunk by client, and of the floor."""
-    server = Server(binary, TTFT_MS, ITL_MS)
+    server = start(binary, TTFT_MS, ITL_MS)
     streams, tokens = options.streams, round((options.window + SPARE_S) / ITL_MS * 1000)
     floor = [str(binary), "read", str(server.port), str(streams), str(tokens), "0"]
     found = {"floor": steady_us(floor, server, streams, options.window)}
@@ -212,7 +146,7 @@ def cost(options: argparse.Namespace, binary: Path, clients: dict[str, Command])
 
 def accuracy(options: argparse.Namespace, binary: Path, clients: dict[str, Command]) -> None:
     for name, command in clients.items():
-        server = Server(binary, 1000, options.accuracy_itl)
+        server = start(binary, 1000, options.accuracy_itl)
         with tempfile.TemporaryDirectory() as folder:
             measured(command(server.url, 150, options.accuracy_streams, Path(folder)))
             found = json.loads((Path(folder) / "r.json").read_text().splitlines()[-1])
@@ -228,9 +162,9 @@ def accuracy(options: argparse.Namespace, binary: Path, clients: dict[str, Comma
 def clients_of(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, Command]:
     clients: dict[str, Command] = {"ours": ours}
     for name, what, make in (
-        ("vllm bench serve", options.vllm, vllm),
-        ("vllm-rs", options.vllm_rs, vllm_rs),
-        ("sglang (Rust)", options.sglang, sglang),
+        ("vllm bench serve", options.vllm, peers.vllm),
+        ("vllm-rs", options.vllm_rs, peers.vllm_rs),
+        ("sglang (Rust)", options.sglang, peers.sglang),
     ):
         if what is None:
             print(f"{name}: not installed here, left out", file=sys.stderr)
@@ -247,7 +181,9 @@ def main() -> None:
     )
     parser.add_argument("--vllm", default=shutil.which("vllm"), help="default: from the PATH")
     parser.add_argument("--vllm-rs", default=shutil.which("vllm-rs"), help="default: from the PATH")
-    parser.add_argument("--sglang", default=installed_sglang(), help="default: the installed one")
+    parser.add_argument(
+        "--sglang", default=peers.sglang_extension(), help="default: the installed one"
+    )
     parser.add_argument("--only", choices=["cpu", "accuracy"])
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--window", type=float, default=6.0, help="seconds of steady state")

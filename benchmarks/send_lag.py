@@ -32,8 +32,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from chunk_cost import Server, build
+from chunk_cost import start
 from compare import ROOT, measured, ours
+
+from llmbench_locust.calibration.server import Paced, build
 
 
 def figures(command: list[str], folder: Path) -> dict[str, Any]:
@@ -43,7 +45,7 @@ def figures(command: list[str], folder: Path) -> dict[str, Any]:
     return found
 
 
-def send_lag(server: Server, options: argparse.Namespace, folder: Path) -> None:
+def send_lag(server: Paced, options: argparse.Namespace, folder: Path) -> None:
     requests = round(options.rate * options.seconds)
     found = figures(
         [*ours(server.url, options.tokens, requests, folder), "--request-rate", str(options.rate)],
@@ -57,7 +59,7 @@ def send_lag(server: Server, options: argparse.Namespace, folder: Path) -> None:
     print(json.dumps({"rate": options.rate, "completed": found["completed"], **line}), flush=True)
 
 
-def all_at_once(server: Server, tokens: int, requests: int, folder: Path) -> None:
+def all_at_once(server: Paced, tokens: int, requests: int, folder: Path) -> None:
     found = figures(ours(server.url, tokens, requests, folder), folder)
     starts, (cpu,) = found["start_times"], found["llmbench"]["audit"]["cpu_fraction"].values()
     line = {
@@ -92,7 +94,7 @@ def start_up(client: str, command: list[str], folder: Path) -> None:
     print(json.dumps(line), flush=True)
 
 
-def start_ups(server: Server, options: argparse.Namespace, folder: Path) -> None:
+def start_ups(server: Paced, options: argparse.Namespace, folder: Path) -> None:
     """Both clients in turn."""
     for prompts, length in ((1000, 1024), *[(100, 16)] * options.repeat):
         words = ours(server.url, options.tokens, prompts, folder)
@@ -119,7 +121,7 @@ def main() -> None:
         parser.error("two cores are needed: one for the server, one for the client")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        server = Server(build(folder, tls=False), 500, 20)
+        server = start(build(folder), 500, 20)
         for _ in range(options.repeat):
             send_lag(server, options, folder)
         for requests in options.at_once:

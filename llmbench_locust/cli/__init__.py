@@ -24,6 +24,7 @@ COMMANDS = {
     "compare": "say whether one side of result files is better than another, and gate on it",
     "report": "show result files, ours and other tools', as a page or a table",
     "ab": "run two servers or settings in turn, and compare them",
+    "calibrate": "find what this client can measure on this machine",
     "sim": "run an LLM server without a model",
     "locustfile": "print a commented locustfile to start your own from",
 }

@@ -51,7 +51,8 @@ class AuditInputs:
     as the client can and their lag says nothing of the rest. ``kernel_times``: arrival times are
     the kernel's, not those of the reads; ``shared_chunks`` of the ``token_events`` were read
     together with a later one and have its time. ``starved_s``: the longest that a process was ready
-    to run and others had the core.
+    to run and others had the core. ``calibration``: what `llmbench calibrate` found on this machine
+    with as many processes.
     """
 
     send_lag_s: Floats
@@ -70,6 +71,7 @@ class AuditInputs:
     starved_s: float = 0.0
     shared_chunks: int = 0
     token_events: int = 0
+    calibration: Json | None = None
 
     @property
     def loop_matters(self) -> bool:
@@ -108,6 +110,7 @@ def verdict(inputs: AuditInputs) -> Json:
         "starved_s": inputs.starved_s,
         "workers_lost": inputs.workers_lost,
         "clock_error_ms": inputs.clock_error_s * 1000,
+        "calibration": inputs.calibration,
     }
 
 

@@ -275,6 +275,9 @@ def _ours(extended: Json) -> list[str]:
             lines.append(
                 _line("Busiest client process (% of a core):", max(cpu.values()) * 100, ".0f")
             )
+        calibrated = (audit.get("calibration") or {}).get("limit_chunks_per_s")
+        if calibrated:
+            lines.append(_line("Calibrated up to (chunks/s):", calibrated, ".0f"))
         lines += [
             _line(title, audit[key])
             for title, key in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.calibration.kept import kept
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.audit import AuditInputs, Connections
 from llmbench_locust.metrics.extended import Figures, derive
@@ -220,11 +222,20 @@ def _audit_inputs(benchmark: Benchmark, coordinator: Coordinator) -> AuditInputs
         token_events=int(log.total("token_events")),
         kernel_times=log.kernel_times,
         reader=log.reader,
+        calibration=_calibration(coordinator),
         workers_lost=coordinator.workers_lost,
         clock_error_s=max((w.clock.error_s for w in coordinator.workers.values()), default=0.0),
         burst=config.request_rate == float("inf")
         and not (ramp or config.self_timed or coordinator.plan.tasks),
     )
+
+
+def _calibration(coordinator: Coordinator) -> Json | None:
+    """What `llmbench calibrate` found; None where a worker runs on another machine."""
+    workers = coordinator.workers.values()
+    here = socket.gethostname()
+    found = kept(len(workers)) if all(w.host == here for w in workers) else None
+    return {k: v for k, v in found.items() if k != "levels"} if found else None
 
 
 def _worker(w: WorkerState) -> Json:

@@ -75,6 +75,15 @@ static queue first_tokens, next_tokens;
 static volatile sig_atomic_t stopped, asked;
 static long sends;
 static double late_sum, late_max;
+enum { LATE_BINS = 100000 }; /* of 1 us; the last holds all that is later */
+static long late_bins[LATE_BINS];
+
+static double late_p99_ms(void) {
+    long below = 0;
+    int i = 0;
+    while (i < LATE_BINS - 1 && (below += late_bins[i]) < sends * 0.99) i++;
+    return (i + 1) / 1e3;
+}
 
 static void push(queue *q, conn *c) {
     c->next = NULL;
@@ -184,8 +193,8 @@ static void on_signal(int s) {
 }
 
 static void say(void) {
-    printf("{\"sends\": %ld, \"late_mean_ms\": %.4f, \"late_max_ms\": %.3f, \"cpu_s\": %.3f}\n", sends,
-           sends ? late_sum / sends * 1e3 : 0, late_max * 1e3, cpu_s());
+    printf("{\"sends\": %ld, \"late_mean_ms\": %.4f, \"late_p99_ms\": %.3f, \"late_max_ms\": %.3f, \"cpu_s\": %.3f}\n", sends,
+           sends ? late_sum / sends * 1e3 : 0, late_p99_ms(), late_max * 1e3, cpu_s());
     fflush(stdout);
 }
 
@@ -252,6 +261,7 @@ static int serve(int port, double ttft, double itl) {
                 double late = now() - c->due;
                 late_sum += late;
                 if (late > late_max) late_max = late;
+                late_bins[late < 0 ? 0 : late * 1e6 < LATE_BINS ? (int)(late * 1e6) : LATE_BINS - 1]++;
                 sends++;
                 send_token(c);
                 if (c->tokens) {

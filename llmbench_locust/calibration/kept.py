@@ -1,0 +1,49 @@
+"""What a calibration found, kept for this machine and quoted in results."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+from llmbench_locust.json_types import Json
+
+NAME = "calibration.json"
+
+
+def path() -> Path:
+    """The file of this user's cache that has the calibrations."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "llmbench-locust" / NAME
+
+
+def keep(found: Json) -> Path:
+    """Keep a calibration in place of an earlier one with as many ``processes``. Raises OSError."""
+    target = path()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    others = _all()
+    others[_key(found["processes"])] = found
+    new = target.with_suffix(f".{os.getpid()}")
+    new.write_text(json.dumps(others, indent=1))
+    new.replace(target)
+    return target
+
+
+def kept(processes: int) -> Json | None:
+    """This machine's calibration with as many processes; None where there is none."""
+    found: Json | None = _all().get(_key(processes))
+    return found
+
+
+def _key(processes: int) -> str:
+    """A home directory may be shared by machines, and a process confined to some of the cores."""
+    return f"{socket.gethostname()}, {len(os.sched_getaffinity(0))} cores, {processes} processes"
+
+
+def _all() -> Json:
+    try:
+        found: Json = json.loads(path().read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,106 @@
+"""The levels of load of a calibration: which comes next, and what each says. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmbench_locust.calibration.server import Late
+
+#: A calibration begins with 2,000 streams of 25 chunks a second.
+STREAMS, RATE = 2000, 25.0
+TTFT_MS = 1000.0
+#: How long the streams last after their first token.
+STREAM_S = 3.0
+#: An error below this is none that matters.
+MOST_ERROR_MS = 1.0
+#: The limit is found when what held and what did not are this close.
+CLOSE_ENOUGH = 1.15
+#: Chunks a second below which no limit is looked for.
+LEAST = 500.0
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A load: ``streams`` at once, each with ``rate`` chunks a second."""
+
+    streams: int
+    rate: float
+
+    @classmethod
+    def of(cls, chunks_per_s: float, most: int) -> Level:
+        """More streams up to ``most``, then faster ones."""
+        streams = min(most, max(1, round(chunks_per_s / RATE)))
+        return cls(streams, chunks_per_s / streams)
+
+    @property
+    def chunks_per_s(self) -> float:
+        return self.streams * self.rate
+
+    @property
+    def itl_ms(self) -> float:
+        return 1000 / self.rate
+
+    @property
+    def tokens(self) -> int:
+        """Of each stream."""
+        return max(2, round(STREAM_S * self.rate))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a client reported of a level, and the server of itself. Milliseconds."""
+
+    level: Level
+    failed: int
+    mean_ttft_ms: float
+    p99_itl_ms: float
+    late: Late
+
+    @property
+    def ttft_error_ms(self) -> float:
+        """Of the mean, without what the server was late."""
+        return self.mean_ttft_ms - TTFT_MS - self.late["late_mean_ms"]
+
+    @property
+    def itl_error_ms(self) -> float:
+        """Of the 99th percentile, as far as the server's own lateness does not explain it."""
+        late = self.late["late_p99_ms"]
+        own = self.p99_itl_ms - self.level.itl_ms
+        return max(0.0, own - (self.late["late_mean_ms"] if late is None else late))
+
+    @property
+    def server_late(self) -> bool:
+        """The server's own lateness is as large as an error: nothing is known of the client."""
+        late = self.late["late_p99_ms"]
+        return (self.late["late_mean_ms"] if late is None else late) > MOST_ERROR_MS
+
+    @property
+    def holds(self) -> bool:
+        worst = max(abs(self.ttft_error_ms), self.itl_error_ms)
+        return not self.failed and worst < MOST_ERROR_MS
+
+
+def limit_of(done: Sequence[Measured]) -> Measured | None:
+    """The highest level that held."""
+    return max((m for m in done if m.holds), key=lambda m: m.level.chunks_per_s, default=None)
+
+
+def next_level(done: Sequence[Measured], streams: int = STREAMS) -> Level | None:
+    """Up by half while levels hold, down by half while none does, then in between; None once the
+    limit is known. ``streams``: at most so many at once.
+    """
+    held = [m.level.chunks_per_s for m in done if m.holds]
+    failed = [m.level.chunks_per_s for m in done if not m.holds]
+    if not done:
+        return Level(streams, RATE)
+    if not failed:
+        return Level.of(max(held) * 1.5, streams)
+    above = min(failed)
+    if not held:
+        return Level.of(above / 2, streams) if above / 2 >= LEAST else None
+    below = max(held)
+    if above / below < CLOSE_ENOUGH:
+        return None
+    return Level.of(math.sqrt(below * above), streams)

@@ -1,0 +1,125 @@
+"""Servers that keep an exact schedule and say how late they were: compiled, or the simulator."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, TypedDict
+
+from llmbench_locust.errors import SetupError
+from llmbench_locust.simulator.launch import launch
+
+SOURCE = Path(__file__).parent / "paced.c"
+
+
+class Late(TypedDict):
+    """How late the server's own sends were; ``sends``: chunks."""
+
+    sends: int
+    late_mean_ms: float
+    late_p99_ms: float | None
+    late_max_ms: float
+
+
+class ExactServer(Protocol):
+    """``url``: where it listens."""
+
+    url: str
+
+    def stop(self) -> Late:
+        """End it; returns what it says of itself."""
+        ...
+
+
+def compiler() -> str | None:
+    """The C compiler of this machine."""
+    return next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
+
+
+def build(folder: Path, *, tls: bool = False) -> Path:
+    """Compile the server into ``folder``; for ``tls`` a certificate is made beside it. Raises
+    SetupError.
+    """
+    out = folder / "paced"
+    extra = ["-DWITH_TLS", "-lssl", "-lcrypto"] if tls else []
+    _run([compiler() or "cc", "-O2", "-o", str(out), str(SOURCE), *extra])
+    if tls:
+        key, certificate = folder / "key.pem", folder / "paced.pem"
+        command = (
+            f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {certificate} "
+            "-days 2 -subj /CN=localhost"
+        )
+        _run(command.split())
+        certificate.write_bytes(key.read_bytes() + certificate.read_bytes())
+    return out
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise SetupError(f"{command[0]} failed: {last}")
+
+
+class Paced:
+    """The compiled server. ``tls``: speak TLS with the certificate that `build` made. ``before``:
+    words before the command, such as ``taskset -c 0``.
+    """
+
+    def __init__(
+        self,
+        binary: Path,
+        ttft_ms: float,
+        itl_ms: float,
+        *,
+        tls: bool = False,
+        before: Sequence[str] = (),
+    ) -> None:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port: int = s.getsockname()[1]
+        command = [*before, str(binary), "serve", str(self.port), str(ttft_ms), str(itl_ms)]
+        command += [str(binary.parent / "paced.pem")] * tls
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+
+    def count(self) -> int:
+        """Chunks sent so far."""
+        assert self._process.stdout is not None
+        self._process.send_signal(signal.SIGUSR1)
+        sends: int = json.loads(self._process.stdout.readline())["sends"]
+        return sends
+
+    def stop(self) -> Late:
+        self._process.send_signal(signal.SIGTERM)
+        found: Late = json.loads(self._process.communicate(timeout=20)[0])
+        return found
+
+
+class Simulated:
+    """The simulator on its fixed clock: for machines without a compiler. Its limit is lower."""
+
+    def __init__(self, ttft_ms: float, itl_ms: float) -> None:
+        times = ["--ttft-ms", f"{ttft_ms:g}", "--itl-ms", f"{itl_ms:g}"]
+        self._running = launch(["--clock", "fixed", "--count", "words", *times])
+        self.url = self._running.url
+
+    def stop(self) -> Late:
+        import requests
+
+        answer = requests.get(f"{self.url}/sim/stats?requests=0", timeout=20).json()
+        self._running.stop()
+        late = answer["late"]
+        return {
+            "sends": answer["generation_tokens"],
+            "late_mean_ms": late["mean_ms"],
+            "late_p99_ms": None,
+            "late_max_ms": late["max_ms"],
+        }

@@ -1,0 +1,91 @@
+"""`llmbench calibrate`: the largest load that this client measures without an error of its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+
+from llmbench_locust._version import __version__
+from llmbench_locust.calibration.levels import TTFT_MS, Level, Measured, limit_of, next_level
+from llmbench_locust.calibration.server import ExactServer, Paced, Simulated
+from llmbench_locust.json_types import Json
+from llmbench_locust.run.lifecycle import Runs
+from llmbench_locust.terminal import say
+
+
+def calibrate(runs: Runs, binary: Path | None, seconds: float, outcome: Path) -> None:
+    """Climb from level to level for about ``seconds``, with up to --num-prompts streams; writes
+    what was found to ``outcome``. ``binary``: the compiled server, None for the simulator.
+    """
+    done: list[Measured] = []
+    ends = perf_counter() + seconds
+    streams = runs.config.num_prompts
+    while (level := next_level(done, streams)) and (not done or perf_counter() < ends):
+        done.append(_run(runs, binary, level))
+        say(line_of(done[-1]))
+    outcome.write_text(json.dumps(found_of(runs, done, binary)))
+    runs.exit_status = 0
+
+
+def _run(runs: Runs, binary: Path | None, level: Level) -> Measured:
+    server: ExactServer
+    server = Paced(binary, TTFT_MS, level.itl_ms) if binary else Simulated(TTFT_MS, level.itl_ms)
+    config = replace(
+        runs.config.with_server(server.url),
+        num_prompts=level.streams,
+        random_output_len=level.tokens,
+    )
+    try:
+        summary = runs.run(config, quiet=True).summary
+    finally:
+        late = server.stop()
+    ttft, itl = summary.distributions["ttft"], summary.distributions["itl"]
+    p99 = dict(itl.percentiles)[99.0]
+    return Measured(level, summary.failed, ttft.mean, p99, late)
+
+
+def line_of(m: Measured) -> str:
+    """A level in one line."""
+    verdict = "good" if m.holds else "the server was late" if m.server_late else "too much"
+    late = m.late["late_p99_ms"]
+    shown = m.late["late_mean_ms"] if late is None else late
+    return (
+        f"{m.level.streams:>6,} streams × {m.level.rate:>5.4g}/s = {m.level.chunks_per_s:>8,.0f} "
+        f"chunks/s: TTFT error {m.ttft_error_ms:6.2f} ms, P99 ITL error {m.itl_error_ms:6.2f} ms, "
+        f"server late {shown:.2f} ms: {verdict}"
+    )
+
+
+def found_of(runs: Runs, done: list[Measured], binary: Path | None) -> Json:
+    """What is kept and quoted; ``limit_chunks_per_s`` is None where no level held."""
+    limit, first = limit_of(done), done[0]
+    failed = [m for m in done if not m.holds]
+    lowest = min(failed, key=lambda m: m.level.chunks_per_s, default=None)
+    shown = first if first.holds or limit is None else limit
+    workers = len(runs.report.extended["workers"]) if runs.report else 1
+    return {
+        "version": __version__,
+        "date": datetime.now().isoformat(timespec="seconds"),
+        "processes": workers,
+        "server": "compiled" if binary else "simulator",
+        "streams": shown.level.streams,
+        "rate": shown.level.rate,
+        "ttft_error_ms": shown.ttft_error_ms,
+        "p99_itl_error_ms": shown.itl_error_ms,
+        "limit_chunks_per_s": limit.level.chunks_per_s if limit else None,
+        "server_was_late": lowest is not None and lowest.server_late,
+        "levels": [
+            {
+                "streams": m.level.streams,
+                "rate": m.level.rate,
+                "failed": m.failed,
+                "ttft_error_ms": m.ttft_error_ms,
+                "p99_itl_error_ms": m.itl_error_ms,
+                "server": m.late,
+            }
+            for m in done
+        ],
+    }
