@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from llmbench_locust._version import __version__
 from llmbench_locust.json_types import Json, JsonValue
+from llmbench_locust.metrics.answers import answer_figures, same_figures
 from llmbench_locust.metrics.attempts import cancelled, retries
 from llmbench_locust.metrics.audit import verdict
 from llmbench_locust.metrics.basis import Basis, named_ms
@@ -229,6 +230,8 @@ BLOCKS: dict[str, Callable[[Basis], JsonValue]] = {
     "time_to_first_answer_token_ms": lambda b: b.shape(_first_answer(b.columns)),
     "reasoning_tokens": lambda b: _sum_known(b.columns.ints["reasoning_tokens"][b.columns.success]),
     "server_request_times_ms": _server_times,
+    "answers": answer_figures,
+    "same_answers": same_figures,
     "finish_reasons": lambda b: _finish_reasons(b.columns),
     "output_length": lambda b: output_length(b.columns, b.summary),
     "connections_opened_on_the_clock": lambda b: int(

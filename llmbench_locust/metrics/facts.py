@@ -19,6 +19,19 @@ from llmbench_locust.server_metrics.reading import Reading
 from llmbench_locust.workload.sharing import Sharing
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerKey:
+    """What responses are held against, by the index of the request in the plan; None where there is
+    nothing. ``references``: for ``exact``; ``others``: the responses of another run. ``schema``,
+    and which requests it was ``asked`` of.
+    """
+
+    references: Sequence[str | None] = ()
+    others: Sequence[str | None] = ()
+    schema: Json | None = None
+    asked: Sequence[bool] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
     """``origin_s``: start of the arrivals on the records' clock; ``duration_s``: from there to the
@@ -56,6 +69,7 @@ class RunFacts:
     gpus: Mapping[str, Sequence[Reading]] = field(default_factory=dict)
     sharing: Sharing | None = None
     cold_cache: Json = field(default_factory=dict)
+    answers: AnswerKey = AnswerKey()
 
     @property
     def gone(self) -> NDArray[np.bool_]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 
 from llmbench_locust.errors import ConfigError
@@ -42,9 +44,66 @@ class Behaviour:
         least=0,
         most=100,
     )
+    structured_output: str | None = flag(
+        None, "File of a JSON schema that the responses must follow.", metavar="FILE"
+    )
+    structured_output_ratio: float = flag(
+        1.0, "Share of the requests that ask for --structured-output.", least=0, most=1
+    )
+    tool_choice: str | None = flag(
+        None,
+        "Tool choice of the requests that have tools: auto, none, required, or a tool's name.",
+        metavar="NAME",
+    )
+    check_answers: str | None = flag(
+        None,
+        "Report the share of valid responses: nonempty, json, json_schema (that of "
+        "--structured-output), tool_call, exact:FIELD (of the dataset) or regex:PATTERN.",
+        metavar="CHECK",
+    )
+    expect_same_as: str | None = flag(
+        None,
+        "Result file with --save-detailed of the same workload: report the share of equal "
+        "responses.",
+        metavar="FILE",
+    )
+
+
+_CHECKS = ("nonempty", "json", "json_schema", "tool_call")
 
 
 def check(v: Json) -> None:
     """Which of them go together. Raises ConfigError."""
+    _check_answers(v)
+    if v["structured_output"] is None and v["structured_output_ratio"] != 1:
+        raise ConfigError("--structured-output-ratio: only with --structured-output")
+    for name in ("structured_output", "expect_same_as"):
+        if v[name] is not None and not os.path.isfile(v[name]):
+            raise ConfigError(f"--{name.replace('_', '-')}: file not found: {v[name]!r}")
+    if v["expect_same_as"] is not None and v["sampling"].get("temperature") != 0:
+        raise ConfigError(
+            "--expect-same-as: only greedy responses can be compared; use --temperature 0"
+        )
     if (v["cancel_rate"] > 0) is not (v["cancel_after_s"] is not None):
         raise ConfigError("--cancel-rate and --cancel-after: each needs the other one")
+
+
+def _check_answers(v: Json) -> None:
+    if v["check_answers"] is None:
+        return
+    name, mark, detail = v["check_answers"].partition(":")
+    known = (name in _CHECKS and not mark) or (name in ("exact", "regex") and detail)
+    if not known:
+        raise ConfigError(
+            f"--check-answers: {v['check_answers']!r} is not known; use one of "
+            f"{', '.join(_CHECKS)}, exact:FIELD or regex:PATTERN"
+        )
+    if name == "json_schema" and v["structured_output"] is None:
+        raise ConfigError("--check-answers: json_schema needs --structured-output FILE")
+    if name == "regex":
+        try:
+            re.compile(detail)
+        except re.error as e:
+            raise ConfigError(
+                f"--check-answers: {detail!r} is no regular expression: {e}"
+            ) from None

@@ -18,6 +18,7 @@ from llmbench_locust.results.shown import attained, block_of
 PLAIN = (
     "attainment",
     "failed_share",
+    "valid_answers",
     "completed",
     "failed",
     "duration",
@@ -42,9 +43,9 @@ def latency_of(key: str) -> tuple[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """``key`` as in the result JSON, or ``failed_share``, or ``attainment`` (share of all requests
-    that meet every objective of --goodput). ``sign``: one of <=, >=, <, >. ``name``: the key as
-    the user wrote it.
+    """``key`` as in the result JSON, or ``failed_share``, ``valid_answers``, or ``attainment``
+    (share of all requests that meet every objective of --goodput). ``sign``: one of <=, >=, <, >.
+    ``name``: the key as the user wrote it.
     """
 
     key: str
@@ -63,6 +64,8 @@ class Condition:
         """The figure in a result, None where it has none."""
         if self.key == "attainment":
             found: JsonValue = attained(document)
+        elif self.key == "valid_answers":
+            found = (block_of(document).get("answers") or {}).get("share")
         elif self.key == "failed_share":
             failed = document.get("failed", block_of(document).get("failed", 0))
             total = document.get("completed", 0) + failed

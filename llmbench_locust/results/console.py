@@ -242,6 +242,34 @@ def _users(cancelled: Json | None, retries: Json | None) -> list[str]:
     return lines
 
 
+def _answers(extended: Json) -> list[str]:
+    """The share of valid responses, with its interval, by label, and by load where that varied."""
+    lines = []
+    for key, title in (("answers", "Valid answers (%)"), ("same_answers", "Same answers (%)")):
+        found = extended.get(key)
+        if not found:
+            continue
+        what = found.get("check") or f"as in {found['with']}"
+        lines += [f"{'Answers':-^50}", _line(f"{title}, {what[:20]}:", _percent(found))]
+        groups = [(f"  label {k}:", v) for k, v in found["by_label"].items()]
+        by_load = found["by_requests_in_flight"]
+        if len(by_load) > 1:
+            groups += [(f"  up to {k} in flight:", v) for k, v in by_load.items()]
+        lines += [_line(name, _percent(s)) for name, s in groups if s["checked"] >= LEAST_CHECKED]
+    return lines
+
+
+#: A share of fewer answers is not shown by load or label; the result file has it.
+LEAST_CHECKED = 10
+
+
+def _percent(share: Json) -> str:
+    if not share["checked"]:
+        return "n/a"
+    low, high = share["interval"]
+    return f"{share['share'] * 100:.1f} ({low * 100:.1f} to {high * 100:.1f})"
+
+
 def _ours(extended: Json) -> list[str]:
     """Objectives, what a reasoning model's user waits for, and the client's own lateness."""
     lines: list[str] = []
@@ -251,6 +279,7 @@ def _ours(extended: Json) -> list[str]:
         for name, share in attained.items():
             lines.append(_line(f"{name}:", "n/a" if share is None else f"{share * 100:.2f}"))
     lines += _users(extended.get("cancelled"), extended.get("retries"))
+    lines += _answers(extended)
     lines += _sessions(extended.get("sessions"))
     answer = extended.get("time_to_first_answer_token_ms")
     if answer:

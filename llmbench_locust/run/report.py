@@ -179,6 +179,7 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
         gpus=benchmark.gpu_readings,
         sharing=_sharing(benchmark, coordinator, columns),
         cold_cache=benchmark.cold_cache,
+        answers=benchmark.source.answers,
     )
     return Report.of(facts)
 

@@ -14,8 +14,10 @@ from llmbench_locust.backends import backend_info
 from llmbench_locust.dispatch.backlog import RunPlan
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.errors import BenchError, ConfigError, SetupError
+from llmbench_locust.metrics.facts import AnswerKey
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.run.align import aligned
+from llmbench_locust.run.answer_key import answer_key
 from llmbench_locust.run.control_api import Server
 from llmbench_locust.run.crew import Crew
 from llmbench_locust.run.loading import load_workload
@@ -39,7 +41,7 @@ class Source(Protocol):
     ``total``: requests, None when nobody knows. ``users``: how many to spawn; 0 leaves it to
     Locust. ``tickets``: the plan, in the order of due times. ``rehearsal``: a request like the
     run's, for the ready check; None when there is none. ``prompts``: the digest of the
-    prompts, "" without a plan.
+    prompts, "" without a plan. ``answers``: what responses are held against.
     """
 
     tokenizer: Tokenizer | None
@@ -48,6 +50,7 @@ class Source(Protocol):
     tickets: Sequence[Ticket]
     rehearsal: SampleRequest | None
     prompts: str
+    answers: AnswerKey
 
     def settle(self, config: RunConfig) -> RunConfig:
         """``config`` as this source has it."""
@@ -75,6 +78,7 @@ class Planned:
         self.tickets: Sequence[Ticket] = ()
         self.rehearsal: SampleRequest | None = None
         self.prompts = ""
+        self.answers = AnswerKey()
         self._samples: list[SampleRequest] = []
 
     def settle(self, config: RunConfig) -> RunConfig:
@@ -91,6 +95,7 @@ class Planned:
         if not self._samples:
             raise SetupError("the workload is empty: nothing to send")
         self.prompts = gevent.get_hub().threadpool.apply(digest, (self._samples,))
+        self.answers = answer_key(config, self._samples, self.prompts)
         self.rehearsal = self._samples[0]
         self.total = len(self._samples)
         self.users = min(self.total, config.max_concurrency or MOST_USERS, MOST_USERS)
@@ -154,6 +159,7 @@ class OwnTasks:
         self.tickets: Sequence[Ticket] = ()
         self.rehearsal: SampleRequest | None = SampleRequest("Hello", 1, 1, "ready")
         self.prompts = ""
+        self.answers = AnswerKey()
         self._backends = backends
 
     def settle(self, config: RunConfig) -> RunConfig:

@@ -52,7 +52,9 @@ def wire_config(config: RunConfig, api_key: str, *, turns: bool = False) -> Wire
         request_timeout_s=config.request_timeout_s,
         insecure=config.insecure,
         kernel_timestamps=config.kernel_timestamps,
-        keep_text=bool(config.save_detailed or turns),
+        keep_text=bool(
+            config.save_detailed or turns or config.check_answers or config.expect_same_as
+        ),
         session_header=config.session_header or "",
         session_prefix=config.request_id_prefix,
         seed=config.seed,

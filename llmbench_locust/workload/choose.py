@@ -59,6 +59,13 @@ def collect(
     return found
 
 
+def reference(row: Json, config: RunConfig) -> str | None:
+    """What ``--check-answers exact:FIELD`` expects of a row's answer; None where it has none."""
+    kind, _, field = (config.check_answers or "").partition(":")
+    value = row.get(field) if kind == "exact" else None
+    return None if value is None else str(value)
+
+
 def shuffle(rows: list[T], config: RunConfig) -> None:
     """In place, by ``--seed``, unless ``--disable-shuffle``."""
     if not config.disable_shuffle:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.workload.choose import oversample, own_output_len, shuffle
+from llmbench_locust.workload.choose import oversample, own_output_len, reference, shuffle
 from llmbench_locust.workload.files import bad_line, read_jsonl, read_prompts
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
@@ -28,7 +29,8 @@ def load(
         1 if tokenizer is None else own_output_len(row, line, config)
         for line, row in rows[: config.num_prompts]
     ]
-    return _samples([row["prompt"] for _, row in rows], lens, config, tokenizer, progress)
+    wanted = [reference(row, config) for _, row in rows]
+    return _samples([row["prompt"] for _, row in rows], lens, config, tokenizer, progress, wanted)
 
 
 def load_spec_bench(
@@ -78,6 +80,7 @@ def _samples(
     config: RunConfig,
     tokenizer: Tokenizer | None,
     progress: Progress,
+    wanted: Sequence[str | None] = (),
 ) -> list[SampleRequest]:
     prompts = prompts[: config.num_prompts]
     if tokenizer is not None and not config.skip_chat_template:
@@ -93,4 +96,6 @@ def _samples(
         SampleRequest(prompt, count, length, f"{config.request_id_prefix}{i}")
         for i, (prompt, count, length) in enumerate(zip(prompts, counts, lens, strict=False))
     ]
+    for sample, text in zip(samples, wanted, strict=False):
+        sample.reference = text
     return oversample(samples, config)

@@ -33,6 +33,7 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload import sessions
 from llmbench_locust.workload.blocks import Blocks
+from llmbench_locust.workload.choose import reference
 from llmbench_locust.workload.files import read_jsonl
 from llmbench_locust.workload.sample import Progress, Prompt, SampleRequest
 from llmbench_locust.workload.sessions import Row, Session, token_count
@@ -172,6 +173,7 @@ class _Graph:
             chat_messages=messages,
             delay_s=delay,
             due_s=due,
+            reference=reference(values, config),
         )
 
     def _prompt(self, row: Row, place: int, messages: list[Json] | None) -> tuple[Prompt, int]:

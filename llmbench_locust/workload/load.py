@@ -6,6 +6,7 @@ from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload import mix
 from llmbench_locust.workload.one_dataset import load_dataset
 from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.structured import with_forms
 from llmbench_locust.workload.system_prompt import with_system_prompt
 from llmbench_locust.workload.tokenizer import Tokenizer
 
@@ -15,4 +16,5 @@ def load_requests(
 ) -> list[SampleRequest]:
     """The requests of the dataset or mix. Raises ConfigError."""
     load = mix.load if config.mix else load_dataset
-    return with_system_prompt(load(config, tokenizer, progress), config, tokenizer)
+    samples = with_system_prompt(load(config, tokenizer, progress), config, tokenizer)
+    return with_forms(samples, config)

@@ -38,7 +38,8 @@ class SampleRequest:
     `llmbench_locust.workload.multi_turn`. A later turn is sent ``delay_s`` seconds (None: the think
     time) after the turns ``parents`` are all answered; None is the turn before, () starts with the
     session. Its own messages follow those of the turn ``history`` and the response to it; None is
-    the turn before, -1 none: the request is complete as it stands.
+    the turn before, -1 none: the request is complete as it stands. ``reference``: the right answer,
+    for ``--check-answers exact``; it stays on the master.
     """
 
     prompt: Prompt
@@ -55,6 +56,7 @@ class SampleRequest:
     parents: Sequence[int] | None = None
     delay_s: float | None = None
     history: int | None = None
+    reference: str | None = None
 
     @property
     def waits_for(self) -> Sequence[int]:

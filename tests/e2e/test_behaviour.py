@@ -14,7 +14,8 @@ def test_cancelled_requests_are_no_failures(tmp_path):
         done = locust(
             *("--base-url", sim.url, *COMMON, "--num-prompts", 40, "--seed", 5),
             *("--cancel-rate", 0.4, "--cancel-after", "0.2s", "--goodput", "e2el:30000"),
-            *("--save-result", "--result-dir", tmp_path),
+            *("--check-answers", "regex:th[ei]", "--check", "valid_answers>=0"),
+            *("--save-result", "--save-detailed", "--result-dir", tmp_path),
         )
         stats = requests.get(f"{sim.url}/sim/stats", timeout=5).json()
     assert done.returncode == 0, done.stderr
@@ -24,6 +25,9 @@ def test_cancelled_requests_are_no_failures(tmp_path):
     assert (found["completed"], found["failed"]) == (40 - wanted, 0)
     assert block["cancelled"]["requests"] == stats["outcomes"]["gone"] == wanted
     assert block["errors"] == {}
+    whole = [t for t, e in zip(found["generated_texts"], found["errors"], strict=True) if not e]
+    assert block["answers"]["checked"] == len(whole) == 40 - wanted
+    assert block["answers"]["valid"] == sum("the" in text or "thi" in text for text in whole)
     assert block["slo_attainment"]["all"] == 1.0
     assert ["Cancelled", "requests:", str(wanted)] in map(str.split, done.stdout.splitlines())
 

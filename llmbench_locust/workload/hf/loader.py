@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.workload.choose import oversample
+from llmbench_locust.workload.choose import oversample, reference
 from llmbench_locust.workload.hf.adapter import Adapter, Context, Row
 from llmbench_locust.workload.hf.source import ended_threads, local_folder, open_rows
 from llmbench_locust.workload.hf.table import ANY, BY_ID
@@ -55,6 +55,8 @@ def _samples(
         if sample is None:
             continue
         sample.request_id = f"{prefix}{i if adapter.id_by_row else len(samples)}"
+        if isinstance(row, dict):
+            sample.reference = reference(row, context.config)
         samples.append(sample)
         if progress is not None:
             progress(len(samples), wanted)
