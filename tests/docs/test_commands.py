@@ -35,7 +35,7 @@ def test_every_serve_command_is_understood(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = shlex.split(line)[2:]
     for i, word in enumerate(words):
-        if word == "--dataset-path":
+        if word in ("--dataset-path", "--structured-output"):
             (tmp_path / words[i + 1]).write_text("[]")
     words = words[: words.index("&&")] if "&&" in words else words
     if "--processes" in words:
