@@ -11,8 +11,9 @@ import numpy as np
 from llmbench_locust.compare.reading import Run, number, section
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.results.conditions import latency_of
-from llmbench_locust.statistics.blocks import BLOCKS, UNKNOWN, StandardError, t_quantile
+from llmbench_locust.statistics.blocks import BLOCKS, UNKNOWN, StandardError
 from llmbench_locust.statistics.comparison import Figure, mean_figure, quantile_figure
+from llmbench_locust.statistics.distributions import t_quantile
 from llmbench_locust.statistics.estimates import rate_influence
 
 # Key of the result → title.

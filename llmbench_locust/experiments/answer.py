@@ -11,8 +11,8 @@ import numpy as np
 from llmbench_locust._version import __version__
 from llmbench_locust.experiments.search import Answer, Goal, Outcome
 from llmbench_locust.json_types import Json
-from llmbench_locust.statistics.blocks import t_quantile
 from llmbench_locust.statistics.crossing import Unit
+from llmbench_locust.statistics.distributions import t_quantile
 
 CURVE = 200  # points of the fitted curve
 

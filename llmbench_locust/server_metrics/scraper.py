@@ -35,7 +35,10 @@ _printing = threading.Lock()
 class Page:
     """One page. What follows ``#`` in its URL chooses GPUs: indexes or UUIDs, by comma."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], *, insecure: bool) -> None:
+    def __init__(
+        self, url: str, headers: Mapping[str, str], *, insecure: bool, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self._timeout_s = timeout_s
         self._url, _, gpus = url.partition("#")
         self._gpus = [gpu for gpu in gpus.split(",") if gpu]
         self._session = requests.Session()
@@ -58,7 +61,7 @@ class Page:
         began, parts, size = time.perf_counter(), [], 0
         try:
             with self._session.get(
-                url, timeout=TIMEOUT_S, stream=True, allow_redirects=False
+                url, timeout=self._timeout_s, stream=True, allow_redirects=False
             ) as response:
                 if response.status_code != 200:
                     raise NotMetricsError(f"status {response.status_code}")
@@ -66,13 +69,21 @@ class Page:
                     size += len(part)
                     if size > MOST_BYTES:
                         raise NotMetricsError(f"more than {MOST_BYTES >> 20} MB")
-                    if time.perf_counter() - began > TIMEOUT_S:
+                    if time.perf_counter() - began > self._timeout_s:
                         raise NotMetricsError("timed out")
                     parts.append(part)
         except requests.RequestException as e:
             reason = "timed out" if isinstance(e, requests.Timeout) else "no connection"
             raise NotMetricsError(reason) from e
         return b"".join(parts)
+
+
+def first_reading(page: Page) -> Reading:
+    """Raises NotMetricsError, also for a page that tells nothing that we know."""
+    reading = page.read()
+    if not reading.values and not reading.histograms:
+        raise NotMetricsError(NOTHING_KNOWN)
+    return reading
 
 
 def line_of(url: str, reading: Reading) -> str:
@@ -88,9 +99,7 @@ def watch(url: str, page: Page, period_s: float, ended: threading.Event) -> None
     due, last = time.perf_counter(), False
     while True:
         try:
-            reading = page.read()
-            if said is None and not reading.values and not reading.histograms:
-                raise NotMetricsError(NOTHING_KNOWN)
+            reading = first_reading(page) if said is None else page.read()
             line, reason = line_of(url, reading), ""
         except NotMetricsError as e:
             reason = str(e)

@@ -1,4 +1,4 @@
-"""Starts the scraper beside a run and gathers its readings."""
+"""Reads the metrics pages beside a run: once here, then by the scraper, a process of its own."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.server_metrics.figures import ServerFigures, figures_of, summed
-from llmbench_locust.server_metrics.reading import Histogram, Reading
+from llmbench_locust.server_metrics.nvml import NVML
+from llmbench_locust.server_metrics.reading import Histogram, NotMetricsError, Reading
+from llmbench_locust.server_metrics.scraper import MAY_COME, Page, first_reading
 
+#: How long a page may take for its first reading.
+FIRST_READING_S = 2.0
 #: How long the last reading may take at the end of a run.
 LAST_READING_S = 6.0
 
@@ -23,7 +28,7 @@ class ServerWatch:
 
     ``pages``: the headers to send to each metrics page, by its URL; they reach the scraper by a
     pipe, never by its command line. ``periods_s``: seconds between two readings of a page, 1 by
-    default.
+    default. Where no page can be read or may come, there is no scraper.
     """
 
     def __init__(
@@ -35,14 +40,38 @@ class ServerWatch:
     ) -> None:
         self.readings: dict[str, list[Reading]] = {url: [] for url in pages}
         self.errors: dict[str, str] = {}
-        self._process = subprocess.Popen(
+        self._process: subprocess.Popen[bytes] | None = None
+        self._read_once(pages, insecure=insecure)
+        left = {u: h for u, h in pages.items() if self.errors.get(u, "") in ("", *MAY_COME)}
+        if left:
+            self._start_scraper(left, insecure, periods_s or {})
+
+    def _read_once(self, pages: Mapping[str, Mapping[str, str]], *, insecure: bool) -> None:
+        """In this process: to start the scraper takes a tenth of a second."""
+
+        def read(url: str) -> None:
+            page = Page(url, pages[url], insecure=insecure, timeout_s=FIRST_READING_S)
+            try:
+                self.readings[url].append(first_reading(page))
+            except NotMetricsError as e:
+                self.errors[url] = str(e)
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(read, (url for url in pages if not url.startswith(NVML))))
+
+    def _start_scraper(
+        self,
+        pages: Mapping[str, Mapping[str, str]],
+        insecure: bool,
+        periods_s: Mapping[str, float],
+    ) -> None:
+        self._process = process = subprocess.Popen(
             [sys.executable, "-m", "llmbench_locust.server_metrics.scraper"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the run; the scraper ends after it
         )
-        periods_s = periods_s or {}
         order = {
             "pages": {
                 url: {"headers": dict(headers), "period_s": periods_s.get(url, 1.0)}
@@ -50,14 +79,17 @@ class ServerWatch:
             },
             "insecure": insecure,
         }
-        self._write(json.dumps(order).encode() + b"\n")
-        self._reader = threading.Thread(target=self._gather, daemon=True)
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            process.stdin.flush()
+        self._reader = threading.Thread(target=self._gather, args=(process,), daemon=True)
         self._reader.start()
 
     def wait_for_first(self, timeout_s: float) -> bool:
         """Wait until every URL was read once or failed. Returns whether any was read."""
         ends = perf_counter() + timeout_s
-        while perf_counter() < ends and self._reader.is_alive():
+        while self._process and perf_counter() < ends and self._reader.is_alive():
             if all(self.readings[url] or url in self.errors for url in self.readings):
                 break
             self._reader.join(0.02)
@@ -65,28 +97,25 @@ class ServerWatch:
 
     def stop(self) -> None:
         """Read once more, then end the scraper. May be called again."""
+        process = self._process
+        if process is None:
+            return
         with contextlib.suppress(OSError, ValueError):
-            if self._process.stdin is not None:
-                self._process.stdin.close()
+            if process.stdin is not None:
+                process.stdin.close()
         # A page that never answered will not do so now.
         self._reader.join(LAST_READING_S if any(self.readings.values()) else 0.0)
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
+        if process.poll() is None:
+            process.kill()
+        process.wait()
 
     def window(self, start_s: float, end_s: float) -> dict[str, list[Reading]]:
         """Each server's readings of a run: the last before its start to the first after its end."""
         return {url: _within(found, start_s, end_s) for url, found in self.readings.items()}
 
-    def _write(self, data: bytes) -> None:
-        with contextlib.suppress(OSError):
-            if self._process.stdin is not None:
-                self._process.stdin.write(data)
-                self._process.stdin.flush()
-
-    def _gather(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+    def _gather(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
             found = json.loads(line)
             url = found.pop("url")
             if "error" in found:

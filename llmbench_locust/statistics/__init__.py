@@ -1,4 +1,3 @@
-"""Statistics for load tests, in which neighbouring requests are slow together. Pure numpy.
-
-scipy's distributions are imported late: a run that asks for no interval does not load them.
+"""Statistics for load tests, in which neighbouring requests are slow together. Pure numpy;
+scipy only in `comparison`.
 """

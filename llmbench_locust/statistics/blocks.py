@@ -18,6 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.statistics.distributions import t_quantile
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -48,13 +50,6 @@ class StandardError:
 
 
 UNKNOWN = StandardError(math.inf, 1.0)
-
-
-def t_quantile(p: float, df: float) -> float:
-    """Quantile of Student's t distribution."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, p))
 
 
 def block_means(series: Floats, blocks: int = BLOCKS) -> Floats:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.statistics.distributions import binomial_cdf
+
 CONFIDENCE = 0.99
 
 
@@ -17,25 +19,26 @@ def certified(values: NDArray[np.float64], p: float) -> float | None:
     """The smallest of ``values`` that bounds the ``p``-th percentile (0 to 100) from above with
     99% confidence; None for too few values.
     """
-    from scipy.special import bdtr
-
-    n = len(values)
-    discarded = np.arange(1, int(n * (1 - p / 100)) + 2)
-    t = int(np.count_nonzero(bdtr(discarded, n, 1 - p / 100) <= 1 - CONFIDENCE))
+    n, q = len(values), 1 - p / 100
+    if not n or not 0 < q < 1:
+        return None
+    chances = binomial_cdf(n, q, min(n, int(n * q) + 1))[1:]
+    t = int(np.count_nonzero(chances <= 1 - CONFIDENCE))
     return float(np.partition(values, n - t)[n - t]) if 0 < t <= n else None
 
 
 def least_samples(p: float) -> int:
     """The smallest n of which `certified` has a value (P90: 64, P99: 662); 0 for P100."""
-    from scipy.special import bdtr
-
     if not 0 < p < 100:
         return 0
     low, high = 1, 2
-    while bdtr(1, high, 1 - p / 100) > 1 - CONFIDENCE:
+    while not _is_enough(high, p):
         low, high = high, high * 2
     while high - low > 1:
         middle = (low + high) // 2
-        enough = bdtr(1, middle, 1 - p / 100) <= 1 - CONFIDENCE
-        low, high = (low, middle) if enough else (middle, high)
+        low, high = (low, middle) if _is_enough(middle, p) else (middle, high)
     return high
+
+
+def _is_enough(n: int, p: float) -> bool:
+    return float(binomial_cdf(n, 1 - p / 100, 1)[1]) <= 1 - CONFIDENCE

@@ -24,8 +24,8 @@ from llmbench_locust.statistics.blocks import (
     StandardError,
     add,
     block_means,
-    t_quantile,
 )
+from llmbench_locust.statistics.distributions import t_quantile
 from llmbench_locust.statistics.estimates import (
     Sample,
     independent_error,

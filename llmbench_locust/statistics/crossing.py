@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench_locust.statistics.blocks import t_quantile
+from llmbench_locust.statistics.distributions import t_quantile
 
 Floats = NDArray[np.float64]
 

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench_locust.statistics.blocks import block_means, t_quantile
+from llmbench_locust.statistics.blocks import block_means
+from llmbench_locust.statistics.distributions import t_quantile
 
 Floats = NDArray[np.float64]
 
