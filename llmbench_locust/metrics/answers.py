@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.metrics.basis import Basis
@@ -128,6 +127,8 @@ def _figures(columns: RecordColumns, judged: Bools, valid: Bools) -> Json:
 
 def _share(judged: Bools, valid: Bools) -> Json:
     """With Wilson's 95% interval; None without a response."""
+    from scipy.stats import binomtest  # late: it takes longer than the rest of a short run
+
     n, k = int(np.count_nonzero(judged)), int(np.count_nonzero(judged & valid))
     ends = binomtest(k, n).proportion_ci(0.95, method="wilson") if n else None
     return {
