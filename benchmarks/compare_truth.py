@@ -55,6 +55,48 @@ def false_alarms(rho, n, runs, pairs, seed=1):
     return ours / pairs, welch / pairs, mann / pairs
 
 
+def paired_alarms(rho, jitter, n=2000, pairs=200, seed=5):
+    """Share of pairs of equal servers with the same arrivals that are called better or worse."""
+    sides = queues.pairs(np.random.default_rng(seed), rho, n, pairs, jitter=jitter)
+    found = np.zeros(2)
+    for a, b in zip(*(side.T for side in sides), strict=True):
+        figures = (c.mean_figure, lambda sample: c.quantile_figure(sample, 0.99))
+        pair = [c.difference([f(Sample(a))], [f(Sample(b))], paired=True) for f in figures]
+        levels = c.holm_levels([d.p_value for d in pair])
+        limit = math.log1p(0.02)
+        words = [c.verdict(d.interval(k), limit, False) for d, k in zip(pair, levels, strict=True)]
+        found += [word in ("better", "worse") for word in words]
+    return found / pairs
+
+
+def run_unit_alarms(runs, between, pairs=1000, draws=1000, seed=4):
+    """Student's t and the hierarchical bootstrap (runs, then blocks within them) on means of equal
+    servers, whose runs differ by a factor exp(N(0, ``between``)) besides their queues at rho 0.5:
+    share of intervals without 0 for both, and for the bootstrap of paired runs.
+    """
+    rng = np.random.default_rng(seed)
+    _, found = queues.waits(rng, 0.5, 2000, runs=1000)
+    blocks = (found + 0.05).reshape(10, 200, -1).mean(axis=1).T
+
+    def resampled(side, rows):
+        picks = rng.integers(10, size=(draws, runs, 10))
+        return np.log(side[rows[:, :, None], picks].mean(axis=2)).mean(axis=1)
+
+    alarms = np.zeros(3)
+    for _ in range(pairs):
+        sides = [
+            blocks[rng.integers(len(blocks), size=runs)] * rng.lognormal(0, between, (runs, 1))
+            for _ in "ab"
+        ]
+        student = stats.ttest_ind(*(np.log(side.mean(axis=1)) for side in sides)).pvalue < 0.05
+        rows = [rng.integers(runs, size=(draws, runs)) for _ in "ab"]
+        alone = resampled(sides[0], rows[0]) - resampled(sides[1], rows[1])
+        noise = rng.normal(0, between, runs)[rows[0]].mean(axis=1)  # all that pairs do not share
+        ends = (np.quantile(x, (0.025, 0.975)) for x in (alone, noise))
+        alarms += [student, *(low > 0 or high < 0 for low, high in ends)]
+    return alarms / pairs
+
+
 def power(rho, n, runs, pairs, change=0.1, most=3_000_000, seed=2):
     """Of pairs whose new side is slower by ``change`` and that got "cannot tell" at n requests:
     in how many is it called at the size asked for, or at ``most`` requests where it is above? By
@@ -119,6 +161,15 @@ def main():
         for runs in (1, 3):
             ours, welch, mann = false_alarms(rho, 2000, runs, pairs)
             print(rho, 2000, runs, *(f"{x:.1%}" for x in (*ours, welch, mann)), flush=True)
+    print("false alarms of paired requests: rho jitter | mean, P99")
+    for rho in (0.5, 0.9):
+        for jitter in (0.05, 0.3):
+            print(rho, jitter, *(f"{x:.1%}" for x in paired_alarms(rho, jitter)), flush=True)
+    print("false alarms over runs: runs, sd between | t, hierarchical bootstrap, the same in pairs")
+    for between in (0.02, 0.2):
+        for runs in (3, 5, 10):
+            shares = run_unit_alarms(runs, between)
+            print(runs, between, *(f"{x:.1%}" for x in shares), flush=True)
     print("power at the size asked for, 10% slower: rho n runs | share, pairs, median factor")
     for rho in (0.5, 0.9):
         for runs in (1, 3):

@@ -21,7 +21,7 @@ from llmbench_locust.statistics.comparison import (
 )
 
 CANNOT_TELL = "cannot tell"
-MOST_TIMES = 1000
+MOST_TIMES = 100  # × the requests, or runs: nobody measures more
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +166,12 @@ def _needs(sides: list[list[Figure | None]], found: Difference, level: float, li
         return "needs --save-detailed or several runs" if bare else "too few requests"
     if found.runs:
         runs = math.ceil(found.runs * times)
-        return f"needs about {runs} runs a side" if runs < MOST_TIMES else "needs over 1000 runs"
-    if times > MOST_TIMES:
-        return f"needs over {MOST_TIMES} × the requests"
-    return f"needs about {_two_digits(max(times, 2.0))} × the requests"
+        return f"needs {_size(runs)} runs a side"
+    return f"needs {_size(_two_digits(max(times, 2.0)))} × the requests"
+
+
+def _size(times: int) -> str:
+    return f"about {times}" if times <= MOST_TIMES else f"over {MOST_TIMES}"
 
 
 def _two_digits(value: float) -> int:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from llmbench_locust.compare.engine import CANNOT_TELL, Comparison, Condition, Row
+from llmbench_locust.compare.engine import (
+    CANNOT_TELL,
+    MOST_TIMES,
+    Comparison,
+    Condition,
+    Row,
+)
 from llmbench_locust.results.tables import markdown_row, markdown_text, text_table
 
 HEAD = ("metric", "base", "new", "change", "interval", "verdict")
@@ -128,16 +134,23 @@ def method(comparison: Comparison, equivalence: float) -> list[str]:
     lines = (
         [f"Intervals of 95%, corrected for {count} metrics together (Holm)."] if count > 1 else []
     )
+    paired = any(row.paired for row in rows)
     if base == new == 1:
         lines.append("One run a side: differences between runs are not in the intervals.")
     else:
-        lines.append(f"The run is the unit: {base} and {new} of them.")
-    if any(row.paired for row in rows):
+        lines.append(f"Runs: {base} and {new}. The intervals come from the spread of the runs.")
+    if paired:
         what = "Requests" if base == new == 1 else "Runs"
         lines.append(f"{what} are paired: both sides had the same workload.")
-    if any("about" in row.needs or "over" in row.needs for row in rows):
+    if any("about" in row.needs for row in rows):
         lines.append(
             f"The size in brackets tells a change of {equivalence * 100:g}% in 4 of 5 comparisons."
+        )
+    if any("over" in row.needs for row in rows):
+        pair = "" if paired else "the same --seed on both sides, "
+        lines.append(
+            f"Where the size is over {MOST_TIMES}, this helps: {pair}a lower percentile "
+            "(median_ttft_ms, p10_ttft_ms), a lower load, a larger --equivalence."
         )
     return lines
 

@@ -305,13 +305,19 @@ def _draw_gaps(times: Floats, limits_ms: tuple[float, float], kinds: list[_Piece
 
 def layout(x: str, y: str, *, logx: bool = False, logy: bool = False, **more: Any) -> Figure:
     return {
-        "xaxis": {"title": {"text": x}, "type": "log" if logx else "linear"},
-        "yaxis": {"title": {"text": y}, "type": "log" if logy else "linear", "rangemode": "tozero"},
+        "xaxis": _axis(x, log=logx),
+        "yaxis": {**_axis(y, log=logy), "rangemode": "tozero"},
         "margin": {"l": 60, "r": 60, "t": 30, "b": 45},
         # Upwards from the plot, however many lines it takes on a phone.
         "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02},
         **more,
     }
+
+
+def _axis(title: str, *, log: bool) -> Figure:
+    """A logarithmic one has its numbers in full: by default plotly writes 2 for 200."""
+    scale = {"type": "log", "tickformat": "~g"} if log else {"type": "linear"}
+    return {"title": {"text": title}, **scale}
 
 
 def _right_axis(title: str, **more: object) -> Figure:

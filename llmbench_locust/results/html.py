@@ -47,7 +47,7 @@ pre{white-space:pre-wrap;
 overflow-wrap:anywhere;border:1px solid #8886;border-radius:.3rem;padding:.6rem}
 @media print{details,.modebar-container{display:none}h2{break-after:avoid}
 .chart,.tile,tr{break-inside:avoid}.tiles{grid-template-columns:repeat(3,1fr)}}
-.wide{overflow-x:auto}td{overflow-wrap:anywhere}
+.wide{overflow-x:auto}td{overflow-wrap:anywhere}.wide td{overflow-wrap:normal}
 """
 
 

@@ -34,7 +34,7 @@ def test_a_slower_server_fails_the_gate(servers, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert [line[:8] for line in shown.splitlines()[:4]] == ["A, run 1", "B, run 1", "B, run 2",
                                                              "A, run 2"]  # fmt: skip
-    assert "The run is the unit: 2 and 2 of them." in shown
+    assert "Runs: 2 and 2." in shown
     assert "Runs are paired" in shown
 
 
@@ -67,11 +67,11 @@ def test_a_pair_that_stays_disturbed_is_left_out_while_two_are_left(tmp_path, ca
     shown = capsys.readouterr().out
     assert shown.count("again: late") == 2 * 6  # twice the three pairs, shared by all of them
     assert "- pair 2 left out: the client was the limit: late" in shown
-    assert "The run is the unit: 2 and 2 of them." in shown
+    assert "Runs: 2 and 2." in shown
     assert main([*argv, "--force"]) == 0
     shown = capsys.readouterr().out
     assert "again" not in shown
-    assert "The run is the unit: 3 and 3 of them." in shown
+    assert "Runs: 3 and 3." in shown
     limited.add("b.2.json")
     assert main(argv) == 4
 

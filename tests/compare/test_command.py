@@ -55,7 +55,10 @@ def test_equal_servers_pass_and_a_strict_gate_wants_to_know(runs):
 
 def test_cannot_tell_says_what_would(runs, capsys):
     assert main(["compare", runs["a0"], runs["b0"]]) == 0
-    assert "cannot tell (needs about" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "cannot tell (needs about" in shown
+    assert "cannot tell (needs over 100 × the requests)" in shown
+    assert "this helps: the same --seed on both sides, a lower percentile" in shown
     plain = [json.loads(Path(runs[k]).read_text()) for k in ("a0", "b0")]
     for key, found in zip(("a0", "b0"), plain, strict=True):
         kept = {k: v for k, v in found.items() if k not in ("ttfts", "start_times", "errors")}
@@ -101,7 +104,7 @@ def test_json_lines_are_several_runs(runs, tmp_path, capsys):
         lines = [json.loads(Path(path).read_text()) for path in side(runs, name)]
         write(tmp_path / f"{name}.jsonl", *lines)
     assert main(["compare", str(tmp_path / "a.jsonl"), str(tmp_path / "slow.jsonl")]) == 0
-    assert "The run is the unit: 3 and 3 of them" in capsys.readouterr().out
+    assert "Runs: 3 and 3." in capsys.readouterr().out
 
 
 def test_directories_are_compared_cell_by_cell(runs, tmp_path, capsys):
@@ -117,7 +120,7 @@ def test_directories_are_compared_cell_by_cell(runs, tmp_path, capsys):
     assert main(["compare", str(tmp_path / "one"), str(tmp_path / "two")]) == 0
     shown = capsys.readouterr().out
     assert "== rate-8.0, rate 8.0" in shown
-    assert "The run is the unit: 2 and 1 of them" in shown
+    assert "Runs: 2 and 1." in shown
     assert "- rate 9.0: only in" in shown
 
 
