@@ -9,7 +9,7 @@ place of the live ones, whose percentiles are right to 1%.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -93,6 +93,10 @@ class LiveStats:
     def counters(self, counters: Json, now_s: float | None = None) -> None:
         """One report: see `Tally.counters`."""
         self._tally.counters(counters, now_s)
+
+    def server(self, now_s: float, values: Mapping[str, float]) -> None:
+        """What the metrics pages said at ``now_s`` (`perf_counter`), in their vocabulary."""
+        self._tally.server(now_s, values)
 
     def add(self, columns: RecordColumns) -> None:
         """Requests that have their outcome."""
@@ -181,6 +185,7 @@ class LiveStats:
                 for kind, count in sorted(tally.errors.items(), key=lambda e: -e[1])
             ],
             "audit": self.audit_now(),
+            "validity": (self.document or {}).get("llmbench", {}).get("validity"),
             "width_s": tally.series.width_s,
             "heat_rows_ms": _HEAT_ROWS_MS,
             "series": rows,

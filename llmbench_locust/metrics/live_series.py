@@ -27,6 +27,14 @@ GAUGES = (
     "loop_lag_max",
     "cpu",
 )
+#: Of the server and its GPUs, by the names of `server_metrics.vocabulary`; shares in percent.
+SERVER_GAUGES = {
+    "running": "server_running",
+    "waiting": "server_waiting",
+    "kv_cache_usage": "server_kv_cache",
+    "gpu_power": "gpu_power",
+    "gpu_utilization": "gpu_utilization",
+}
 #: Bins of the histogram that make one row of the heat map: 12 rows a decade.
 HEAT_STEP = 10
 #: Longest time that a bucket's number may stand for; what claims to be later is a broken clock.
@@ -44,7 +52,8 @@ class Series:
         self.end_s = 0.0
         self._changed = np.zeros(buckets, np.int64)
         self._amounts = {n: np.zeros(buckets, np.float64) for n in AMOUNTS}
-        self._gauges = {n: np.full(buckets, np.nan) for n in GAUGES}
+        names = (*GAUGES, *SERVER_GAUGES.values())
+        self._gauges = {n: np.full(buckets, np.nan) for n in names}
         self._counts: dict[str, NDArray[np.int32]] = {}
         self._found: dict[str, NDArray[np.float64]] = {}
         self._stale: dict[str, NDArray[np.bool_]] = {}

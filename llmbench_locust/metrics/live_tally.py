@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from time import perf_counter
 
 import numpy as np
@@ -17,10 +18,11 @@ from llmbench_locust.metrics.latencies import (
     output_lengths,
 )
 from llmbench_locust.metrics.live_histogram import Samples, bins_of
-from llmbench_locust.metrics.live_series import Series
+from llmbench_locust.metrics.live_series import SERVER_GAUGES, Series
 from llmbench_locust.metrics.tokens import inner_events
 from llmbench_locust.metrics.vllm import good
 from llmbench_locust.records import RecordColumns
+from llmbench_locust.server_metrics.vocabulary import BY_NAME
 
 #: Kinds of error that are counted by name, and the length of the example kept of each.
 MOST_KINDS = 50
@@ -112,6 +114,15 @@ class Tally:
                 f"{kind}_lag_p99", now, float(np.percentile(values, 99)), highest=True
             )
             self.series.gauge(f"{kind}_lag_max", now, float(values.max()), highest=True)
+
+    def server(self, now_s: float, values: Mapping[str, float]) -> None:
+        """Gauges of the metrics pages, read at ``now_s``."""
+        if not now_s >= self.start_s:
+            return  # before the start of the arrivals, or before there is one
+        for name, gauge in SERVER_GAUGES.items():
+            if name in values:
+                factor = 100 if BY_NAME[name].unit == "share" else 1
+                self.series.gauge(gauge, now_s - self.start_s, values[name] * factor)
 
     def add(self, columns: RecordColumns) -> None:
         """Requests that have their outcome."""

@@ -35,6 +35,7 @@ from llmbench_locust.run.ready import Waiting, wait_for_model, wait_until_ready,
 from llmbench_locust.run.server_watch import Readings, readings_between, say_unread, watch_of
 from llmbench_locust.run.sources import Source
 from llmbench_locust.run.wiring import api_key_for, wire_config
+from llmbench_locust.server_metrics.reading import Reading
 from llmbench_locust.server_metrics.watch import ServerWatch
 from llmbench_locust.terminal import say
 from llmbench_locust.users.session import Session, transport_for
@@ -90,7 +91,7 @@ class Benchmark:
         self._profiling = False
         self._bar: ProgressLine | None = None
         self._timer: gevent.Greenlet | None = None
-        self._feed = LiveFeed(live, self._totals, crew.gaps)
+        self._feed = LiveFeed(live, self._totals, self._readings_now, crew.gaps)
         self._waiting = Waiting(config.base_url, config.ready_check_timeout_sec, live.waiting)
 
     # --- before
@@ -226,6 +227,9 @@ class Benchmark:
             "token_events": sum(report.token_events for report in latest),
             "cpu": self.audit.cpu(),
         }
+
+    def _readings_now(self) -> list[Reading]:
+        return self._watch.latest() if self._watch is not None else []
 
     # --- after
 

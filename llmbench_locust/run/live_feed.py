@@ -13,6 +13,8 @@ from llmbench_locust.dispatch.messages import Report
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.records import RecordColumns
+from llmbench_locust.server_metrics.figures import at_present
+from llmbench_locust.server_metrics.reading import Reading
 from llmbench_locust.transport.gaps import Gaps
 
 FEED_S = 0.4
@@ -24,9 +26,18 @@ _SAMPLES = {"ttft_ms": "ttft_s", "send_lag_ms": "send_lag_s", "loop_lag_ms": "lo
 
 
 class LiveFeed:
-    """``totals()``: the present counters of `LiveStats.counters` that are no lists."""
+    """``totals()``: the present counters of `LiveStats.counters` that are no lists. ``readings()``:
+    the latest reading of each metrics page.
+    """
 
-    def __init__(self, live: LiveStats, totals: Callable[[], Json], gaps: Gaps) -> None:
+    def __init__(
+        self,
+        live: LiveStats,
+        totals: Callable[[], Json],
+        readings: Callable[[], list[Reading]],
+        gaps: Gaps,
+    ) -> None:
+        self._readings = readings
         self._gaps = gaps
         self._live = live
         self._totals = totals
@@ -72,6 +83,8 @@ class LiveFeed:
                 for name, parts in samples.items()
             }
             self._live.counters(self._totals() | lists)
+            if readings := self._readings():
+                self._live.server(max(r.time_s for r in readings), at_present(readings))
             yield
         while self._columns:
             some, rows = [self._columns.popleft()], 0

@@ -109,6 +109,10 @@ class ServerWatch:
             process.kill()
         process.wait()
 
+    def latest(self) -> list[Reading]:
+        """The latest reading of each page that has one."""
+        return [found[-1] for found in self.readings.values() if found]
+
     def window(self, start_s: float, end_s: float) -> dict[str, list[Reading]]:
         """Each server's readings of a run: the last before its start to the first after its end."""
         return {url: _within(found, start_s, end_s) for url, found in self.readings.items()}

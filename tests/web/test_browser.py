@@ -167,7 +167,19 @@ def run_and_look(browser: Any, web: Web, shots: Callable[[Any, str], None]) -> d
     assert float(cell(page, "latency", "Time to first token (TTFT)")) > 0
     assert "measuring" in page.locator("#verdict").inner_text()
     assert re.match(r"\d+ of \d+", cell(page, "slo", "TTFT ≤ 10000 ms"))
-    for chart in ("rates", "concurrency", "tokens", "ttft", "tpot", "itl", "e2el", "heat", "lag"):
+    for chart in (
+        "rates",
+        "concurrency",
+        "tokens",
+        "ttft",
+        "tpot",
+        "itl",
+        "e2el",
+        "heat",
+        "lag",
+        "server",
+        "kv",
+    ):
         until(page, "id => document.getElementById(`plot-${id}`).data !== undefined", chart)
         assert drawn(page, chart) > 0, chart
     assert page.evaluate("document.getElementById('plot-ttft').layout.shapes.map(s => s.y0)") == [
@@ -184,6 +196,9 @@ def run_and_look(browser: Any, web: Web, shots: Callable[[Any, str], None]) -> d
     )
     assert document["completed"] >= 20
     limited = document["llmbench"]["audit"]["client_limited"]
+    valid = document["llmbench"]["validity"]["valid"]
+    shown = page.locator("#validity").inner_text()
+    assert shown.startswith("Result: valid" if valid else "Result: NOT VALID (")
     verdict = "CLIENT LIMITED" if limited else "OK, the client kept up"
     assert verdict in page.locator("#verdict").inner_text()
     assert document["num_prompts"] == 900
@@ -207,7 +222,7 @@ def test_a_run_from_the_form_to_the_downloads_and_a_second_beside_it(
         page.get_by_label("compared with").select_option("1")
         page.wait_for_url("**/llm?run=2&compare=1")
         page.wait_for_selector("#differences tbody tr")
-        for chart in ("rates", "ttft", "e2el", "heat", "lag"):
+        for chart in ("rates", "ttft", "e2el", "heat", "lag", "server", "kv"):
             names = page.evaluate(
                 "id => document.getElementById(`plot-${id}`).data.map(l => l.name)", chart
             )

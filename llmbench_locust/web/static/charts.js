@@ -20,12 +20,19 @@ const CLIENT = [
   { id: "lag", title: "Client: send lag and loop lag", unit: "ms",
     lines: [["send_lag_p99", "send lag P99"], ["send_lag_max", "send lag max"], ["loop_lag_p99", "loop lag P99"], ["loop_lag_max", "loop lag max"]] },
 ];
+const SERVER = [
+  { id: "server", title: "Server: requests running and waiting", unit: "requests", lines: [["server_running", "running"], ["server_waiting", "waiting"]] },
+  { id: "kv", title: "Server: KV cache in use", unit: "%", lines: [["server_kv_cache", "KV cache"]] },
+  { id: "power", title: "GPU power", unit: "W", lines: [["gpu_power", "power"]] },
+  { id: "gpu", title: "GPU utilization", unit: "%", lines: [["gpu_utilization", "utilization"]] },
+];
 // names: latency key → its short name, in the order of the rows.
 const charts = (names) => [
   ...LOAD,
   ...Object.entries(names).map(([key, name]) => ({ id: key, title: `${name} over time`, unit: "ms", latency: key })),
   { id: "heat", title: "Latency distribution", unit: "ms", heat: true },
   ...CLIENT,
+  ...SERVER,
 ];
 
 export class Charts {

@@ -55,6 +55,7 @@ function show(shot) {
   byId("what").textContent = [shot.info.model, shot.info.backend, shot.info.dataset].filter(Boolean).join(" · ");
   document.title = `${shot.state}: LLM load test`;
   verdict(shot.audit, shot.state);
+  validity(shot.validity);
   const message = byId("message");
   message.textContent = readable(shot.message || WORDS[shot.state] || "");
   message.dataset.kind = shot.state === "failed" ? "bad" : "open";
@@ -94,6 +95,18 @@ function verdict(audit, state) {
     line.dataset.kind = "good";
     line.textContent = "Client audit: OK, the client kept up";
   }
+}
+
+// Whether the result can be trusted, once the run is over.
+function validity(found) {
+  const line = byId("validity");
+  line.hidden = found === null;
+  if (found === null) return;
+  line.dataset.kind = found.valid ? "good" : "bad";
+  line.textContent = found.valid ? "Result: valid" : `Result: NOT VALID (${found.reasons.map((r) => r.reason).join(", ")})`;
+  const why = make("ul");
+  why.append(...found.reasons.map((r) => make("li", `${r.text} ${r.what_to_do}`)));
+  if (!found.valid) line.append(why);
 }
 
 // name → value, in the order of the tiles.
