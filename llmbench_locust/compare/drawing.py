@@ -27,7 +27,7 @@ def _drawn(run: Run, found: Requests) -> Drawn:
     origin_s = float(start[0]) if n and found.start is not None else 0.0
     return Drawn(
         columns=_columns(run, found, start, ttft),
-        latencies=Latencies(found.ok, ttft, e2el, tpot, _gaps(found)),
+        latencies=Latencies(found.ok, ttft, e2el, tpot, _gaps(found), np.full(n, np.nan)),
         output_lens=lens,
         origin_s=origin_s,
         duration_s=float(str(run.document.get("duration") or 0)),

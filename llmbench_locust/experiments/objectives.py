@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.experiments.search import Goal
-from llmbench_locust.metrics.latencies import Latencies, gaps
+from llmbench_locust.metrics.latencies import LATENCIES, Latencies, gaps
 from llmbench_locust.metrics.vllm import Summary, good
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.results.conditions import Condition, parse_condition
@@ -95,7 +95,7 @@ def _values_ms(
 ) -> NDArray[np.float64]:
     if latency == "itl":
         return gaps(columns, found.ok & rows) * 1000
-    seconds = {"ttft": found.ttft_s, "tpot": found.tpot_s, "e2el": found.e2el_s}[latency]
+    (seconds,) = (row.of(found) for row in LATENCIES if row.key == latency)
     some = seconds[rows & ~np.isnan(seconds)]
     return np.asarray(some * 1000)
 

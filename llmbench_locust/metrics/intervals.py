@@ -39,7 +39,8 @@ def intervals(
     order = np.argsort(columns.floats["start_time"], kind="stable")
     found, points = summary.latencies, sorted({50.0, 90.0, 99.0, *percentiles} - {100.0})
     result: dict[str, dict[str, Ends | None] | Ends | float | None] = {"level": LEVEL}
-    for name, values in (("ttft", found.ttft_s), ("tpot", found.tpot_s), ("e2el", found.e2el_s)):
+    shown = {"ttft": found.ttft_s, "tpot": found.tpot_s, "e2el": found.e2el_s}
+    for name, values in (shown | ({"ttfo": found.ttfo_s} if found.reasoned else {})).items():
         ordered = values[order]
         known = ~np.isnan(ordered)
         result[f"{name}_ms"] = _latency(Sample(ordered[known] * 1000, known * 1), points)

@@ -1,7 +1,8 @@
 """From raw times to latencies, one value a request (or a gap): arrays in, arrays out. Everything
 here is in seconds.
 
-TTFT = first token event − start. E2EL = last token event − start (pooling: end − start). ITL = gaps
+TTFT = first token event − start. TTFO = first token event of the answer, after reasoning − start
+(the TTFT where there was none). E2EL = last token event − start (pooling: end − start). ITL = gaps
 between consecutive token events. TPOT = (E2EL − TTFT) / (output tokens − 1), only for more than one
 token. Failed requests are in none of them.
 """
@@ -32,6 +33,12 @@ class Latencies:
     e2el_s: Floats
     tpot_s: Floats
     itl_s: Floats
+    ttfo_s: Floats
+
+    @property
+    def reasoned(self) -> bool:
+        """Whether an answer began later than its first token: else the TTFO tells nothing new."""
+        return bool(np.any(self.ttfo_s > self.ttft_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,13 @@ LATENCIES = (
         "time_to_first_token",
         "Time from sending a request to its first token event.",
         lambda found: found.ttft_s,
+    ),
+    LatencyRow(
+        "ttfo",
+        "Time to First Answer Token",
+        "time_to_first_answer_token",
+        "Time from sending a request to the first token event of its answer, after reasoning.",
+        lambda found: found.ttfo_s,
     ),
     LatencyRow(
         "tpot",
@@ -106,7 +120,7 @@ def latencies(
     nan = np.full(n, np.nan)
     if kind == "pooling":
         e2el = np.where(ok, columns.floats["end_time"] - start, np.nan)
-        return Latencies(ok, nan, e2el, nan.copy(), np.empty(0))
+        return Latencies(ok, nan, e2el, nan.copy(), np.empty(0), nan.copy())
     has = ok & (events > 0)
     # An answer that came in one piece has no token events: its end is all that there is.
     ttft = np.where(ok & ~has, columns.floats["first_token_time"] - start, np.nan)
@@ -116,7 +130,11 @@ def latencies(
     e2el[has] = times[offsets[1:][has] - 1] - start[has]
     long = has & (output_lens > 1)
     tpot[long] = (e2el[long] - ttft[long]) / (output_lens[long] - 1)
-    return Latencies(ok, ttft, e2el, tpot, gaps(columns, ok if exact is None else ok & exact))
+    answer = columns.floats["first_answer_time"] - start
+    thought = columns.ints["reasoning_tokens"] > 0
+    ttfo = np.where(has & (thought | ~np.isnan(answer)), answer, ttft)
+    itl = gaps(columns, ok if exact is None else ok & exact)
+    return Latencies(ok, ttft, e2el, tpot, itl, np.where(ok, ttfo, np.nan))
 
 
 def gaps(columns: RecordColumns, rows: NDArray[np.bool_]) -> Floats:

@@ -32,8 +32,8 @@ _TOTALS = ("offered", "sent", "completed", "token_events")
 
 
 class Tally:
-    """``goodput_ms``: objectives by latency name ("ttft", "tpot", "e2el"), ms. ``kind``: of the
-    backend.
+    """``goodput_ms``: objectives in ms by latency ("ttft", "ttfo", "tpot", "e2el"). ``kind``: of
+    the backend.
     """
 
     def __init__(self, goodput_ms: dict[str, float], kind: str) -> None:
@@ -54,6 +54,7 @@ class Tally:
         self.errors: dict[str, int] = {}
         self.examples: dict[str, str] = {}
         self._live_ttft = False
+        self._reasoned = False
 
     def counters(self, counters: Json, now_s: float | None = None) -> None:
         """One report: monotonic totals (offered, sent, completed, token_events), gauges (in_flight,
@@ -155,6 +156,10 @@ class Tally:
         self.series.add_at("failed", failed_at, np.ones(len(failed_at)))
         self._observe("e2el", found.e2el_s * 1000.0, ends)
         self._observe("tpot", found.tpot_s * 1000.0, ends)
+        self._reasoned = self._reasoned or found.reasoned
+        if self._reasoned:
+            answer_s = columns.floats["start_time"] + found.ttfo_s - self.start_s
+            self._observe("ttfo", found.ttfo_s * 1000.0, answer_s)
         if not self._live_ttft:
             self._observe(
                 "ttft", found.ttft_s * 1000.0, columns.floats["first_token_time"] - self.start_s

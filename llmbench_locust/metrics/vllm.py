@@ -160,6 +160,7 @@ def good(found: Latencies, goodput_ms: dict[str, float] | None) -> NDArray[np.bo
     met = found.ok.copy()
     values = {
         "ttft": found.ttft_s,
+        "ttfo": found.ttfo_s,
         "tpot": np.nan_to_num(found.tpot_s, nan=0.0),
         "e2el": found.e2el_s,
     }

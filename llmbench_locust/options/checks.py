@@ -17,8 +17,8 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.options.values import number, pairs
 from llmbench_locust.redact import without_user
 
-METRICS = ("ttft", "tpot", "itl", "e2el", "client_queue_time", "e2el_including_client_queue")
-OBJECTIVES = ("ttft", "tpot", "e2el")
+OBJECTIVES = ("ttft", "ttfo", "tpot", "e2el")
+METRICS = (*OBJECTIVES, "itl", "client_queue_time", "e2el_including_client_queue")
 #: Requests that one place under a cap may serve in a second, for --duration without a rate.
 REQUESTS_PER_PLACE = 4
 _TOKEN = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")  # RFC 9110, 5.6.2

@@ -151,8 +151,8 @@ class Benchmark:
     ignore_eos: bool = flag(False, "Ask the server to generate all requested tokens.")
     percentile_metrics: tuple[str, ...] = flag(
         None,
-        "Comma-separated latencies to report: ttft, tpot, itl, e2el. Default: ttft,tpot,itl; for "
-        "pooling e2el.",
+        "Comma-separated latencies to report: ttft, ttfo, tpot, itl, e2el. Default: ttft,tpot,itl; "
+        "for pooling e2el.",
         kind="text",
     )
     metric_percentiles: tuple[float, ...] = flag(
@@ -160,7 +160,7 @@ class Benchmark:
     )
     goodput: dict[str, float] = flag(
         None,
-        "Latency objectives in milliseconds, as KEY:MS ..., of ttft, tpot and e2el.",
+        "Latency objectives in milliseconds, as KEY:MS ..., of ttft, ttfo, tpot and e2el.",
         kind="words",
         metavar="KEY:MS",
     )

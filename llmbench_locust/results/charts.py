@@ -31,7 +31,13 @@ BINS = 120
 MOST_ROWS = 1000
 MOST_PIECES = 100_000
 
-_COLOURS = {"ttft": "#4c78a8", "tpot": "#f58518", "itl": "#54a24b", "e2el": "#b279a2"}
+_COLOURS = {
+    "ttft": "#4c78a8",
+    "ttfo": "#72b7b2",
+    "tpot": "#f58518",
+    "itl": "#54a24b",
+    "e2el": "#b279a2",
+}
 
 
 def load_over_time(columns: RecordColumns, origin_s: float) -> Figure | None:
@@ -107,13 +113,21 @@ def _readings(
     return data
 
 
+def _shown(found: Latencies) -> list[tuple[str, Floats]]:
+    """(key, seconds) of each latency; the TTFO where it is not the TTFT."""
+    rows = [row for row in LATENCIES if row.key != "ttfo" or found.reasoned]
+    return [(row.key, row.of(found)) for row in rows]
+
+
 def latency_over_time(
     columns: RecordColumns, found: Latencies, origin_s: float, goodput_ms: dict[str, float]
 ) -> Figure | None:
     """TTFT, TPOT and E2EL of each request, the ITL's median and P99 over time, and objectives."""
     start = columns.floats["start_time"] - origin_s
     data: list[Figure] = []
-    for name, values in (("ttft", found.ttft_s), ("tpot", found.tpot_s), ("e2el", found.e2el_s)):
+    for name, values in _shown(found):
+        if name == "itl":
+            continue
         there = ~np.isnan(values) & ~np.isnan(start)
         if np.any(there):
             x, y = _thin(start[there], values[there] * 1000)
@@ -162,7 +176,7 @@ def gaps_over_time(columns: RecordColumns, most: int = 2_000_000) -> tuple[Float
 def distributions(found: Latencies, goodput_ms: dict[str, float]) -> Figure | None:
     """The share of samples at or below each value; objectives as vertical lines."""
     data: list[Figure] = []
-    for name, values in ((row.key, row.of(found)) for row in LATENCIES):
+    for name, values in _shown(found):
         some = values[~np.isnan(values)]
         if len(some):
             shares = np.linspace(0, 100, min(len(some), CURVE))

@@ -50,7 +50,7 @@ def render_console(figures: Figures) -> str:
     lines += _server(block.get("server"))
     lines += _gpu(block.get("gpu"))
     lines += _cost(block)
-    lines += _ours(block)
+    lines += _ours(block, asked="ttfo" in config.percentile_metrics)
     lines += verdict_lines(block, timed=config.duration_s is not None)
     return "\n".join(lines)
 
@@ -270,8 +270,10 @@ def _percent(share: Json) -> str:
     return f"{share['share'] * 100:.1f} ({low * 100:.1f} to {high * 100:.1f})"
 
 
-def _ours(extended: Json) -> list[str]:
-    """Objectives, what a reasoning model's user waits for, and the client's own lateness."""
+def _ours(extended: Json, *, asked: bool) -> list[str]:
+    """Objectives, what a reasoning model's user waits for (unless it was ``asked`` for), and the
+    client's own lateness.
+    """
     lines: list[str] = []
     attained = extended.get("slo_attainment") or {}
     if attained:
@@ -282,7 +284,7 @@ def _ours(extended: Json) -> list[str]:
     lines += _answers(extended)
     lines += _sessions(extended.get("sessions"))
     answer = extended.get("time_to_first_answer_token_ms")
-    if answer:
+    if answer and not asked:
         lines.append(f"{'Time to First Answer Token':-^50}")
         lines += [
             _line(f"{word} (ms):", answer[key], ".2f")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmbench_locust.metrics.latencies import output_lengths
-from llmbench_locust.metrics.vllm import Asked, summarize
+from llmbench_locust.metrics.latencies import latencies, output_lengths
+from llmbench_locust.metrics.vllm import Asked, good, summarize
 
 from .rows import columns, failed, row
 
@@ -194,3 +194,18 @@ def _percentile(values, p):
     at = p / 100 * (len(ranked) - 1)
     low = math.floor(at)
     return ranked[low] + (ranked[math.ceil(at)] - ranked[low]) * (at - low)
+
+
+def test_the_first_answer_token_comes_after_reasoning():
+    """Row 0 reasons for 0.3 s, row 1 answers at once, row 2 reasons and never answers."""
+    rows = columns(
+        row(0, 0.0, 0.1, (0.3, 0.1), first_answer_time=0.4, reasoning_tokens=1),
+        row(1, 1.0, 0.1, (0.1,)),
+        row(2, 2.0, 0.1, (0.1,), reasoning_tokens=2),
+        failed(3, 3.0),
+    )
+    found = latencies(rows, output_lengths(rows))
+    assert found.ttfo_s == pytest.approx([0.4, 0.1, np.nan, np.nan], nan_ok=True)
+    assert found.reasoned
+    assert good(found, {"ttfo": 400.0}).tolist() == [True, True, False, False]
+    assert good(found, {"ttfo": 399.0}).tolist() == [False, True, False, False]

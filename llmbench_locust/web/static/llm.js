@@ -113,7 +113,7 @@ function validity(found) {
 function figures({ latency, summary, totals }) {
   const value = Object.fromEntries(summary.map((row) => [row.key, row.value]));
   const found = new Map();
-  for (const key of ["ttft", "tpot", "e2el"]) {
+  for (const key of ["ttft", "ttfo", "tpot", "e2el"]) {
     const row = latency.find((l) => l.key === key);
     const p99 = row?.percentiles.p99;
     if (row) found.set(`${key.toUpperCase()} P50 (ms)`, row.median);
