@@ -78,7 +78,7 @@ def test_command_lines(command, argv, wanted):
         (["--request-rate", "nope"], "error: --request-rate: 'nope' is not a number"),
         (
             ["--goodput", "foo:1"],
-            "error: --goodput: 'foo' is not an objective here; use ttft, tpot, e2el, as "
+            "error: --goodput: 'foo' is not an objective here; use ttft, ttfo, tpot, e2el, as "
             "KEY:MILLISECONDS",
         ),
         (
