@@ -71,7 +71,8 @@ BAD = [
     (["--max-concurrency", "0"], "--max-concurrency: 0 is too small; use 1 or more"),
     (
         ["--goodput", "foo:1"],
-        "--goodput: 'foo' is not an objective here; use ttft, ttfo, tpot, e2el, as KEY:MILLISECONDS",
+        "--goodput: 'foo' is not an objective here; use ttft, ttfo, tpot, e2el, as "
+        "KEY:MILLISECONDS",
     ),
     (["--goodput", "ttft"], "--goodput: 'ttft' is not of the form KEY:VALUE"),
     (["--goodput", "ttft:x"], "--goodput ttft: 'x' is not a number"),
@@ -189,7 +190,8 @@ BAD = [
     (["--repetition-penalty", "0"], "--repetition-penalty: 0 is too small; use a number above 0"),
     (
         ["--goodput", "itl:5"],
-        "--goodput: 'itl' is not an objective here; use ttft, ttfo, tpot, e2el, as KEY:MILLISECONDS",
+        "--goodput: 'itl' is not an objective here; use ttft, ttfo, tpot, e2el, as "
+        "KEY:MILLISECONDS",
     ),
     (["--goodput", "ttft:inf"], "--goodput: ttft is inf; use milliseconds, 0 or more"),
     (["--goodput", "ttft:nan"], "--goodput ttft: 'nan' is not a number"),
