@@ -113,7 +113,7 @@ def charts(
 ) -> list[tuple[str, Figure]]:
     """Title and figure of each chart that has a point."""
     found = []
-    for title, x, x_name, y, y_name in _CHARTS:
+    for title, x, x_name, y, y_name in (*_CHARTS, _cost_chart(prices)):
         data = list(_lines(cells, x, y))
         if data:
             figure: Figure = {"data": data, "layout": layout(x_name, y_name)}
@@ -133,8 +133,22 @@ def _key(name: str) -> Value:
     return lambda run: number(run, name)
 
 
+def _own(*keys: str) -> Value:
+    """A figure of our own block."""
+
+    def value(run: Result) -> float | None:
+        found: object = run.get("llmbench")
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        return float(found) if isinstance(found, int | float) else None
+
+    return value
+
+
+#: Title, x, its title, lines, title of y.
+Chart = tuple[str, Value, str, tuple[tuple[str, Value], ...], str]
 _RATE, _TOKENS = "request rate (requests/s)", "total throughput (tokens/s)"
-_CHARTS: tuple[tuple[str, Value, str, tuple[tuple[str, Value], ...], str], ...] = (
+_CHARTS: tuple[Chart, ...] = (
     *(
         (
             f"{title} against {'rate' if x_name == _RATE else 'throughput'}",
@@ -160,7 +174,29 @@ _CHARTS: tuple[tuple[str, Value, str, tuple[tuple[str, Value], ...], str], ...] 
         (("all objectives", attainment),),
         "requests that meet the objectives (%)",
     ),
+    (
+        "Energy against rate",
+        _key("request_rate"),
+        _RATE,
+        (("joules", _own("gpu", "joules_per_output_token")),),
+        "J per output token",
+    ),
 )
+
+
+def _cost_chart(prices: Prices) -> Chart:
+    """By --gpu-hour-price, else as each run had it itself."""
+    own = _own("cost", "per_million_output_tokens")
+    good = _own("cost", "at_goodput", "per_million_output_tokens")
+
+    def cost(run: Result) -> float | None:
+        return own(run) if prices.hour is None else prices.per_million(run, "output_throughput")
+
+    lines: tuple[tuple[str, Value], ...] = (("all requests", cost),)
+    if prices.hour is None:
+        lines = (*lines, ("those that met the objectives", good))
+    name = "cost of a million output tokens"
+    return ("Cost against rate", _key("request_rate"), _RATE, lines, name)
 
 
 def _lines(cells: Sequence[Cell], x: Value, lines: tuple[tuple[str, Value], ...]) -> Iterator[Json]:

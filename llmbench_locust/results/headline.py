@@ -39,6 +39,9 @@ def tiles(run: Shown) -> list[tuple[str, str]]:
     if paid and generation:
         million = number(paid["per_million_output_tokens"], ".4g")
         found.append(("Cost of a million output tokens", million))
+    joules = (run.block.get("gpu") or {}).get("joules_per_output_token")
+    if joules is not None:
+        found.append(("Energy per output token (J)", number(joules, ".4g")))
     failed = _failed(run)
     if failed is None:
         found.append(("Failed", NOTHING))

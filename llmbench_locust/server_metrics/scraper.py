@@ -41,6 +41,7 @@ class Page:
         self._timeout_s = timeout_s
         self._url, _, gpus = url.partition("#")
         self._gpus = [gpu for gpu in gpus.split(",") if gpu]
+        self.answered = False
         self._session = requests.Session()
         self._session.verify = not insecure
         self._session.headers.update(headers)
@@ -73,8 +74,9 @@ class Page:
                         raise NotMetricsError("timed out")
                     parts.append(part)
         except requests.RequestException as e:
-            reason = "timed out" if isinstance(e, requests.Timeout) else "no connection"
-            raise NotMetricsError(reason) from e
+            # A timeout in the middle of the body is a ConnectionError.
+            late = isinstance(e, requests.Timeout) or "timed out" in str(e)
+            raise NotMetricsError("timed out" if late else "no connection") from e
         return b"".join(parts)
 
 
@@ -100,7 +102,7 @@ def watch(url: str, page: Page, period_s: float, ended: threading.Event) -> None
     while True:
         try:
             reading = first_reading(page) if said is None else page.read()
-            line, reason = line_of(url, reading), ""
+            line, reason, page.answered = line_of(url, reading), "", True
         except NotMetricsError as e:
             reason = str(e)
             line = json.dumps({"url": url, "error": reason})
@@ -118,21 +120,17 @@ def main() -> int:
     """Read until standard input closes."""
     order: Json = json.loads(sys.stdin.readline())
     ended = threading.Event()
-    threads = [
-        threading.Thread(
-            target=watch,
-            args=(url, Page(url, how["headers"], insecure=order["insecure"])),
-            kwargs={"period_s": how["period_s"], "ended": ended},
-            daemon=True,
-        )
-        for url, how in order["pages"].items()
-    ]
-    for thread in threads:
-        thread.start()
+    threads = []
+    for url, how in order["pages"].items():
+        page = Page(url, how["headers"], insecure=order["insecure"])
+        args = (url, page, how["period_s"], ended)
+        threads.append((page, threading.Thread(target=watch, args=args, daemon=True)))
+        threads[-1][1].start()
     sys.stdin.read()
     ended.set()
-    for thread in threads:
-        thread.join()
+    for page, thread in threads:
+        if page.answered:  # one that never did will not do so now
+            thread.join()
     return 0
 
 

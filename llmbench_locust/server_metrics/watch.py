@@ -103,8 +103,7 @@ class ServerWatch:
         with contextlib.suppress(OSError, ValueError):
             if process.stdin is not None:
                 process.stdin.close()
-        # A page that never answered will not do so now.
-        self._reader.join(LAST_READING_S if any(self.readings.values()) else 0.0)
+        self._reader.join(LAST_READING_S)
         if process.poll() is None:
             process.kill()
         process.wait()

@@ -1,7 +1,9 @@
 """The server's own figures in a run's result, against a simulator that counts."""
 
+import contextlib
 import http.server
 import json
+import re
 import threading
 
 import pytest
@@ -19,23 +21,29 @@ def sim():
 
 
 @pytest.fixture
-def asked():
-    """A server that answers every page with HTML, and the headers that it was asked with."""
-    seen = []
+def bad_pages():
+    """A server whose pages are HTML, without an end, or 20 MB; and the headers that it was sent."""
+    seen, over = [], threading.Event()
+    bodies = {"/html": b"<html><body>Hello</body></html>", "/huge": b"# HELP x y\n" * 2_000_000}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             seen.append(dict(self.headers))
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(b"<html><body>Hello</body></html>")
+            with contextlib.suppress(OSError):
+                self.wfile.write(bodies.get(self.path, b""))
+            if self.path == "/hang":
+                over.wait(60)
 
         def log_message(self, *_):
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/metrics", seen
+    root = f"http://127.0.0.1:{server.server_port}"
+    yield [f"{root}/{name}" for name in ("html", "hang", "huge")], seen
+    over.set()
     server.shutdown()
     server.server_close()
 
@@ -73,14 +81,20 @@ def test_counters_and_energy_of_the_run_are_the_runs_own(sim, tmp_path):
     assert "GPUs over time" in page.read_text()
 
 
-def test_a_page_that_is_no_metrics_page_costs_one_line_and_learns_no_secret(sim, tmp_path, asked):
-    url, seen = asked
+def test_bad_pages_cost_one_line_each_and_learn_no_secret(sim, tmp_path, bad_pages):
+    urls, seen = bad_pages
     block, printed = run(
-        *(sim, tmp_path, "--server-metrics", url, "--header", "X-Team=hidden"),
+        *(sim, tmp_path, "--server-metrics", *urls, f"{sim.url}/metrics"),
+        *("--header", "X-Team=hidden"),
         env={"OPENAI_API_KEY": "sk-hidden"},
     )
-    assert block["server"] is None
-    assert printed.count("Server metrics:") == 1
+    said = [line for line in printed.splitlines() if line.startswith("Server metrics:")]
+    assert len(said) == 3
+    reasons = ("not Prometheus text", "no answer yet|timed out", "more than 8 MB")
+    for url, why in zip(urls, reasons, strict=True):
+        assert any(url in line and re.search(why, line) for line in said), said
+    assert list(block["server"]["replicas"]) == [f"{sim.url}/metrics"]
+    assert block["server"]["all"]["counters"]["requests_finished"] == 30
     assert seen
     assert "hidden" not in str(seen)
 

@@ -39,8 +39,25 @@ def test_a_page_has_the_curves_the_table_and_the_costs(sweep):
         "Pareto frontier",
         "BENCH-u=4",
         "$ per million output tokens",
+        "Cost against rate",
     ):
         assert words in page
+
+
+def test_runs_with_prices_and_gpus_have_curves_of_cost_and_energy(tmp_path):
+    for rate in (1.0, 2.0):
+        cost = {"per_million_output_tokens": 8 / rate, "at_goodput": None}
+        cost["at_goodput"] = {"per_million_output_tokens": 10 / rate} if rate == 2 else None
+        block = {"cost": cost, "gpu": {"joules_per_output_token": 3 / rate}}
+        write(tmp_path, f"r={rate}/run=0.json", request_rate=rate, llmbench=block)
+    cells = curves.cells_of(tmp_path)
+    drawn = dict(curves.charts(cells, curves.Prices(), []))
+    lines = {line["name"]: (line["x"], line["y"]) for line in drawn["Cost against rate"]["data"]}
+    assert lines == {
+        "all requests": ([1.0, 2.0], [8.0, 4.0]),
+        "those that met the objectives": ([2.0], [5.0]),
+    }
+    assert drawn["Energy against rate"]["data"][0]["y"] == [3.0, 1.5]
 
 
 def test_a_mean_has_the_interval_of_its_runs(sweep):
