@@ -32,6 +32,12 @@ class Interrupted(SetupError):
         super().__init__("interrupted before the first request was sent")
 
 
+def first_line(error: Exception) -> str:
+    """The first line of its message, cut at 300 characters; its type where there is none."""
+    text = str(error).strip().splitlines()
+    return text[0][:300] if text else type(error).__name__
+
+
 def cause_of(error: BaseException) -> BaseException:
     """What the operating system said, below the layers of an HTTP library; ``error`` without it."""
     seen: BaseException | None = error

@@ -8,7 +8,7 @@ messages that msgpack carries.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from llmbench_locust.json_types import JsonValue
 from llmbench_locust.workload.multi_turn import next_request
@@ -107,21 +107,8 @@ class Play:
         return next_request(before, text, sample, None, self._chat)
 
 
-_SAMPLE_FIELDS = (
-    "prompt",
-    "prompt_len",
-    "expected_output_len",
-    "request_id",
-    "multi_modal",
-    "body_overrides",
-    "label",
-    "chat_messages",
-    "conversation",
-    "turn",
-    "parents",
-    "delay_s",
-    "history",
-)
+#: ``due_s`` stays with the master: the ticket has its own.
+_SAMPLE_FIELDS = [field.name for field in fields(SampleRequest) if field.name != "due_s"]
 
 
 def to_message(ticket: Ticket) -> list[JsonValue]:

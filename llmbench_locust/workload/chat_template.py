@@ -6,7 +6,7 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from llmbench_locust.errors import ConfigError
+from llmbench_locust.errors import ConfigError, first_line
 from llmbench_locust.json_types import Json
 from llmbench_locust.workload.tokenizer import Messages
 
@@ -70,8 +70,3 @@ def content_of(token: object) -> str | None:
     if isinstance(token, dict):
         token = token.get("content")
     return token if isinstance(token, str) else None
-
-
-def first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__

@@ -47,6 +47,18 @@ def read_jsonl(path: str, flag: str = "--dataset-path") -> list[tuple[int, Json]
     return rows
 
 
+def read_conversations(config: RunConfig) -> list[Json]:
+    """The entries of a ShareGPT file with ``conversations`` of two turns or more."""
+    data = read_json(config.dataset_path)
+    if not isinstance(data, list):
+        raise ConfigError(
+            f"--dataset-path: {config.dataset_path!r} is not a list of conversations, as ShareGPT "
+            "has it"
+        )
+    turns = ((e, e.get("conversations")) for e in data if isinstance(e, dict))
+    return [entry for entry, said in turns if isinstance(said, list) and len(said) >= 2]
+
+
 def read_prompts(config: RunConfig) -> list[tuple[int, Json]]:
     """`read_jsonl` of ``--dataset-path`` for the custom datasets, which take .jsonl files only."""
     path, name = config.dataset_path, config.dataset_name

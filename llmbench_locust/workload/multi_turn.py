@@ -32,6 +32,7 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import JsonValue
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import shuffle
+from llmbench_locust.workload.files import read_conversations
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.sessions import number
 from llmbench_locust.workload.tokenizer import Tokenizer
@@ -127,14 +128,7 @@ def _recorded(
 
 def _read(config: RunConfig) -> list[list[JsonValue]]:
     """The conversations of the file in the order of their use."""
-    from llmbench_locust.workload.files import read_json
-
-    data = read_json(config.dataset_path)
-    if not isinstance(data, list):
-        what = "is not a list of conversations, as ShareGPT has it"
-        raise ConfigError(f"--dataset-path: {config.dataset_path!r} {what}")
-    found = (entry.get("conversations") for entry in data if isinstance(entry, dict))
-    entries = [turns for turns in found if isinstance(turns, list) and len(turns) >= 2]
+    entries = [entry["conversations"] for entry in read_conversations(config)]
     shuffle(entries, config)
     return entries
 

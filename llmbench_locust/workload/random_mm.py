@@ -25,7 +25,13 @@ from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import collect
 from llmbench_locust.workload.exact import exact_prompt
 from llmbench_locust.workload.media import image_part, need, video_part
-from llmbench_locust.workload.random_tokens import draw_lengths, drawer, row, tokens_without
+from llmbench_locust.workload.random_tokens import (
+    draw_lengths,
+    drawer,
+    row,
+    shared_prefix,
+    tokens_without,
+)
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 
@@ -87,10 +93,7 @@ def texts(
     prefix_len = config.random_prefix_len
     allowed = tokens_without(tokenizer, tokenizer.added_special_ids)
     draw = drawer(rng, tokenizer)
-    shared: list[int] = []
-    if prefix_len > 0:
-        chosen = allowed[rng.integers(0, len(allowed), size=prefix_len)].tolist()
-        shared = exact_prompt(tokenizer, chosen, prefix_len, draw)[1]
+    shared = shared_prefix(tokenizer, allowed, prefix_len, rng)
     for i in range(config.num_prompts):
         length = int(input_lens[i])
         if prefix_len + length < 1:

@@ -19,6 +19,7 @@ from llmbench_locust.workload.random_tokens import (
     drawer,
     own_len,
     row,
+    shared_prefix,
     tokens_without,
 )
 from llmbench_locust.workload.sample import Progress, SampleRequest
@@ -52,10 +53,7 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
     input_lens, output_lens, offsets = draw_lengths(rng, n, ratio, lens, tokenizer)
     allowed = tokens_without(tokenizer, tokenizer.all_special_ids)
     draw = drawer(rng, tokenizer)
-    shared: list[int] = []
-    if prefix_len > 0:
-        chosen = allowed[rng.integers(0, len(allowed), size=prefix_len)].tolist()
-        shared = exact_prompt(tokenizer, chosen, prefix_len, draw)[1]
+    shared = shared_prefix(tokenizer, allowed, prefix_len, rng)
     sequences = [shared + row(allowed, int(offsets[i]) + i, int(input_lens[i])) for i in range(n)]
     targets = [prefix_len + int(length) for length in input_lens]
     _warm(sequences, config, rng)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.workload.exact import exact_prompt
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 Ints = NDArray[np.int64]
@@ -45,6 +46,16 @@ def row(allowed: Ints, begin: int, length: int) -> list[int]:
     """``length`` tokens in a row from place ``begin``, round the vocabulary."""
     found: list[int] = allowed[(begin + np.arange(length)) % len(allowed)].tolist()
     return found
+
+
+def shared_prefix(
+    tokenizer: Tokenizer, allowed: Ints, length: int, rng: np.random.Generator
+) -> list[int]:
+    """Random tokens that stand in front of all prompts; [] for a length of 0."""
+    if length < 1:
+        return []
+    chosen = allowed[rng.integers(0, len(allowed), size=length)].tolist()
+    return exact_prompt(tokenizer, chosen, length, drawer(rng, tokenizer))[1]
 
 
 def drawer(rng: np.random.Generator, tokenizer: Tokenizer) -> Callable[[int], list[int]]:

@@ -9,7 +9,7 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import collect, fits, oversample, shuffle
-from llmbench_locust.workload.files import read_json
+from llmbench_locust.workload.files import read_conversations
 from llmbench_locust.workload.media import image_part, video_part
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
@@ -44,13 +44,7 @@ def _samples(config: RunConfig, tokenizer: Tokenizer) -> Iterator[SampleRequest]
 
 
 def _entries(config: RunConfig) -> list[Json]:
-    data = read_json(config.dataset_path)
-    if not isinstance(data, list):
-        raise ConfigError(
-            f"--dataset-path: {config.dataset_path!r} is not a list of conversations, as "
-            "ShareGPT has it"
-        )
-    entries = [e for e in data if isinstance(e, dict) and len(e.get("conversations") or ()) >= 2]
+    entries = read_conversations(config)
     if not entries:
         raise ConfigError(
             f"--dataset-path: {config.dataset_path!r} has no conversation of two turns"

@@ -13,14 +13,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmbench_locust.errors import ConfigError
+from llmbench_locust.errors import ConfigError, first_line
 from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.chat_template import (
     NAMED,
     WITHOUT_TEMPLATE,
     content_of,
-    first_line,
     render_chat_template,
 )
 from llmbench_locust.workload.hub import offline

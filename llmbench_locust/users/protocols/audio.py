@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import uuid
-import wave
-from typing import Any
-
-import numpy as np
 
 from llmbench_locust.backends import BACKENDS
 from llmbench_locust.errors import ConfigError
@@ -23,7 +17,7 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 class Transcriptions(Protocol):
-    """``multi_modal`` holds ``"audio"`` (a file's bytes or (samples, rate)) or ``"audio_path"``."""
+    """``multi_modal`` holds the bytes of a sound file as ``"audio"``."""
 
     info = BACKENDS["openai-audio"]
     sink_class = ChatSink
@@ -75,58 +69,15 @@ def _field(value: object) -> str:
 def sound_of(sample: SampleRequest) -> tuple[str, bytes]:
     """(file name, bytes of a sound file). Raises ConfigError for a sample without sound."""
     media = sample.multi_modal
-    if isinstance(media, dict) and "audio" in media:
-        audio = media["audio"]
-        if isinstance(audio, bytes | bytearray | memoryview):
-            return str(media.get("filename") or "audio.wav"), bytes(audio)
-        samples, rate = audio
-        return "audio.wav", wav_of(np.asarray(samples), int(rate))
-    if isinstance(media, dict) and "audio_path" in media:
-        with open(media["audio_path"], "rb") as file:
-            return os.path.basename(media["audio_path"]), file.read()
-    raise ConfigError(
-        "--dataset-name: a sample holds no audio, which is all that --backend openai-audio takes"
-    )
-
-
-def wav_of(samples: Any, rate: int) -> bytes:
-    """A 16-bit WAV file of samples: floats in [-1, 1] or int16, shape (n,) or (n, channels)."""
-    if samples.dtype.kind == "f":
-        samples = np.rint(np.clip(samples, -1.0, 1.0) * 32767)
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as sound:
-        sound.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
-        sound.setsampwidth(2)
-        sound.setframerate(rate)
-        sound.writeframes(samples.astype("<i2").tobytes())
-    return buffer.getvalue()
+    if not isinstance(media, dict) or not isinstance(media.get("audio"), bytes):
+        raise ConfigError(
+            "--dataset-name: a sample holds no audio, which is all that --backend openai-audio "
+            "takes"
+        )
+    return str(media.get("filename") or "audio.wav"), media["audio"]
 
 
 def duration_s(sample: SampleRequest) -> float:
-    """Seconds of sound: of the sample, else of its samples or file; 0.0 if unknown."""
+    """Seconds of sound, as the sample says; 0.0 if unknown."""
     media = sample.multi_modal
-    if not isinstance(media, dict):
-        return 0.0
-    if media.get("duration_s") is not None:
-        return float(media["duration_s"])
-    if isinstance(media.get("audio"), tuple | list):
-        samples, rate = media["audio"]
-        return float(len(samples) / rate)
-    return file_duration_s(sound_of(sample)[1])
-
-
-def file_duration_s(audio: bytes) -> float:
-    """Seconds of a sound file: WAV always, other formats where soundfile is installed; else 0.0."""
-    try:
-        with wave.open(io.BytesIO(audio)) as sound:
-            return float(sound.getnframes() / sound.getframerate())
-    except (wave.Error, EOFError, ZeroDivisionError):
-        pass
-    try:
-        import soundfile
-    except ImportError:
-        return 0.0
-    try:
-        return float(soundfile.info(io.BytesIO(audio)).duration)
-    except RuntimeError:
-        return 0.0
+    return float(media.get("duration_s") or 0.0) if isinstance(media, dict) else 0.0

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llmbench_locust.errors import ConfigError
+from llmbench_locust.errors import ConfigError, first_line
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.hf.adapter import Adapter, Context, Row
@@ -69,7 +69,7 @@ def _guarded(data: Iterable[Row], path: str) -> Iterator[Row]:
     try:
         yield from data
     except Exception as e:
-        raise ConfigError(f"--dataset-path: {path!r} cannot be read: {_first_line(e)}") from None
+        raise ConfigError(f"--dataset-path: {path!r} cannot be read: {first_line(e)}") from None
 
 
 def _load(adapter: Adapter, context: Context) -> Any:
@@ -100,7 +100,7 @@ def _load(adapter: Adapter, context: Context) -> Any:
                 f"{unasked}; use a local copy, or another --dataset-name"
             ) from None
         raise ConfigError(
-            f"--dataset-path: {config.dataset_path!r} cannot be loaded: {_first_line(e)}"
+            f"--dataset-path: {config.dataset_path!r} cannot be loaded: {first_line(e)}"
         ) from None
 
 
@@ -146,8 +146,3 @@ def _undecoded(data: Any, adapter: Adapter) -> Any:
             else:
                 data = data.cast_column(name, Image(decode=False))
     return data
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__
