@@ -1,4 +1,4 @@
-"""What is known of each backend before a request is built: its endpoint and what it can carry.
+"""One row for each backend: its endpoint, and what its requests can carry.
 
 Options check against this table, users build on it; it imports nothing of either. A backend that
 another package brings is named by an entry point of the group ``llmbench_locust.backends`` (a

@@ -1,4 +1,4 @@
-"""What is known of each dataset before it is loaded: its loader, its file, what its requests hold.
+"""What each dataset needs and holds, one row each: its loader, its file, what its requests hold.
 
 Options check against this table, `workload.load` loads by it. A dataset that another package brings
 is a `DatasetInfo` named by an entry point of the group ``llmbench_locust.datasets``, or one that a

@@ -5,7 +5,7 @@
     └── SetupError      the server never became ready, no model was listed; one line, exit status 1
         └── Interrupted     the user stopped the test before the run sent its first request
 
-A fault of the server during the run is no exception: it is data in that request's record.
+A fault of the server during a run raises nothing: it is data in that request's record.
 """
 
 

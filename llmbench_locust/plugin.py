@@ -290,7 +290,7 @@ class Plugin:
                 log.unhandled_greenlet_exception = True
             if self.headless:
                 self.crew.end_test()
-            raise gevent.GreenletExit from e  # Locust spawns nobody
+            raise gevent.GreenletExit from e  # so that Locust spawns no users
 
     @property
     def report(self) -> Report | None:
@@ -306,7 +306,7 @@ class Plugin:
     def stop(self) -> None:
         """End the runs, and wait until the experiment has reported.
 
-        The web page calls it, too: Locust's master tells nobody of a stop while a run is prepared.
+        The web page calls it, too: Locust's master fires no event for a stop during preparation.
         """
         self._cancelled = True
         if self.runs is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 MASK = "***"
 #: Characters that are kept of a message.
 MOST_CHARS = 500
-# A value shorter than this is no secret, and its like would be found in every message.
+# A shorter value is not treated as a secret: it would be found in every message.
 _SHORTEST_SECRET = 6
 
 _SECRET_KEY = re.compile(

@@ -91,7 +91,7 @@ def _resolved(given: str, locust_options: Mapping[str, str]) -> str:
 
 
 def _names() -> list[str]:
-    """Every flag of ours, and --no-x of those that are true, false or not given."""
+    """Every flag of our own, and --no-x of those that are true, false or not given."""
     negated = [f"no-{flag.name}" for flag in FLAGS.values() if flag.kind == "truth"]
     return [flag.name for flag in FLAGS.values()] + negated
 

@@ -52,7 +52,7 @@ def _plan(verb: str, argv: list[str], bench_flags: list[str]) -> Plan:
     name = flags.experiment_name or datetime.now().strftime("%Y%m%d_%H%M%S")
     directory = Path(flags.output_dir) / name
     if flags.resume and not directory.is_dir():
-        raise ConfigError(f"--resume: there is no directory {directory}; name it by -o and -e")
+        raise ConfigError(f"--resume: directory not found: {directory}; name it with -o and -e")
     if not flags.resume and directory.exists() and any(directory.iterdir()):
         raise ConfigError(f"-e: {directory} exists already; --resume goes on with it")
     for flag, value in (

@@ -81,7 +81,7 @@ def parse_condition(text: str) -> Condition:
     found = re.fullmatch(r"\s*([\w.]+)\s*([<>])\s*([+-]?\d+(?:\.\d+)?)\s*%\s*", text)
     if not found:
         raise ConfigError(
-            f"--fail-on: {text!r} is no condition; write METRIC>+N% or METRIC<-N%, as "
+            f"--fail-on: {text!r} is not a condition; write METRIC>+N% or METRIC<-N%, as "
             "p99_ttft_ms>+5%"
         )
     key, sign, percent = found.groups()

@@ -1,4 +1,4 @@
-"""Every request of a run and what became of it, whoever offers the requests. No messages, no clock.
+"""Every request of a run and what became of it, planned or not. No messages, no clock.
 
 `Ledger` keeps the states; this adds the outcomes themselves: each is passed on once, and a request
 that will never have one from its worker gets one here.

@@ -10,14 +10,14 @@ import gevent
 
 from llmbench_locust.transport.gaps import Gaps
 
-#: One step is meant to take so long, and steps are so far apart (seconds).
+#: Time that one step should take, and bounds of the pause between two steps (seconds).
 AIM_S = 0.0003
 SHORTEST_S, LONGEST_S = 0.01, 0.5
 #: More new objects than this are not looked at, but taken for ones that stay: the start of
 #: thousands of requests at once.
 BURST = 10_000
 #: When the process has grown by this factor, somebody's cycles may have outlived a step. It is
-#: looked at once in so long: to look for them takes 20 ms where thousands of requests are in
+#: looked at this often: to look for them takes 20 ms where thousands of requests are in
 #: flight, and a beginning run grows without any.
 GROWN = 1.25
 LOOK_S = 60.0

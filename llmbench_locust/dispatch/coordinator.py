@@ -29,7 +29,7 @@ from llmbench_locust.records import RecordColumns
 
 logger = logging.getLogger(__name__)
 
-#: At most so long between two looks at the run; workers' reports bring the next one forward.
+#: Longest pause between two scheduling passes; a worker's report ends it early.
 TURN_S = 0.2
 READY_S = 60.0
 #: How long a worker may take to break off what is in flight, and to report it.
@@ -172,7 +172,7 @@ class Coordinator:
         if self.done.is_set():
             return
         if self._interrupting:
-            # Whoever comes second must not report before the first has accounted for everything.
+            # A second caller must not report before the first has accounted for everything.
             self.done.wait(2 * timeout_s)
             return
         self._interrupting = True
@@ -265,8 +265,8 @@ class Coordinator:
             return True
         window = WINDOW
         if self._permits is not None and len(self.workers) > 1:
-            # Few, so that a lost worker leaves few behind of which nobody knows whether they were
-            # sent.
+            # Few, so that a lost worker leaves few requests of which it is unknown whether they
+            # were sent.
             held = self._permits.holders[worker.number].held
             window = min(WINDOW, 2 * held + 8) if held else 0
         pending = self.ledger.pending.get(worker.number, 0)

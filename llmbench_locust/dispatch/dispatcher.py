@@ -121,7 +121,7 @@ class Dispatcher:
             self._soon()
 
     def give_back(self, wanted: int) -> int:
-        """Up to ``wanted`` permits that nobody needs now; returns how many were given."""
+        """Give back up to ``wanted`` permits that are not needed now; returns how many."""
         given = min(wanted, max(0, self.free_permits - len(self._waiting)))
         if self.permits is not None:
             self.permits -= given

@@ -114,7 +114,7 @@ class Lease(Message):
 
 @dataclass(slots=True)
 class Grant(Message):
-    """So many more requests may be in flight."""
+    """This many more requests may be in flight."""
 
     kind = "llmbench_grant"
     permits: int
@@ -122,7 +122,7 @@ class Grant(Message):
 
 @dataclass(slots=True)
 class Recall(Message):
-    """Give back up to so many permits that nobody needs; `Returned` answers."""
+    """Give back at most this many unused permits; `Returned` answers."""
 
     kind = "llmbench_recall"
     permits: int

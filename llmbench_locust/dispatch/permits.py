@@ -1,7 +1,7 @@
 """The global cap, split over the workers: a pure ledger of permits.
 
-The sum of what workers hold and what is on its way never exceeds the cap. A permit that nobody
-needs on one worker is recalled for another where requests wait.
+The sum of what workers hold and what is on its way never exceeds the cap. A permit that one
+worker does not need is recalled for another where requests wait.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Holder:
 
 @dataclass(slots=True)
 class Permits:
-    """``pool``: held by nobody."""
+    """``pool``: permits that no worker holds."""
 
     pool: int
     holders: dict[int, Holder] = field(default_factory=dict)

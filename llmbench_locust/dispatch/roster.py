@@ -16,11 +16,11 @@ from llmbench_locust.dispatch.workers import WorkerState
 
 logger = logging.getLogger(__name__)
 
-#: A worker may start requests for so long after the master last heard of it.
+#: A worker may start requests for this long after the last renewal.
 LEASE_S = 1.5
 #: Silence after which a worker's lease is no longer renewed.
 SILENT_S = 1.0
-#: Past the end of its lease a worker is given so long before it counts as lost.
+#: Time past the end of its lease before a worker counts as lost.
 GRACE_S = 0.25
 
 
@@ -104,7 +104,7 @@ class Roster:
         return lost
 
     def newcomers(self) -> list[WorkerState]:
-        """Invite the workers that have connected since, as far as the run has room for them."""
+        """Invite the workers that have connected since, up to the run's most workers."""
         plan, found = self._plan, []
         for worker_id in self._crew.workers():
             if worker_id not in self.workers and len(self.alive()) < plan.max_workers:

@@ -286,5 +286,5 @@ class WorkerRun:
         self._report(closed=True)
 
     def forget(self) -> None:
-        """Another run begins: whoever has not heard of this one's end will not."""
+        """Another run begins: last reports that are not acknowledged by now are dropped."""
         self._reporter.kill(block=False)

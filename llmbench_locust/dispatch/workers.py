@@ -1,4 +1,4 @@
-"""What the master knows of its workers."""
+"""A worker as the master sees it."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ def _earlier(directory: Path, settings: Settings) -> list[Outcome]:
         goals = [goal["name"] for goal in document["goals"]]
         done = outcomes_of(document)
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise ConfigError(f"--resume: {path} is no capacity.json: {e}") from None
+        raise ConfigError(f"--resume: {path} is not a capacity.json: {e}") from None
     if goals != [goal.name for goal in settings.goals]:
         raise ConfigError(f"--resume: {path} has other objectives: {', '.join(goals)}")
     return done

@@ -85,9 +85,9 @@ def _read(file: Path) -> Result:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
-        raise ConfigError(f"{file} is no result: {e}") from None
+        raise ConfigError(f"{file} is not a result: {e}") from None
     if not isinstance(found, dict):
-        raise ConfigError(f"{file} is no result: a JSON object is")
+        raise ConfigError(f"{file} is not a result: it must be a JSON object")
     return found
 
 

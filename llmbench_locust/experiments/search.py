@@ -16,8 +16,8 @@ from llmbench_locust.statistics.crossing import MEAN, SHARE, Crossing, Unit, cro
 
 #: Probes near the crossing before their spread is believed.
 LEAST_UNITS = 8.0
-#: A probe near the crossing lasts so many latencies, and has so many requests, if the budget lets
-#: it: shorter ones do not see the slow episodes of a busy server.
+#: Length of a probe near the crossing, in latencies and in requests, if the budget allows it:
+#: shorter ones do not see the slow episodes of a busy server.
 LATENCIES, REQUESTS = 60.0, 500
 #: No probe takes a larger part of the budget.
 LARGEST_PART = 1 / 8

@@ -13,7 +13,7 @@ from llmbench_locust.json_types import Json
 #: reports.
 SEND_LAG_P99_S = 0.010
 LOOP_LAG_P99_S = 0.005
-#: A process that uses more of one core than this has no room left: what arrives waits for it.
+#: A process that uses more of a core than this is saturated: what arrives has to wait.
 CPU_FRACTION = 0.9
 #: One that uses less than this and is late all the same was kept from running by something else.
 BUSY_FRACTION = 0.5

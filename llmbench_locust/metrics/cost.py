@@ -72,7 +72,7 @@ def _product(columns: RecordColumns, summary: Summary, rows: NDArray[np.bool_]) 
 
 
 def per_gpu(prices: Cost, summary: Summary) -> dict[str, float] | None:
-    """Throughputs of one GPU; None where nobody said how many there are."""
+    """Throughputs of one GPU; None without --num-gpus."""
     if prices.num_gpus is None:
         return None
     names = ("request_throughput", "output_throughput", "total_token_throughput")

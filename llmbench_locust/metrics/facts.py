@@ -1,4 +1,4 @@
-"""All that is known of a finished run. Every figure and every format is a function of it."""
+"""The record of a finished run. Every figure and every format is a function of it."""
 
 from __future__ import annotations
 

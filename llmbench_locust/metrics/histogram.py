@@ -17,7 +17,7 @@ GROWTH = 1.0019
 SMALLEST_S = 1e-9  # the clock's own step: what is below it is 0
 LARGEST_S = 1e6
 BUCKETS = math.ceil(math.log(LARGEST_S / SMALLEST_S) / math.log(GROWTH))
-#: Samples are sorted into buckets so many at a time, which bounds the memory that it takes.
+#: Samples sorted into buckets at a time, which bounds the memory that it takes.
 SLICE = 1_000_000
 
 Floats = NDArray[np.float64]

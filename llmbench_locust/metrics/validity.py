@@ -16,7 +16,7 @@ from llmbench_locust.metrics.facts import RunFacts
 from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.statistics.certified import certified, least_samples
 
-#: A finish reason that is no reason of the answer's own to be short.
+#: Finish reasons that do not explain why an answer is short.
 _NO_REASON = ("", "length", "abort", "error", "max_tokens")
 #: What the advice for too few requests offers.
 _USUAL_PERCENTILES = (50, 75, 90, 95, 99)
@@ -51,7 +51,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """``find``: None where nobody knows. ``what_to_do``: where the finding says nothing better."""
+    """``find``: None where unknown. ``what_to_do``: unless the finding has its own advice."""
 
     name: str
     limit: float
@@ -112,7 +112,7 @@ def _duplicates(e: Evidence) -> Found | None:
 
 
 def _other_traffic(e: Evidence) -> Found | None:
-    """What the server finished and nobody here sent, as a share of what was sent: requests, or
+    """What the server finished beyond what this client sent, as a share of that: requests, or
     generated tokens where the server does not count requests. Ready check, warm-ups and probes may
     fall into the window.
     """
@@ -214,7 +214,7 @@ REASONS = (
     ),
     Reason(
         *("other_traffic", 0.01, _other_traffic),
-        "Measure a server that nobody else uses.",
+        "Measure a server that serves no other clients.",
     ),
     Reason(
         *("server_restarted", 0, _restarted),

@@ -160,7 +160,7 @@ def _headers(v: Json, start: Start, origin: str) -> tuple[dict[str, str], tuple[
 
 
 def _given(options: object, dest: str) -> bool:
-    """Whether the user set a flag: the parser's own default is no such setting."""
+    """Whether the user set a flag: the parser's own default does not count."""
     value = getattr(options, dest, None)
     return value is not None and not isinstance(value, Default)
 

@@ -2,7 +2,7 @@
 '{"a": …}'``.
 
 Done on the argument list before Locust parses it. A value is JSON where it can be read as JSON,
-else text. Flags of ours may be written with underscores, as vLLM's may.
+else text. Our own flags may be written with underscores, as vLLM's may.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _next(words: Iterator[str], name: str) -> str:
 
 
 def _dashed(word: str) -> str:
-    """--num_prompts as --num-prompts, for flags of ours only."""
+    """--num_prompts as --num-prompts, for our own flags only."""
     name, equals, value = word.partition("=")
     if name.startswith("--") and "_" in name and name[2:] in FLAGS:
         return name.replace("_", "-") + equals + value

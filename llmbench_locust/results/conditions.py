@@ -88,12 +88,14 @@ def parse_condition(text: str, flag: str) -> Condition:
     except ValueError:
         limit = math.nan
     if found is None or math.isnan(limit):
-        raise ConfigError(f"{flag}: {text!r} is no condition; write FIGURE<=N, as p99_ttft_ms<=300")
+        raise ConfigError(
+            f"{flag}: {text!r} is not a condition; write FIGURE<=N, as p99_ttft_ms<=300"
+        )
     name = found[1]
     key = _ALIASES.get(name, name)
     if key not in PLAIN and not latency_of(key):
         names = [f"{s}_{x}_ms" for s in ("mean", "median", "std", "p99") for x in KEYS]
         near = difflib.get_close_matches(key, [*PLAIN, *names], 1)
         hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(PLAIN)}, mean_ttft_ms, …"
-        raise ConfigError(f"{flag}: {key!r} is no figure of a result; {hint}")
+        raise ConfigError(f"{flag}: {key!r} is not a figure of a result; {hint}")
     return Condition(key, found[2], limit, name)

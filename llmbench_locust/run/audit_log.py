@@ -1,4 +1,4 @@
-"""What the client records of itself in a run: lags, CPU, overflow. `metrics.audit` judges."""
+"""The client's own figures of a run: lags, CPU, overflow. `metrics.audit` judges them."""
 
 from __future__ import annotations
 

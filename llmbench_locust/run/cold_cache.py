@@ -40,7 +40,7 @@ _WHOSE = {"run": "this run", "conversation": "its conversation"}
 
 
 def _emptied(wanted: str, server: Server) -> str | None:
-    """ "" once it is empty, or why it is not; None where nobody asked."""
+    """ "" once it is empty, or why it is not; None where it was not to be emptied."""
     if wanted == "never":
         return None
     left = server.requests_left() if wanted == "auto" else None

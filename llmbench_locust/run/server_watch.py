@@ -46,7 +46,7 @@ def _server_pages(config: RunConfig) -> tuple[str, ...]:
 def say_unread(watch: ServerWatch, config: RunConfig, say: Callable[[str], None]) -> None:
     """Wait for the first reading; one line for each page that cannot be read.
 
-    A server of which nobody asked for metrics may have none: nothing is said of that.
+    Without --server-metrics a server may have no such page: that is not reported.
     """
     watch.wait_for_first(FIRST_READING_S)
     for url, found in watch.readings.items():

@@ -32,13 +32,13 @@ from llmbench_locust.workload.sample import SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 from llmbench_locust.workload.tokenizers import load_tokenizer
 
-#: Users are only holders of tickets: more than this many help nobody, overflow carries the rest.
+#: Users only hold tickets: more than this many are of no use, overflow carries the rest.
 MOST_USERS = 10_000
 
 
 class Source(Protocol):
     """``tokenizer`` counts answers whose length the server does not tell; None without one.
-    ``total``: requests, None when nobody knows. ``users``: how many to spawn; 0 leaves it to
+    ``total``: requests, None when unknown. ``users``: how many to spawn; 0 leaves it to
     Locust. ``tickets``: the plan, in the order of due times. ``rehearsal``: a request like the
     run's, for the ready check; None when there is none. ``prompts``: the digest of the
     prompts, "" without a plan. ``answers``: what responses are held against.

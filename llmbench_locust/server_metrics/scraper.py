@@ -25,7 +25,7 @@ TIMEOUT_S = 5.0
 #: Reasons that time may heal: the server is starting, or busy.
 MAY_COME = ("no connection", "timed out", "status 503")
 NOTHING_KNOWN = "it has none of the figures of docs/server-metrics.md"
-#: More than this is no metrics page that one would read once a second.
+#: A larger page is not read: it would take too long, once a second.
 MOST_BYTES = 8 << 20
 #: TensorRT-LLM has JSON at /metrics, and its Prometheus text here.
 _TRTLLM = "/prometheus/metrics"

@@ -1,7 +1,7 @@
 """One answer as it arrives: (time, bytes) pairs go in, status, headers and token times come out.
 Pure: no socket, no gevent.
 
-Whoever reads the socket appends to ``arrivals``: a time, then the bytes that were read at that
+The reader of the socket appends to ``arrivals``: a time, then the bytes that were read at that
 time, and so on in turn. `StreamAssembly.decode` works that off whenever there is time for it; when
 it runs changes nothing about what it finds.
 

@@ -11,7 +11,7 @@ from time import perf_counter
 
 import gevent
 
-#: However close the sends follow each other, nobody waits longer than this for a gap.
+#: Longest wait for a gap, however closely the sends follow each other.
 PATIENCE_S = 0.02
 
 

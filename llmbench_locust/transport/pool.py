@@ -2,7 +2,7 @@
 
 Many servers behave differently when hundreds of idle connections are open: a thread or a place is
 held by each. So connections are opened ahead only on request (`open_ahead`) and a few at a time as
-the load grows, and those that nobody needed for some seconds are closed.
+the load grows, and those that were not needed for some seconds are closed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SPARE_FILES = 256
 
 @dataclass(slots=True)
 class PoolCounters:
-    """``most_open``: connections at once. ``idle``: how often so many were idle, once a second."""
+    """``most_open``: connections at once. ``idle``: seconds by the number of idle connections."""
 
     opened: int = 0
     most_open: int = 0
@@ -218,7 +218,7 @@ class ConnectionPool:
 
 
 def check_files(connections: int) -> None:
-    """Raises SetupError where this process may not open so many connections."""
+    """Raises SetupError where the process may not open that many connections."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + _SPARE_FILES
     if hard != resource.RLIM_INFINITY and hard < wanted:

@@ -6,8 +6,8 @@ decoded later. The loop exists twice, in C (`_native.c`) and in Python, for wher
 built.
 
 The set's own descriptor is watched once by gevent's hub (`wakeups`). `StreamReader.poll` may also
-be called by whoever has computed for a while, so that arrivals that the kernel does not stamp have
-their time when they arrive and not when the computing ends.
+be called by code that has computed for a while, so that arrivals that the kernel does not stamp
+have their time when they arrive and not when the computing ends.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ EPOLLIN = 0x001
 
 READ_BYTES = 16 << 10
 _MAX_EVENTS = 512
-# When a request is due within so long, a turn is this short instead, and the send has its turn in
-# between.
+# When a request is due within this time, a turn reads fewer descriptors, so that the send is not
+# late.
 _SOON_S, _FEW_EVENTS = 0.008, 64
 # A turn of reading ends after this time; what is left is ready again in the next.
 _TURN_S = 0.002
@@ -61,8 +61,8 @@ class Readable(Protocol):
         ...
 
     def on_unknown(self, data: bytes, time_s: float) -> None:
-        """A stream that the reader follows read ``data`` that is no plain event; b"" when the peer
-        closed.
+        """A stream that the reader follows read ``data`` that is not a plain event; b"" when the
+        peer closed.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The seam between bytes and protocols: what the transport asks of whoever reads an answer.
+"""The seam between bytes and protocols: what the transport needs of a reader of an answer.
 
 The transport knows framing and time; a `Sink` knows one backend's events. It sees each event once,
 in order, long after it arrived (the time is kept by the transport), and says how many tokens the

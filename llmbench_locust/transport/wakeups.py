@@ -24,7 +24,7 @@ NAP_S = 0.002
 # longer does.
 _WAKEUPS_PER_S = 2000.0
 _READS_PER_NAP = 2.0
-# Of a hundred reads at least so many are token events of streams under way.
+# Least share of reads that are token events of streams under way.
 _PLAIN = 0.97
 _WATCHED_TURNS, _NAPPED_TURNS = 32, 128
 # Events that share a read share its time. When naps bring more of them together than this share,

@@ -19,7 +19,7 @@ RETRIES = 10
 #: Prompts that are decoded and encoded in one call.
 BATCH = 256
 
-#: Draws so many random token ids.
+#: Draws the given number of random token ids.
 Draw = Callable[[int], list[int]]
 
 

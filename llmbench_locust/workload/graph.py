@@ -80,7 +80,7 @@ def _load(
 
 
 def _from_mooncake(row: Json, line: int) -> Json:
-    """A line of Mooncake's as one of ours. Every key that is there is kept for its check."""
+    """A line of Mooncake's in the format of ``sessions``. Unknown keys are kept, to be checked."""
     renamed = {"input_length": "input_tokens", "output_length": "output_tokens"}
     renamed |= {"text_input": "prompt", "session_id": "session"}
     found = {renamed.get(key, key): value for key, value in row.items()}
@@ -140,7 +140,7 @@ class _Graph:
 
     def _named(self, row: Row, name: object) -> int:
         if str(name) not in self._places:
-            raise row.error(f"there is no request {name!r} in its session")
+            raise row.error(f"its session has no request {name!r}")
         return self._places[str(name)]
 
     def _order(self, after: Sequence[Sequence[int]]) -> Iterator[int]:

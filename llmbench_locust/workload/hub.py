@@ -1,6 +1,6 @@
-"""Whether the model hub can be reached, asked once before its libraries are.
+"""Whether the model hub can be reached; checked before its libraries are used.
 
-Without an answer they retry each file for half a minute, and warn with every try.
+Offline, these retry each file for half a minute, and warn with every try.
 """
 
 from __future__ import annotations

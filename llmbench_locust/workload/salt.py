@@ -112,7 +112,7 @@ def _with_fronts(sample: SampleRequest, changed: list[tuple[str, int]]) -> Sampl
 
 
 def _parts_with(parts: list[Any], text: str) -> list[Any]:
-    """Messages or parts whose first text is ``text``; a part more where the first is no text."""
+    """Messages or parts whose first text is ``text``; a part more where the first is not a text."""
     first = parts[0]
     if isinstance(first.get("content"), list):
         return [{**first, "content": _parts_with(first["content"], text)}, *parts[1:]]

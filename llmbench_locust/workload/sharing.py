@@ -17,7 +17,7 @@ BLOCK_BYTES = 64
 @dataclass(frozen=True, slots=True)
 class Sharing:
     """``prefix_share``: of the prompts' bytes, what a cache without end that starts empty would
-    serve; None where prompts hold answers to others, which nobody knows ahead.
+    serve; None where prompts hold answers to others, which are not known ahead.
     """
 
     requests: int

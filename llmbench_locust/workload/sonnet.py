@@ -15,7 +15,7 @@ from llmbench_locust.workload.tokenizer import Tokenizer
 
 BASE = "Pick as many lines as you can from these poem lines:\n"
 OWN_LINES = Path(__file__).parent.parent / "data" / "sonnet.txt"
-#: A prompt that is too long is drawn again; after so many in a row we give up.
+#: A prompt that is too long is drawn again, at most this often.
 MOST_TRIES = 10_000
 
 

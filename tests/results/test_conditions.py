@@ -32,8 +32,8 @@ def test_a_condition_is_read_and_judged(text, holds):
     ("text", "words"),
     [
         ("p99_ttf_ms<=3", "did you mean p99_ttft_ms?"),
-        ("p99_ttft_ms=3", "is no condition; write FIGURE<=N"),
-        ("p99_ttft_ms<=fast", "is no condition"),
+        ("p99_ttft_ms=3", "is not a condition; write FIGURE<=N"),
+        ("p99_ttft_ms<=fast", "is not a condition"),
         ("goodness>1", "no figure of a result"),
     ],
 )

@@ -164,7 +164,7 @@ def line(**more):
     [
         ("sessions", [line(id="p", after=["q"]), line(id="q", after=["p"])],
          "line 1: its session waits for itself"),
-        ("sessions", [line(), line(after=["nobody"])], "line 2: there is no request 'nobody'"),
+        ("sessions", [line(), line(after=["x"])], "line 2: its session has no request 'x'"),
         ("sessions", [line(id=1), line(id=1)], "line 2: the id '1' is there already"),
         ("sessions", [line(), line(delay_s=-1)],
          "line 2: 'delay_s' is -1; it must be a number, 0 or more"),

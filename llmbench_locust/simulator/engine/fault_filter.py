@@ -109,7 +109,7 @@ class FaultFilter:
         job.finish("empty")
 
     def _emit_body(self, job: Job) -> bool:
-        """A body that is no stream. A fault at an event beyond its tokens comes at its end."""
+        """A body in one piece. A fault at an event beyond its tokens comes at its end."""
         faults, index = self.faults, job.index
         cut = max(faults.cut, faults.reset)
         if not job.at_last and index != cut:

@@ -92,7 +92,7 @@ class Job:
             self.outlet.write(head + b"".join(chunk(event) for event in self.script.opening()))
 
     def body_with_head(self, body: bytes) -> bytes:
-        """A response that is no stream, with its head."""
+        """A response in one piece, with its head."""
         return _BODY_HEAD % (self._request_id(), len(body)) + body
 
     def _request_id(self) -> bytes:
@@ -101,7 +101,7 @@ class Job:
     def emit(self) -> bool:
         """Write the next event. False: no more will follow.
 
-        An error of ours ends this response alone.
+        An error in the simulator ends this response alone.
         """
         try:
             if self.gone:

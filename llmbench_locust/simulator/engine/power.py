@@ -1,4 +1,4 @@
-"""The power of an imagined GPU: idle watts and so many more for each request in flight."""
+"""The power of an imagined GPU: idle watts, and a constant for each request in flight."""
 
 from __future__ import annotations
 

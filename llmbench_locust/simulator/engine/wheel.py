@@ -38,7 +38,7 @@ class Wheel:
         self._alarm = Alarm(self._run, exact)
 
     def reset(self) -> None:
-        """Forget how late events were: their own fault, which nobody should take for a client's."""
+        """Forget how late events were. (A late server must not be taken for a late client.)"""
         self.events = 0
         self.late_sum_s = 0.0
         self.late_max_s = 0.0

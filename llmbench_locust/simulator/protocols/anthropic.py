@@ -31,7 +31,7 @@ _TEXT = (
 
 
 class Messages(Script):
-    """`message_start` goes out at once, as Anthropic's own server sends it; it is no token."""
+    """`message_start` goes out at once, as Anthropic's own server sends it; it carries no token."""
 
     reasons = True
     tools = True

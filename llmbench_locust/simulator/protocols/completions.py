@@ -87,7 +87,7 @@ class OpenAIScript(Script):
         return head + orjson.dumps(choices)[1:] + usage + b"}"
 
     def answer(self) -> Json:
-        """A choice's fields in a body that is no stream."""
+        """A choice's fields in a response that is not streamed."""
         raise NotImplementedError
 
 

@@ -193,7 +193,7 @@ class Simulator:
     def _fault_answer(
         self, environ: Json, start_response: StartResponse, seen: Seen, faults: Faults
     ) -> Answer:
-        """An answer that is no stream of tokens at all."""
+        """An answer without tokens: an error, a page, or a closed connection."""
         if faults.disconnect:
             seen.status = 0
             self.stats.end(seen, "disconnect")

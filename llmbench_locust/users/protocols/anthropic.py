@@ -62,7 +62,7 @@ class AnthropicSink(TextSink):
             # What came from the prefix cache is not among them.
             self.input_tokens = n + sum(max(count(usage.get(name)), 0) for name in _CACHED)
             self.cached_tokens = count(usage.get(_CACHED[0]))
-        # What the start counts as output is no count yet.
+        # The output count of the first event is provisional.
         if ended and (n := count(usage.get("output_tokens"))) >= 0:
             self.output_tokens = n
 

@@ -1,8 +1,7 @@
 """What every backend shares: a request is built, its answer is read by a sink, both become one
 record.
 
-A backend overrides `Protocol.body` and names its sink class; the rest is here once. Pure: no
-socket, no Locust, no clock.
+A backend overrides `Protocol.body` and names its sink class. Pure: no socket, no Locust, no clock.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Readers of answers. A backend's sink says which events carry tokens; gathering text and counts is
-here once.
+"""Readers of answers. A backend's sink says which events carry tokens; the base class gathers text
+and counts.
 
 The rule that makes them light: plain token events come many at a time. Text stays as the bytes that
 came (still escaped) and is decoded only when somebody asks for it.
@@ -34,7 +34,7 @@ class TextSink:
     ``output_tokens``, ``input_tokens``, ``cached_tokens`` (of the input), ``reasoning_tokens``: the
     server's counts, -1 when it gave none. ``server_queue_s``, ``server_ttft_s``: its own times of
     the request, NaN when it told none. ``finish_reason``: in OpenAI's terms. ``error_kind``: of
-    ``error``; "server" for what the server reported, "protocol" for what nobody can read.
+    ``error``; "server" for what the server reported, "protocol" for what cannot be parsed.
 
     Each token event adds exactly one piece, by `answer`, `reasoning` or `nothing`: so it is known
     which event began the answer.

@@ -30,14 +30,14 @@ _BUILDERS = {
 def ended_threads() -> Iterator[None]:
     """Wait for the threads that the library starts in here.
 
-    Under gevent they are greenlets of the native thread that loads the workload. Once that is done
-    nobody runs them any more, and the interpreter would wait for them at its exit for ever.
+    Under gevent they are greenlets of the native thread that loads the workload. Once that has
+    ended they never run again, and the interpreter would wait for them at its exit for ever.
     """
     before = set(threading.enumerate())
     try:
         yield
     finally:
-        gc.collect()  # executors that nobody holds any more tell their threads to end
+        gc.collect()  # executors without a reference tell their threads to end
         for thread in set(threading.enumerate()) - before:
             if thread.name.startswith("ThreadPoolExecutor"):
                 thread.join(timeout=5)
