@@ -105,6 +105,22 @@ _TEXTS = (
 )
 
 
+def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each row begins, and where the last one ends: shape (n + 1,) for (n,) lengths."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def _joined_counts(parts: Sequence[RequestRecord | RecordColumns]) -> NDArray[np.int32] | None:
+    """Of all their token events; None where each carried one token."""
+    if all(part.token_counts is None for part in parts):
+        return None
+    ones = [np.ones(len(part.token_times), np.int32) for part in parts]
+    counts = [part.token_counts for part in parts]
+    return np.concatenate([o if c is None else c for o, c in zip(ones, counts, strict=True)])
+
+
 @dataclass(slots=True)
 class RecordColumns:
     """Many records as columns; row i of each array is one request.
@@ -140,18 +156,6 @@ class RecordColumns:
     @classmethod
     def from_records(cls, records: Sequence[RequestRecord]) -> RecordColumns:
         lengths = np.fromiter((len(r.token_times) for r in records), np.int64, len(records))
-        offsets = np.zeros(len(records) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        counts: NDArray[np.int32] | None = None
-        if any(r.token_counts is not None for r in records):
-            counts = np.concatenate(
-                [
-                    np.ones(len(r.token_times), np.int32)
-                    if r.token_counts is None
-                    else r.token_counts
-                    for r in records
-                ]
-            )
         return cls(
             success=np.fromiter((r.success for r in records), np.bool_, len(records)),
             floats={
@@ -164,8 +168,8 @@ class RecordColumns:
             },
             texts={n: [getattr(r, n) for r in records] for n in _TEXTS},
             token_times=np.concatenate([r.token_times for r in records]) if records else _EMPTY,
-            token_offsets=offsets,
-            token_counts=counts,
+            token_offsets=offsets_of(lengths),
+            token_counts=_joined_counts(records),
         )
 
     @classmethod
@@ -177,33 +181,20 @@ class RecordColumns:
         if not some:
             return cls.from_records([])
         lengths = np.concatenate([np.diff(p.token_offsets) for p in some])
-        offsets = np.zeros(len(lengths) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        counts: NDArray[np.int32] | None = None
-        if any(p.token_counts is not None for p in some):
-            counts = np.concatenate(
-                [
-                    np.ones(len(p.token_times), np.int32)
-                    if p.token_counts is None
-                    else p.token_counts
-                    for p in some
-                ]
-            )
         return cls(
             success=np.concatenate([p.success for p in some]),
             floats={n: np.concatenate([p.floats[n] for p in some]) for n in _FLOATS},
             ints={n: np.concatenate([p.ints[n] for p in some]) for n in _INTS},
             texts={n: [t for p in some for t in p.texts[n]] for n in _TEXTS},
             token_times=np.concatenate([p.token_times for p in some]),
-            token_offsets=offsets,
-            token_counts=counts,
+            token_offsets=offsets_of(lengths),
+            token_counts=_joined_counts(some),
         )
 
     def take(self, rows: NDArray[np.int64]) -> RecordColumns:
         """The given rows, in the given order."""
         lengths = np.diff(self.token_offsets)[rows]
-        offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
+        offsets = offsets_of(lengths)
         # Positions in the old token arrays: each row's start, repeated, plus a running count within
         # the row.
         where = np.repeat(self.token_offsets[rows] - offsets[:-1], lengths) + np.arange(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from llmbench_locust.metrics.histogram import Histogram
 from llmbench_locust.metrics.tokens import TokenBins, inner_events, per_token_gaps, token_weights
-from llmbench_locust.records import RecordColumns
+from llmbench_locust.records import RecordColumns, offsets_of
 
 #: Small reports are joined into a block when they are so many, or hold so many events; a block is
 #: not copied again before the end, so that joining never stops the loop for long.
@@ -121,8 +121,7 @@ class RecordStore:
         events = np.diff(columns.token_offsets)
         first, last = columns.token_offsets[:-1], columns.token_offsets[1:] - 1
         kept = np.minimum(events, 2)
-        offsets = np.zeros(len(events) + 1, np.int64)
-        np.cumsum(kept, out=offsets[1:])
+        offsets = offsets_of(kept)
         times = np.empty(int(offsets[-1]), np.float64)
         times[offsets[:-1][kept > 0]] = columns.token_times[first[kept > 0]]
         times[offsets[:-1][kept > 1] + 1] = columns.token_times[last[kept > 1]]

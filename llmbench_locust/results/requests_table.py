@@ -22,7 +22,7 @@ def request_frame(figures: Figures) -> Any:
     columns, summary, origin_s = figures.facts.columns, figures.summary, figures.facts.origin_s
     found, floats, ints, texts = summary.latencies, columns.floats, columns.ints, columns.texts
 
-    def count(name: str) -> Any:
+    def count(name: str) -> object:
         """Integers of which some may be missing."""
         found = pd.array(ints[name], dtype="Int64")
         found[ints[name] < 0] = pd.NA

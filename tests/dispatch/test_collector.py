@@ -9,7 +9,6 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
-import gevent
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +22,7 @@ from llmbench_locust.dispatch.collector import (
     next_pause_s,
 )
 from llmbench_locust.transport.gaps import Gaps
+from tests.waiting import until
 
 
 class Node:
@@ -42,12 +42,6 @@ def steered() -> Iterator[SteeredCollector]:
     one.close()
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
-
-
-def until(condition: Any) -> None:
-    with gevent.Timeout(20.0):
-        while not condition():
-            gevent.sleep(0.01)
 
 
 def test_cycles_go_and_python_itself_does_not_collect(steered: SteeredCollector) -> None:

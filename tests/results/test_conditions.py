@@ -34,7 +34,7 @@ def test_a_condition_is_read_and_judged(text, holds):
         ("p99_ttf_ms<=3", "did you mean p99_ttft_ms?"),
         ("p99_ttft_ms=3", "is not a condition; write FIGURE<=N"),
         ("p99_ttft_ms<=fast", "is not a condition"),
-        ("goodness>1", "no figure of a result"),
+        ("goodness>1", "not a figure of a result"),
     ],
 )
 def test_what_nobody_can_read_is_one_line_that_names_the_flag(text, words):

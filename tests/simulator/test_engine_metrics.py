@@ -123,9 +123,10 @@ def test_the_cache_is_reset_when_nothing_runs(server) -> None:
 
 
 def test_the_energy_counter_follows_the_power(server) -> None:
-    first = parse(get(f"{server}/dcgm/metrics"), time.monotonic())
+    began = time.monotonic()
+    first = parse(get(f"{server}/dcgm/metrics"), 0)
     time.sleep(0.3)
-    second = parse(get(f"{server}/dcgm/metrics"), time.monotonic())
+    second = parse(get(f"{server}/dcgm/metrics"), 1)
     joules = second.values["gpu_energy"] - first.values["gpu_energy"]
-    assert joules / (second.time_s - first.time_s) == pytest.approx(100, rel=0.3)
+    assert 0.3 * 100 <= joules <= (time.monotonic() - began) * 100
     assert second.values["gpu_power"] == 100

@@ -10,6 +10,7 @@ import gevent
 import pytest
 
 from llmbench_locust.simulator.engine.wheel import Wheel
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -24,7 +25,7 @@ def test_in_order_and_never_early(exact: bool) -> None:
     offsets = [0.05, 0.01, 0.03, 0.0302, 0.0, 0.03, -1.0]
     for offset in offsets:
         wheel.at(start + offset, note)
-    gevent.sleep(0.12)
+    until(lambda: len(fired) == len(offsets))
     assert [due for due, _ in fired] == sorted(start + offset for offset in offsets)
     assert all(at >= due for due, at in fired)
     assert wheel.lateness()["events"] == len(offsets)
@@ -42,12 +43,14 @@ def test_a_callback_schedules_the_next_and_an_idle_wheel_wakes_again(exact: bool
             wheel.at(due + 0.01, step)
 
     wheel.at(start + 0.01, step)
-    gevent.sleep(0.08)
+    until(lambda: len(fired) == 3)
+    gevent.sleep(0.02)  # nothing is armed
     assert fired == pytest.approx([start + 0.01, start + 0.02, start + 0.03])
-    wheel.at(start + 0.1, step)
-    wheel.at(start + 0.09, step)  # an earlier one, when a later one is armed
-    gevent.sleep(0.1)
-    assert fired[3:5] == pytest.approx([start + 0.09, start + 0.1])
+    later = time.monotonic()
+    wheel.at(later + 0.1, step)
+    wheel.at(later + 0.09, step)  # an earlier one, when a later one is armed
+    until(lambda: len(fired) >= 5)
+    assert fired[3:5] == pytest.approx([later + 0.09, later + 0.1])
 
 
 def test_a_failing_callback_stops_nobody_else(capfd: pytest.CaptureFixture[str]) -> None:
@@ -59,6 +62,6 @@ def test_a_failing_callback_stops_nobody_else(capfd: pytest.CaptureFixture[str])
 
     wheel.at(time.monotonic() + 0.01, fail)
     wheel.at(time.monotonic() + 0.011, fired.append)
-    gevent.sleep(0.08)
+    until(lambda: fired)
     assert len(fired) == 1
     assert "mine alone" in capfd.readouterr().err

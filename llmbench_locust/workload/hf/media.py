@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from llmbench_locust.workload.choose import fits
 from llmbench_locust.workload.hf.adapter import Context, Row
 from llmbench_locust.workload.media import image_part, video_part
@@ -42,7 +40,7 @@ def _first_image(text: str, row: Row, context: Context) -> SampleRequest:
 def mmvu(row: Row, context: Context) -> SampleRequest:
     """A question about a video: its URL on the hub, or its path in a local copy."""
     choices = " ".join(f"{letter}.{text}" for letter, text in row["choices"].items())
-    video: Any = row["video"]
+    video = row["video"]
     if context.folder is not None and isinstance(video, str):
         video = video.replace(
             f"https://huggingface.co/datasets/{context.name}/resolve/main", context.folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.workload.hf.adapter import Context, Row
@@ -20,7 +19,7 @@ _COHERE = (
 def transcription(row: Row, context: Context) -> SampleRequest | None:
     """A sound within the flags' lengths; bytes and samples are sent as WAV, files as they are."""
     config = context.config
-    audio: Any = row["url"] if "audio" not in row else row["audio"]
+    audio = row["url"] if "audio" not in row else row["audio"]
     if isinstance(audio, dict) and audio.get("bytes") is not None:
         try:
             audio = need("soundfile").read(io.BytesIO(audio["bytes"]), dtype="float32")
