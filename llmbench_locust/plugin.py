@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Collection
-from dataclasses import replace
 
 import gevent
 import locust
@@ -24,6 +21,7 @@ from locust.rpc import Message as LocustMessage
 from locust.runners import LocalRunner, MasterRunner, Runner, WorkerRunner
 
 from llmbench_locust._version import __version__
+from llmbench_locust.configure import Configurator
 from llmbench_locust.dispatch.agent import Agent
 from llmbench_locust.dispatch.messages import TO_MASTER, TO_WORKER, Message, encode
 from llmbench_locust.errors import BenchError, ConfigError
@@ -31,24 +29,21 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.locust_seam import drop_malformed, hush
 from llmbench_locust.locust_types import WebUI
 from llmbench_locust.metrics.live import LiveStats
-from llmbench_locust.options.config import RunConfig, build_config, start_of
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.options.dotted import expand_sys_argv
-from llmbench_locust.options.flags import add_flags, check_variables
-from llmbench_locust.options.secrets import Start, secret_dest
+from llmbench_locust.options.flags import add_flags
 from llmbench_locust.run.benchmark import Benchmark
 from llmbench_locust.run.crew import HELLO, WHO, Crew
 from llmbench_locust.run.lifecycle import Experiment, Runs
 from llmbench_locust.run.report import Report
 from llmbench_locust.run.sources import OwnTasks
-from llmbench_locust.run.wiring import with_own_secrets, withheld
-from llmbench_locust.shape import ArrivalShape
+from llmbench_locust.run.wiring import with_own_secrets
 from llmbench_locust.signals import (
     Interruption,
     end_quietly_before_init,
     listen_as_worker,
     raise_in_main,
 )
-from llmbench_locust.simulator.launch import SimProcess, launch
 from llmbench_locust.terminal import warn
 from llmbench_locust.transport.gaps import Gaps
 
@@ -87,53 +82,36 @@ class Plugin:
         self.web_ui = web_ui
         self.is_worker = isinstance(runner, WorkerRunner)
         self.local = isinstance(runner, LocalRunner)
+        self.configurator = Configurator(environment)
         self.config: RunConfig | None = None
         gaps = Gaps()
         self.crew = None if self.is_worker else Crew(environment, runner, gaps)
         self.runs: Runs | None = None
         self._conductor: gevent.Greenlet | None = None
         self._stopping = self._cancelled = False
-        self.sim: SimProcess | None = None
         self.live = LiveStats({}, (50.0, 90.0, 99.0))
-        self.start: Start | None = None
         self._own_run: Benchmark | None = None
-        self._sim_args = ""
-        self._run_time_s: float | None = None
         self.agent = Agent(
             environment,
             self._to_master,
             runner.client_id if self.is_worker else "local",
             runner.stop if self.is_worker else None,
-            lambda wire: with_own_secrets(wire, self.start.headers if self.start else ()),
+            lambda wire: with_own_secrets(wire, self.configurator.headers),
             gaps,
         )
         self._interruption = Interruption(self.stop, self._leave)
 
     @property
-    def options(self) -> Namespace:
-        options: Namespace = self.environment.parsed_options
-        return options
-
-    @property
-    def headless(self) -> bool:
-        return bool(self.options.headless)
-
-    @property
     def open_loop(self) -> bool:
         """Whether the locustfile has an `ArrivalShape`."""
-        return isinstance(self.environment.shape_class, ArrivalShape)
-
-    @property
-    def _times_runs(self) -> bool:
-        """Whether --run-time is ours to keep. On the web page, a closed loop's is Locust's."""
-        return self.open_loop or self.headless
+        return self.configurator.open_loop
 
     # --- start-up
 
     def begin(self) -> None:
         """Register messages and listeners; on the master, first check the flags."""
-        self._or_exit(self._remember_start)
-        events = self.environment.events
+        self._or_exit(self.configurator.remember_start)
+        events, options = self.environment.events, self.configurator.options
         if self.local or self.is_worker:
             for message in TO_WORKER:
                 self.runner.register_message(message.kind, self._for_agent)
@@ -150,81 +128,39 @@ class Plugin:
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
         events.quitting.add_listener(self._on_quitting)
-        events.quit.add_listener(lambda **_: self._stop_sim())
-        hush(self.options, level_asked_for=_level_asked_for())
+        events.quit.add_listener(lambda **_: self.configurator.stop_sim())
+        hush(options, level_asked_for=_level_asked_for())
         if self.is_worker:
-            listen_as_worker(forked=bool(self.options.processes))
+            listen_as_worker(forked=bool(options.processes))
             return
         self._interruption.listen()
-        if self._times_runs:
-            # Locust would count --run-time from before the ready check, and end a plan's run at
-            # once, where --run-time bounds the time of sending.
-            self._run_time_s = self.options.run_time
-            self.options.run_time = None
-        if self.open_loop:
-            # It also fills in one user where none was asked for, which would be a cap of one.
-            self._users_asked_for = self.options.num_users
-        if self.headless or self.options.autostart:
+        self.configurator.take_limits()
+        if self.configurator.headless or options.autostart:
             self._or_exit(self.configure)
         if self.web_ui is not None:
             from llmbench_locust.web.plugin import install_web
 
             install_web(self.environment, self)
 
-    def _remember_start(self) -> None:
-        check_variables(os.environ)
-        self.start = start_of(self.options)
-        # Locust sends its options to the workers, and takes every name in them from a web form.
-        vars(self.options).pop(secret_dest("header"), None)
-
     def configure(self) -> RunConfig:
-        """The checked flags or form values; starts the simulator if wanted. Raises ConfigError."""
-        options = self.options
-        if self._times_runs and options.run_time is None:
-            options.run_time = self._run_time_s
-        if self.open_loop:
-            options.num_users = self._users_asked_for
-        try:
-            config = build_config(options, self.start)
-        finally:
-            if self._times_runs:
-                options.run_time = None
-        if not self._times_runs:
-            config = replace(config, run_time_s=None)
-        if config.sim:
-            config = config.with_server(self._simulator(config.sim_args).url)
-        if line := withheld(config):
-            logger.warning(line)
-        self.config = config
-        return config
-
-    def _simulator(self, args: str) -> SimProcess:
-        """The running one, unless it was started with other arguments."""
-        if self.sim is not None and args != self._sim_args:
-            self._stop_sim()
-        if self.sim is None:
-            self.sim, self._sim_args = launch(shlex.split(args)), args
-        return self.sim
+        """The configuration of the next run. Raises ConfigError."""
+        self.config = self.configurator.config()
+        return self.config
 
     @property
     def fixed(self) -> Collection[str]:
         """Flags that only the start can set."""
-        return self.start.fixed if self.start is not None else ()
+        return self.configurator.fixed
 
     def plan(self, form: Json) -> str:
         """What a start form asks for, in one sentence. Raises ConfigError."""
-        import copy
-
         from llmbench_locust.run.preview import outlook
 
         if self.open_loop and (self._going() or self.live.state == "preparing"):
             raise ConfigError(
                 "a run is going on; stop it or wait for its end before you start another"
             )
-        options = copy.copy(self.options)
-        for name, value in form.items():
-            setattr(options, name, value)
-        return outlook(build_config(options, self.start), planned=self.open_loop)
+        return outlook(self.configurator.config_of(form), planned=self.open_loop)
 
     def _going(self) -> bool:
         return self._conductor is not None and not self._conductor.ready()
@@ -233,7 +169,7 @@ class Plugin:
         try:
             step()
         except BenchError as e:
-            self._stop_sim()
+            self.configurator.stop_sim()
             warn(f"error: {e}")
             sys.exit(e.exit_code)
 
@@ -263,7 +199,9 @@ class Plugin:
         assert self.crew is not None
         self.runs = None
         try:
-            config = self.config if self.headless and self.config is not None else self.configure()
+            config = self.config
+            if config is None or not self.configurator.headless:
+                config = self.configure()
             self.runs = Runs(self.crew, config, self.live)
             self.runs.stopping = self._cancelled
             experiment(self.runs)
@@ -288,7 +226,7 @@ class Plugin:
             else:
                 logger.exception("the run could not be prepared")
                 log.unhandled_greenlet_exception = True
-            if self.headless:
+            if self.configurator.headless:
                 self.crew.end_test()
             raise gevent.GreenletExit from e  # so that Locust spawns no users
 
@@ -355,11 +293,6 @@ class Plugin:
         """Locust's master sleeps until its workers are there; nothing of the run has begun."""
         idle = self._conductor is None and self._own_run is None
         return not self.local and self.runner.state == "ready" and idle
-
-    def _stop_sim(self) -> None:
-        if self.sim is not None:
-            self.sim.stop()
-            self.sim = None
 
 
 def _level_asked_for() -> bool:

@@ -1,0 +1,122 @@
+"""From Locust's options, or a start form, to the configuration of a run; starts the simulator."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import shlex
+from argparse import Namespace
+from collections.abc import Collection
+from dataclasses import replace
+
+from locust.env import Environment
+
+from llmbench_locust.json_types import Json
+from llmbench_locust.options.config import RunConfig, build_config, start_of
+from llmbench_locust.options.flags import check_variables
+from llmbench_locust.options.secrets import Start, secret_dest
+from llmbench_locust.run.wiring import withheld
+from llmbench_locust.shape import ArrivalShape
+from llmbench_locust.simulator.launch import SimProcess, launch
+
+logger = logging.getLogger(__name__)
+
+
+class Configurator:
+    """``sim``: the simulator that is running, None without one."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._start: Start | None = None
+        self._run_time_s: float | None = None
+        self._users_asked_for: int | None = None
+        self.sim: SimProcess | None = None
+        self._sim_args = ""
+
+    @property
+    def options(self) -> Namespace:
+        options: Namespace = self._environment.parsed_options
+        return options
+
+    @property
+    def headless(self) -> bool:
+        return bool(self.options.headless)
+
+    @property
+    def open_loop(self) -> bool:
+        """Whether the locustfile has an `ArrivalShape`."""
+        return isinstance(self._environment.shape_class, ArrivalShape)
+
+    @property
+    def _times_runs(self) -> bool:
+        """Whether --run-time is ours to keep. On the web page, a closed loop's is Locust's."""
+        return self.open_loop or self.headless
+
+    @property
+    def fixed(self) -> Collection[str]:
+        """Flags that only the start can set."""
+        return self._start.fixed if self._start is not None else ()
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """KEY=VALUE of the headers that this process was started with."""
+        return self._start.headers if self._start is not None else ()
+
+    def remember_start(self) -> None:
+        """Keep what the process was started with. Raises ConfigError."""
+        check_variables(os.environ)
+        self._start = start_of(self.options)
+        # Locust sends its options to the workers, and takes every name in them from a web form.
+        vars(self.options).pop(secret_dest("header"), None)
+
+    def take_limits(self) -> None:
+        """Keep the limits of a run that Locust would apply in its own way."""
+        if self._times_runs:
+            # Locust would count --run-time from before the ready check, and end a plan's run at
+            # once, where --run-time bounds the time of sending.
+            self._run_time_s = self.options.run_time
+            self.options.run_time = None
+        if self.open_loop:
+            # It also fills in one user where none was asked for, which would be a cap of one.
+            self._users_asked_for = self.options.num_users
+
+    def config(self) -> RunConfig:
+        """The checked flags or form values; starts the simulator if wanted. Raises ConfigError."""
+        options = self.options
+        if self._times_runs and options.run_time is None:
+            options.run_time = self._run_time_s
+        if self.open_loop:
+            options.num_users = self._users_asked_for
+        try:
+            config = build_config(options, self._start)
+        finally:
+            if self._times_runs:
+                options.run_time = None
+        if not self._times_runs:
+            config = replace(config, run_time_s=None)
+        if config.sim:
+            config = config.with_server(self._simulator(config.sim_args).url)
+        if line := withheld(config):
+            logger.warning(line)
+        return config
+
+    def config_of(self, form: Json) -> RunConfig:
+        """What a start form asks for; starts nothing. Raises ConfigError."""
+        options = copy.copy(self.options)
+        for name, value in form.items():
+            setattr(options, name, value)
+        return build_config(options, self._start)
+
+    def _simulator(self, args: str) -> SimProcess:
+        """The running one, unless it was started with other arguments."""
+        if self.sim is not None and args != self._sim_args:
+            self.stop_sim()
+        if self.sim is None:
+            self.sim, self._sim_args = launch(shlex.split(args)), args
+        return self.sim
+
+    def stop_sim(self) -> None:
+        if self.sim is not None:
+            self.sim.stop()
+            self.sim = None
