@@ -19,14 +19,10 @@ from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.results.files import check_outputs
+from llmbench_locust.run import spec_decode
 from llmbench_locust.run.audit_log import AuditLog
 from llmbench_locust.run.cold_cache import cool
-from llmbench_locust.run.control_api import (
-    Server,
-    SpecDecode,
-    parse_spec_decode,
-    spec_decode_between,
-)
+from llmbench_locust.run.control_api import Server
 from llmbench_locust.run.crew import Crew
 from llmbench_locust.run.live_feed import LiveFeed
 from llmbench_locust.run.probe import Prober
@@ -87,7 +83,7 @@ class Benchmark:
         self._watch: ServerWatch | None = None
         self._crew = crew
         self._failed = 0
-        self._spec_before: SpecDecode | None = None
+        self._spec_before: spec_decode.Counts | None = None
         self._profiling = False
         self._bar: ProgressLine | None = None
         self._timer: gevent.Greenlet | None = None
@@ -132,7 +128,7 @@ class Benchmark:
         config = self.config
         latency_s = None if self.source.rehearsal is None else self._warm_up(self.source.rehearsal)
         if config.backend_info.kind == "generation":
-            self._spec_before = parse_spec_decode(self.server.metrics_text())
+            self._spec_before = spec_decode.counts_of(self.server.metrics_text())
         if config.vllm_profile:
             self._say("Starting profiler...")
             if error := self.server.profile("start"):
@@ -271,8 +267,8 @@ class Benchmark:
                 self._watch, self.config, self.start_s, ended
             )
         if self._spec_before is not None:
-            self.spec_decode = spec_decode_between(
-                self._spec_before, parse_spec_decode(self.server.metrics_text())
+            self.spec_decode = spec_decode.figures_between(
+                self._spec_before, spec_decode.counts_of(self.server.metrics_text())
             )
         return self.store.columns()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from dataclasses import dataclass, field
 from time import perf_counter, sleep
 from urllib.parse import urlsplit
 
@@ -14,6 +13,7 @@ import requests
 from llmbench_locust.errors import SetupError, cause_of
 from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.redact import redacted, without_user
+from llmbench_locust.server_metrics.reading import NotMetricsError, parse
 from llmbench_locust.users.protocols.server_errors import message_of
 
 TIMEOUT_S = 30.0
@@ -27,13 +27,6 @@ RESETS = (
 )
 #: How long a server may hold blocks of requests that are over.
 RESET_S = 2.0
-#: Gauges of running and queued requests: vLLM, SGLang, TGI, llama.cpp.
-_LEFT = re.compile(
-    r"^(?:vllm:num_requests_(?:running|waiting)|sglang:num_(?:running|queue)_reqs"
-    r"|tgi_(?:queue_size|batch_current_size)|llamacpp:requests_(?:processing|deferred))"
-    r"(?:\{[^}]*\})?\s+([0-9.eE+]+)\s*$",
-    re.MULTILINE,
-)
 
 
 class NotAnswered(SetupError):
@@ -108,8 +101,12 @@ class Server:
 
     def requests_left(self) -> int | None:
         """Requests that the server is running or has queued, None when its metrics do not tell."""
-        found = _LEFT.findall(self.metrics_text() or "")
-        return int(sum(map(float, found))) if found else None
+        try:
+            values = parse(self.metrics_text() or "", perf_counter()).values
+        except NotMetricsError:
+            return None
+        found = [values[name] for name in ("running", "waiting") if name in values]
+        return int(sum(found)) if found else None
 
     def reset_cache(self) -> str:
         """Empty the prefix cache and its siblings; returns "" or why it was not. Blocks may still
@@ -185,66 +182,3 @@ def _brief(error: Exception) -> str:
     if isinstance(error, requests.Timeout):
         return "no answer in time"
     return re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:200]
-
-
-@dataclass(slots=True)
-class SpecDecode:
-    """Speculative decoding, over all engines. ``per_position``: accepted by place in the draft."""
-
-    drafts: float = 0.0
-    draft_tokens: float = 0.0
-    accepted: float = 0.0
-    per_position: dict[int, float] = field(default_factory=dict)
-
-
-_LINE = re.compile(
-    r"^vllm:spec_decode_(num_\w+?)(?:_total)?(?:\{(.*)\})?\s+([0-9.eE+-]+|NaN)\s*$", re.M
-)
-_POSITION = re.compile(r'position="(\d+)"')
-
-
-def parse_spec_decode(text: str | None) -> SpecDecode | None:
-    """The counters in a server's Prometheus text; None when it has none of them."""
-    found = _LINE.findall(text or "")
-    if not found:
-        return None
-    result = SpecDecode()
-    for name, labels, value in found:
-        number = float(value)
-        if name == "num_drafts":
-            result.drafts += number
-        elif name == "num_draft_tokens":
-            result.draft_tokens += number
-        elif name == "num_accepted_tokens":
-            result.accepted += number
-        elif name == "num_accepted_tokens_per_pos":
-            position = _POSITION.search(labels)
-            if position:
-                at = int(position.group(1))
-                result.per_position[at] = result.per_position.get(at, 0.0) + number
-    return result
-
-
-def spec_decode_between(before: SpecDecode | None, after: SpecDecode | None) -> Json | None:
-    """vLLM's figures for the run between two readings, by its JSON keys; None when nothing was
-    drafted.
-
-    acceptance rate % = accepted ÷ draft tokens · 100; acceptance length = 1 + accepted ÷ drafts.
-    """
-    if before is None or after is None:
-        return None
-    drafts = after.drafts - before.drafts
-    draft_tokens = after.draft_tokens - before.draft_tokens
-    accepted = after.accepted - before.accepted
-    if draft_tokens <= 0 or drafts <= 0:
-        return None
-    positions = sorted(after.per_position)
-    rates = [(after.per_position[p] - before.per_position.get(p, 0.0)) / drafts for p in positions]
-    return {
-        "spec_decode_acceptance_rate": accepted / draft_tokens * 100,
-        "spec_decode_acceptance_length": 1 + accepted / drafts,
-        "spec_decode_num_drafts": int(drafts),
-        "spec_decode_draft_tokens": int(draft_tokens),
-        "spec_decode_accepted_tokens": int(accepted),
-        "spec_decode_per_position_acceptance_rates": rates,
-    }

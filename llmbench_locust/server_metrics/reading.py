@@ -52,7 +52,7 @@ def parse(text: str, time_s: float, gpus: Sequence[str] = ()) -> Reading:
     all by default. A value that is no finite number is left out. Raises NotMetricsError.
     """
     samples: dict[str, list[Sample]] = {}
-    for sample in _samples(text):
+    for sample in samples_of(text, _names()):
         if math.isfinite(sample[2]):
             samples.setdefault(sample[0], []).append(sample)
     reading = Reading(time_s)
@@ -75,13 +75,15 @@ def _of_gpus(samples: list[Sample], wanted: Sequence[str]) -> list[Sample]:
     return [s for s in samples if any(s[1].get(label) in wanted for label in _GPU_LABELS)]
 
 
-def _samples(text: str) -> Iterator[Sample]:
-    """The samples that a row may want. A page has hundreds of others, and parsing is most of the
-    cost of a reading; a page with none of ours is parsed whole, to tell whether it is one at all.
+def samples_of(text: str, names: tuple[str, ...]) -> Iterator[Sample]:
+    """The samples whose names begin with one of ``names``. Raises NotMetricsError.
+
+    A page has hundreds of others, and parsing is most of the cost of a reading; a page with none of
+    these is parsed whole, to tell whether it is a metrics page at all.
     """
     from prometheus_client.parser import text_string_to_metric_families
 
-    wanted = "\n".join(line for line in text.splitlines() if line.startswith(_names()))
+    wanted = "\n".join(line for line in text.splitlines() if line.startswith(names))
     try:
         for family in text_string_to_metric_families(f"{wanted}\n" if wanted else text):
             for sample in family.samples:
