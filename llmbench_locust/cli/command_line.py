@@ -8,12 +8,12 @@ here; values are read and checked where every run reads them, in `options.config
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.table import FLAGS, OWN_GROUPS
+from llmbench_locust.options.values import words_of
 
 #: How many values an option takes: none, one, or as many as follow.
 NONE, ONE, MANY = "none", "one", "many"
@@ -171,18 +171,6 @@ def flags_of_file(path: Path) -> list[str]:
             near = difflib.get_close_matches(name, [*_names(), *RENAMED], 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ConfigError(f"{path}, line {lines[key]}: unknown flag {name}{hint}")
-        words += _words(name, value, row is not None and row.kind == "truth")
+        negates = row is not None and row.kind == "truth"
+        words += words_of(f"--{name}", value, negates=negates)
     return words
-
-
-def _words(name: str, value: object, has_no: bool) -> list[str]:
-    """One flag of a file as on the command line: a list is several words, a mapping is JSON."""
-    if value is True:
-        return [f"--{name}"]
-    if value is False:
-        return [f"--no-{name}"] if has_no else []
-    if value is None or value == []:
-        return []
-    if isinstance(value, list):
-        return [f"--{name}", *map(str, value)]
-    return [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]

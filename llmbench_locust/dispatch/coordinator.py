@@ -22,8 +22,7 @@ from llmbench_locust.dispatch.backlog import RunPlan
 from llmbench_locust.dispatch.clock_sync import clock_identity
 from llmbench_locust.dispatch.messages import Inbox, Malformed
 from llmbench_locust.dispatch.permits import Permits, split
-from llmbench_locust.dispatch.roster import Crew, Roster
-from llmbench_locust.dispatch.workers import WorkerState
+from llmbench_locust.dispatch.roster import Crew, Roster, WorkerState
 from llmbench_locust.errors import SetupError
 from llmbench_locust.records import RecordColumns
 

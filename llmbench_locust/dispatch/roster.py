@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
@@ -10,9 +11,10 @@ import gevent
 
 from llmbench_locust.dispatch import messages
 from llmbench_locust.dispatch.backlog import RunPlan
-from llmbench_locust.dispatch.messages import Message
+from llmbench_locust.dispatch.clock_sync import ClockOffset
+from llmbench_locust.dispatch.messages import Message, Report
 from llmbench_locust.dispatch.permits import Permits
-from llmbench_locust.dispatch.workers import WorkerState
+from llmbench_locust.dispatch.reports import Seen
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,31 @@ class Crew(Protocol):
 
     def workers(self) -> list[str]:
         """Ids of the workers that are connected now."""
+
+
+@dataclass(slots=True)
+class WorkerState:
+    """One worker in one run. Times are the master's; ``cpu_*``: (CPU seconds used, clock in
+    seconds) at its first and its latest report. ``closed``: it has told everything.
+    """
+
+    number: int
+    id: str
+    ready: bool = False
+    going: bool = False
+    lost: bool = False
+    closed: bool = False
+    clock: ClockOffset = field(default_factory=ClockOffset)
+    pid: int = 0
+    host: str = ""
+    prewarmed: int = 0
+    refused: str = ""
+    heard_s: float = 0.0
+    lease_until_s: float = float("-inf")
+    seen: Seen = field(default_factory=Seen)
+    latest: Report | None = None
+    cpu_start: tuple[float, float] | None = None
+    cpu_last: tuple[float, float] | None = None
 
 
 class Roster:

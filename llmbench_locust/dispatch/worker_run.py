@@ -65,17 +65,7 @@ class WorkerRun:
             wire.backend: Session(environment, wire, worker, transport) for wire in plan.wires
         }
         self._session = self._sessions[plan.wires[0].backend]
-        self._source: Dispatcher | OwnTasks = (
-            OwnTasks()
-            if plan.tasks
-            else Dispatcher(
-                self._perform,
-                permits=plan.permits,
-                wanted=self._wake,
-                sessions=plan.sessions,
-                gaps=self._gaps,
-            )
-        )
+        self._source = self._make_source(plan)
         self._preparer = Preparer(self._session.protocol.request, self._gaps)
         self._records: list[RequestRecord] = []
         self._unsent: list[int] = []
@@ -98,6 +88,17 @@ class WorkerRun:
         }
         self._reporter = gevent.spawn(self._report_loop)
         gevent.spawn(self._get_ready)
+
+    def _make_source(self, plan: Plan) -> Dispatcher | OwnTasks:
+        if plan.tasks:
+            return OwnTasks()
+        return Dispatcher(
+            self._perform,
+            permits=plan.permits,
+            wanted=self._wake,
+            sessions=plan.sessions,
+            gaps=self._gaps,
+        )
 
     # --- messages
 

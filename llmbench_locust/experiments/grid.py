@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.values import words_of
 
 NAME = "_benchmark_name"
 Params = dict[str, object]
@@ -114,19 +115,8 @@ def _set(words: list[str], key: str, value: object) -> list[str]:
         else:
             kept.append(word)
     at = len(kept) if place is None else place
-    return [*kept[:at], *_words(flag, bool(dot), value), *kept[at:]]
-
-
-def _words(flag: str, dotted: bool, value: object) -> list[str]:
-    if isinstance(value, bool):
-        if dotted:
-            return [f"{flag}={str(value).lower()}"]
-        return [flag if value else f"--no-{flag[2:]}"]
-    if isinstance(value, dict):
-        return [flag, json.dumps(value)]
-    if isinstance(value, list):
-        return [flag, *map(str, value)]
-    return [flag, str(value)]
+    dotted = [f"{flag}={str(value).lower()}"] if dot and isinstance(value, bool) else None
+    return [*kept[:at], *(dotted or words_of(flag, value)), *kept[at:]]
 
 
 def directory(serve: Params, bench: Params, workload: Params | None = None) -> str:

@@ -12,12 +12,12 @@ import os
 import signal
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import requests
 
 from llmbench_locust.errors import BenchError, SetupError
 from llmbench_locust.experiments.grid import NAME, Params, command, directory, spread
@@ -302,13 +302,10 @@ def _flag_value(words: list[str], name: str, default: int) -> str | int:
 
 
 def _status(url: str) -> int:
-    request = urllib.request.Request(url)
+    """0 without an answer."""
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as e:
-        return e.code
-    except OSError:
+        return requests.get(url, timeout=10).status_code
+    except requests.RequestException:
         return 0
 
 

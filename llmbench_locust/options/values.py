@@ -101,6 +101,19 @@ def show(value: object) -> str:
     return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
+def words_of(flag: str, value: object, *, negates: bool = True) -> list[str]:
+    """A value of JSON or YAML as on the command line: a list is several words, an object is JSON.
+    ``negates``: whether the flag has a --no- form, for False.
+    """
+    if value is None or value == []:
+        return []
+    if isinstance(value, bool):
+        return [flag] if value else [f"--no-{flag[2:]}"] if negates else []
+    if isinstance(value, list):
+        return [flag, *map(str, value)]
+    return [flag, json.dumps(value) if isinstance(value, dict) else str(value)]
+
+
 def pairs(
     name: str, words: tuple[str, ...], mark: str = "=", *, secret: bool = False
 ) -> dict[str, str]:

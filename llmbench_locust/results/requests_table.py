@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmbench_locust.metrics.extended import Figures
 from llmbench_locust.redact import redacted
@@ -22,12 +23,6 @@ def request_frame(figures: Figures) -> Any:
     columns, summary, origin_s = figures.facts.columns, figures.summary, figures.facts.origin_s
     found, floats, ints, texts = summary.latencies, columns.floats, columns.ints, columns.texts
 
-    def count(name: str) -> object:
-        """Integers of which some may be missing."""
-        found = pd.array(ints[name], dtype="Int64")
-        found[ints[name] < 0] = pd.NA
-        return found
-
     return pd.DataFrame(
         {
             "index": ints["index"],
@@ -35,7 +30,7 @@ def request_frame(figures: Figures) -> Any:
             "success": columns.success,
             "error_kind": texts["error_kind"],
             "error": [redacted(text) for text in texts["error"]],
-            "status": count("status"),
+            "status": _known(ints["status"]),
             "due_s": floats["due_time"] - origin_s,
             "start_s": floats["start_time"] - origin_s,
             "first_token_s": floats["first_token_time"] - origin_s,
@@ -49,21 +44,30 @@ def request_frame(figures: Figures) -> Any:
             "tpot_ms": found.tpot_s * 1000,
             "e2el_ms": found.e2el_s * 1000,
             "prompt_tokens": ints["prompt_len"],
-            "server_prompt_tokens": count("input_tokens"),
-            "cached_tokens": count("cached_tokens"),
+            "server_prompt_tokens": _known(ints["input_tokens"]),
+            "cached_tokens": _known(ints["cached_tokens"]),
             "output_tokens": summary.output_lens,
-            "reasoning_tokens": count("reasoning_tokens"),
+            "reasoning_tokens": _known(ints["reasoning_tokens"]),
             "token_events": np.diff(columns.token_offsets),
-            "expected_output_tokens": count("expected_output_len"),
+            "expected_output_tokens": _known(ints["expected_output_len"]),
             "finish_reason": texts["finish_reason"],
             "retried": texts["retried"],
             "audio_s": floats["audio_s"],
             "label": texts["label"],
-            "conversation": count("conversation"),
-            "turn": count("turn"),
+            "conversation": _known(ints["conversation"]),
+            "turn": _known(ints["turn"]),
             "worker": texts["worker"],
         }
     )
+
+
+def _known(values: NDArray[np.int64]) -> object:
+    """A column of integers of which some may be missing (-1)."""
+    import pandas as pd
+
+    found = pd.array(values, dtype="Int64")
+    found[values < 0] = pd.NA
+    return found
 
 
 def table_csv(figures: Figures) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 from gevent.event import Event
 
 from llmbench_locust.dispatch.coordinator import Coordinator
-from llmbench_locust.dispatch.workers import WorkerState
+from llmbench_locust.dispatch.roster import WorkerState
 from llmbench_locust.errors import SetupError
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.live import LiveStats

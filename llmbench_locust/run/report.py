@@ -34,7 +34,7 @@ from llmbench_locust.workload.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from llmbench_locust.dispatch.coordinator import Coordinator
-    from llmbench_locust.dispatch.workers import WorkerState
+    from llmbench_locust.dispatch.roster import WorkerState
     from llmbench_locust.run.benchmark import Benchmark
 
 

@@ -162,7 +162,7 @@ def difference(base: Sequence[Figure], new: Sequence[Figure], *, paired: bool) -
     def interval(level: float) -> Interval:
         return Interval(ratio - error.margin(level), ratio + error.margin(level))
 
-    return _difference(ratio, interval, error, min(len(a), len(b)), matched)
+    return Difference(ratio, interval, error, _p_value(interval), min(len(a), len(b)), matched)
 
 
 def _of_two_runs(base: Figure, new: Figure, paired: bool) -> Difference:
@@ -189,7 +189,7 @@ def _of_two_runs(base: Figure, new: Figure, paired: bool) -> Difference:
         of_mean = _paired_error(a, b) if matched else add(largest_error(a), largest_error(b))
         of_tail = StandardError(TAIL * of_mean.se, of_mean.df)
         in_logs = max(in_logs, of_tail, key=lambda e: e.se)
-    return _difference(ratio, interval, in_logs, 0, matched)
+    return Difference(ratio, interval, in_logs, _p_value(interval), 0, matched)
 
 
 def _own_error(figure: Figure) -> StandardError:
@@ -220,16 +220,6 @@ def _of_few_blocks(error: StandardError, base: Figure, new: Figure) -> StandardE
         return error
     carrying = float(weights.sum()) ** 2 / float(weights @ weights)
     return StandardError(error.se, max(LEAST_DF, min(error.df, carrying - 1)))
-
-
-def _difference(
-    ratio: float,
-    interval: Callable[[float], Interval],
-    error: StandardError,
-    runs: int,
-    paired: bool,
-) -> Difference:
-    return Difference(ratio, interval, error, _p_value(interval), runs, paired)
 
 
 def _p_value(interval: Callable[[float], Interval]) -> float:

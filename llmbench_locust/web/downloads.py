@@ -7,7 +7,7 @@ import re
 import orjson
 
 from llmbench_locust.json_types import Json
-from llmbench_locust.web.results import Results
+from llmbench_locust.run.report import Report
 
 #: Name of the route under /llm → (title, content type).
 DOWNLOADS: dict[str, tuple[str, str]] = {
@@ -18,7 +18,7 @@ DOWNLOADS: dict[str, tuple[str, str]] = {
 }
 
 
-def content_of(done: Results, name: str) -> bytes | str:
+def content_of(done: Report, name: str) -> bytes | str:
     """One download's content. ``name``: a key of `DOWNLOADS` other than result.json."""
     if name == "requests.csv":
         return done.table_csv()

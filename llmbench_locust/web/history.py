@@ -10,8 +10,8 @@ import orjson
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.metrics.live_series import BUCKETS
+from llmbench_locust.run.report import Report
 from llmbench_locust.web.downloads import DOWNLOADS, content_of, result_json
-from llmbench_locust.web.results import Results
 
 MOST_RUNS = 20
 #: Output tokens of all runs whose requests are kept; of older ones the result's figures stay.
@@ -25,7 +25,7 @@ class Kept:
     title: str
     shot: bytes
     document: Json
-    results: Results | None
+    results: Report | None
     tokens: int
 
     @property
@@ -46,7 +46,7 @@ class Kept:
 class History:
     """``results()``: of the run that has just finished."""
 
-    def __init__(self, live: LiveStats, results: Callable[[], Results | None]) -> None:
+    def __init__(self, live: LiveStats, results: Callable[[], Report | None]) -> None:
         self._live, self._results = live, results
         self._kept: dict[int, Kept] = {}
         live.on_end = self._keep

@@ -7,23 +7,7 @@ from typing import Protocol
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.live import LiveStats
-
-
-class Results(Protocol):
-    """Of a finished run. The methods make their file when they are asked."""
-
-    @property
-    def document(self) -> Json | None:
-        """The result JSON as a dict, None when the run has none."""
-
-    def report_html(self) -> str:
-        """The self-contained HTML report."""
-
-    def table_csv(self) -> bytes:
-        """One line for each request, UTF-8."""
-
-    def table_parquet(self) -> bytes:
-        """One row for each request."""
+from llmbench_locust.run.report import Report
 
 
 class Bench(Protocol):
@@ -33,7 +17,7 @@ class Bench(Protocol):
     def live(self) -> LiveStats: ...
 
     @property
-    def report(self) -> Results | None:
+    def report(self) -> Report | None:
         """Of the latest run that has finished."""
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llmbench_locust.run.outcome import exit_status
+from llmbench_locust.experiments.single import exit_status
 from tests.commands import SMALL, finish, locust, result, start, wait_for
 
 GOOD = {"written": True, "workers_lost": 0, "completed": 9, "checks_passed": True, "valid": True}

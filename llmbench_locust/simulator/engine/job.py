@@ -46,6 +46,9 @@ class Job:
     """One response. The clock calls `emit` for each step.
 
     ``index``: events written so far. ``finished`` is set when the connection is free again.
+    ``steps``: emissions until it is complete. ``silent``: nothing is written before the last one.
+    ``kv_tokens``: in the KV cache now. ``scheduled_s``: when it first entered the batch.
+    ``ttft_s``, ``itl_s``: of this request alone, instead of the clock's.
     """
 
     def __init__(self, outlet: Outlet, script: Script, seen: Seen, stats: Stats, seed: int) -> None:

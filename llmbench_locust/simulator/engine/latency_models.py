@@ -11,63 +11,18 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-
-class Timed(Protocol):
-    """What a clock needs of a job."""
-
-    arrival_s: float
-    prompt_tokens: int
-    cached_tokens: int  # of the prompt: they need no prefill
-    kv_tokens: int  # in the KV cache now
-    scheduled_s: float | None  # when it first entered the batch
-    steps: int  # emissions until it is complete; at least 1
-    silent: bool  # nothing is written before the last emission
-    seed: int
-    ttft_s: float | None  # of this request alone, instead of the clock's
-    itl_s: float | None
-
-    def emit(self) -> bool:
-        """One step's output is ready. False: no more is wanted."""
-        ...
-
-    @property
-    def gone(self) -> bool: ...
-
-
-class Timer(Protocol):
-    """What a clock needs of a wheel: the time, and a call at a time. Tests turn one by hand."""
-
-    def now(self) -> float: ...
-
-    def at(self, due_s: float, callback: Callable[[float], None]) -> None: ...
-
-
-class Clock(Protocol):
-    def start(self, job: Timed) -> None: ...
-
-    @property
-    def running(self) -> int: ...
-
-    @property
-    def waiting(self) -> int: ...
-
-    @property
-    def kv_usage(self) -> float:
-        """Share of the KV cache in use, 0 to 1."""
-        ...
-
-    @property
-    def preemptions(self) -> int: ...
+if TYPE_CHECKING:
+    from llmbench_locust.simulator.engine.job import Job
+    from llmbench_locust.simulator.engine.wheel import Wheel
 
 
 class FixedClock:
     """First token `ttft_s` after arrival, then one each `itl_s`, times 1 ± `jitter` by seed."""
 
-    def __init__(self, wheel: Timer, ttft_s: float, itl_s: float, jitter: float) -> None:
+    def __init__(self, wheel: Wheel, ttft_s: float, itl_s: float, jitter: float) -> None:
         self._wheel = wheel
         self._ttft_s = ttft_s
         self._itl_s = itl_s
@@ -77,7 +32,7 @@ class FixedClock:
         self.kv_usage = 0.0
         self.preemptions = 0
 
-    def start(self, job: Timed) -> None:
+    def start(self, job: Job) -> None:
         ttft = self._ttft_s if job.ttft_s is None else job.ttft_s
         itl = self._itl_s if job.itl_s is None else job.itl_s
         at = self._wheel.at
@@ -128,12 +83,12 @@ class EngineClock:
     it waits at the head of the queue and prefills everything again.
     """
 
-    def __init__(self, wheel: Timer, engine: Engine) -> None:
+    def __init__(self, wheel: Wheel, engine: Engine) -> None:
         self._wheel = wheel
         self._engine = engine
-        self._queue: deque[tuple[Timed, int]] = deque()  # with the tokens to prefill
-        self._prefilling: list[tuple[Timed, int]] = []  # with the tokens still to do
-        self._decoding: list[Timed] = []
+        self._queue: deque[tuple[Job, int]] = deque()  # with the tokens to prefill
+        self._prefilling: list[tuple[Job, int]] = []  # with the tokens still to do
+        self._decoding: list[Job] = []
         self._busy = False
         self.preemptions = 0
 
@@ -155,7 +110,7 @@ class EngineClock:
             job.kv_tokens for job, _ in self._prefilling
         )
 
-    def start(self, job: Timed) -> None:
+    def start(self, job: Job) -> None:
         job.kv_tokens = job.prompt_tokens
         self._queue.append((job, max(1, job.prompt_tokens - job.cached_tokens)))
         if not self._busy:
@@ -173,8 +128,8 @@ class EngineClock:
             return
         budget = max(1, engine.max_batched_tokens - len(decoding))
         prefilled = 0
-        ready: list[Timed] = []
-        left: list[tuple[Timed, int]] = []
+        ready: list[Job] = []
+        left: list[tuple[Job, int]] = []
         for job, todo in self._prefilling:
             share = min(todo, budget - prefilled)
             prefilled += share
@@ -223,3 +178,6 @@ class EngineClock:
         # stays the model's own, unless this process fell far behind it.
         now = self._wheel.now()
         self._begin_step(due if now - due < 0.25 else now)
+
+
+Clock = FixedClock | EngineClock
