@@ -37,6 +37,7 @@ class Responses(Script):
         self.item = f"msg_{self.ident[:16]}"
         self.thought = f"rs_{self.ident[:16]}"
         self.place = 1 if self.plan.reasoning else 0  # the message's output_index
+        self.where = {"content_index": 0, "item_id": self.item, "output_index": self.place}
         self.start = b'event: response.output_text.delta\ndata: {"content_index":0,"delta":"'
         self.end = b'","item_id":"%b","logprobs":[],"output_index":%d,"sequence_number":' % (
             escaped(self.item),
@@ -82,36 +83,17 @@ class Responses(Script):
         item = self._item([], "in_progress")
         part = {"annotations": [], "text": "", "type": "output_text", "logprobs": []}
         added = self._named("response.output_item.added", item=item, output_index=self.place)
-        return added + self._named(
-            "response.content_part.added",
-            content_index=0,
-            item_id=self.item,
-            output_index=self.place,
-            part=part,
-        )
+        return added + self._named("response.content_part.added", **self.where, part=part)
 
     def lead(self) -> Frames:
         if not self.plan.reasoning:
             return (self._message_start(),)
-        item: Json = {
-            "id": self.thought,
-            "summary": [],
-            "type": "reasoning",
-            "content": None,
-            "status": "in_progress",
-        }
+        item = self._thought(None, "in_progress")
         return (self._named("response.output_item.added", item=item, output_index=0),)
 
     def event(self, index: int) -> bytes:
         if index < self.plan.reasoning:
-            delta = self.string(self.plan.pieces[index])
-            return self._named(
-                "response.reasoning_text.delta",
-                content_index=0,
-                delta=delta,
-                item_id=self.thought,
-                output_index=0,
-            )
+            return self._reasoning("delta", delta=self.string(self.plan.pieces[index]))
         before = self._turn() if index == self.plan.reasoning and index else b""
         self.number += 1
         data = b'%b%b%b%d,"type":"response.output_text.delta"}\n\n' % (
@@ -122,40 +104,28 @@ class Responses(Script):
         )
         return before + data
 
+    def _reasoning(self, kind: str, **fields: str) -> bytes:
+        where = {"content_index": 0, "item_id": self.thought, "output_index": 0}
+        return self._named(f"response.reasoning_text.{kind}", **where, **fields)
+
     def _turn(self) -> bytes:
         """From reasoning to the answer."""
         text = self.string(self.plan.text(0, self.plan.reasoning))
-        done = self._named(
-            "response.reasoning_text.done",
-            content_index=0,
-            item_id=self.thought,
-            output_index=0,
-            text=text,
-        )
+        item = self._thought(text, "completed")
         return (
-            done
-            + self._named("response.output_item.done", item=self._thought(text), output_index=0)
+            self._reasoning("done", text=text)
+            + self._named("response.output_item.done", item=item, output_index=0)
             + self._message_start()
         )
 
-    def _thought(self, text: str) -> Json:
-        content = [{"text": text, "type": "reasoning_text"}]
-        return {
-            "id": self.thought,
-            "summary": [],
-            "type": "reasoning",
-            "content": content,
-            "status": "completed",
-        }
+    def _thought(self, text: str | None, status: str) -> Json:
+        content = None if text is None else [{"text": text, "type": "reasoning_text"}]
+        found = {"id": self.thought, "summary": [], "type": "reasoning"}
+        return found | {"content": content, "status": status}
 
     def _message(self) -> Json:
         text = self.string(self.plan.text(self.plan.reasoning))
-        part: Json = {
-            "annotations": [],
-            "text": text,
-            "type": "output_text",
-            "logprobs": None,
-        }
+        part: Json = {"annotations": [], "text": text, "type": "output_text", "logprobs": None}
         return self._item([part], "completed")
 
     def _item(self, content: list[Json], status: str) -> Json:
@@ -167,10 +137,9 @@ class Responses(Script):
             return ()
         message = self._message()
         part = message["content"][0]
-        where = {"content_index": 0, "item_id": self.item, "output_index": self.place}
         return (
-            self._named("response.output_text.done", **where, logprobs=[], text=part["text"]),
-            self._named("response.content_part.done", **where, part=part),
+            self._named("response.output_text.done", **self.where, logprobs=[], text=part["text"]),
+            self._named("response.content_part.done", **self.where, part=part),
             self._named("response.output_item.done", item=message, output_index=self.place),
         )
 
@@ -181,10 +150,10 @@ class Responses(Script):
 
     def _final(self) -> Json:
         plan = self.plan
-        output: list[JsonValue] = (
-            [self._thought(self.string(plan.text(0, plan.reasoning)))] if plan.reasoning else []
-        )
-        output.append(self._message())
+        output: list[JsonValue] = [self._message()]
+        if plan.reasoning:
+            thought = self.string(plan.text(0, plan.reasoning))
+            output.insert(0, self._thought(thought, "completed"))
         usage = {
             "input_tokens": self.ask.prompt_tokens,
             "input_tokens_details": {"cached_tokens": 0},
