@@ -67,7 +67,7 @@ class _Starting:
         # thread lives as long as we do.
         if threading.get_native_id() == os.getpid():
             command += ["--parent", str(os.getpid())]
-        # A file takes its errors, not a pipe: nobody reads it later, and it must never fill up.
+        # Its errors go to a file: a pipe that is not read would fill up and block it.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `wait`)
         # A session of its own: Ctrl-C in the terminal is the benchmark's affair, whose last streams
         # want to be finished.
