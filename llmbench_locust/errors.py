@@ -8,6 +8,11 @@
 A fault of the server during a run raises nothing: it is data in that request's record.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class BenchError(Exception):
     """Base of all errors that end a run with one clear line instead of a traceback."""
@@ -47,3 +52,9 @@ def cause_of(error: BaseException) -> BaseException:
         inner = [getattr(seen, "reason", None), *seen.args, seen.__cause__, seen.__context__]
         seen = next((e for e in inner if isinstance(e, BaseException)), None)
     return error
+
+
+def did_you_mean(word: str, allowed: Iterable[str], otherwise: str = "") -> str:
+    """The hint of an error: the nearest of the allowed words, or ``otherwise`` if none is near."""
+    near = difflib.get_close_matches(word, list(allowed), 1)
+    return f"did you mean {near[0]}?" if near else otherwise

@@ -25,6 +25,7 @@ _LATE = {
 def import_locust() -> None:
     """Import `locust.main`, and with it let gevent patch the standard library."""
     if "locust" in sys.modules:
+        import_module("locust.main")
         return
     entry_points("")  # looks through the packages, now that it can
     asked = metadata.entry_points

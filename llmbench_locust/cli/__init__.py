@@ -5,13 +5,12 @@ Each module of this package is one command with `main(argv) -> int`, which retur
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
 
 from llmbench_locust._version import __version__
-from llmbench_locust.errors import BenchError, ConfigError
+from llmbench_locust.errors import BenchError, ConfigError, did_you_mean
 
 # Command → what it is, as `llmbench --help` shows it. Its module in this package has its name.
 COMMANDS = {
@@ -63,6 +62,6 @@ def _usage() -> str:
 
 def _unknown(command: str) -> str:
     allowed = [*COMMANDS, "--help", "--version"]
-    near = difflib.get_close_matches(command, allowed, 1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    hint = did_you_mean(command, allowed)
+    hint = f" ({hint})" if hint else ""
     return f"{command}: no such command{hint}; allowed: {', '.join(allowed)}"

@@ -7,11 +7,10 @@ here; values are read and checked where every run reads them, in `options.config
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from llmbench_locust.errors import ConfigError
+from llmbench_locust.errors import ConfigError, did_you_mean
 from llmbench_locust.options.table import FLAGS, OWN_GROUPS
 from llmbench_locust.options.values import words_of
 
@@ -83,11 +82,9 @@ def _resolved(given: str, locust_options: Mapping[str, str]) -> str:
             if found:
                 options = ", ".join(f"--{flag}" for flag in sorted(found))
                 raise ConfigError(f"{given}: ambiguous; it could be {options}")
-    near = difflib.get_close_matches(
-        f"--{name}", [*(f"--{flag}" for flag in (*_names(), *RENAMED)), *locust_options], 1
-    )
-    hint = f"; did you mean {near[0]}?" if near else "; see llmbench serve --help=all"
-    raise ConfigError(f"{given}: unknown flag{hint}")
+    flags = [*(f"--{flag}" for flag in (*_names(), *RENAMED)), *locust_options]
+    hint = did_you_mean(f"--{name}", flags, "see llmbench serve --help=all")
+    raise ConfigError(f"{given}: unknown flag; {hint}")
 
 
 def _names() -> list[str]:
@@ -168,9 +165,8 @@ def flags_of_file(path: Path) -> list[str]:
         name = str(key).replace("_", "-")
         row = FLAGS.get(name.replace("-", "_"))
         if row is None and name not in RENAMED:
-            near = difflib.get_close_matches(name, [*_names(), *RENAMED], 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"{path}, line {lines[key]}: unknown flag {name}{hint}")
+            hint = did_you_mean(name, [*_names(), *RENAMED], "see llmbench serve --help=all")
+            raise ConfigError(f"{path}, line {lines[key]}: unknown flag {name}; {hint}")
         negates = row is not None and row.kind == "truth"
         words += words_of(f"--{name}", value, negates=negates)
     return words

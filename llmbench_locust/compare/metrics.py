@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from llmbench_locust.compare.reading import Run, number, section
-from llmbench_locust.errors import ConfigError
+from llmbench_locust.errors import ConfigError, did_you_mean
 from llmbench_locust.results.conditions import latency_of
 from llmbench_locust.statistics.blocks import BLOCKS, UNKNOWN, StandardError
 from llmbench_locust.statistics.comparison import Figure, mean_figure, quantile_figure
@@ -57,8 +56,8 @@ def metric(key: str) -> Metric:
     found = latency_of(key)
     if found is None or found[0] in ("std", "p100"):
         names = [*THROUGHPUTS, *DEFAULT, *DEFAULT_POOLING]
-        near = difflib.get_close_matches(key, names, 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        hint = did_you_mean(key, names)
+        hint = f" ({hint})" if hint else ""
         raise ConfigError(
             f"{key}: no such metric{hint}; allowed: mean, median or p1 to p99.99, then _ttft_ms, "
             f"_tpot_ms, _itl_ms or _e2el_ms; {', '.join(THROUGHPUTS)}"

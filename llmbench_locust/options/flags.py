@@ -8,13 +8,12 @@ them all in one place, so that the command line and the web form refuse a value 
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import shlex
 from collections.abc import Iterable
 from typing import Any
 
-from llmbench_locust.errors import ConfigError
+from llmbench_locust.errors import ConfigError, did_you_mean
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.flag import Flag
 from llmbench_locust.options.secrets import secret_dest
@@ -44,8 +43,7 @@ def check_variables(names: Iterable[str]) -> None:
     known = {READER_VARIABLE, *(env_name(flag) for flag in FLAGS.values())}
     for name in sorted(names):
         if name.startswith("LLMBENCH_") and name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else "unset it"
+            hint = did_you_mean(name, known, "unset it")
             raise ConfigError(f"{name}: no flag has this environment variable; {hint}")
 
 

@@ -16,7 +16,7 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.concurrency import sweep
 from llmbench_locust.metrics.latencies import LATENCIES, Floats, Ints, Latencies
 from llmbench_locust.metrics.tokens import inner_events
-from llmbench_locust.records import CANCELLED, RecordColumns
+from llmbench_locust.records import RecordColumns
 from llmbench_locust.server_metrics.reading import Reading
 
 Figure = Json
@@ -27,9 +27,8 @@ MOST_POINTS = 20_000
 #: Points of a distribution's curve, and bins of a chart over time.
 CURVE = 400
 BINS = 120
-#: The timeline: rows, and pieces over all rows.
-MOST_ROWS = 1000
-MOST_PIECES = 100_000
+#: Requests with a bar each in the chart of lengths.
+MOST_BARS = 4000
 
 _COLOURS = {
     "ttft": "#4c78a8",
@@ -198,7 +197,7 @@ def lengths(columns: RecordColumns, output: Ints) -> list[tuple[str, Figure]]:
     def figure(data: list[Figure]) -> Figure:
         return {"data": data, "layout": layout("tokens", "requests", barmode="overlay")}
 
-    rows = np.arange(len(columns))[: 4 * MOST_ROWS]
+    rows = np.arange(len(columns))[:MOST_BARS]
     bars = [
         trace("bar", "input tokens", rows, prompt[rows]),
         trace("bar", "output tokens", rows, output[rows]),
@@ -211,107 +210,6 @@ def lengths(columns: RecordColumns, output: Ints) -> list[tuple[str, Figure]]:
         ("Input and output together", figure([both])),
         ("Each request", each),
     ]
-
-
-# --- the timeline
-
-
-class _Pieces:
-    """Horizontal lines in one colour: x and y with a gap between two lines."""
-
-    def __init__(self, colour: str, *, text: bool = False) -> None:
-        self.colour = colour
-        self.x: list[float | None] = []
-        self.y: list[int | None] = []
-        self.text: list[str | None] | None = [] if text else None
-
-    def draw(self, begin_s: float, end_s: float, y: int, text: str = "") -> None:
-        self.x += [begin_s, end_s, None]
-        self.y += [y, y, None]
-        if self.text is not None:
-            self.text += [text, text, None]
-
-    def trace(self, name: str) -> Figure:
-        line = {"color": self.colour, "width": 4}
-        found = trace("scattergl", name, self.x, self.y, mode="lines", line=line)
-        if self.text is not None:
-            found |= {"text": self.text, "hovertemplate": "%{text}<extra></extra>"}
-        return found
-
-
-def timeline(
-    columns: RecordColumns,
-    output_lens: Ints | None,
-    origin_s: float,
-    thresholds_ms: tuple[float, ...],
-    folded: NDArray[np.bool_] | None = None,
-) -> Figure | None:
-    """A row for each request: waiting, to the first token, then each gap in the colour of its
-    length.
-
-    ``folded``: rows whose gaps are no longer there. At most `MOST_ROWS` rows and about
-    `MOST_PIECES` pieces are drawn.
-    """
-    start, end = columns.floats["start_time"] - origin_s, columns.floats["end_time"] - origin_s
-    rows = np.flatnonzero(~np.isnan(start))
-    if not len(rows):
-        return None
-    low, high = thresholds_ms[0], thresholds_ms[1]
-    parts = {
-        "waiting": _Pieces("#b0b7c3"),
-        "TTFT": _Pieces("#4c78a8", text=True),
-        f"ITL < {low:g} ms": _Pieces("#54a24b"),
-        f"{low:g} ms ≤ ITL < {high:g} ms": _Pieces("#eeca3b"),
-        f"ITL ≥ {high:g} ms": _Pieces("#e45756"),
-        "gaps not kept": _Pieces("#9ecae9"),
-        "failed": _Pieces("#7f0000", text=True),
-    }
-    kinds = list(parts.values())[2:5]
-    pieces = drawn = 0
-    for y, row in enumerate(rows[:MOST_ROWS].tolist()):
-        if pieces > MOST_PIECES:
-            break
-        drawn += 1
-        begin, about = float(start[row]), _about(columns, output_lens, row)
-        due = float(columns.floats["due_time"][row]) - origin_s
-        if begin - due > 1e-3:
-            parts["waiting"].draw(due, begin, y)
-        events = slice(*columns.token_offsets[row : row + 2])
-        times = columns.token_times[events] - origin_s
-        ok = bool(columns.success[row])
-        first = float(times[0] if ok and len(times) else end[row])
-        parts["TTFT" if ok else "failed"].draw(begin, first, y, about)
-        if ok and len(times) and folded is not None and folded[row]:
-            parts["gaps not kept"].draw(first, float(times[-1]), y)
-        elif ok:
-            pieces += _draw_gaps(times, (low, high), kinds, y)
-    title = "request" if drawn == len(rows) else f"request (the first {drawn} of {len(rows)})"
-    axis = {"title": {"text": title}, "range": [drawn - 0.5, -0.5]}
-    shape = layout("seconds", title, height=max(360, min(1200, 8 * drawn))) | {"yaxis": axis}
-    return {"data": [p.trace(name) for name, p in parts.items() if p.x], "layout": shape}
-
-
-def _about(columns: RecordColumns, output_lens: Ints | None, row: int) -> str:
-    output = (columns.ints["output_len"] if output_lens is None else output_lens)[row]
-    words = (
-        f"{columns.texts['request_id'][row]}: {columns.ints['prompt_len'][row]} tokens in, "
-        f"{output} out"
-    )
-    if not columns.success[row]:
-        kind = columns.texts["error_kind"][row]
-        words += f", {kind}" if kind == CANCELLED else f", failed ({kind})"
-    return html.escape(words)
-
-
-def _draw_gaps(times: Floats, limits_ms: tuple[float, float], kinds: list[_Pieces], y: int) -> int:
-    """Neighbouring gaps of one colour as one line; returns how many lines."""
-    which = np.searchsorted(np.array(limits_ms), np.diff(times) * 1000, side="right")
-    if not len(which):
-        return 0
-    cuts = np.concatenate([[0], np.flatnonzero(np.diff(which)) + 1, [len(which)]])
-    for a, b in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
-        kinds[which[a]].draw(float(times[a]), float(times[b]), y)
-    return len(cuts) - 1
 
 
 # --- small things

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llmbench_locust.errors import ConfigError
+from llmbench_locust.errors import ConfigError, did_you_mean
 from llmbench_locust.json_types import JsonValue
 from llmbench_locust.metrics.latencies import KEYS
 from llmbench_locust.results.shown import attained, block_of
@@ -95,7 +94,6 @@ def parse_condition(text: str, flag: str) -> Condition:
     key = _ALIASES.get(name, name)
     if key not in PLAIN and not latency_of(key):
         names = [f"{s}_{x}_ms" for s in ("mean", "median", "std", "p99") for x in KEYS]
-        near = difflib.get_close_matches(key, [*PLAIN, *names], 1)
-        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(PLAIN)}, mean_ttft_ms, …"
+        hint = did_you_mean(key, [*PLAIN, *names], f"one of {', '.join(PLAIN)}, mean_ttft_ms, …")
         raise ConfigError(f"{flag}: {key!r} is not a figure of a result; {hint}")
     return Condition(key, found[2], limit, name)

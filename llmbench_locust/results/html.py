@@ -19,6 +19,8 @@ from llmbench_locust.metrics.validity import validity_lines
 from llmbench_locust.results import charts
 from llmbench_locust.results.headline import headline, number, tiles
 from llmbench_locust.results.shown import Drawn, Shown
+from llmbench_locust.results.tables import html_table
+from llmbench_locust.results.timeline import timeline
 
 #: The toolbar has these buttons and no other: plotly's own default set can upload the data.
 _TOOLBAR = {
@@ -141,7 +143,7 @@ def timeline_html(figures: Figures) -> str:
 
 def _timeline(drawn: Drawn) -> charts.Figure | None:
     lens, limits_ms = drawn.output_lens, drawn.thresholds_ms
-    return charts.timeline(drawn.columns, lens, drawn.origin_s, limits_ms, drawn.gone)
+    return timeline(drawn.columns, lens, drawn.origin_s, limits_ms, drawn.gone)
 
 
 def dataset_stats_html(figures: Figures) -> str:
@@ -230,11 +232,8 @@ def _errors(block: Json) -> str:
     errors = block.get("errors") or {}
     if not errors:
         return ""
-    rows = "".join(
-        f'<tr><td>{_e(k)}</td><td class="n">{_e(v["count"])}</td><td>{_e(v["first"])}</td></tr>'
-        for k, v in errors.items()
-    )
-    return f"<h2>Errors</h2><table><tr><th>kind</th><th>count</th><th>first</th></tr>{rows}</table>"
+    rows = [(kind, str(error["count"]), str(error["first"])) for kind, error in errors.items()]
+    return f"<h2>Errors</h2>{html_table([('kind', 'count', 'first'), *rows])}"
 
 
 def _groups(title: str, groups: dict[str, Json]) -> str:
@@ -245,12 +244,8 @@ def _groups(title: str, groups: dict[str, Json]) -> str:
 def _rows(rows: list[Json]) -> str:
     """A table of rows with the same keys."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    head = "".join(f"<th>{_e(name)}</th>" for name in names)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_e(_short(row.get(name, '')))}</td>" for name in names) + "</tr>"
-        for row in rows
-    )
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>' if rows else ""
+    cells = [[str(_short(row.get(name, ""))) for name in names] for row in rows]
+    return html_table([names, *cells]) if rows else ""
 
 
 def _table(rows: Json) -> str:

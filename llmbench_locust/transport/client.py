@@ -118,11 +118,9 @@ class Transport:
     ) -> Exchange:
         """Send ``request`` and wait until its answer has closed and was read by ``sink``.
 
-        ``limit``: None for that of the transport.
-
-        ``on_first_token`` gets the arrival time of the first token event as soon as it is known;
-        ``on_tokens`` a float64 array of the arrival times of more token events, from time to time.
-        Both run in the decoding greenlet: be quick.
+        ``limit``: None for that of the transport. ``on_first_token`` gets the arrival time of the
+        first token event as soon as it is known; ``on_tokens`` a float64 array of the arrival
+        times of more token events, from time to time. Both run in the decoding greenlet: be quick.
         """
         exchange = Exchange()
         limit = limit or self._limit

@@ -82,19 +82,18 @@ class Session:
         quiet: bool = False,
         give_up: bool = False,
     ) -> RequestRecord:
-        """Send one request and read its answer. Blocks the greenlet, never raises for a fault of
-        the server.
+        """Send one request and read its answer. Blocks; a fault of the server raises nothing.
 
-        ``quiet``: fires no event (ready check, warm-up). A
-        greenlet that is killed meanwhile gives a record of the kind "interrupted"; with ``quiet``
-        or ``give_up`` it just ends.
+        ``quiet``: fires no event (ready check, warm-up). A greenlet that is killed meanwhile gives
+        a record of the kind "interrupted"; with ``quiet`` or ``give_up`` it just ends.
         """
         began = perf_counter()
         events = self.environment.events
-        on_first = None if quiet else partial(self._first_token, sample, began, user)
-        on_tokens = None
-        if not quiet and listened(events, "llm_tokens"):
-            on_tokens = partial(self._tokens, sample, user)
+        on_first = on_tokens = None
+        if not quiet:
+            on_first = partial(self._first_token, sample, began, user)
+            if listened(events, "llm_tokens"):
+                on_tokens = partial(self._tokens, sample, user)
         try:
             request = errand.request or self.protocol.request(sample, errand.model)
 
@@ -113,12 +112,11 @@ class Session:
                 sample, errand.index, began, "interrupted", "interrupted before its end"
             )
         except Exception as error:
-            # A protocol that raises (one of the user's own, or a sample that it cannot carry) costs
-            # this request and no other.
+            # A protocol raised (one of the user's own, or a sample it cannot carry): no other
+            # request fails with this one.
             logger.exception("a request could not be made")
-            record = self._unfinished(
-                sample, errand.index, began, "client", f"{type(error).__name__}: {error}"
-            )
+            reason = f"{type(error).__name__}: {error}"
+            record = self._unfinished(sample, errand.index, began, "client", reason)
         record.worker = self.worker
         record.due_time = errand.due_time
         if errand.due_time == errand.due_time:

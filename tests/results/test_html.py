@@ -8,10 +8,11 @@ import numpy as np
 
 from llmbench_locust.metrics.audit import AuditInputs
 from llmbench_locust.metrics.store import RecordStore
-from llmbench_locust.results.charts import MOST_PIECES, MOST_ROWS, lengths, timeline
+from llmbench_locust.results.charts import lengths
 from llmbench_locust.results.document import build_document
 from llmbench_locust.results.html import charts_html, dataset_stats_html, report_html, timeline_html
 from llmbench_locust.results.shown import Shown
+from llmbench_locust.results.timeline import MOST_PIECES, MOST_ROWS, timeline
 from tests.metrics.rows import columns, failed, row
 
 from .runs import config, finished

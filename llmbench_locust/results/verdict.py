@@ -1,0 +1,76 @@
+"""What stands below the console's table: errors, warnings, whether the client was the limit."""
+
+from __future__ import annotations
+
+from llmbench_locust.json_types import Json
+from llmbench_locust.metrics.overload import overload_line
+from llmbench_locust.metrics.validity import validity_lines
+
+#: Kinds of error shown below the table; the result file has all.
+MOST_KINDS = 10
+
+
+def verdict_lines(extended: Json, *, timed: bool = False) -> list[str]:
+    """Below the table: what went wrong, each kind once; last, whether the client was the limit.
+
+    ``timed``: sending ended with --duration, so what was planned and not sent is as it should be.
+    """
+    errors = extended.get("errors") or {}
+    lines = [
+        f"{_requests(error['count'])} failed with {kind}; the first: "
+        f"{error['first'] or 'no message'}"
+        for kind, error in list(errors.items())[:MOST_KINDS]
+    ]
+    if len(errors) > MOST_KINDS:
+        lines.append(f"… and {len(errors) - MOST_KINDS} more kinds of error, in the result file")
+    lines += _warnings(extended, timed)
+    if extended.get("interrupted"):
+        lines.append("The run was INTERRUPTED: these are the figures of what was done by then.")
+    audit = extended.get("audit") or {}
+    if audit.get("client_limited"):
+        lines.append("!" * 50)
+        lines.append("Client: WAS THE LIMIT: " + "; ".join(audit.get("reasons", [])))
+        lines.append(
+            "Latencies above are partly the client's own. What to do: "
+            + (audit.get("hint") or "more workers")
+        )
+        lines.append("!" * 50)
+    elif audit:
+        lines.append("Client: not the limit")
+    if extended.get("validity"):
+        lines += validity_lines(extended["validity"])
+    return lines
+
+
+def _warnings(extended: Json, timed: bool) -> list[str]:
+    lines = []
+    if extended.get("overload"):
+        lines.append("warning: " + overload_line(extended["overload"]))
+    lengths = extended.get("output_length") or {}
+    for word in ("shorter", "longer"):
+        if lengths.get(word):
+            of = sum(lengths.values())
+            lines.append(f"warning: {lengths[word]} of {of} answers were {word} than asked for")
+    if extended.get("cut_off_requests"):
+        lines.append(
+            f"note: {_requests(extended['cut_off_requests'])} in flight when the users were "
+            "stopped: in no figure (--stop-timeout lets them finish)"
+        )
+    if extended.get("unsent_requests") and not timed:
+        lines.append(f"warning: {_requests(extended['unsent_requests'])} of the plan never sent")
+    if (extended.get("tokens_per_event") or 0) > 1.5:
+        lines.append(
+            f"note: a chunk carried {extended['tokens_per_event']:.1f} tokens on average; the "
+            "ITL above is of chunks, "
+            "the ITL of tokens is in the result file (llmbench.per_token_itl_ms)"
+        )
+    if extended.get("exact") is False:
+        lines.append(
+            "note: more token events than --max-exact-tokens; ITL percentiles are from a "
+            "histogram (within 0.1%)"
+        )
+    return lines
+
+
+def _requests(n: int) -> str:
+    return f"{n} request{'' if n == 1 else 's'}"
