@@ -88,11 +88,10 @@ class Session:
         a record of the kind "interrupted"; with ``quiet`` or ``give_up`` it just ends.
         """
         began = perf_counter()
-        events = self.environment.events
         on_first = on_tokens = None
         if not quiet:
             on_first = partial(self._first_token, sample, began, user)
-            if listened(events, "llm_tokens"):
+            if listened(self.environment.events, "llm_tokens"):
                 on_tokens = partial(self._tokens, sample, user)
         try:
             request = errand.request or self.protocol.request(sample, errand.model)
