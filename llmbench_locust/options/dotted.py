@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json, JsonValue
+from llmbench_locust.options.presets import Listed, expand_preset
 from llmbench_locust.options.table import FLAGS, JSON_FLAGS
 from llmbench_locust.options.values import json_object
 
@@ -25,13 +26,19 @@ def expand_sys_argv() -> None:
     """
     try:
         sys.argv[1:] = expand_dotted(sys.argv[1:])
+    except Listed as e:
+        print(e, flush=True)
+        sys.exit(0)
     except ConfigError as e:
         print(f"error: {e}", file=sys.stderr, flush=True)
         sys.exit(e.exit_code)
 
 
 def expand_dotted(argv: Sequence[str]) -> list[str]:
-    """The arguments with each JSON flag given once; those after ``--`` stay. Raises ConfigError."""
+    """The arguments with each JSON flag given once, after those of ``--preset``; those after ``--``
+    stay. Raises ConfigError, Listed.
+    """
+    argv = expand_preset(argv)
     flags = list(argv[: argv.index("--")] if "--" in argv else argv)
     rest: list[str | _Json] = []
     gathered: dict[str, _Json] = {}

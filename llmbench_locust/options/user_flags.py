@@ -14,6 +14,11 @@ from llmbench_locust.options.flag import flag
 
 @dataclass(frozen=True)
 class Behaviour:
+    preset: str | None = flag(
+        None,
+        "Workload with a name, whose flags others given besides replace; list prints all of them.",
+        metavar="NAME|list",
+    )
     cancel_rate: float = flag(
         0.0,
         "Share of the requests that the client cancels, from 0 to 1; needs --cancel-after.",
@@ -74,6 +79,8 @@ _CHECKS = ("nonempty", "json", "json_schema", "tool_call")
 
 def check(v: Json) -> None:
     """Which of them go together. Raises ConfigError."""
+    if v["preset"] is not None:
+        raise ConfigError("--preset: give it on the command line")
     _check_answers(v)
     if v["structured_output"] is None and v["structured_output_ratio"] != 1:
         raise ConfigError("--structured-output-ratio: only with --structured-output")

@@ -58,7 +58,7 @@ _LOCUST_HELP = {
 }
 
 #: Of no use on a page: progress on the console, exit statuses.
-_LEFT_OUT = {"disable_tqdm", "progress_stats", "dry_run", "strict"}
+_LEFT_OUT = {"preset", "disable_tqdm", "progress_stats", "dry_run", "strict"}
 #: Never kept in a browser: they may hold secrets.
 FORGOTTEN = {"header", "header_file", "extra_body", "sim_args", "metadata"}
 
