@@ -18,7 +18,11 @@ from llmbench_locust.options.values import number, pairs
 from llmbench_locust.redact import without_user
 
 OBJECTIVES = ("ttft", "ttfo", "tpot", "e2el")
-METRICS = (*OBJECTIVES, "itl", "client_queue_time", "e2el_including_client_queue")
+METRICS = (
+    *("ttft", "ttfo", "tpot", "itl", "e2el"),
+    "client_queue_time",
+    "e2el_including_client_queue",
+)
 #: Requests that one place under a cap may serve in a second, for --duration without a rate.
 REQUESTS_PER_PLACE = 4
 _TOKEN = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")  # RFC 9110, 5.6.2

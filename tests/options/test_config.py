@@ -94,7 +94,7 @@ BAD = [
     ),
     (
         ["--percentile-metrics", "ttft,foo"],
-        "--percentile-metrics: 'foo' is not a metric; use some of ttft, tpot, itl, e2el,",
+        "--percentile-metrics: 'foo' is not a metric; use some of ttft, ttfo, tpot, itl, e2el,",
     ),
     (
         ["--ramp-up-strategy", "linear"],
@@ -218,7 +218,7 @@ BAD = [
     (["--metadata", "a=1", "a=2"], "--metadata: 'a' is given twice"),
     (
         ["--percentile-metrics", ","],
-        "--percentile-metrics: no metric given; use some of ttft, tpot, itl, e2el,",
+        "--percentile-metrics: no metric given; use some of ttft, ttfo, tpot, itl, e2el,",
     ),
     (["--metric-percentiles", ","], "--metric-percentiles: no percentile given"),
     (["--metric-percentiles", "nan"], "--metric-percentiles: 'nan' is not a number"),
