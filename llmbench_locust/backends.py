@@ -7,6 +7,8 @@ another package brings is named by an entry point of the group ``llmbench_locust
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +30,9 @@ class BackendInfo:
     multi-modal content. ``chat``: the body holds messages, so that a dataset applies no chat
     template. ``applies_template``: the server takes ``chat_template_kwargs``. ``token_ids``: a
     prompt may be token ids. ``only``: "audio" or "documents" where it takes nothing else.
-    ``api_key``: the environment variable of its key. ``protocol``: its `Protocol` class as
+    ``api_key``: the environment variable of its key. ``schema_fields``: the fields of a body that
+    ask for an answer of a JSON schema; ``tool_fields``: those for a --tool-choice; None where it
+    takes none. ``protocol``: its `Protocol` class as
     "module:Class"; "" for a class that registers itself. ``user``: the name of the Locust user
     class that is made for it; "" for none.
     """
@@ -51,6 +55,8 @@ class BackendInfo:
     token_ids: bool = False
     only: str = ""
     api_key: str = "OPENAI_API_KEY"
+    schema_fields: Callable[[Json], Json] | None = None
+    tool_fields: Callable[[str], Json] | None = None
 
 
 BACKENDS: dict[str, BackendInfo] = {}
@@ -98,8 +104,41 @@ _TGI = ("top_p", "top_k", "temperature", "repetition_penalty")
 _MEDIA = ("image", "audio", "video")
 
 
+_CHOICES = ("auto", "none", "required")
+
+
+def _response_format(schema: Json) -> Json:
+    named = {"name": "answer", "schema": schema, "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": named}}
+
+
+def _text_format(schema: Json) -> Json:
+    form = {"type": "json_schema", "name": "answer", "schema": schema, "strict": True}
+    return {"text": {"format": form}}
+
+
+def _chat_tool(choice: str) -> Json:
+    named = {"type": "function", "function": {"name": choice}}
+    return {"tool_choice": choice if choice in _CHOICES else named}
+
+
+def _responses_tool(choice: str) -> Json:
+    return {"tool_choice": choice if choice in _CHOICES else {"type": "function", "name": choice}}
+
+
+def _anthropic_tool(choice: str) -> Json:
+    if choice in _CHOICES:
+        return {"tool_choice": {"type": "any" if choice == "required" else choice}}
+    return {"tool_choice": {"type": "tool", "name": choice}}
+
+
 def _openai(name: str, endpoint: str, ending: str, cls: str, **row: Any) -> BackendInfo:
-    known: Json = {"sampling": _OPENAI, "ignore_eos": True, "logprobs": True}
+    known: Json = {
+        "sampling": _OPENAI,
+        "ignore_eos": True,
+        "logprobs": True,
+        "schema_fields": _response_format,
+    }
     return BackendInfo(name, endpoint, (ending,), _HERE + cls, **(known | row))
 
 
@@ -126,6 +165,7 @@ for _row in (
         user="OpenAIChatUser",
         modalities=_MEDIA,
         chat=True,
+        tool_fields=_chat_tool,
         applies_template=True,
     ),
     _openai(
@@ -137,6 +177,8 @@ for _row in (
         sampling=("top_p", "temperature"),
         logprobs=False,
         chat=True,
+        schema_fields=_text_format,
+        tool_fields=_responses_tool,
     ),
     BackendInfo(
         "openai-audio",
@@ -197,6 +239,7 @@ for _row in (
         user="TGIUser",
         sampling=_TGI,
         nested="parameters",
+        schema_fields=lambda schema: {"parameters": {"grammar": {"type": "json", "value": schema}}},
     ),
     BackendInfo(
         "sglang",
@@ -206,6 +249,7 @@ for _row in (
         user="SGLangUser",
         sampling=_OPENAI,
         nested="sampling_params",
+        schema_fields=lambda schema: {"sampling_params": {"json_schema": json.dumps(schema)}},
         ignore_eos=True,
         token_ids=True,
     ),
@@ -224,6 +268,7 @@ for _row in (
         ("completion",),
         _HERE + "llamacpp:LlamaCpp",
         user="LlamaCppUser",
+        schema_fields=lambda schema: {"json_schema": schema},
         sampling=_OPENAI,
         ignore_eos=True,
         lora=False,
@@ -236,6 +281,7 @@ for _row in (
         user="OllamaUser",
         sampling=_OPENAI,
         nested="options",
+        schema_fields=lambda schema: {"format": schema},
         chat_endings=("api/chat",),
     ),
     BackendInfo(
@@ -248,6 +294,7 @@ for _row in (
         chat=True,
         lora=False,
         api_key="ANTHROPIC_API_KEY",
+        tool_fields=_anthropic_tool,
     ),
 ):
     register_backend(_row)

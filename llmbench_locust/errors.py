@@ -43,6 +43,11 @@ def first_line(error: Exception) -> str:
     return text[0][:300] if text else type(error).__name__
 
 
+def last_line(output: str) -> str:
+    """What a program that failed said last."""
+    return (output.strip().splitlines() or ["no message"])[-1]
+
+
 def cause_of(error: BaseException) -> BaseException:
     """What the operating system said, below the layers of an HTTP library; ``error`` without it."""
     seen: BaseException | None = error

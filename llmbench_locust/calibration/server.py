@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypedDict
 
-from llmbench_locust.errors import SetupError
+from llmbench_locust.errors import SetupError, last_line
 from llmbench_locust.simulator.launch import launch
 
 SOURCE = Path(__file__).parent / "paced.c"
@@ -62,8 +62,7 @@ def build(folder: Path, *, tls: bool = False) -> Path:
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise SetupError(f"{command[0]} failed: {last}")
+        raise SetupError(f"{command[0]} failed: {last_line(done.stderr)}")
 
 
 class Paced:
@@ -123,3 +122,8 @@ class Simulated:
             "late_p99_ms": None,
             "late_max_ms": late["max_ms"],
         }
+
+
+def exact_server(binary: Path | None, ttft_ms: float, itl_ms: float) -> ExactServer:
+    """The compiled server, or the simulator where there is no ``binary``."""
+    return Paced(binary, ttft_ms, itl_ms) if binary else Simulated(ttft_ms, itl_ms)

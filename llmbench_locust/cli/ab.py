@@ -18,7 +18,7 @@ from typing import NoReturn
 from llmbench_locust.cli.command_line import cold_cache
 from llmbench_locust.cli.compare import add_arguments, checked, judge
 from llmbench_locust.command_parser import CommandParser, bounded
-from llmbench_locust.errors import ConfigError, SetupError
+from llmbench_locust.errors import ConfigError, SetupError, last_line
 
 SPARE = 2  # for each pair asked for, so many more may be run in place of disturbed ones
 LEAST = 2  # pairs that can be compared
@@ -163,8 +163,7 @@ def _serve(title: str, argv: list[str], path: Path) -> None:
         process.communicate()
         raise
     if not path.exists():
-        last = (err or out).strip().splitlines()[-1:] or ["no message"]
-        words = last[0].removeprefix("llmbench: ").removeprefix("error: ")
+        words = last_line(err or out).removeprefix("llmbench: ").removeprefix("error: ")
         if process.returncode == ConfigError.exit_code:
             raise ConfigError(words)
         raise SetupError(f"{title}: {words}")

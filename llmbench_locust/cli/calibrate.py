@@ -14,8 +14,8 @@ from pathlib import Path
 from llmbench_locust.calibration import kept, server
 from llmbench_locust.calibration.levels import RATE, STREAMS, TTFT_MS, Level, Measured
 from llmbench_locust.calibration.peers import PEERS, Command, random_prompts
-from llmbench_locust.command_parser import CommandParser
-from llmbench_locust.errors import ConfigError, SetupError
+from llmbench_locust.command_parser import CommandParser, bounded
+from llmbench_locust.errors import ConfigError, SetupError, last_line
 from llmbench_locust.json_types import Json
 from llmbench_locust.terminal import say, warn
 
@@ -83,12 +83,7 @@ def _measured(flags: argparse.Namespace, binary: Path | None, folder: Path) -> J
 
 def _beside(name: str, command: Command, binary: Path | None, level: Level) -> str:
     """A peer at the first level, in one line."""
-    running: server.ExactServer
-    running = (
-        server.Paced(binary, TTFT_MS, level.itl_ms)
-        if binary
-        else server.Simulated(TTFT_MS, level.itl_ms)
-    )
+    running = server.exact_server(binary, TTFT_MS, level.itl_ms)
     with tempfile.TemporaryDirectory() as folder:
         words = command(running.url, level.tokens, level.streams, Path(folder))
         try:
@@ -100,8 +95,7 @@ def _beside(name: str, command: Command, binary: Path | None, level: Level) -> s
         finally:
             late = running.stop()
     if found is None:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
-        return f"{name}: exit status {done.returncode}: {last[0]}"
+        return f"{name}: exit status {done.returncode}: {last_line(done.stderr or done.stdout)}"
     failed = level.streams - found["completed"]
     m = Measured(level, failed, found["mean_ttft_ms"], found["p99_itl_ms"], late)
     return (
@@ -126,7 +120,11 @@ def _parser() -> CommandParser:
         epilog="docs/calibrate.md explains the figures.",
     )
     parser.add_argument(
-        "--processes", type=_count, default=1, metavar="N", help="worker processes (default 1)"
+        "--processes",
+        type=bounded(int, 1, 1000),
+        default=1,
+        metavar="N",
+        help="worker processes (default 1)",
     )
     parser.add_argument(
         "--against",
@@ -137,21 +135,19 @@ def _parser() -> CommandParser:
     )
     parser.add_argument(
         "--streams",
-        type=_count,
+        type=bounded(int, 1, 1_000_000),
         default=STREAMS,
         metavar="N",
         help=f"most streams at once (default {STREAMS})",
     )
     parser.add_argument(
-        "--seconds", type=_count, default=30, metavar="S", help="for all levels (default 30)"
+        "--seconds",
+        type=bounded(int, 1, 86400),
+        default=30,
+        metavar="S",
+        help="for all levels (default 30)",
     )
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text}: use a whole number of 1 or more")
-    return int(text)
 
 
 def _names(text: str) -> Sequence[str]:

@@ -10,7 +10,7 @@ from time import perf_counter
 
 from llmbench_locust._version import __version__
 from llmbench_locust.calibration.levels import TTFT_MS, Level, Measured, limit_of, next_level
-from llmbench_locust.calibration.server import ExactServer, Paced, Simulated
+from llmbench_locust.calibration.server import exact_server
 from llmbench_locust.json_types import Json
 from llmbench_locust.run.lifecycle import Runs
 from llmbench_locust.terminal import say
@@ -31,8 +31,7 @@ def calibrate(runs: Runs, binary: Path | None, seconds: float, outcome: Path) ->
 
 
 def _run(runs: Runs, binary: Path | None, level: Level) -> Measured:
-    server: ExactServer
-    server = Paced(binary, TTFT_MS, level.itl_ms) if binary else Simulated(TTFT_MS, level.itl_ms)
+    server = exact_server(binary, TTFT_MS, level.itl_ms)
     config = replace(
         runs.config.with_server(server.url),
         num_prompts=level.streams,
@@ -50,12 +49,10 @@ def _run(runs: Runs, binary: Path | None, level: Level) -> Measured:
 def line_of(m: Measured) -> str:
     """A level in one line."""
     verdict = "good" if m.holds else "the server was late" if m.server_late else "too much"
-    late = m.late["late_p99_ms"]
-    shown = m.late["late_mean_ms"] if late is None else late
     return (
         f"{m.level.streams:>6,} streams × {m.level.rate:>5.4g}/s = {m.level.chunks_per_s:>8,.0f} "
         f"chunks/s: TTFT error {m.ttft_error_ms:6.2f} ms, P99 ITL error {m.itl_error_ms:6.2f} ms, "
-        f"server late {shown:.2f} ms: {verdict}"
+        f"server late {m.server_late_ms:.2f} ms: {verdict}"
     )
 
 

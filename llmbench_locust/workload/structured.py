@@ -1,41 +1,19 @@
 """``--structured-output`` and ``--tool-choice``: what some requests ask of the form of an answer.
 
-Each backend has its own field for a JSON schema, a row each.
+Each backend's row knows its fields for that.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
 
+from llmbench_locust.backends import BACKENDS, backend_info
 from llmbench_locust.draws import draw
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.files import read_json
 from llmbench_locust.workload.sample import SampleRequest
-
-
-def _response_format(schema: Json) -> Json:
-    named = {"name": "answer", "schema": schema, "strict": True}
-    return {"response_format": {"type": "json_schema", "json_schema": named}}
-
-
-def _text_format(schema: Json) -> Json:
-    format = {"type": "json_schema", "name": "answer", "schema": schema, "strict": True}
-    return {"text": {"format": format}}
-
-
-#: Fields of the body by backend.
-_SHAPES: dict[str, Callable[[Json], Json]] = {
-    **dict.fromkeys(("openai", "vllm", "openai-chat"), _response_format),
-    "openai-responses": _text_format,
-    "sglang": lambda schema: {"sampling_params": {"json_schema": json.dumps(schema)}},
-    "tgi": lambda schema: {"parameters": {"grammar": {"type": "json", "value": schema}}},
-    "llama.cpp": lambda schema: {"json_schema": schema},
-    "ollama": lambda schema: {"format": schema},
-}
 
 
 def structured_rows(config: RunConfig, n: int) -> list[bool]:
@@ -72,39 +50,28 @@ def with_forms(samples: list[SampleRequest], config: RunConfig) -> list[SampleRe
     """``samples`` with the fields of ``--structured-output`` and ``--tool-choice``; what a dataset
     sets itself stays. Raises ConfigError.
     """
+    info = backend_info(config.backend)
     schema = read_schema(config)
     if schema is not None:
-        if config.backend not in _SHAPES:
+        if info.schema_fields is None:
+            allowed = ", ".join(name for name in BACKENDS if BACKENDS[name].schema_fields)
             raise ConfigError(
                 f"--structured-output: --backend {config.backend} cannot carry it; use one of "
-                f"{', '.join(_SHAPES)}"
+                f"{allowed}"
             )
-        form = _SHAPES[config.backend](schema)
+        form = info.schema_fields(schema)
         chosen = structured_rows(config, len(samples))
         samples = [_with(s, form) if c else s for s, c in zip(samples, chosen, strict=True)]
     if config.tool_choice is None:
         return samples
-    choice = _choice(config)
+    if info.tool_fields is None:
+        raise ConfigError(f"--tool-choice: --backend {config.backend} has no tools")
+    choice = info.tool_fields(config.tool_choice)
     if not any("tools" in (s.body_overrides or config.extra_body) for s in samples):
         raise ConfigError(
             f"--tool-choice: no request of --dataset-name {config.dataset_name} has tools"
         )
     return [_with(s, choice) if "tools" in (s.body_overrides or {}) else s for s in samples]
-
-
-def _choice(config: RunConfig) -> Json:
-    word, backend = config.tool_choice, config.backend
-    if backend not in ("openai-chat", "openai-responses", "anthropic"):
-        raise ConfigError(f"--tool-choice: --backend {backend} has no tools")
-    if backend == "anthropic":
-        kinds = {"auto": "auto", "none": "none", "required": "any"}
-        named = {"type": kinds[word]} if word in kinds else {"type": "tool", "name": word}
-        return {"tool_choice": named}
-    if word in ("auto", "none", "required"):
-        return {"tool_choice": word}
-    function = {"name": word}
-    flat = backend == "openai-responses"
-    return {"tool_choice": {"type": "function", **(function if flat else {"function": function})}}
 
 
 def _with(sample: SampleRequest, fields: Json) -> SampleRequest:

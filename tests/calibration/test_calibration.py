@@ -107,7 +107,7 @@ def test_the_sentence():
     ("argv", "line"),
     [
         (["--against", "curl"], "--against: curl: unknown; allowed: vllm, vllm-rs, sglang"),
-        (["--processes", "0"], "--processes: 0: use a whole number of 1 or more"),
+        (["--processes", "0"], "--processes: 0 is not allowed; a whole number from 1 to 1000"),
         (["--against", "sglang"], "--against: sglang is not installed here"),
     ],
 )
