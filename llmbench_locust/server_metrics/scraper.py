@@ -1,8 +1,9 @@
 """The process that reads the servers' metrics, away from the process that sends.
 
 Its order comes as one JSON line on standard input: ``{"pages": {url: {"headers": {}, "period_s":
-1.0}}, "insecure": false}``. For each reading it writes one JSON line to standard output, for a page
-that cannot be read one line with ``error`` at each change of the reason. It ends with its input.
+1.0, "answered": true}}, "insecure": false}``. For each reading it writes one JSON line to standard
+output, for a page that cannot be read one line with ``error`` at each change of the reason. It ends
+with its input; a page that never ``answered`` is not waited for then.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ def main() -> int:
     threads = []
     for url, how in order["pages"].items():
         page = Page(url, how["headers"], insecure=order["insecure"])
+        page.answered = how["answered"]
         args = (url, page, how["period_s"], ended)
         threads.append((page, threading.Thread(target=watch, args=args, daemon=True)))
         threads[-1][1].start()

@@ -74,7 +74,11 @@ class ServerWatch:
         )
         order = {
             "pages": {
-                url: {"headers": dict(headers), "period_s": periods_s.get(url, 1.0)}
+                url: {
+                    "headers": dict(headers),
+                    "period_s": periods_s.get(url, 1.0),
+                    "answered": url not in self.errors,
+                }
                 for url, headers in pages.items()
             },
             "insecure": insecure,
