@@ -75,13 +75,12 @@ def test_each_request_once_and_on_time(workers, sim, tmp_path):
     rows = arrived(sim.log)
     assert len(rows) == n
     assert max(Counter(r["id"] for r in rows).values()) == 1
-    # By the schedule: never early, and the median request within milliseconds, however busy this
-    # machine is.
+    # By the schedule: never early, and the median request soon after its time.
     table = pd.read_csv(tmp_path / "r.csv")
     np.testing.assert_allclose(table["due_s"], arrival_offsets(n, request_rate=rate), atol=1e-6)
     late = table["start_s"] - table["due_s"]
     assert late.min() >= 0
-    assert late.median() < 0.01
+    assert late.median() < 0.1  # usually 0.001
     # Locust's own count agrees.
     assert f"{n}" in output
 
@@ -117,6 +116,7 @@ def test_the_cap_holds_over_all_workers_and_is_used(sim, tmp_path):
         150,
         "--max-concurrency",
         7,
+        *("--percentile-metrics", "e2el"),
         *SMALL,
         "--save-result",
         "--result-dir",
@@ -129,9 +129,9 @@ def test_the_cap_holds_over_all_workers_and_is_used(sim, tmp_path):
     assert (found["completed"], found["max_concurrency"]) == (150, 7)
     assert found["llmbench"]["peak_concurrent_requests"] <= 7
     assert requests.get(f"{sim.url}/sim/stats", timeout=5).json()["peak_in_flight"] <= 7
-    # 150 requests of 120 ms under a cap of 7 take 2.6 s; half as long again would mean a cap that
-    # lies idle.
-    assert found["duration"] < 6
+    # Most of the time as many requests as the cap allows are in flight, however slow this machine.
+    busy_s = found["mean_e2el_ms"] / 1000 * found["completed"]
+    assert busy_s / found["duration"] > 3.5
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])

@@ -69,16 +69,17 @@ def test_reported_latencies_are_the_servers_schedule(sim, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     found = result(tmp_path)
-    # Never earlier than told; the median a few ms later at most, whatever else this machine does.
+    # Never earlier than told. Later by about 1 ms (TTFT) and 0.2 ms (ITL, TPOT); by far more where
+    # other programs have the cores.
     assert all(t >= 0.0995 for t in found["ttfts"])
-    assert 100 <= found["p50_ttft_ms"] < 115
-    assert 19 <= found["p50_itl_ms"] < 22
-    assert 19 <= found["p50_tpot_ms"] < 24
+    assert 100 <= found["p50_ttft_ms"] < 200
+    assert 19 <= found["p50_itl_ms"] < 40
+    assert 19 <= found["p50_tpot_ms"] < 40
     assert found["output_lens"] == [8] * 40
     assert all(len(itl) == 7 for itl in found["itls"])
-    assert all(0 <= t < 0.1 for t in found["server_queue_times"])
+    assert all(0 <= t < 1 for t in found["server_queue_times"])
     assert all(t <= 0.1 + s for t, s in zip(found["server_ttfts"], found["ttfts"], strict=True))
-    assert 0 < found["llmbench"]["server_request_times_ms"]["prefill"]["p50"] < 115
+    assert 0 < found["llmbench"]["server_request_times_ms"]["prefill"]["p50"] < 200
     assert found["request_goodput"] == 0.0
     assert found["llmbench"]["slo_attainment"] == {"ttft": 1.0, "e2el": 0.0, "all": 0.0}
 
@@ -106,7 +107,7 @@ def test_arrivals_are_those_of_the_plan(sim, tmp_path):
     )
     late = rows["start_s"] - rows["due_s"]
     assert (late >= 0).all()
-    assert late.median() < 0.005
+    assert late.median() < 0.05  # usually 0.0005
 
 
 def test_the_cap_holds(sim, tmp_path):
@@ -240,7 +241,7 @@ def test_the_run_time_bounds_the_sending(sim, tmp_path):
         *(*SMALL, "--save-result", "--result-dir", tmp_path),
     )
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60  # all of the plan would take 100 s
     found = result(tmp_path)
     assert found["failed"] == 0
     assert 50 < found["completed"] < 150
