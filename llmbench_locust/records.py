@@ -34,10 +34,10 @@ class RequestRecord:
     (n_events,)). ``token_counts``: tokens carried by each event (int32, same shape), None when
     every event carried one. ``client_queue_time``: start − due.
     ``server_queue_time``, ``server_ttft``: as the server told them, the latter from its first
-    scheduling to the first token. ``error_kind`` is a short stable
-    word to count by: "http_429", "dns", "tls", "connect", "timeout", "cut", "server", "protocol",
-    "no_tokens", "interrupted", "worker_lost", "client"; "cancelled" is no failure. ``retried``: the
-    attempts before the last one, as JSON; ``start_time`` is that of the first.
+    scheduling to the first token. ``error_kind`` is a short stable word to count by: "http_429",
+    "dns", "tls", "connect", "timeout", "cut", "server", "protocol", "no_tokens", "interrupted",
+    "worker_lost", "client"; "cancelled" is not a failure. ``retried``: the attempts before the last
+    one, as JSON; ``start_time`` is that of the first.
     """
 
     index: int

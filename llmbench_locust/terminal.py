@@ -11,7 +11,7 @@ import sys
 from time import perf_counter
 from typing import TextIO
 
-#: Seconds between two lines of a `Status` where standard error is no terminal, and where it is.
+#: Seconds between two lines of a `Status`: in a file or pipe, and on a terminal.
 LINE_S = 10.0
 REDRAW_S = 0.1
 

@@ -92,7 +92,7 @@ def limit_of(done: Sequence[Measured]) -> Measured | None:
 
 def next_level(done: Sequence[Measured], streams: int = STREAMS) -> Level | None:
     """Up by half while levels hold, down by half while none does, then in between; None once the
-    limit is known. ``streams``: at most so many at once.
+    limit is known. ``streams``: the most at once.
     """
     held = [m.level.chunks_per_s for m in done if m.holds]
     failed = [m.level.chunks_per_s for m in done if not m.holds]

@@ -32,7 +32,7 @@ class ExactServer(Protocol):
     url: str
 
     def stop(self) -> Late:
-        """End it; returns what it says of itself."""
+        """End it; returns how late it was."""
         ...
 
 

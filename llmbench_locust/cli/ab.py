@@ -20,7 +20,7 @@ from llmbench_locust.cli.compare import add_arguments, checked, judge
 from llmbench_locust.command_parser import CommandParser, bounded
 from llmbench_locust.errors import ConfigError, SetupError, last_line
 
-SPARE = 2  # for each pair asked for, so many more may be run in place of disturbed ones
+SPARE = 2  # extra pairs for each one asked for: they replace disturbed ones
 LEAST = 2  # pairs that can be compared
 _OURS = ("--result-filename", "--result-dir", "--append-result", "--repeat", "--seed")
 
@@ -74,8 +74,8 @@ def _compared(flags: argparse.Namespace, shared: list[str]) -> int:
 
 
 def _run_pairs(flags: argparse.Namespace, shared: list[str], disturbed: dict[int, str]) -> None:
-    """ABBA, BAAB, …. A pair whose client was the limit is run again, as noise of this machine says
-    nothing of the servers. `SPARE` limits how often: what is wrong each time is no accident.
+    """ABBA, BAAB, …. A pair whose client was the limit is run again: noise of this machine says
+    nothing about the servers. `SPARE` limits how often: what happens each time is not noise.
     """
     from llmbench_locust.statistics.comparison import abba
 

@@ -31,8 +31,8 @@ def main(argv: list[str]) -> int:
         found = _measured(flags, binary, Path(folder))
         if found["limit_chunks_per_s"] is None and found["server_was_late"]:
             raise SetupError(
-                "calibrate: the server itself was late, so nothing is known of the client: other "
-                "programs use this machine's cores"
+                "calibrate: the server itself was late, so this says nothing about the client; "
+                "other programs are using this machine's cores"
             )
         say(sentence(found))
         try:

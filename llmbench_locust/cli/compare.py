@@ -114,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_percent,
         default=2.0,
         metavar="PERCENT",
-        help="a change wholly within ± this is no change (default 2)",
+        help="a change within ± this counts as no change (default 2)",
     )
     parser.add_argument(
         "--fail-on",

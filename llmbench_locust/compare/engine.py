@@ -47,7 +47,8 @@ class Condition:
 @dataclass(frozen=True, slots=True)
 class Row:
     """``base`` and ``new``: geometric means over the runs, None where there is no value.
-    ``interval``: logarithms of new ÷ base at ``level``. ``needs``: what would tell, or why not.
+    ``interval``: logarithms of new ÷ base at ``level``. ``needs``: what would decide it,
+    or why nothing can.
     """
 
     metric: Metric

@@ -86,7 +86,7 @@ def read_runs(path: Path) -> list[Run]:
 
 
 def run_of(name: str, document: Document, tool: str = "llmbench", missing: str = "") -> Run:
-    """The run that a result document tells of. Raises ConfigError."""
+    """The run of a result document. Raises ConfigError."""
     return Run(name, document, _requests(name, document), tool, missing)
 
 

@@ -2,8 +2,8 @@
 twice.
 
 Locust's messages are its only way out; in local mode they are delivered in the process. A worker
-may start requests only under a lease, renewed several times a second: one that is cut off stops by
-itself before its tickets go to others. In one process there is no lease.
+may start requests only under a lease, renewed several times a second: a worker that is cut off
+stops by itself before its tickets go to others. A local run has no lease.
 """
 
 from __future__ import annotations

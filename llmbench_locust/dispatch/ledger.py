@@ -33,7 +33,7 @@ class Ledger:
         self.never_count = 0
 
     def indexes(self, worker: int, told: Indexes) -> Indexes:
-        """The requests that a worker tells of by ``told``. Raises IndexError for unknown ones."""
+        """The indexes ``told`` that a worker reported. Raises IndexError for unknown ones."""
         if len(told) and not 0 <= told.min() <= told.max() < len(self.state):
             raise IndexError(f"request {told.max()} of a plan of {len(self.state)}")
         return told

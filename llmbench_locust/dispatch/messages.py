@@ -1,7 +1,7 @@
 """The messages between master and workers: a type each, and the one place that encodes them.
 
-A message travels as a flat dict that msgpack carries. In local mode both sides are one process, and
-it is handed over as it is. Each carries the id of its run; one of another run is dropped.
+Between processes a message travels as a flat dict that msgpack can carry; within one process it is
+handed over unencoded. Each carries the id of its run; a message of another run is dropped.
 """
 
 from __future__ import annotations

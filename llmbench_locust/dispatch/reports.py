@@ -25,7 +25,7 @@ class Outbox:
         return len(self._open)
 
     def send(self, report: Report) -> None:
-        """Send ``report``; one that tells of requests or of the end gets the next number."""
+        """Send ``report``; a report about requests or about the end gets the next number."""
         if report.records is not None or len(report.sent) or len(report.unsent) or report.closed:
             report.seq, self._next = self._next, self._next + 1
             self._open[report.seq] = (report, perf_counter() + AGAIN_S, AGAIN_S)

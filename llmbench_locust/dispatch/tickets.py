@@ -75,7 +75,7 @@ class Play:
         ]
 
     def failed(self, ticket: Ticket) -> list[int]:
-        """Indexes of the requests that can never be sent, since there is no response to go on with.
+        """Indexes of the requests that can never be sent: the response they continue is missing.
 
         Other branches of the session go on.
         """

@@ -63,7 +63,7 @@ def repeat(runs: Runs) -> None:
 
 def summary(documents: Sequence[dict[str, object]]) -> dict[str, dict[str, object]]:
     """Of each latency and throughput: mean of the runs, its 95% interval (Student's t over the
-    runs), coefficient of variation. None where there is no such value.
+    runs), coefficient of variation. None where one is unknown.
     """
     found: dict[str, dict[str, object]] = {}
     for key in documents[0] if documents else ():

@@ -80,8 +80,7 @@ class Tally:
         before = 0.0 if math.isnan(before_s) else max(before_s - self.start_s, 0.0)
         for name in _TOTALS:
             total = float(counters.get(name, self.last[name]))
-            # A worker that was lost takes its counts with it: a total that fell is no negative
-            # rate.
+            # A lost worker takes its counts with it, so a total can fall; a rate is never negative.
             self.series.spread(
                 "tokens" if name == "token_events" else name,
                 max(total - self.last[name], 0.0),

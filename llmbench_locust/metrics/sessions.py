@@ -24,8 +24,8 @@ class Sessions:
 
 
 def sessions(columns: RecordColumns) -> Sessions | None:
-    """None for a run without sessions. A session whose later turns were never sent, since a turn
-    before them failed, is no complete one.
+    """None for a run without sessions. A session is incomplete when a turn failed and
+    those after it were never sent.
     """
     rows = np.flatnonzero(columns.ints["conversation"] >= 0)
     rows = rows[np.isfinite(columns.floats["start_time"][rows])]

@@ -17,8 +17,8 @@ from llmbench_locust.metrics.histogram import Histogram
 from llmbench_locust.metrics.tokens import TokenBins, inner_events, per_token_gaps, token_weights
 from llmbench_locust.records import RecordColumns, offsets_of
 
-#: Small reports are joined into a block when they are so many, or hold so many events; a block is
-#: not copied again before the end, so that joining never stops the loop for long.
+#: This many small reports, or reports with this many events, are joined into a block. A block is
+#: not copied again before the end of the run, so that joining never stops the loop for long.
 PARTS = 64
 BLOCK_TOKENS = 250_000
 

@@ -112,5 +112,5 @@ def _check_answers(v: Json) -> None:
             re.compile(detail)
         except re.error as e:
             raise ConfigError(
-                f"--check-answers: {detail!r} is no regular expression: {e}"
+                f"--check-answers: {detail!r} is not a regular expression: {e}"
             ) from None

@@ -99,7 +99,7 @@ def _metric(short: str, title: str, d: Distribution) -> list[str]:
 
 
 def _intervals(found: Json) -> list[str]:
-    """Of what a run of this length knows by itself."""
+    """Confidence intervals from this run alone."""
     lines = [f"{'95% intervals within this run':-^50}"]
     for name in KEYS:
         for key, ends in (found.get(f"{name}_ms") or {}).items():

@@ -14,8 +14,8 @@ from llmbench_locust.run.sources import Source
 def cool(config: RunConfig, server: Server, source: Source, say: Callable[[str], None]) -> Json:
     """As --reset-cache and --cache-bust have it; says in one line what was done.
 
-    Returns what the result tells of it: ``emptied``, ``cache_bust`` as it was done, ``salt`` of the
-    run. Raises SetupError where the cache must be emptied and is not.
+    Returns what the result says about it: ``emptied``, the ``cache_bust`` that was applied, the
+    ``salt`` of the run. Raises SetupError where the cache must be emptied and is not.
     """
     error = _emptied(config.reset_cache, server)
     if error and config.reset_cache == "always":

@@ -173,7 +173,7 @@ def _key_hint(backend: str) -> str:
 
 
 def _hint(status: int, backend: str, model: str, server: Server) -> str:
-    """What helps against a refusal; "" where nothing is known."""
+    """What the user can do about a refusal; "" if unknown."""
     if status in (401, 403):
         return _key_hint(backend)
     if status in (404, 405):

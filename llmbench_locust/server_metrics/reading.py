@@ -49,7 +49,7 @@ Sample = tuple[str, Mapping[str, str], float]
 
 def parse(text: str, time_s: float, gpus: Sequence[str] = ()) -> Reading:
     """The values of the vocabulary in a Prometheus text; ``gpus``: index or UUID of those to count,
-    all by default. A value that is no finite number is left out. Raises NotMetricsError.
+    all by default. Values that are not finite are left out. Raises NotMetricsError.
     """
     samples: dict[str, list[Sample]] = {}
     for sample in samples_of(text, _names()):

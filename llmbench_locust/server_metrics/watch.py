@@ -28,7 +28,7 @@ class ServerWatch:
 
     ``pages``: the headers to send to each metrics page, by its URL; they reach the scraper by a
     pipe, never by its command line. ``periods_s``: seconds between two readings of a page, 1 by
-    default. Where no page can be read or may come, there is no scraper.
+    default. The scraper is started only if a page answers or may answer later.
     """
 
     def __init__(

@@ -69,8 +69,8 @@ class _Starting:
             command += ["--parent", str(os.getpid())]
         # Its errors go to a file: a pipe that is not read would fill up and block it.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `wait`)
-        # A session of its own: Ctrl-C in the terminal is the benchmark's affair, whose last streams
-        # want to be finished.
+        # A session of its own: Ctrl-C in the terminal must reach the benchmark only, which lets its
+        # last streams finish.
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

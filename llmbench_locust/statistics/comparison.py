@@ -252,7 +252,7 @@ def holm_levels(p_values: Sequence[float], alpha: float = 0.05) -> list[float]:
 
 
 def verdict(interval: Interval, equivalence: float, higher_is_better: bool) -> str:
-    """``equivalence``: a logarithm; what lies wholly within ± it is no change (two one-sided tests:
+    """``equivalence``: a logarithm; an interval within ± this means no change (two one-sided tests:
     Schuirmann, 1987; at this level they are strict).
     """
     if -equivalence <= interval.low and interval.high <= equivalence:

@@ -28,7 +28,7 @@ from llmbench_locust.transport.timestamps import ANCILLARY_BYTES, ask_for_stamps
 from llmbench_locust.transport.tls import TlsLayer
 
 _SEND_BYTES = 256 << 10
-#: Linux's IP_LOCAL_PORT_RANGE, and the range that leaves the system's as it is. With any range set,
+#: Linux's IP_LOCAL_PORT_RANGE, and the range that keeps the system's own. With any range set,
 #: the kernel looks for a free local port among all of them in turn. Without one it tries every even
 #: port first, at each connect: with 14,000 connections to one server, that takes 4 ms.
 _PORT_RANGE, _ANY_PORT = 51, struct.pack("=I", 1 | 65535 << 16)

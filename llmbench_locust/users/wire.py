@@ -9,7 +9,7 @@ from llmbench_locust.json_types import Json
 
 @dataclass(frozen=True, slots=True)
 class WireConfig:
-    """Everything that goes on the wire with each request. All of it msgpack carries as it is.
+    """Everything that goes on the wire with each request, in types that msgpack can carry.
 
     ``base_url``: scheme, host and port. ``endpoint``: path and query. ``model``: the name sent
     (served name, else model). ``sampling``: the sampling parameters that were set, by API name

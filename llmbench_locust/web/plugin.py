@@ -112,7 +112,7 @@ class Pages:
             return _json({"good": good, "line": line})
 
     def _add_runs(self) -> None:
-        """What tells of the present run, and with ?run=N of an earlier one."""
+        """The current run; with ?run=N an earlier one."""
         routes, protected = self._routes, self._web_ui.auth_required_if_enabled
         live, history = self._live, self._history
 

@@ -11,7 +11,7 @@ The contract with the dispatcher:
   calls `next_request`, and sends what it gives.
 * The history grows with the answers that really came, not with those of the dataset, unless
   ``--history recorded`` is given. Those of the dataset set the lengths asked for.
-* A conversation ends with a turn that failed: without an answer there is no history to go on with.
+* A conversation ends with a turn that failed: without its answer the history has a gap.
 
 For a chat backend the history is messages. For one that takes text it is the text so far, the
 answer, and the new turn: joined as the tokenizer's chat template joins them when there is one (and

@@ -38,7 +38,7 @@ def new_salt() -> str:
 def salted(
     samples: Sequence[SampleRequest], salts: Sequence[str], tokenizer: Tokenizer
 ) -> list[SampleRequest]:
-    """Each sample with its salt at the front. A turn that continues another one stays as it is.
+    """Each sample with its salt at the front. A turn that continues another one is unchanged.
     ``prompt_len`` changes only where no choice of tokens keeps the length.
     """
     heads, found = _template_heads(tokenizer), []

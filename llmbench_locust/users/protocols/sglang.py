@@ -36,7 +36,7 @@ class SGLangSink(TextSink):
         self.answered = True
         # With --stream-output the server sends each event's own text alone.
         self.pieces.extend((text,) if text.startswith(str(last)) else (last, text))
-        # A server that does not count tells of a token by its text alone.
+        # From a server that sends no counts, text is the only sign of a token.
         return max(counted - before, 0) if counted >= 0 else int(grown)
 
     def _finish(self, reason: object) -> None:
