@@ -9,8 +9,11 @@ from __future__ import annotations
 import logging
 import sys
 from argparse import Namespace
+from collections.abc import Callable
+from types import TracebackType
 
 from locust import argument_parser
+from locust.exception import RPCError
 from locust.rpc.protocol import Message
 from locust.runners import Runner
 
@@ -28,6 +31,23 @@ def listened(events: object, name: str) -> bool:
 
 
 # --- workers
+
+
+def say_taken_port(say: Callable[[str], None]) -> None:
+    """One line where the master's port is taken, for which Locust has a traceback."""
+    others = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, RPCError):
+            say(
+                f"error: --master-bind-port: {error}; end the other master, or use another port "
+                "(--master-bind-port and --master-port)"
+            )
+        else:
+            others(kind, error, trace)
+
+    sys.excepthook = hook
+
 
 _TAKES_PART = ("ready", "spawning", "running")
 

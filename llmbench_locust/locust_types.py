@@ -32,6 +32,8 @@ class Environment(Protocol):
 
 class WebUI(Protocol):
     app: Flask
+    host: str
+    port: int
     template_args: Json
     userclass_picker_is_active: bool
 

@@ -26,7 +26,7 @@ from llmbench_locust.dispatch.agent import Agent
 from llmbench_locust.dispatch.messages import TO_MASTER, TO_WORKER, Message, encode
 from llmbench_locust.errors import BenchError, ConfigError
 from llmbench_locust.json_types import Json
-from llmbench_locust.locust_seam import drop_malformed, hush
+from llmbench_locust.locust_seam import drop_malformed, hush, say_taken_port
 from llmbench_locust.locust_types import WebUI
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.config import RunConfig
@@ -41,6 +41,7 @@ from llmbench_locust.run.wiring import with_own_secrets
 from llmbench_locust.signals import (
     Interruption,
     end_quietly_before_init,
+    end_with_parent,
     listen_as_worker,
     raise_in_main,
 )
@@ -59,6 +60,8 @@ def install() -> None:
         return
     _installed = True
     end_quietly_before_init()
+    end_with_parent()
+    say_taken_port(warn)
     expand_sys_argv()
     for name in ("llm_first_token", "llm_tokens", "llm_request"):
         setattr(locust.events, name, EventHook())
@@ -138,8 +141,9 @@ class Plugin:
         if self.configurator.headless or options.autostart:
             self._or_exit(self.configure)
         if self.web_ui is not None:
-            from llmbench_locust.web.plugin import install_web
+            from llmbench_locust.web.plugin import check_port, install_web
 
+            self._or_exit(lambda: check_port(self.web_ui))
             install_web(self.environment, self)
 
     def configure(self) -> RunConfig:

@@ -15,6 +15,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
@@ -83,10 +84,24 @@ def listen_as_worker(*, forked: bool) -> None:
             _in_greenlet(lambda: raise_in_main(KeyboardInterrupt), MASTER_ENDS_IT_S)
 
     _listen(on_signal, _ALL if forked else (signal.SIGINT, signal.SIGHUP))
-    if forked and sys.platform == "linux":
-        # The kernel ends this worker when its master dies.
-        libc: Any = ctypes.CDLL(None)
-        libc.prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
+
+
+def end_with_parent() -> None:
+    """From now on the kernel ends what this process forks when the process dies: workers of
+    ``--processes`` would go on asking for a master, and work for the next one.
+    """
+    from_main = False
+
+    def before() -> None:
+        nonlocal from_main  # it is the forking thread whose end counts
+        from_main = threading.get_native_id() == os.getpid()
+
+    def in_child() -> None:
+        if from_main and sys.platform == "linux":
+            libc: Any = ctypes.CDLL(None)
+            libc.prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
+
+    os.register_at_fork(before=before, after_in_child=in_child)
 
 
 def raise_in_main(error: type[BaseException] | BaseException) -> None:

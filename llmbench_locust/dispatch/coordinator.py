@@ -99,20 +99,26 @@ class Coordinator:
         for worker_id, share in zip(ids, shares, strict=True):
             self._roster.invite(worker_id, share, len(ids))
         deadline = perf_counter() + READY_S
-        while not all(w.ready for w in self.workers.values()) and perf_counter() < deadline:
-            for worker in self.workers.values():
+        while (late := [w for w in self.workers.values() if not w.ready]) and (
+            perf_counter() < deadline
+        ):
+            connected = self._crew.workers()
+            for worker in late:
                 if worker.refused:
                     raise SetupError(f"worker {worker.id} cannot take part: {worker.refused}")
+                if worker.id not in connected:
+                    self._leave_out(worker, "left before the start")
             gevent.sleep(0.005)
-        for worker in [w for w in self.workers.values() if not w.ready]:
-            logger.warning(
-                "worker %s did not get ready within %g s: it takes no part", worker.id, READY_S
-            )
-            self._roster.forget(worker)
+        for worker in late:
+            self._leave_out(worker, f"did not get ready within {READY_S:g} s")
         if not self.workers:
             raise SetupError("no worker is ready to send requests")
         self._roster.find_clocks(list(self.workers.values()))
         self._feed(0.0)
+
+    def _leave_out(self, worker: WorkerState, why: str) -> None:
+        logger.warning("worker %s %s: it takes no part", worker.id, why)
+        self._roster.forget(worker)
 
     def start(self) -> None:
         """Start the clock and see the run through; `done` is set at its end."""

@@ -22,8 +22,10 @@ logger = logging.getLogger(__name__)
 LEASE_S = 1.5
 #: Silence after which a worker's lease is no longer renewed.
 SILENT_S = 1.0
-#: Time past the end of its lease before a worker counts as lost.
-GRACE_S = 0.25
+#: Time past the end of its lease before a worker counts as lost: on a busy machine one that lives
+#: may be silent for seconds. One that has left is given less.
+GRACE_S = 2.0
+LEFT_GRACE_S = 0.25
 
 
 class Crew(Protocol):
@@ -70,6 +72,7 @@ class Roster:
         self.workers: dict[str, WorkerState] = {}
         self._run, self._plan, self._crew, self._permits = run, plan, crew, permits
         self._invited = 0
+        self._listened_s = 0.0
 
     def invite(self, worker_id: str, share: int, parts: int) -> None:
         """Tell one more worker the plan. ``share``: its permits; ``parts``: workers in all."""
@@ -104,6 +107,7 @@ class Roster:
     def go(self, worker: WorkerState, start_s: float) -> None:
         """The arrivals start at ``start_s`` (seconds of perf_counter)."""
         worker.going = True
+        worker.heard_s = self._listened_s = perf_counter()
         worker.lease_until_s = float("inf")
         if not self._crew.local:
             worker.lease_until_s = max(start_s, perf_counter()) + LEASE_S
@@ -112,9 +116,16 @@ class Roster:
         self.tell(worker, go)
 
     def renew(self, now: float) -> list[WorkerState]:
-        """Renew the leases. Returns the workers that are lost."""
+        """Renew the leases. Returns the workers that are lost.
+
+        Where this process itself stood still, nobody was silent.
+        """
+        deaf = now - self._listened_s >= SILENT_S
+        self._listened_s = now
         connected, lost = set(self._crew.workers()), []
         for worker in self.alive():
+            if deaf:
+                worker.heard_s = now
             silent = now - worker.heard_s >= SILENT_S
             # Locust saw it leave: nothing more comes, but what it may have sent is bounded by its
             # lease all the same. A silent one with users of its own may come back: nothing that it
@@ -126,7 +137,9 @@ class Roster:
                 self.tell(worker, messages.Lease(self._run, until_s))
                 if worker.clock.error_s > 0:
                     self.tell(worker, messages.Ping(self._run, now))
-            elif now > worker.lease_until_s + GRACE_S and (gone or not self._plan.tasks):
+                continue
+            grace_s = LEFT_GRACE_S if gone else GRACE_S
+            if now > worker.lease_until_s + grace_s and (gone or not self._plan.tasks):
                 lost.append(worker)
         return lost
 

@@ -76,6 +76,12 @@ class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
         return {key: json_value(value) for key, value in shown.items()}
 
 
+#: The origin of a run against the simulator.
+_SIM = "--sim"
+#: What a web form must not set: it reads any file, sends secrets, runs code, or starts a program.
+_ONLY_AT_START = ("header_file", "distribute_secrets", "trust_remote_code", "sim_args")
+
+
 def start_of(options: object) -> Start:
     """What the process was started with, from Locust's parsed options. Raises ConfigError."""
     v = _read(options)
@@ -84,13 +90,14 @@ def start_of(options: object) -> Start:
     return Start(
         _origin(v, getattr(options, "host", None)),
         words,
-        {name: v[name] for name in ("header_file", "distribute_secrets")},
+        {name: v[name] for name in _ONLY_AT_START},
         {name: v[name] or "" for name in ("result_dir", "per_request", "llm_html")},
+        {name: str(v[name] or "") for name in ("dataset_path", "system_prompt", "mix", "resume")},
     )
 
 
 def _origin(v: Json, host: str | None) -> str:
-    return "--sim" if v["sim"] else origin_of(checks.base_url(v["base_url"], host, v["port"]))
+    return _SIM if v["sim"] else origin_of(checks.base_url(v["base_url"], host, v["port"]))
 
 
 def _read(options: object) -> Json:
@@ -107,6 +114,8 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
     v = _read(options)
     start = start or start_of(options)
     start.check(v)
+    if start.origin == _SIM and not v["sim"]:
+        v["sim_args"] = ""  # the form turned the simulator off
     origin = _origin(v, getattr(options, "host", None))
     v["at_home"] = origin == start.origin
     v["header"], v["typed"] = _headers(v, start, origin)

@@ -18,13 +18,15 @@ class Start:
 
     ``origin``: the server that the secrets are for (`origin_of`). ``headers``: the words of
     --header and of --header-file. ``fixed``: flags that only the start can set. ``paths``: the
-    files and directories that the run may write.
+    files and directories that the run may write. ``sources``: the files whose text goes to the
+    server.
     """
 
     origin: str
     headers: tuple[str, ...] = field(repr=False)
     fixed: Json
     paths: dict[str, str]
+    sources: dict[str, str]
 
     def check(self, v: Json) -> None:
         """Raises ConfigError for values that go beyond what the start allows."""
@@ -41,6 +43,14 @@ class Start:
                     f"{_flag(name)}: {given} is outside {root}; the web form writes only inside "
                     "the result directory of the start"
                 )
+        for name, value in self.sources.items():
+            given = str(v[name] or "")
+            if given != value and not _readable(given, value):
+                raise ConfigError(
+                    f"{_flag(name)}: {given} is outside {Path.cwd()}; the web form reads only "
+                    "files in the directory where llmbench was started, or beside the one given "
+                    "at the start"
+                )
 
     def reveal(self, words: Sequence[str], origin: str) -> tuple[str, ...]:
         """The words with their values. Raises ConfigError where those are for another server."""
@@ -52,6 +62,12 @@ class Start:
                 f"to {origin}; type a value for that server or remove the header"
             )
         return found
+
+
+def _readable(given: str, at_start: str) -> bool:
+    """Whether the form may name this file. A hub's name looks like a file in the directory."""
+    roots = [Path.cwd(), *([Path(at_start).resolve().parent] if at_start else [])]
+    return any(Path(given).resolve().is_relative_to(root) for root in roots)
 
 
 def _flag(name: str) -> str:

@@ -100,7 +100,7 @@ class Benchmark:
         if self.config.model is None:
             model = wait_for_model(self.server, self._waiting, self.config.backend)
             self.config = replace(self.config, model=model)
-        self.source.load(self.config, self.server, self._say)
+        self.source.load(self.config, self._say)
         self.live.reset(self._run_info())
         latency_s = self._rehearse()
         self.cold_cache = cool(self.config, self.server, self.source, self._say)
@@ -122,11 +122,12 @@ class Benchmark:
         return self.source.users and max(self.source.users, len(self.coordinator.workers))
 
     def _rehearse(self) -> float | None:
-        """Ready check, warm-ups, profiler, the server's counters. Returns the latency that the
-        ready check saw in seconds, None without a check.
+        """Ready check, warm-ups, alignment, profiler, the server's counters. Returns the latency
+        that the ready check saw in seconds, None without a check.
         """
         config = self.config
         latency_s = None if self.source.rehearsal is None else self._warm_up(self.source.rehearsal)
+        self.source.align(config, self.server, self._say)
         if config.backend_info.kind == "generation":
             self._spec_before = spec_decode.counts_of(self.server.metrics_text())
         if config.vllm_profile:

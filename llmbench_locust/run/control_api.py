@@ -8,6 +8,7 @@ import ssl
 from time import perf_counter, sleep
 from urllib.parse import urlsplit
 
+import gevent
 import requests
 
 from llmbench_locust.errors import SetupError, cause_of
@@ -55,7 +56,7 @@ class Server:
         """The ids that /v1/models lists, at least one. Raises NotAnswered."""
         url = f"{without_user(self.base_url)}/v1/models"
         try:
-            answer = self._session.get(f"{self.base_url}/v1/models", timeout=TIMEOUT_S)
+            answer = self._ask("GET", "/v1/models")
             if not answer.ok:
                 raise NotAnswered(
                     f"{url} answered {answer.status_code}: {_told(answer)}",
@@ -76,9 +77,9 @@ class Server:
     def loading(self) -> bool:
         """Whether the server says that it is still loading its model: /health is not 200."""
         try:
-            answer = self._session.get(f"{self.base_url}/health", timeout=5.0)
+            answer = self._ask("GET", "/health", 5.0)
             if answer.status_code in (404, 405):
-                answer = self._session.get(f"{self.base_url}/v1/models", timeout=5.0)
+                answer = self._ask("GET", "/v1/models", 5.0)
         except requests.RequestException:
             return True
         return answer.status_code in (425, 429, 500, 502, 503, 504)
@@ -86,7 +87,7 @@ class Server:
     def profile(self, action: str) -> str:
         """POST /start_profile or /stop_profile; returns "" or what went wrong."""
         try:
-            answer = self._session.post(f"{self.base_url}/{action}_profile", timeout=600.0)
+            answer = self._ask("POST", f"/{action}_profile", 600.0)
         except requests.RequestException as e:
             return _brief(e)
         return "" if answer.ok else f"status {answer.status_code}"
@@ -94,7 +95,7 @@ class Server:
     def metrics_text(self) -> str | None:
         """The server's Prometheus text, None when it has none."""
         try:
-            answer = self._session.get(f"{self.base_url}/metrics", timeout=METRICS_TIMEOUT_S)
+            answer = self._ask("GET", "/metrics", METRICS_TIMEOUT_S)
         except requests.RequestException:
             return None
         return answer.text if answer.ok else None
@@ -127,7 +128,7 @@ class Server:
     def _reset(self, path: str) -> str | None:
         """ "" when it was done, else why not; None where there is no such path."""
         try:
-            answer = self._session.post(self.base_url + path, timeout=TIMEOUT_S)
+            answer = self._ask("POST", path)
         except requests.RequestException as e:
             return _brief(e)
         if answer.status_code in (404, 405):
@@ -147,9 +148,20 @@ class Server:
         text = answer.get("prompt") if isinstance(answer, dict) else None
         return text if isinstance(text, str) else None
 
+    def _ask(
+        self, method: str, path: str, timeout_s: float = TIMEOUT_S, json: Json | None = None
+    ) -> requests.Response:
+        """The response. Raises RequestException.
+
+        The library's time-out begins anew with each byte; a server may send interim responses for
+        ever.
+        """
+        with gevent.Timeout(timeout_s, requests.Timeout()):
+            return self._session.request(method, self.base_url + path, json=json, timeout=timeout_s)
+
     def _post(self, path: str, body: Json) -> JsonValue:
         try:
-            answer = self._session.post(self.base_url + path, json=body, timeout=TIMEOUT_S)
+            answer = self._ask("POST", path, json=body)
             return answer.json() if answer.ok else None
         except (requests.RequestException, ValueError):
             return None

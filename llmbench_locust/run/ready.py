@@ -25,6 +25,7 @@ from llmbench_locust.run.control_api import NotAnswered, Server
 from llmbench_locust.run.wiring import key_variable
 from llmbench_locust.terminal import Status
 from llmbench_locust.transport.endpoint import parse_endpoint
+from llmbench_locust.users.protocols.base import CUT
 from llmbench_locust.users.session import Session
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -150,10 +151,10 @@ def problem_of(record: RequestRecord, session: Session, server: Server) -> Probl
         heals = status in _HEALING_STATUS or (status in _MAYBE_LOADING and server.loading())
         hint = "" if heals else _hint(status, wire.backend, wire.model, server)
         return Problem(f"{url} answered {status}: {record.error}{hint}", heals)
+    if kind == "protocol" or record.error == CUT:
+        return Problem(f"{url} did not answer as --backend {wire.backend}: {record.error}", False)
     if kind in _UNANSWERED:
         return _no_answer(kind, record.error, wire.base_url)
-    if kind == "protocol":
-        return Problem(f"{url} did not answer as --backend {wire.backend}: {record.error}", False)
     return Problem(f"{url}: {record.error}", False)
 
 

@@ -55,8 +55,11 @@ class Source(Protocol):
     def settle(self, config: RunConfig) -> RunConfig:
         """``config`` as this source has it."""
 
-    def load(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
-        """All that takes time. Raises ConfigError, SetupError."""
+    def load(self, config: RunConfig, say: Callable[[str], None]) -> None:
+        """All that takes time and no server. Raises ConfigError, SetupError."""
+
+    def align(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
+        """The server is ready: lengths of the prompts as it counts them."""
 
     def can_be_salted(self, config: RunConfig) -> bool:
         """Whether there are prompts to salt, and a tokenizer to count with."""
@@ -84,24 +87,33 @@ class Planned:
     def settle(self, config: RunConfig) -> RunConfig:
         return config
 
-    def load(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
+    def load(self, config: RunConfig, say: Callable[[str], None]) -> None:
         """In a thread of its own: the web page stays alive."""
         status = None if config.disable_tqdm else Status()
         result = gevent.get_hub().threadpool.apply(load_workload, (config, status))
         if isinstance(result, BenchError):
             raise result
-        self.tokenizer, samples = result
-        self._samples = aligned(samples, config, server, say)
+        self.tokenizer, self._samples = result
         if not self._samples:
             raise SetupError("the workload is empty: nothing to send")
-        self.prompts = gevent.get_hub().threadpool.apply(digest, (self._samples,))
-        self.answers = answer_key(config, self._samples, self.prompts)
         self.rehearsal = self._samples[0]
         self.total = len(self._samples)
         self.users = min(self.total, config.max_concurrency or MOST_USERS, MOST_USERS)
-        self.tickets = make_tickets(config, self._samples)
+        self._schedule(config)
         for line in _greeting(config):
             say(line)
+
+    def align(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
+        samples = aligned(self._samples, config, server, say)
+        if samples is not self._samples:
+            self._samples = samples
+            self._schedule(config)
+
+    def _schedule(self, config: RunConfig) -> None:
+        """What follows from the prompts."""
+        self.prompts = gevent.get_hub().threadpool.apply(digest, (self._samples,))
+        self.answers = answer_key(config, self._samples, self.prompts)
+        self.tickets = make_tickets(config, self._samples)
 
     def can_be_salted(self, config: RunConfig) -> bool:
         return self.tokenizer is not None and config.backend_info.only != "audio"
@@ -170,7 +182,7 @@ class OwnTasks:
             )
         return _speaking(config, self._backends[0])
 
-    def load(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
+    def load(self, config: RunConfig, say: Callable[[str], None]) -> None:
         if config.backend_info.only:
             self.rehearsal = None
         found = gevent.get_hub().threadpool.apply(_tokenizer, (config,))
@@ -180,6 +192,9 @@ class OwnTasks:
             raise found
         else:
             say(f"No tokenizer: output tokens are the server's counts only ({found})")
+
+    def align(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
+        """There are no prompts to align."""
 
     def can_be_salted(self, config: RunConfig) -> bool:
         return False

@@ -149,8 +149,8 @@ class Transport:
                     self._pool.forget_idle()
                     continue
                 _fill(exchange, assembly)
-                target = self._redirected(exchange, request)
-                if target is None or redirects == MAX_REDIRECTS:
+                target = self._redirected(exchange, request, redirects)
+                if target is None:
                     return exchange
                 redirects += 1
                 wire = self._encode(replace(request, target=target))
@@ -193,22 +193,24 @@ class Transport:
 
     # One exchange
 
-    def _redirected(self, exchange: Exchange, request: Request) -> str | None:
+    def _redirected(self, exchange: Exchange, request: Request, before: int) -> str | None:
         """The new target of a 307 or 308 within the same origin; None for every other response.
+        ``before``: redirects that were followed for this request.
 
         Another origin is not followed: a request with its key goes to the server that was named.
         """
         location = exchange.headers.get("location", "")
-        if exchange.status not in (307, 308) or not location:
+        if not 300 <= exchange.status < 400 or not location:
             return None
         endpoint = self._endpoint
         base = f"{'https' if endpoint.tls else 'http'}://{endpoint.host_header}"
         path = urlsplit(endpoint.prefix).path
         there = urljoin(f"{base}{path}{request.target}", location)
-        if not there.startswith(f"{base}{path}/"):
-            exchange.error_body = f"redirected to {there}, which is not followed".encode()
-            return None
-        return there[len(base + path) :]
+        within = there.startswith(f"{base}{path}/")
+        if within and exchange.status in (307, 308) and before < MAX_REDIRECTS:
+            return there[len(base + path) :]
+        exchange.error_body = f"redirected to {there}, which is not followed".encode()
+        return None
 
     def _encode(self, request: Request) -> bytes:
         """Head and body as bytes. Raises ValueError for what no header can hold."""

@@ -8,7 +8,9 @@ only; our own pages allow no script but ours.
 from __future__ import annotations
 
 import importlib.util
+import socket
 from pathlib import Path
+from socket import AF_INET, AF_INET6
 
 import gevent
 import orjson
@@ -16,7 +18,9 @@ from flask import Blueprint, Response, make_response, request, send_file, send_f
 from jinja2 import Environment as Templates
 from jinja2 import FileSystemLoader, StrictUndefined
 
+from llmbench_locust.errors import SetupError
 from llmbench_locust.experiments.report import capacity_page
+from llmbench_locust.json_types import Json
 from llmbench_locust.locust_seam import form_options
 from llmbench_locust.locust_types import Environment, WebUI
 from llmbench_locust.options.table import FLAGS
@@ -50,18 +54,30 @@ def install_web(environment: Environment, bench: Bench) -> None:
     """
     web_ui = environment.web_ui
     base = (getattr(environment.parsed_options, "web_base_path", None) or "").rstrip("/")
-    Pages(web_ui, bench).register(base or None)
-    install_check(web_ui, bench)
+    others = {name: row for name, row in form_options().items() if name not in FLAGS}
+    Pages(web_ui, bench, others).register(base or None)
+    install_check(web_ui, bench, others)
+
+
+def check_port(web_ui: WebUI | None) -> None:
+    """Raises SetupError where the page's port is taken: Locust would answer with a traceback."""
+    assert web_ui is not None
+    host, port = web_ui.host, web_ui.port
+    try:
+        socket.create_server((host, port), family=AF_INET6 if ":" in host else AF_INET).close()
+    except OSError as e:
+        where = f"{host or '0.0.0.0'}:{port}"
+        raise SetupError(f"--web-port: {where} cannot be opened: {e.strerror}") from None
 
 
 class Pages:
     """Our routes."""
 
-    def __init__(self, web_ui: WebUI, bench: Bench) -> None:
+    def __init__(self, web_ui: WebUI, bench: Bench, others: dict[str, Json]) -> None:
         self._web_ui, self._bench, self._live = web_ui, bench, bench.live
         self._history = History(bench.live, lambda: bench.report)
         self._given = given_by(vars(web_ui.environment.parsed_options))
-        self._others = {n: row for n, row in form_options().items() if n not in FLAGS}
+        self._others = others
         self._routes = Blueprint("llmbench", __name__)
 
     def register(self, prefix: str | None) -> None:

@@ -7,14 +7,19 @@ which its page and ours show as they are.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from flask import Response, jsonify, request
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.locust_types import WebUI
+from llmbench_locust.options.table import FLAGS
 from llmbench_locust.web.results import Bench
 
 SWARM = "locust.swarm"
+#: Options of Locust that stand in its own start form.
+_LOCUSTS_FORM = {"host", "profile", "run_time", "spawn_rate", "user_classes"}
 
 
 def form_values() -> Json:
@@ -32,13 +37,20 @@ def plan_of(bench: Bench) -> tuple[bool, str]:
         return False, str(e)
 
 
-def install_check(web_ui: WebUI, bench: Bench) -> None:
-    """Refuse a form that ``bench`` refuses."""
+def install_check(web_ui: WebUI, bench: Bench, others: Collection[str]) -> None:
+    """Refuse a form that ``bench`` refuses. ``others``: flags that a locustfile added.
+
+    Locust would take any of its options from a form: files that it writes when it ends, too.
+    """
     app, protected = web_ui.app, web_ui.auth_required_if_enabled
+    options = vars(web_ui.environment.parsed_options)
+    closed = options.keys() - FLAGS.keys() - set(others) - _LOCUSTS_FORM
 
     @protected
     def refuse() -> Response | None:
         good, line = plan_of(bench)
+        for name in sorted(closed.intersection(request.form)):
+            good, line = False, f"{name}: can be set only when llmbench is started"
         if good:
             return None
         return jsonify({"success": False, "message": line, "host": web_ui.environment.host})

@@ -125,3 +125,13 @@ def test_a_worker_that_comes_late_is_nobody_else(monkeypatch: pytest.MonkeyPatch
             gevent.sleep(0.01)
     assert len({worker.number for worker in coordinator.workers.values()}) == 3
     coordinator.interrupt(0.1)
+
+
+def test_a_worker_that_leaves_before_the_start_is_not_waited_for() -> None:
+    crew = FakeCrew(["deaf", "b"], deaf={"deaf"})
+    coordinator = Coordinator(plan_of([0.0]), crew, on_columns=lambda columns: None)
+    crew.answer(coordinator)
+    gevent.spawn_later(0.1, crew.ids.remove, "deaf")
+    with gevent.Timeout(20.0):  # READY_S is 60
+        coordinator.prepare()
+    assert set(coordinator.workers) == {"b"}

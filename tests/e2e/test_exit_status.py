@@ -3,12 +3,15 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
+import requests
 
 from llmbench_locust.experiments.single import exit_status
+from llmbench_locust.simulator.launch import launch
 from tests.commands import SMALL, finish, locust, result, start, wait_for
 
 GOOD = {"written": True, "workers_lost": 0, "completed": 9, "checks_passed": True, "valid": True}
@@ -60,6 +63,21 @@ def test_a_result_is_rescued_when_its_disk_is_full(tmp_path):
     assert json.loads(found.read_text())["completed"] == 200
 
 
+@pytest.mark.parametrize("flag", ["--master-bind-port", "--web-port"])
+def test_a_taken_port_is_one_line_and_leaves_no_process(flag):
+    """Workers without their master would wait, and then work for the next one."""
+    with socket.create_server(("0.0.0.0", 0)) as other:
+        headless = flag != "--web-port"
+        taken = (flag, other.getsockname()[1])
+        argv = ("--processes", 2, *taken) if headless else taken
+        process = start("--sim", *SMALL, *argv, headless=headless)
+        output = finish(process, 40)  # to the end of its output, which workers share
+    assert process.returncode == 1, output
+    assert output.splitlines()[-1].startswith(f"error: {flag}: "), output
+    assert "Address already in use" in output
+    assert "Traceback" not in output
+
+
 def test_an_existing_result_is_not_overwritten(tmp_path):
     flags = ("--save-result", "--result-dir", tmp_path, "--result-filename", "r.json")
     (tmp_path / "r.json").write_text("old")
@@ -70,14 +88,16 @@ def test_an_existing_result_is_not_overwritten(tmp_path):
 
 
 def test_a_killed_worker_is_no_success(tmp_path):
-    process = start(
-        *("--sim", *SMALL, "--processes", 2, "--num-prompts", 400, "--request-rate", 100),
-        *("--save-result", "--result-dir", tmp_path, "--exit-code-on-error", 0),
-    )
-    workers = wait_for(lambda: _children(process.pid, "locust", 2), 30)
-    wait_for(lambda: _runs(process), 30)
-    os.kill(workers[0], signal.SIGKILL)
-    output = finish(process, 60)
+    with launch([]) as sim:
+        process = start(
+            *("--base-url", sim.url, *SMALL, "--processes", 2, "--num-prompts", 400),
+            *("--request-rate", 100, "--save-result", "--result-dir", tmp_path),
+            *("--exit-code-on-error", 0),
+        )
+        workers = wait_for(lambda: _children(process.pid, "locust", 2), 30)
+        wait_for(lambda: _received(sim.url) > 20, 40)
+        os.kill(workers[0], signal.SIGKILL)
+        output = finish(process, 60)
     assert process.returncode == 1, output
     assert sum(worker["lost"] for worker in result(tmp_path)["llmbench"]["workers"]) == 1
 
@@ -88,10 +108,9 @@ def _children(pid, name, count):
         int(child)
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         if name in Path(f"/proc/{child}/cmdline").read_text()
-        and "sim" not in Path(f"/proc/{child}/cmdline").read_text().split("\0")[2:4]
     ]
     return found if len(found) == count else None
 
 
-def _runs(process):
-    return "Starting main benchmark run" in process.stdout.readline()
+def _received(url):
+    return requests.get(f"{url}/sim/stats?requests=0", timeout=5).json()["received"]

@@ -2,6 +2,7 @@
 servers.
 """
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -113,24 +114,38 @@ def test_http_where_the_server_speaks_https(tmp_path):
         assert "certificate" in last_line(run("--base-url", sim.url, "--model", "sim"))
 
 
-def test_an_answer_that_is_not_http():
-    with socket.create_server(("127.0.0.1", 0)) as server:
+@pytest.mark.parametrize(
+    ("answer", "forever", "words"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", False, "not HTTP"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", True, "not HTTP: more than 16 interim responses"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            False,
+            "stream ended without its end marker",
+        ),
+    ],
+    ids=["no HTTP", "endless 1xx", "nothing"],
+)
+def test_an_answer_that_is_none(answer, forever, words):
+    def talk(connection):
+        with connection, contextlib.suppress(OSError):
+            while connection.recv(1 << 16):
+                connection.sendall(answer)
+                while forever:
+                    time.sleep(0.01)
+                    connection.sendall(answer)
 
-        def serve():
+    def serve():
+        with contextlib.suppress(OSError):
             while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                connection.recv(1 << 16)
-                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
-                connection.close()
+                threading.Thread(target=talk, args=(server.accept()[0],), daemon=True).start()
 
+    with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=serve, daemon=True).start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        assert "did not answer as --backend openai: not HTTP" in last_line(
-            run("--base-url", url, "--model", "m")
-        )
+        line = last_line(run("--base-url", url, "--model", "m"))
+        assert f"did not answer as --backend openai: {words}" in line
 
 
 class Loading(BaseHTTPRequestHandler):

@@ -128,11 +128,13 @@ def test_an_interrupted_experiment_keeps_its_runs_and_has_the_last_word(sim, tmp
     assert found[50.0]["llmbench"]["interrupted"] is True
 
 
-def test_a_local_run_that_stands_still_loses_nothing(sim, tmp_path):
-    process = start(*saving(sim, tmp_path, 100), "--request-rate", 30)
+@pytest.mark.parametrize("workers", [(), ("--processes", 2)], ids=["alone", "workers"])
+def test_a_run_that_stands_still_loses_nothing(workers, sim, tmp_path):
+    """With workers it is their master that stands still, longer than a lease."""
+    process = start(*saving(sim, tmp_path, 100), "--request-rate", 30, *workers)
     wait_for(lambda: requests.get(f"{sim}/sim/stats", timeout=5).json()["received"] > 10, 30)
     process.send_signal(signal.SIGSTOP)
-    time.sleep(3)
+    time.sleep(5)
     process.send_signal(signal.SIGCONT)
     output = finish(process, 60)
     result = results(tmp_path)[30.0]

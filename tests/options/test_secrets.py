@@ -77,6 +77,37 @@ def test_a_form_may_write_inside_it_and_where_the_start_said(form, tmp_path):
     assert (inside.result_dir, inside.per_request) == (f"{tmp_path}/a", None)
 
 
+def test_a_form_reads_only_where_the_start_does(form, tmp_path, monkeypatch):
+    """The texts of these files go to the server, which the form names, too."""
+    (tmp_path / "here").mkdir()
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text("")
+    monkeypatch.chdir(tmp_path / "here")
+    hub = {"dataset_name": "hf", "dataset_path": "openai/gsm8k"}
+    assert form((), **hub).dataset_path == "openai/gsm8k"
+    beside = {"dataset_name": "custom", "dataset_path": f"{tmp_path}/b.jsonl"}
+    given = ("--dataset-name", "custom", "--dataset-path", f"{tmp_path}/a.jsonl")
+    assert form(given, **beside).dataset_path == beside["dataset_path"]
+    for fields in (beside, {"system_prompt": "/etc/passwd"}, {"mix": "../mix.json"}):
+        with pytest.raises(ConfigError, match=r"the web form reads only files in the directory"):
+            form((), **fields)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("trust_remote_code", True), ("sim_args", "--port 1"), ("header_file", "x")],
+)
+def test_what_only_the_start_can_say(form, field, value):
+    with pytest.raises(ConfigError, match="can be set only when llmbench is started"):
+        form(("--sim",), **{field: value})
+
+
+def test_the_form_may_turn_the_simulator_off(form):
+    argv = ("--sim", "--sim-args", "--seed 1")
+    assert form(argv).sim_args == "--seed 1"
+    assert form(argv, sim=False, base_url="http://other").sim_args == ""
+
+
 @pytest.mark.parametrize("flag", ["--label", "--result-filename"])
 @pytest.mark.parametrize("value", ["../../x", "a/../../x", "/tmp/x"])
 def test_a_name_does_not_leave_the_result_directory(config, flag, value):

@@ -569,13 +569,15 @@ def test_an_error_in_gzip_is_decoded(serve, connect):
     assert (exchange.status, exchange.error_body) == (404, b'{"error": "no such model"}')
 
 
-def redirecting(location):
+def redirecting(location, status=307):
     def handler(peer: Peer) -> None:
         while (request := peer.request()) is not None:
             if request.line.split()[1] == "/there":
                 peer.send(answer("a"))
             else:
-                head = f"HTTP/1.1 307 Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+                head = (
+                    f"HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+                )
                 peer.send(head.encode())
 
     return handler
@@ -598,6 +600,14 @@ def test_a_redirect_elsewhere_is_not_followed_and_says_where(serve, connect):
 def test_redirects_in_a_circle_end(serve, connect):
     exchange = connect(serve(redirecting("/v1/completions")).url).exchange(POST, TextSink())
     assert exchange.status == 307
+    assert b"redirected to " in exchange.error_body
+
+
+def test_a_login_page_is_not_followed_and_says_where(serve, connect):
+    """302 turns a POST into a GET."""
+    exchange = connect(serve(redirecting("/there", 302)).url).exchange(POST, TextSink())
+    assert exchange.status == 302
+    assert exchange.error_body.endswith(b"/there, which is not followed")
 
 
 def test_the_request_on_the_wire(serve, connect):

@@ -78,6 +78,12 @@ def test_one_run_at_a_time_and_files_stay_where_they_may(web: Any, tmp_path: Pat
         assert refused["message"].startswith("--per-request: /etc/requests.csv is outside")
         refused = swarm(started, label="../../x")
         assert refused["message"].startswith("--label: '../../x' leaves the result directory")
+        for field, value in (("html_file", "/tmp/x.html"), ("trust_remote_code", "true")):
+            refused = swarm(started, **{field: value})
+            assert refused["success"] is False
+            assert refused["message"].endswith(": can be set only when llmbench is started")
+        refused = swarm(started, system_prompt="/etc/passwd")
+        assert refused["message"].startswith("--system-prompt: /etc/passwd is outside")
         assert swarm(started, num_prompts="1000", request_rate="5")["success"] is True
         second = swarm(started, num_prompts="7")
         assert second["success"] is False
