@@ -44,7 +44,28 @@ class Counter:
         if isinstance(prompt, list) and all(isinstance(token, int) for token in prompt):
             return list(prompt)
         turns = prompt if isinstance(prompt, list) else [prompt]
-        return [unit for turn in turns for unit in self._split(json.dumps(turn))]
+        found: list[Hashable] = []
+        for turn in turns:
+            # One message is its text alone, so that a conversation's next prompt begins like it.
+            found += [turn.get("role")] if found and isinstance(turn, dict) else []
+            found += self._of_turn(turn)
+        return found
+
+    def _of_turn(self, turn: object) -> list[Hashable]:
+        if not isinstance(turn, dict):
+            return list(self._split(json.dumps(turn)))
+        content = turn.get("content")
+        parts = content if isinstance(content, list) else [{"text": content}]
+        texts = [part.get("text") if isinstance(part, dict) else None for part in parts]
+        rest = {key: turn[key] for key in turn if key not in ("role", "content")}
+        return [
+            *(
+                unit
+                for text, part in zip(texts, parts, strict=True)
+                for unit in (self._split(text) if isinstance(text, str) else [json.dumps(part)])
+            ),
+            *(self._split(json.dumps(rest)) if rest else ()),
+        ]
 
     def _split(self, text: str) -> Sequence[Hashable]:
         return text.split()

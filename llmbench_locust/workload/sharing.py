@@ -17,7 +17,8 @@ BLOCK_BYTES = 64
 @dataclass(frozen=True, slots=True)
 class Sharing:
     """``prefix_share``: of the prompts' bytes, what a cache without end that starts empty would
-    serve; None where prompts hold answers to others, which are not known ahead.
+    serve; None where prompts hold answers to others, which are not known ahead. A sound or an image
+    that came before may be all of its prompt's tokens, and counts as such.
     """
 
     requests: int
@@ -38,7 +39,7 @@ def sharing(
         len(samples),
         len({hashlib.sha256(text).digest() for text in texts}),
         sum(sample.prompt_len for sample in samples),
-        _prefix_share(texts, rehearsed) if known else None,
+        max(_prefix_share(texts, rehearsed), _known_media(samples)) if known else None,
     )
 
 
@@ -47,7 +48,21 @@ def _bytes(sample: SampleRequest) -> bytes:
     media = sample.multi_modal
     if isinstance(text, str) and media is None:
         return text.encode("utf-8", "surrogatepass")
-    return orjson.dumps([text, media], default=lambda raw: hashlib.sha256(raw).hexdigest())
+    return orjson.dumps([text, media], default=_of_raw)
+
+
+def _known_media(samples: Sequence[SampleRequest]) -> float:
+    """Share of the requests with media that an earlier one had."""
+    media = [_digest(sample.multi_modal) for sample in samples if sample.multi_modal is not None]
+    return (len(media) - len(set(media))) / max(1, len(samples))
+
+
+def _digest(value: object) -> bytes:
+    return hashlib.sha256(orjson.dumps(value, default=_of_raw)).digest()
+
+
+def _of_raw(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
 
 
 def _in_common(a: bytes, b: bytes) -> int:

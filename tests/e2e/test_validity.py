@@ -3,7 +3,9 @@ client of the server; clean runs have none.
 """
 
 import json
+import random
 import threading
+from pathlib import Path
 
 import pytest
 import requests
@@ -12,6 +14,7 @@ from llmbench_locust.simulator.launch import launch
 from tests.commands import SMALL, locust
 
 FIXED = ("--clock", "fixed", "--ttft-ms", "10", "--itl-ms", "1")
+INPUTS = Path(__file__).parent.parent / "data" / "inputs"
 HANDS_OFF = ("--ready-check-timeout-sec", 0)
 
 
@@ -26,7 +29,8 @@ def run(url, tmp_path, *more, num_prompts=70, rate=100):
     """(block of the result, what was printed, names of the reasons without the busy machine's)."""
     (tmp_path / "r.json").unlink(missing_ok=True)
     done = locust(
-        *("--base-url", url, "--num-prompts", num_prompts, "--request-rate", rate, *SMALL),
+        *("--base-url", url, "--num-prompts", num_prompts, *SMALL),
+        *(("--request-rate", rate) if rate else ()),
         *("--random-input-len", 200, "--metric-percentiles", 90, "--strict", "--save-result"),
         *("--result-dir", tmp_path, "--result-filename", "r.json", *more),
     )
@@ -57,6 +61,59 @@ def test_the_same_seed_twice_finds_a_warm_cache_and_three_ways_out(sim, tmp_path
     _, printed, names = run(sim.url, tmp_path, "--reset-cache", "auto", "--seed", 1)
     assert names == []
     assert "Prefix cache: emptied" in printed
+
+
+#: Words that make prompts which share nothing.
+WORDS = ("river", "winter", "engine", "letter", "garden", "planet", "music", "doctor")
+
+
+def words(n, seed):
+    rng = random.Random(seed)
+    return " ".join(rng.choice(WORDS) for _ in range(n))
+
+
+def clean_datasets(folder):
+    """Flags by dataset, those of a mix together: nothing in them is wrong."""
+    talks = [
+        {"messages": [{"role": r, "content": words(30, f"{i} {k}")} for k, r in enumerate(ROLES)]}
+        for i in range(40)
+    ]
+    custom = [{"prompt": words(40, i), "output_tokens": 8} for i in range(80)]
+    trace = [
+        {"timestamp": 20 * i, "input_length": 170, "output_length": 8, "hash_ids": [i % 7, 99 + i]}
+        for i in range(70)
+    ]
+    for name, rows in (("talks", talks), ("custom", custom), ("trace", trace)):
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    mix = [
+        {"dataset-name": "random", "input-len": 120},
+        {"dataset-name": "custom", "dataset-path": str(folder / "custom.jsonl")},
+        {"dataset-name": "sonnet"},
+        {"dataset-name": "burstgpt", "dataset-path": str(INPUTS / "burstgpt.csv")},
+        {"dataset-name": "prefix_repetition", "prefix-repetition-num-prefixes": 3},
+    ]
+    (folder / "mix.json").write_text(json.dumps([part | {"output-len": 8} for part in mix]))
+    chat = ("--backend", "openai-chat", "--dataset-name", "messages")
+    timed = ("--dataset-name", "timed_trace", "--timed-trace-sec-multiplier", 0.001)
+    return {
+        "mix": ("--mix", folder / "mix.json"),
+        "messages": (*chat, "--dataset-path", folder / "talks.jsonl"),
+        "timed_trace": (*timed, "--dataset-path", folder / "trace.jsonl"),
+    }
+
+
+ROLES = ("user", "assistant", "user", "assistant")
+
+
+@pytest.mark.parametrize("name", ["mix", "messages", "timed_trace"])
+def test_a_clean_run_of_each_kind_of_dataset_raises_no_reason(sim, tmp_path, name):
+    flags = clean_datasets(tmp_path)[name]
+    rate = None if name == "timed_trace" else 40
+    block, _, names = run(sim.url, tmp_path, *flags, "--reset-cache", "always", rate=rate)
+    assert names == []
+    assert block["completed"] >= 64
+    assert block["failed"] == 0
+    assert block["server"]["all"]["counters"]["prefix_cache_queries"] > 0
 
 
 def test_a_warm_cache_is_seen_by_the_answers_own_counts(sim, tmp_path):

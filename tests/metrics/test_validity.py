@@ -88,6 +88,11 @@ def test_the_shared_part_of_prompts_is_what_a_cache_without_end_would_serve():
     assert sharing([sample(a), sample(a, turn=1)], prefixes=True).prefix_share is None
 
 
+def test_a_sound_that_came_before_may_be_all_of_its_prompt():
+    sounds = [SampleRequest("", 9, 1, multi_modal={"sound": b"abc"[i % 2 :]}) for i in range(6)]
+    assert sharing(sounds, prefixes=True).prefix_share >= 4 / 6
+
+
 def test_the_least_samples_are_those_of_loadgen():
     assert [least_samples(p) for p in (90, 95, 97, 99, 99.9)] == [64, 130, 219, 662, 6636]
 

@@ -114,6 +114,20 @@ def test_its_metrics_page_agrees_with_what_was_sent(server) -> None:
     assert told["generation_time_ms"] == pytest.approx(4 * told["mean_itl_ms"])
 
 
+def test_the_next_turn_of_a_conversation_begins_with_the_cached_one(server) -> None:
+    messages = [{"role": "user", "content": "e f " * 20}]
+    found = []
+    for _ in range(2):
+        body = json.dumps({"messages": messages, "max_tokens": 20}).encode()
+        request = urllib.request.Request(
+            f"{server}/v1/chat/completions", body, {"Content-Type": "application/json"}
+        )
+        answer = json.load(urllib.request.urlopen(request))
+        found.append(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+        messages += [answer["choices"][0]["message"], {"role": "user", "content": "g"}]
+    assert found == [0, 32]  # whole blocks of 16 of its 40 words
+
+
 def test_the_cache_is_reset_when_nothing_runs(server) -> None:
     ask(server, "c d " * 20)
     assert json.loads(get(f"{server}/reset_prefix_cache", b"")) == {"success": True}
