@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from llmbench_locust.errors import ConfigError, did_you_mean
+from llmbench_locust.options.flag import Flag
 from llmbench_locust.options.table import FLAGS, OWN_GROUPS
-from llmbench_locust.options.values import words_of
+from llmbench_locust.options.values import read, words_of
 
 #: How many values an option takes: none, one, or as many as follow.
 NONE, ONE, MANY = "none", "one", "many"
@@ -153,6 +154,9 @@ def flags_of_file(path: Path) -> list[str]:
         values = yaml.safe_load(text)
     except OSError as e:
         raise ConfigError(f"--config: {path} cannot be read: {e.strerror}") from e
+    except yaml.MarkedYAMLError as e:
+        line = e.problem_mark.line + 1 if e.problem_mark else 1
+        raise ConfigError(f"{path}, line {line}: not YAML: {e.problem}") from e
     except (UnicodeDecodeError, yaml.YAMLError) as e:
         raise ConfigError(f"--config: {path} is not YAML: {' '.join(str(e).split())}") from e
     if values is None:
@@ -168,5 +172,17 @@ def flags_of_file(path: Path) -> list[str]:
             hint = did_you_mean(name, [*_names(), *RENAMED], "see llmbench serve --help=all")
             raise ConfigError(f"{path}, line {lines[key]}: unknown flag {name}; {hint}")
         negates = row is not None and row.kind == "truth"
-        words += words_of(f"--{name}", value, negates=negates)
+        of_flag = words_of(f"--{name}", value, negates=negates)
+        if row is not None and len(of_flag) > 1:
+            try:
+                _check(row, of_flag[1:])
+            except ConfigError as e:
+                raise ConfigError(f"{path}, line {lines[key]}: {e}") from None
+        words += of_flag
     return words
+
+
+def _check(row: Flag, words: list[str]) -> None:
+    found = read(row, words if row.kind in ("pairs", "words") else words[0])
+    if isinstance(found, int | float):
+        row.check(found)

@@ -7,7 +7,7 @@ import math
 import shlex
 from typing import Any, NoReturn
 
-from llmbench_locust.errors import ConfigError
+from llmbench_locust.errors import ConfigError, did_you_mean
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.flag import Flag
 from llmbench_locust.redact import beginning
@@ -44,9 +44,10 @@ def _given(flag: Flag, given: object) -> Any:
     if flag.kind == "float":
         return number(f"--{flag.name}", text)
     if flag.choices and text not in flag.choices:
-        raise ConfigError(
-            f"--{flag.name}: {text!r} is not known; use one of {', '.join(flag.choices)}"
-        )
+        hint = did_you_mean(text, flag.choices)
+        hint = f"{hint} One of" if hint else "use one of"
+        known = ", ".join(flag.choices)
+        raise ConfigError(f"--{flag.name}: {text!r} is not known; {hint} {known}")
     return text
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
 
@@ -103,7 +103,9 @@ def wait_for_model(server: Server, waiting: Waiting, backend: str) -> str:
             return server.models()[0]
         except NotAnswered as e:
             problem = _unlisted(e, server.base_url, backend)
-            return replace(problem, can_heal=problem.can_heal and waiting.timeout_s > 0)
+            if problem.can_heal and waiting.timeout_s <= 0:
+                return Problem(f"{waiting.origin}: {problem.text}", False)
+            return problem
 
     return waiting.until(attempt)
 

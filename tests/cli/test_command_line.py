@@ -145,7 +145,10 @@ def test_a_yaml_file_gives_flags_and_the_command_line_wins(tmp_path):
     [
         ("seed: 1\nnum-promps: 3\n", "line 2: unknown flag num-promps; did you mean num-prompts?"),
         ("- a\n", "must hold flags"),
-        ("a: [", "is not YAML"),
+        ("seed: 1\na: [", "line 2: not YAML: expected the node content"),
+        ("seed: 1\nrequest-rate: abc\n", "line 2: --request-rate: 'abc' is not a number"),
+        ("request-rate: -1\n", "line 1: --request-rate: -1 is too small"),
+        ("backend: opnai\n", "line 1: --backend: 'opnai' is not known; did you mean openai?"),
     ],
 )
 def test_a_bad_yaml_file_is_named_with_its_line(tmp_path, text, said):
