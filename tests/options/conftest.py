@@ -33,7 +33,7 @@ def report(environment, **_):
     except ConfigError as e:
         print(f"error: {e}", file=sys.stderr)
         sys.exit(e.exit_code)
-    print("CONFIG " + json.dumps(dataclasses.asdict(config)))
+    print("CONFIG " + json.dumps(dataclasses.asdict(config), default=repr))
     sys.exit(0)
 
 class Nobody(User):
