@@ -14,7 +14,7 @@ import numpy as np
 from llmbench_locust.errors import ConfigError, Interrupted
 from llmbench_locust.experiments import objectives
 from llmbench_locust.experiments.answer import as_dict, outcomes_of, text
-from llmbench_locust.experiments.search import Answer, Outcome, Probe, Settings, search
+from llmbench_locust.experiments.search import Answer, Outcome, Settings, search
 from llmbench_locust.json_values import json_value
 from llmbench_locust.metrics.vllm import good
 from llmbench_locust.options.config import RunConfig
@@ -74,11 +74,7 @@ class _Capacity:
         self._begun = perf_counter()
         self._number = len(self.done)
 
-    @property
-    def probe(self) -> Probe:
-        return self._one_probe
-
-    def _one_probe(self, load: float, requests: int, seed: int) -> Outcome:
+    def probe(self, load: float, requests: int, seed: int) -> Outcome:
         """One run. Raises StopIteration when the user stops the test."""
         begun = perf_counter()
         config, watch = self._run_config(load, requests, seed), _Overload(load, requests)

@@ -121,10 +121,11 @@ def test_permits_come_and_go(make):
     assert dispatcher.permits == 3
 
 
-def test_nothing_is_started_without_a_lease(make):
+@pytest.mark.parametrize("permits", [None, 2])
+def test_nothing_is_started_without_a_lease_and_a_new_one_starts_what_is_due(make, permits):
     log = Log()
-    dispatcher = make(log)
-    dispatcher.add([ticket(0), ticket(1, due_s=0.01)])
+    dispatcher = make(log, permits=permits)
+    dispatcher.add([ticket(0), ticket(1)])
     dispatcher.lease(perf_counter() - 1)
     dispatcher.go(perf_counter())
     gevent.sleep(0.05)
