@@ -86,15 +86,7 @@ def result(directory):
     return json.loads(path.read_text())
 
 
-def processes(n):
-    """``--processes n``, on a port of its own."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    return ("--processes", n, "--master-bind-port", port, "--master-port", port)
-
-
-def wait_for(condition, timeout=20.0):
+def wait_for(condition, timeout=60.0):
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         found = condition()

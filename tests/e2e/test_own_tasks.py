@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from llmbench_locust.simulator.launch import launch
-from tests.commands import SMALL, finish, locust, processes, result, start, wait_for
+from tests.commands import SMALL, finish, locust, result, start, wait_for
 
 LOCUSTFILE = """
 from locust import constant, task
@@ -39,7 +39,7 @@ def totals(url):
 def test_the_run_accounts_for_what_the_server_saw(workers, stop_timeout, tmp_path):
     saving = ("--save-result", "--result-dir", tmp_path / "out")
     load = ("-u", 6, "-r", 6, "-t", "4s", "--stop-timeout", stop_timeout)
-    crew = processes(workers) if workers > 1 else ()
+    crew = ("--processes", workers) if workers > 1 else ()
     with launch(SLOW) as sim:
         flags = ("--base-url", sim.url, "--tokenizer", "llmbench", "--goodput", "e2el:9000")
         path = locustfile(tmp_path)
@@ -77,7 +77,7 @@ def test_the_tokenizer_counts_where_the_server_does_not(tmp_path):
 def test_workers_ask_the_simulator_that_the_master_started(tmp_path):
     path = locustfile(tmp_path)
     saving = ("--save-result", "--result-dir", tmp_path / "out")
-    done = locust("--sim", "-u", 2, "-t", "5s", *processes(2), *saving, locustfile=path)
+    done = locust("--sim", "-u", 2, "-t", "5s", "--processes", 2, *saving, locustfile=path)
     assert done.returncode == 0, done.stderr
     found = result(tmp_path / "out")
     assert found["completed"] > 0

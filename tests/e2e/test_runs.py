@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from llmbench_locust.simulator.launch import launch
-from tests.commands import SMALL, finish, locust, processes, start, wait_for
+from tests.commands import SMALL, finish, locust, start, wait_for
 
 LOCUSTFILE = """
 from dataclasses import replace
@@ -82,7 +82,7 @@ def results(directory):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_three_rates_one_after_another(workers, sim, tmp_path):
     path = locustfile(tmp_path, THREE_RATES)
-    crew = processes(workers) if workers > 1 else ()
+    crew = ("--processes", workers) if workers > 1 else ()
     done = locust(*saving(sim, tmp_path, 40), *crew, locustfile=path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("idle: True") == 3

@@ -1,13 +1,13 @@
 """The scraper is a real process that reads a real server, whatever that server answers."""
 
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
 import pytest
 
 from llmbench_locust.server_metrics.watch import ServerWatch, server_block
+from tests.commands import wait_for
 
 
 @pytest.fixture
@@ -45,14 +45,6 @@ def answer(text, status=200):
     return send
 
 
-def wait_until(condition):
-    for _ in range(1000):
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError("nothing came")
-
-
 def test_counters_are_read_until_the_end_with_the_headers_given(pages):
     count, keys = iter(range(1, 10**6)), []
 
@@ -64,7 +56,7 @@ def test_counters_are_read_until_the_end_with_the_headers_given(pages):
     url = pages["url"] + "/metrics"
     watch = watching({url: {"X-Key": "k"}}, 0.05)
     assert watch.wait_for_first(30)
-    wait_until(lambda: len(watch.readings[url]) >= 5)
+    wait_for(lambda: len(watch.readings[url]) >= 5)
     before = len(watch.readings[url])
     watch.stop()
     watch.stop()
@@ -114,7 +106,7 @@ def test_the_window_of_a_run_reaches_just_beyond_it(pages):
     pages["/metrics"] = answer(b"vllm:num_requests_running 1\n")
     url = pages["url"] + "/metrics"
     watch = watching({url: {}}, 0.02)
-    wait_until(lambda: len(watch.readings[url]) >= 8)
+    wait_for(lambda: len(watch.readings[url]) >= 8)
     watch.stop()
     times = [r.time_s for r in watch.readings[url]]
     inside = [r.time_s for r in watch.window(times[2] + 1e-6, times[4] + 1e-6)[url]]
@@ -146,6 +138,6 @@ def test_a_server_that_comes_later_is_read(pages):
     )(handler)
     url = pages["url"] + "/metrics"
     watch = watching({url: {}}, 0.02)
-    wait_until(lambda: watch.readings[url])
+    wait_for(lambda: watch.readings[url])
     watch.stop()
     assert watch.errors[url] == "status 503"

@@ -14,6 +14,7 @@ import gevent
 import pytest
 
 from llmbench_locust.transport.exchange import Limit, Request
+from tests.commands import free_port
 
 from .conftest import DONE, HEAD, LAST, POST, Peer, TextSink, answer, chunk, sse
 
@@ -198,17 +199,11 @@ def test_prewarm_opens_before_the_clock(serve, connect):
 
 
 def test_prewarm_of_a_dead_server_opens_none(connect):
-    assert connect(f"http://127.0.0.1:{unused_port()}").prewarm(3) == 0
-
-
-def unused_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    assert connect(f"http://127.0.0.1:{free_port()}").prewarm(3) == 0
 
 
 def test_a_refused_connection_is_a_connect_error(connect):
-    exchange = connect(f"http://127.0.0.1:{unused_port()}").exchange(POST, TextSink())
+    exchange = connect(f"http://127.0.0.1:{free_port()}").exchange(POST, TextSink())
     assert exchange.error_kind == "connect"
     assert "Connection refused" in exchange.error
     assert exchange.status == -1

@@ -10,17 +10,12 @@ import pytest
 from llmbench_locust.transport import pool as pool_module
 from tests.transport.conftest import POST, TextSink, answer
 from tests.transport.test_client import always
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(pool_module, "TRIM_S", 0.02)
-
-
-def wait_until(condition):
-    with gevent.Timeout(20):
-        while not condition():
-            gevent.sleep(0.01)
 
 
 def test_connections_opened_ahead_stay_until_the_first_request(serve, connect):
@@ -34,7 +29,7 @@ def test_those_that_nobody_needs_are_closed(serve, connect):
     transport = connect(serve(always(answer("a"))).url)
     transport.prewarm(12)
     transport.exchange(POST, TextSink())
-    wait_until(lambda: transport._pool.idle <= 2)
+    until(lambda: transport._pool.idle <= 2)
     counters = transport.counters
     assert counters.most_connections == 12
     assert counters.most_in_use == 1
@@ -51,8 +46,8 @@ def test_spare_connections_are_opened_as_the_load_grows(serve, connect):
 
     transport = connect(serve(slowly).url)
     jobs = [gevent.spawn(transport.exchange, POST, TextSink()) for _ in range(20)]
-    wait_until(lambda: transport.counters.in_flight == 20)
-    wait_until(lambda: transport._pool.idle >= 1)
+    until(lambda: transport.counters.in_flight == 20)
+    until(lambda: transport._pool.idle >= 1)
     gevent.joinall(jobs, timeout=20)
     assert transport.counters.most_in_use == 20
     assert transport.counters.idle_excess_s == 0

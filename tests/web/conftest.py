@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from typing import Any
 
 import pytest
 import requests
+
+from tests.commands import free_port
 
 ROOT = Path(__file__).parents[2]
 SERVE = ROOT / "locustfiles" / "serve.py"
@@ -31,13 +32,6 @@ QUIET = [
 ]
 TOKENIZER = ROOT / "llmbench_locust" / "data" / "tokenizer"
 SHORT = ["--tokenizer", str(TOKENIZER), "--random-input-len", "16", "--random-output-len", "12"]
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
 
 
 class Web:

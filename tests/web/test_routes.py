@@ -24,8 +24,8 @@ from llmbench_locust.simulator.launch import launch
 from llmbench_locust.web.downloads import DOWNLOADS, file_name
 from llmbench_locust.web.plugin import STATIC, plotly_path
 from llmbench_locust.web.prometheus import registry_of
-from tests.commands import wait_for
-from tests.web.conftest import ROOT, SERVE, SHORT, SYNTHETIC, TOKENIZER, Web, free_port
+from tests.commands import free_port, wait_for
+from tests.web.conftest import ROOT, SERVE, SHORT, SYNTHETIC, TOKENIZER, Web
 
 ROUTES = [
     "/llm",
