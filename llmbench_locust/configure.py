@@ -32,7 +32,6 @@ class Configurator:
         self._run_time_s: float | None = None
         self._users_asked_for: int | None = None
         self.sim: SimProcess | None = None
-        self._sim_args = ""
 
     @property
     def options(self) -> Namespace:
@@ -96,7 +95,9 @@ class Configurator:
         if not self._times_runs:
             config = replace(config, run_time_s=None)
         if config.sim:
-            config = config.with_server(self._simulator(config.sim_args).url)
+            # --sim-args can be set only at the start, so that one simulator serves all runs.
+            self.sim = self.sim or launch(shlex.split(config.sim_args))
+            config = config.with_server(self.sim.url)
         if line := withheld(config):
             logger.warning(line)
         return config
@@ -107,14 +108,6 @@ class Configurator:
         for name, value in form.items():
             setattr(options, name, value)
         return build_config(options, self._start)
-
-    def _simulator(self, args: str) -> SimProcess:
-        """The running one, unless it was started with other arguments."""
-        if self.sim is not None and args != self._sim_args:
-            self.stop_sim()
-        if self.sim is None:
-            self.sim, self._sim_args = launch(shlex.split(args)), args
-        return self.sim
 
     def stop_sim(self) -> None:
         if self.sim is not None:

@@ -24,7 +24,7 @@ from llmbench_locust.simulator.launch import launch
 from llmbench_locust.web.downloads import DOWNLOADS, file_name
 from llmbench_locust.web.plugin import STATIC, plotly_path
 from llmbench_locust.web.prometheus import registry_of
-from tests.commands import free_port, wait_for
+from tests.commands import free_port
 from tests.web.conftest import ROOT, SERVE, SHORT, SYNTHETIC, TOKENIZER, Web
 
 ROUTES = [
@@ -261,18 +261,6 @@ def test_a_run_that_waits_for_its_server_can_be_stopped(web: Any) -> None:
     assert started.get("/stats/requests").json()["state"] == "spawning"
     requests.post(started.url + "/stop", timeout=30)
     assert started.get("/llm/stats").json()["state"] == "failed"
-
-
-@pytest.mark.cluster
-def test_a_second_run_with_other_sim_args_asks_another_simulator(web: Any) -> None:
-    started = web(SERVE, "--sim", *SHORT)
-    for run, model in ((1, "one"), (2, "two")):
-        form = {"user_count": "1", "spawn_rate": "1", "num_prompts": "3"}
-        form["sim_args"] = f"--clock fixed --model {model}"
-        assert requests.post(started.url + "/swarm", form, timeout=30).json()["success"] is True
-        until(started, 3, run=run)
-        wait_for(lambda: started.get("/llm/stats").json()["state"] == "finished", 60)
-        assert started.get("/llm/result.json").json()["model_id"] == model
 
 
 @pytest.mark.cluster
