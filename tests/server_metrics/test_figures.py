@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from llmbench_locust.server_metrics.attribution import sentences, ttft_parts
 from llmbench_locust.server_metrics.figures import between, figures_of, percentile_of, summed
 from llmbench_locust.server_metrics.reading import Histogram, NotMetricsError, Reading, parse
+from llmbench_locust.server_metrics.vocabulary import SERVER_METRICS
 
 REAL = (Path(__file__).parent.parent / "data" / "vllm-metrics.txt").read_text()
 
@@ -305,3 +307,13 @@ def test_nothing_is_said_that_the_figures_do_not_support():
     assert sentences(0.8, figures(), [Reading(0), Reading(1)]) == []
     other = figures(latencies={"queue_time": latency(2.0), "prefill_time": latency(0.1)})
     assert ttft_parts(0.8, other) is None  # the server queued others, not ours
+
+
+def test_the_docs_have_every_name():
+    page = (Path(__file__).parents[2] / "docs" / "server-metrics.md").read_text()
+    for row in SERVER_METRICS:
+        assert f"| `{row.name}` |" in page
+        for source in row.sources:
+            name = source.partition("{")[0]
+            shown = re.sub(r"\b(vllm:|sglang:|trtllm_|tgi_|llamacpp:)", "", source)
+            assert f"`{shown}`" in page or f"`{name}`" in page, source
