@@ -140,7 +140,7 @@ def _row(
 ) -> Row:
     base, new = (_typical(side) for side in sides)
     if found is None:
-        why = "not in the files of " + " and ".join(
+        why = "0 or missing in a file of " + " and ".join(
             word for word, value in (("base", base), ("new", new)) if value is None
         )
         return Row(wanted, base, new, _UNBOUNDED, level, CANNOT_TELL, why, False)

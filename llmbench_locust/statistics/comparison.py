@@ -40,7 +40,7 @@ TAIL = 2.5  # error of a percentile that cannot be bounded ÷ error of the mean,
 BLOCKS_LIMIT = 0.95  # confidence of the error's upper limit; blocks of short runs see too little
 MOST_RUNS = 1000
 BLOCKS_MARGIN = 1.3  # in 4 of 5 long runs the margin from blocks is at most this × the normal one
-LEAST_DF = 0.5  # of a pair of runs; Student's t is then so wide that nothing can be told
+LEAST_CARRYING = 2.0  # blocks with slow requests; with fewer, pairs prove nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +167,14 @@ def difference(base: Sequence[Figure], new: Sequence[Figure], *, paired: bool) -
 
 def _of_two_runs(base: Figure, new: Figure, paired: bool) -> Difference:
     matched = paired and bool(base.influences) and _same_shape(base, new)
+    carrying = _carrying_blocks(base, new) if matched else 0.0
+    matched = carrying >= LEAST_CARRYING
     ratio = math.log(new.value / base.value)
-    error = (
-        _of_few_blocks(_paired_error(base.influences, new.influences), base, new)
-        if matched
-        else add(_own_error(base), _own_error(new))
-    )
+    if matched:
+        error = _paired_error(base.influences, new.influences)
+        error = StandardError(error.se, min(error.df, carrying - 1))
+    else:
+        error = add(_own_error(base), _own_error(new))
 
     def interval(level: float) -> Interval:
         """Each side's percentile curve turns the error in probability into one of the ratio: the
@@ -206,20 +208,17 @@ def _paired_error(base: Sequence[Floats], new: Sequence[Floats]) -> StandardErro
     return largest_error([b - a for a, b in zip(base, new, strict=True)])
 
 
-def _of_few_blocks(error: StandardError, base: Figure, new: Figure) -> StandardError:
-    """Degrees of freedom of a paired error, from how the slow requests lie in the blocks.
+def _carrying_blocks(base: Figure, new: Figure) -> float:
+    """How many of the blocks carry the slow requests of both sides: their effective number.
 
-    What both sides share cancels out, but the noise that is left grows with the queue. A run whose
-    slow requests are one episode has seen that noise once (Satterthwaite, "An approximate
-    distribution of estimates of variance components", 1946).
+    What both sides share cancels out in pairs, but the noise that is left grows with the queue. A
+    run whose slow requests are one episode has seen that noise once (degrees of freedom after
+    Satterthwaite, "An approximate distribution of estimates of variance components", 1946).
     """
     if base.slow is None or new.slow is None or len(base.slow) < BLOCKS:
-        return error
+        return BLOCKS
     weights = block_means(base.slow + new.slow)
-    if not weights.any():
-        return error
-    carrying = float(weights.sum()) ** 2 / float(weights @ weights)
-    return StandardError(error.se, max(LEAST_DF, min(error.df, carrying - 1)))
+    return float(weights.sum()) ** 2 / float(weights @ weights) if weights.any() else BLOCKS
 
 
 def _p_value(interval: Callable[[float], Interval]) -> float:

@@ -168,7 +168,10 @@ def test_files_for_machines_and_people(runs, tmp_path, monkeypatch):
         (["a0", __file__], "not JSON"),
         (["a0", "a1", "--fail-on", "x"], "--fail-on: 'x' is not a condition; write METRIC>+N%"),
         (["a0", "a1", "--fail-on", "p99_tft_ms>5%"], "(did you mean p99_ttft_ms?)"),
-        (["a0", "a1", "--fail-on", "request_goodput<-5%"], "request_goodput is not in the files"),
+        (
+            ["a0", "a1", "--fail-on", "request_goodput<-5%"],
+            "request_goodput is 0 or missing in a file of base and new",
+        ),
         (["a0", "a1", "--metrics", "speed"], "speed: no such metric"),
         (["a0", "a1", "--equivalence", "0"], "--equivalence: 0 is not allowed"),
         (["a0", "--", "a1", "--json", "f"], "options come first"),
