@@ -82,7 +82,7 @@ class Measured:
     @property
     def holds(self) -> bool:
         worst = max(abs(self.ttft_error_ms), self.itl_error_ms)
-        return not self.failed and worst < MOST_ERROR_MS
+        return not (self.failed or self.server_late) and worst < MOST_ERROR_MS
 
 
 def limit_of(done: Sequence[Measured]) -> Measured | None:
