@@ -37,7 +37,7 @@ class RequestRecord:
     scheduling to the first token. ``error_kind`` is a short stable word to count by: "http_429",
     "dns", "tls", "connect", "timeout", "cut", "server", "protocol", "no_tokens", "interrupted",
     "worker_lost", "client"; "cancelled" is not a failure. ``retried``: the attempts before the last
-    one, as JSON; ``start_time`` is that of the first.
+    one, as JSON; ``start_time`` is that of the first. ``server``: its URL where there are several.
     """
 
     index: int
@@ -72,6 +72,7 @@ class RequestRecord:
     conversation: int = -1
     turn: int = -1
     worker: str = ""
+    server: str = ""
 
 
 _FLOATS = (
@@ -101,7 +102,7 @@ _INTS = (
 )
 _TEXTS = (
     *("request_id", "error", "error_kind", "text", "finish_reason", "retried"),
-    *("label", "worker"),
+    *("label", "worker", "server"),
 )
 
 

@@ -22,9 +22,9 @@ from llmbench_locust.dispatch.messages import (
 from llmbench_locust.dispatch.worker_run import WorkerRun
 from llmbench_locust.errors import SetupError
 from llmbench_locust.records import RequestRecord
-from llmbench_locust.transport.client import Transport
 from llmbench_locust.transport.gaps import Gaps
-from llmbench_locust.users.session import transport_for
+from llmbench_locust.users.replicas import Replicas
+from llmbench_locust.users.session import servers_of
 from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -54,7 +54,7 @@ class Agent:
         self._run: WorkerRun | None = None
         self._open = Event()  # a run is on, or the users may go
         self._released = False
-        self._transport: Transport | None = None
+        self._servers: Replicas | None = None
         self._server: tuple[object, ...] = ()
         others = dict.fromkeys(TO_WORKER, self._for_run)
         self._inbox = Inbox({**others, Plan: self._begin, Halt: self._halt})
@@ -94,8 +94,8 @@ class Agent:
         except SetupError as e:
             self.send(Ready(plan.run, "", 0, 0, "", refused=str(e)))
             return
-        transport = self._transport_for(plan.wires[0])
-        self._run = WorkerRun(self.environment, plan, transport, self.name, self.send)
+        servers = self._servers_of(plan.wires[0])
+        self._run = WorkerRun(self.environment, plan, servers, self.name, self.send)
         self._released = False
         self._open.set()
 
@@ -123,16 +123,22 @@ class Agent:
         if self._run is not None:
             self._run.close()
         self.release()
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
+        if self._servers is not None:
+            self._servers.close()
+            self._servers = None
 
-    def _transport_for(self, wire: WireConfig) -> Transport:
-        """Connections to the server of ``wire``: those of the run before, where it had the same."""
-        server = (wire.base_url, wire.insecure, wire.kernel_timestamps, wire.request_timeout_s)
-        if self._transport is not None and server != self._server:
-            self._transport.close()
-            self._transport = None
-        if self._transport is None:
-            self._transport, self._server = transport_for(wire, self._gaps), server
-        return self._transport
+    def _servers_of(self, wire: WireConfig) -> Replicas:
+        """Connections to the servers of ``wire``: those of the run before where it had the same."""
+        server = (
+            *wire.base_urls,
+            wire.balance,
+            wire.insecure,
+            wire.kernel_timestamps,
+            wire.request_timeout_s,
+        )
+        if self._servers is not None and server != self._server:
+            self._servers.close()
+            self._servers = None
+        if self._servers is None:
+            self._servers, self._server = servers_of(wire, self._gaps), server
+        return self._servers

@@ -29,7 +29,7 @@ from llmbench_locust.dispatch.preparer import Preparer
 from llmbench_locust.dispatch.reports import Outbox
 from llmbench_locust.dispatch.tickets import Play, Ticket
 from llmbench_locust.records import RecordColumns, RequestRecord
-from llmbench_locust.transport.client import Transport
+from llmbench_locust.users.replicas import Replicas
 from llmbench_locust.users.session import Errand, Session
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -43,13 +43,13 @@ LINGER_S = 60.0
 
 
 class WorkerRun:
-    """``transport``: the worker's connections. ``worker``: its name. ``send``: to the master."""
+    """``servers``: the worker's connections. ``worker``: its name. ``send``: to the master."""
 
     def __init__(
         self,
         environment: object,
         plan: Plan,
-        transport: Transport,
+        servers: Replicas,
         worker: str,
         send: Callable[[Message], None],
     ) -> None:
@@ -58,11 +58,11 @@ class WorkerRun:
         self.closed = False
         self._plan = plan
         self._send = send
-        self._transport = transport
-        self._gaps = transport.gaps
-        self._before = replace(transport.counters)
+        self._servers = servers
+        self._gaps = servers.gaps
+        self._before = replace(servers.counters)
         self._sessions = {
-            wire.backend: Session(environment, wire, worker, transport) for wire in plan.wires
+            wire.backend: Session(environment, wire, worker, servers) for wire in plan.wires
         }
         self._session = self._sessions[plan.wires[0].backend]
         self._source = self._make_source(plan)
@@ -136,7 +136,7 @@ class WorkerRun:
     # --- requests
 
     def _get_ready(self) -> None:
-        opened = self._transport.prewarm(self._plan.prewarm)
+        opened = self._servers.prewarm(self._plan.prewarm)
         # Now, and not at the start: a full collection takes tenths of a second.
         self._collector = SteeredCollector(self._gaps)
         host = socket.gethostname()
@@ -157,6 +157,7 @@ class WorkerRun:
             self._go_on(play, ticket, record)
             if play.over:
                 self._plays.discard(play)
+                self._session.forget(ticket.sample.conversation)
         if play is None or play.over:
             self._source.session_ended()
         self._records.append(record)
@@ -227,7 +228,7 @@ class WorkerRun:
             self._outbox.send_again(perf_counter())
 
     def _report(self, *, closed: bool = False) -> None:
-        source, counters = self._source, self._transport.counters
+        source, counters = self._source, self._servers.counters
         records, self._records = self._records[:REPORTED], self._records[REPORTED:]
         sent, source.sent = source.sent, array("q")
         late, source.send_lag_s = source.send_lag_s, array("d")

@@ -239,6 +239,7 @@ BLOCKS: dict[str, Callable[[Basis], JsonValue]] = {
     ),
     "errors": lambda b: errors_by_kind(b.columns),
     "by_label": lambda b: by_name(b, b.columns.texts["label"]),
+    "by_server": lambda b: by_name(b, b.columns.texts["server"]),
     "by_turn": lambda b: by_name(
         b, ["" if turn < 0 else str(turn) for turn in b.columns.ints["turn"].tolist()]
     ),

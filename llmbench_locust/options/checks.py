@@ -30,6 +30,15 @@ _TOKEN = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")  # RFC 9110, 5.6.2
 _BARE_HOST = re.compile(r"^(\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+)(:\d*)?$")
 
 
+def base_urls(given: str | None, host: str | None, port: int) -> tuple[str, ...]:
+    """`base_url` of each server; those of --base-url are separated by blanks."""
+    urls: list[str | None] = [*(given or "").split()] or [None]
+    found = tuple(base_url(url, host, port) for url in urls)
+    if len(set(found)) < len(found):
+        raise ConfigError("--base-url: a server is given twice; give each once")
+    return found
+
+
 def base_url(given: str | None, host: str | None, port: int) -> str:
     """scheme://host:port of --base-url, else of --host (bare or a URL) and --port."""
     if not 1 <= port <= 65535:

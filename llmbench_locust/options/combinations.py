@@ -79,6 +79,8 @@ def combinations(v: Json, info: BackendInfo) -> None:
 
 
 def _server(v: Json) -> None:
+    if v["balance"] != "round-robin" and len(v["base_urls"]) == 1:
+        raise ConfigError("--balance: only with several --base-url")
     if v["sim_args"] and not v["sim"]:
         raise ConfigError("--sim-args: only with --sim")
     if v["base_url"].endswith("/v1") and v["endpoint"].startswith("/v1/"):
@@ -193,7 +195,14 @@ _CHAT_FLAGS = (
 
 def _sessions(v: Json, dataset: DatasetInfo) -> None:
     """Flags for datasets whose requests wait for one another."""
-    for name in ("history", "num_sessions", "max_delay_s", "concurrent_sessions", "session_header"):
+    for name in (
+        "history",
+        "num_sessions",
+        "max_delay_s",
+        "concurrent_sessions",
+        "session_header",
+        "session_echo",
+    ):
         flag = next(row.name for row in FLAGS.values() if row.field == name)
         if v[name] is not None and not (dataset.sessions or v["multi_turn"]):
             able = ", ".join(row.name for row in DATASETS.values() if row.sessions)

@@ -21,7 +21,7 @@ def command_of(config: RunConfig) -> str:
     """``llmbench serve …`` with every flag that was set; values of headers are left out."""
     words = ["llmbench", "serve"]
     if not config.sim:
-        words += ["--base-url", without_user(config.base_url)]
+        words += [w for url in config.base_urls for w in ("--base-url", without_user(url))]
     plain = _plain(config)
     if config.endpoint != config.backend_info.endpoint:
         words += ["--endpoint", config.endpoint]

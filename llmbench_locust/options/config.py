@@ -32,6 +32,8 @@ class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
     ``think_time`` (min, max): seconds. ``random_range_ratio``: (input, output).
     ``metric_percentiles``: in (0, 100]. ``header``: of --header and --header-file.
 
+    ``base_urls``: all servers, of which ``base_url`` is the first.
+
     ``at_home``: whether the server is the one given at the start, which alone gets the API key of
     the environment. ``typed``: headers whose values came with the web form. ``budget``: (seconds,
     requests), None for no bound. ``arrival_seed``: of the arrivals where it is not ``seed``.
@@ -43,6 +45,7 @@ class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
     run_time_s: float | None
     stop_timeout_s: float
     at_home: bool
+    base_urls: tuple[str, ...]
     typed: tuple[str, ...]
     arrival_seed: int | None = None
 
@@ -56,8 +59,8 @@ class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
         return self.multi_turn_prefix_global_ratio + self.multi_turn_prefix_conversation_ratio
 
     def with_server(self, base_url: str) -> RunConfig:
-        """The same run against another server."""
-        return replace(self, base_url=base_url)
+        """The same run against another server alone."""
+        return replace(self, base_url=base_url, base_urls=(base_url,))
 
     def redacted(self) -> Json:
         """For reports: without values of headers, passwords in URLs, and keys that name secrets."""
@@ -68,6 +71,7 @@ class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
         }
         shown["header"] = dict.fromkeys(self.header, MASK)
         shown["base_url"] = without_user(self.base_url)
+        shown["base_urls"] = [without_user(url) for url in self.base_urls]
         for pages in ("server_metrics", "gpu_metrics"):
             urls = getattr(self, pages)
             shown[pages] = [without_user(url).partition("?")[0] for url in urls]
@@ -97,7 +101,9 @@ def start_of(options: object) -> Start:
 
 
 def _origin(v: Json, host: str | None) -> str:
-    return _SIM if v["sim"] else origin_of(checks.base_url(v["base_url"], host, v["port"]))
+    if v["sim"]:
+        return _SIM
+    return " ".join(origin_of(url) for url in checks.base_urls(v["base_url"], host, v["port"]))
 
 
 def _read(options: object) -> Json:
@@ -179,7 +185,8 @@ def _server(v: Json, host: str | None) -> BackendInfo:
     if v["sim"] and v["base_url"]:
         raise ConfigError("--base-url: cannot be used with --sim, which starts its own server")
     info = backend_info(v["backend"])
-    v["base_url"] = checks.base_url(v["base_url"], host, v["port"])
+    v["base_urls"] = checks.base_urls(v["base_url"], host, v["port"])
+    v["base_url"] = v["base_urls"][0]
     v["endpoint"] = checks.endpoint(v["endpoint"], info)
     if info.chat_endings and path_of(v["endpoint"]).endswith(info.chat_endings):
         info = replace(info, chat=True)

@@ -85,6 +85,20 @@ class _Words(argparse.Action):
         setattr(namespace, self.dest, shlex.join(words))
 
 
+class _Again(argparse.Action):
+    """A text that is given several times: all of them, separated by blanks."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest, None)
+        setattr(namespace, self.dest, f"{before} {values}" if before else values)
+
+
 class _TrueFalse(argparse.BooleanOptionalAction):
     """--x and --no-x as the texts true and false, beside not given at all."""
 
@@ -103,6 +117,8 @@ def _add(section: argparse._ArgumentGroup, flag: Flag) -> None:
     elif flag.kind in ("pairs", "words"):
         options.update(action=_Words, flag=flag, nargs="*", default=None, metavar=_metavar(flag))
     else:
+        if flag.repeats:
+            options.update(action=_Again)
         options.update(
             type=_text,
             default=None if flag.default is None else Default(show(flag.default)),

@@ -67,7 +67,10 @@ class Benchmark:
         "openai", "API that the server speaks.", allowed=backend_names, metavar="NAME"
     )
     base_url: str = flag(
-        None, "URL of the server, such as http://host:8000; used instead of --host and --port."
+        None,
+        "URL of the server, such as http://host:8000; used instead of --host and --port. "
+        "Repeatable: --balance then chooses the server of each request.",
+        repeats=True,
     )
     port: int = flag(8000, "Port of the server, when --host does not name one.")
     endpoint: str = flag(
@@ -169,7 +172,9 @@ class Benchmark:
         None, "LoRA modules; each request uses one of them.", metavar="NAME"
     )
     lora_assignment: str = flag(
-        "random", "How LoRA modules are assigned to requests.", allowed=("random", "round-robin")
+        "random",
+        "How LoRA modules are assigned to requests; session gives all of a session the same.",
+        allowed=("random", "round-robin", "session"),
     )
     ramp_up_strategy: str | None = flag(
         None, "Increase the request rate during the run.", allowed=("linear", "exponential")

@@ -49,6 +49,18 @@ class Behaviour:
         least=0,
         most=100,
     )
+    balance: str = flag(
+        "round-robin",
+        "Which of several --base-url gets a request: each in turn, the same for a session, or the "
+        "one with the fewest requests of this process in flight.",
+        allowed=("round-robin", "session", "least-in-flight"),
+    )
+    session_echo: str | None = flag(
+        None,
+        "Name of a header that the server sends with the first response of a session and gets back "
+        "with its later requests.",
+        metavar="NAME",
+    )
     structured_output: str | None = flag(
         None, "File of a JSON schema that the responses must follow.", metavar="FILE"
     )

@@ -57,6 +57,7 @@ def request_frame(figures: Figures) -> Any:
             "conversation": _known(ints["conversation"]),
             "turn": _known(ints["turn"]),
             "worker": texts["worker"],
+            "server": texts["server"],
         }
     )
 

@@ -34,7 +34,7 @@ from llmbench_locust.run.wiring import api_key_for, wire_config
 from llmbench_locust.server_metrics.reading import Reading
 from llmbench_locust.server_metrics.watch import ServerWatch
 from llmbench_locust.terminal import say
-from llmbench_locust.users.session import Session, transport_for
+from llmbench_locust.users.session import Session, servers_of
 from llmbench_locust.workload.sample import SampleRequest
 
 
@@ -103,7 +103,7 @@ class Benchmark:
         self.source.load(self.config, self._say)
         self.live.reset(self._run_info())
         latency_s = self._rehearse()
-        self.cold_cache = cool(self.config, self.server, self.source, self._say)
+        self.cold_cache = cool(self.config, self._replicas(), self.source, self._say)
         self._watch = watch_of(self.config)
         plan = self.source.plan(self.config, self._crew, latency_s)
         self._say("Starting main benchmark run...")
@@ -126,7 +126,10 @@ class Benchmark:
         that the ready check saw in seconds, None without a check.
         """
         config = self.config
-        latency_s = None if self.source.rehearsal is None else self._warm_up(self.source.rehearsal)
+        latency_s = None
+        if self.source.rehearsal is not None:
+            found = [self._warm_up(self.source.rehearsal, url) for url in config.base_urls]
+            latency_s = max((s for s in found if s is not None), default=None)
         self.source.align(config, self.server, self._say)
         if config.backend_info.kind == "generation":
             self._spec_before = spec_decode.counts_of(self.server.metrics_text())
@@ -137,14 +140,22 @@ class Benchmark:
             self._profiling = True
         return latency_s
 
-    def _warm_up(self, sample: SampleRequest) -> float | None:
-        """Ready check and warm-ups, with a session that is closed before the clock starts."""
-        config = self.config
-        session = self._session()
+    def _replicas(self) -> list[Server]:
+        return [server_of(self.config.with_server(url)) for url in self.config.base_urls]
+
+    def _warm_up(self, sample: SampleRequest, url: str) -> float | None:
+        """Ready check and warm-ups of one server, with a session that is closed before the clock
+        starts.
+        """
+        config = self.config.with_server(url)
+        session = self._session(config)
+        waiting = self._waiting
+        if url != self.config.base_url:
+            waiting = Waiting(url, config.ready_check_timeout_sec, self.live.waiting)
         try:
             if config.ready_check_timeout_sec > 0:
                 self._say("Starting initial single prompt test run...")
-            latency_s = wait_until_ready(session, sample, self.server, self._waiting)
+            latency_s = wait_until_ready(session, sample, server_of(config), waiting)
             if config.num_warmups:
                 self._say(f"Warming up with {config.num_warmups} requests...")
                 cap, bar = config.max_concurrency, not config.disable_tqdm
@@ -153,9 +164,9 @@ class Benchmark:
             session.close()
         return latency_s
 
-    def _session(self) -> Session:
-        wire = wire_config(self.config, api_key_for(self.config))
-        return Session(self.environment, wire, transport=transport_for(wire, self._crew.gaps))
+    def _session(self, config: RunConfig) -> Session:
+        wire = wire_config(config, api_key_for(config))
+        return Session(self.environment, wire, servers=servers_of(wire, self._crew.gaps))
 
     def _run_info(self) -> Json:
         config, planned = self.config, self.source.total is not None
@@ -182,7 +193,7 @@ class Benchmark:
         self.live.begin()
         self._feed.start()
         if self.config.probe_request_rate > 0:
-            self.prober = Prober(self._session(), self.config.probe_request_rate)
+            self.prober = Prober(self._session(self.config), self.config.probe_request_rate)
         self.coordinator.start()
         if self.coordinator.plan.tasks and self.config.run_time_s is not None:
             self._timer = gevent.spawn_later(self.config.run_time_s, self._crew.end_test)

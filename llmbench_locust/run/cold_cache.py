@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from llmbench_locust.errors import SetupError
 from llmbench_locust.json_types import Json
@@ -11,13 +11,16 @@ from llmbench_locust.run.control_api import Server
 from llmbench_locust.run.sources import Source
 
 
-def cool(config: RunConfig, server: Server, source: Source, say: Callable[[str], None]) -> Json:
+def cool(
+    config: RunConfig, servers: Sequence[Server], source: Source, say: Callable[[str], None]
+) -> Json:
     """As --reset-cache and --cache-bust have it; says in one line what was done.
 
     Returns what the result says about it: ``emptied``, the ``cache_bust`` that was applied, the
     ``salt`` of the run. Raises SetupError where the cache must be emptied and is not.
     """
-    error = _emptied(config.reset_cache, server)
+    errors = [_emptied(config.reset_cache, server) for server in servers]
+    error = next(filter(None, errors), errors[0])
     if error and config.reset_cache == "always":
         raise SetupError(f"--reset-cache: the prefix cache was not emptied: {error}")
     bust, told = config.cache_bust, []

@@ -146,7 +146,7 @@ def wait_until_ready(
 def problem_of(record: RequestRecord, session: Session, server: Server) -> Problem:
     """What a failed request says about the server, in one line."""
     wire = session.wire
-    origin = without_user(wire.base_url)
+    origin = without_user(wire.base_urls[0])
     url = f"{origin}{wire.endpoint}"
     kind, status = record.error_kind, record.status
     if kind.startswith("http_"):
@@ -156,7 +156,7 @@ def problem_of(record: RequestRecord, session: Session, server: Server) -> Probl
     if kind == "protocol" or record.error == CUT:
         return Problem(f"{url} did not answer as --backend {wire.backend}: {record.error}", False)
     if kind in _UNANSWERED:
-        return _no_answer(kind, record.error, wire.base_url)
+        return _no_answer(kind, record.error, wire.base_urls[0])
     return Problem(f"{url}: {record.error}", False)
 
 

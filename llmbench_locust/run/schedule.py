@@ -44,7 +44,7 @@ def make_tickets(config: RunConfig, samples: Sequence[SampleRequest]) -> list[Ti
     """
     heads = [(i, s) for i, s in enumerate(samples) if not s.turn]
     due = offsets_for(config, [s for _, s in heads])
-    models = lora_models(config, len(samples))
+    models = lora_models(config, samples)
     thinks = think_times(config, len(samples))
     zero = min((s.due_s for _, s in heads if s.due_s is not None), default=0.0)
 
@@ -73,11 +73,16 @@ def _following(later: dict[int, list[Ticket]], sample: SampleRequest) -> list[Ti
     return sorted(later.get(sample.conversation, []), key=lambda t: t.sample.turn or 0)
 
 
-def lora_models(config: RunConfig, n: int) -> list[str]:
-    """Each request's model: "" without ``--lora-modules``, else a random one or in turn."""
-    modules = config.lora_modules
+def lora_models(config: RunConfig, samples: Sequence[SampleRequest]) -> list[str]:
+    """Each request's model: "" without ``--lora-modules``, else a random one, in turn, or the same
+    for a session.
+    """
+    modules, n = config.lora_modules, len(samples)
     if not modules:
         return [""] * n
+    if config.lora_assignment == "session":
+        keys = (i if s.conversation is None else s.conversation for i, s in enumerate(samples))
+        return [modules[key % len(modules)] for key in keys]
     if config.lora_assignment == "round-robin":
         return [modules[i % len(modules)] for i in range(n)]
     rng = random.Random(config.seed)

@@ -28,10 +28,10 @@ def watch_of(config: RunConfig) -> ServerWatch | None:
     urls = (*_server_pages(config), *config.gpu_metrics)
     if not urls:
         return None
-    key, own = api_key_for(config), origin_of(config.base_url)
+    key, own = api_key_for(config), {origin_of(url) for url in config.base_urls}
     headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **config.header}
     return ServerWatch(
-        {url: headers if origin_of(url) == own else {} for url in urls},
+        {url: headers if origin_of(url) in own else {} for url in urls},
         insecure=config.insecure,
         periods_s=dict.fromkeys(config.gpu_metrics, GPU_PERIOD_S),
     )
@@ -40,7 +40,7 @@ def watch_of(config: RunConfig) -> ServerWatch | None:
 def _server_pages(config: RunConfig) -> tuple[str, ...]:
     if config.server_metrics == ("off",):
         return ()
-    return config.server_metrics or (f"{config.base_url}/metrics",)
+    return config.server_metrics or tuple(f"{url}/metrics" for url in config.base_urls)
 
 
 def say_unread(watch: ServerWatch, config: RunConfig, say: Callable[[str], None]) -> None:

@@ -40,7 +40,7 @@ def wire_config(config: RunConfig, api_key: str, *, turns: bool = False) -> Wire
     """``config``: with a known model. ``turns``: whether requests build on others' answers."""
     return WireConfig(
         backend=config.backend,
-        base_url=config.base_url,
+        base_urls=list(config.base_urls),
         endpoint=config.endpoint,
         model=config.served_model_name or config.model or "",
         sampling=dict(config.sampling),
@@ -57,6 +57,8 @@ def wire_config(config: RunConfig, api_key: str, *, turns: bool = False) -> Wire
         ),
         session_header=config.session_header or "",
         session_prefix=config.request_id_prefix,
+        session_echo=config.session_echo or "",
+        balance=config.balance,
         seed=config.seed,
         cancel_rate=config.cancel_rate,
         cancel_after_s=config.cancel_after_s,

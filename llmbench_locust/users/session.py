@@ -18,25 +18,30 @@ from numpy.typing import NDArray
 from llmbench_locust.locust_seam import listened
 from llmbench_locust.records import CANCELLED, NAN, RequestRecord
 from llmbench_locust.transport.client import Transport
-from llmbench_locust.transport.exchange import Limit, Request
+from llmbench_locust.transport.exchange import Exchange, Limit, Request
 from llmbench_locust.transport.gaps import Gaps
 from llmbench_locust.users.patience import Patience, joined
 from llmbench_locust.users.protocols import protocol_for
+from llmbench_locust.users.replicas import Replicas
 from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.sample import SampleRequest
 
 logger = logging.getLogger(__name__)
 
 
-def transport_for(wire: WireConfig, gaps: Gaps | None = None) -> Transport:
-    """The connections to the server of ``wire``. ``gaps``: as `Transport` takes it."""
-    return Transport(
-        wire.base_url,
-        insecure=wire.insecure,
-        kernel_timestamps=wire.kernel_timestamps,
-        request_timeout_s=wire.request_timeout_s,
-        gaps=gaps,
-    )
+def servers_of(wire: WireConfig, gaps: Gaps | None = None) -> Replicas:
+    """The connections to the servers of ``wire``. ``gaps``: as `Transport` takes it."""
+    transports = [
+        Transport(
+            url,
+            insecure=wire.insecure,
+            kernel_timestamps=wire.kernel_timestamps,
+            request_timeout_s=wire.request_timeout_s,
+            gaps=gaps,
+        )
+        for url in wire.base_urls
+    ]
+    return Replicas(transports, wire.balance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +57,21 @@ class Errand:
 
 
 class Session:
-    """``transport``: connections that exist already; None opens its own."""
+    """``servers``: connections that exist already; None opens its own."""
 
     def __init__(
         self,
         environment: Environment,
         wire: WireConfig,
         worker: str = "",
-        transport: Transport | None = None,
+        servers: Replicas | None = None,
     ) -> None:
         self.environment = environment
         self.wire = wire
         self.worker = worker
         self.protocol = protocol_for(wire.backend)(wire)
-        self.transport = transport or transport_for(wire)
+        self.servers = servers or servers_of(wire)
+        self._echoes: dict[int, str] = {}
         self._ttft_s = array("d")
 
     def take_ttft(self) -> array[float]:
@@ -95,13 +101,19 @@ class Session:
                 on_tokens = partial(self._tokens, sample, user)
         try:
             request = errand.request or self.protocol.request(sample, errand.model)
+            self._echo(sample, request)
 
-            def attempt(limit: Limit | None) -> RequestRecord:
+            def attempt(limit: Limit | None, number: int = 0) -> RequestRecord:
+                place = self.servers.choose(errand.index + number, sample)
                 sink = self.protocol.sink(sample)
-                exchange = self.transport.exchange(
+                exchange = self.servers.transports[place].exchange(
                     request, sink, limit=limit, on_first_token=on_first, on_tokens=on_tokens
                 )
-                return self.protocol.record(errand.index, sample, exchange, sink)
+                self._listen(sample, exchange)
+                record = self.protocol.record(errand.index, sample, exchange, sink)
+                if len(self.wire.base_urls) > 1:
+                    record.server = self.wire.base_urls[place]
+                return record
 
             record = attempt(None) if quiet else self._attempts(attempt, errand.index)
         except gevent.GreenletExit:
@@ -125,18 +137,37 @@ class Session:
         return record
 
     def _attempts(
-        self, attempt: Callable[[Limit | None], RequestRecord], index: int
+        self, attempt: Callable[[Limit | None, int], RequestRecord], index: int
     ) -> RequestRecord:
         """The outcome of one attempt, or of as many as the user has patience for."""
         began, patience = perf_counter(), Patience(self.wire, index)
-        attempts = [attempt(patience.limit(0.0))]
+        attempts = [attempt(patience.limit(0.0), 0)]
         while (pause_s := patience.pause_s(attempts, perf_counter() - began)) is not None:
             gevent.sleep(pause_s)
-            attempts.append(attempt(patience.limit(perf_counter() - began)))
+            limit = patience.limit(perf_counter() - began)
+            attempts.append(attempt(limit, len(attempts)))
         return joined(attempts)
 
+    def _echo(self, sample: SampleRequest, request: Request) -> None:
+        """Send back what the server told of the session (``--session-echo``)."""
+        told = self._echoes.get(-1 if sample.conversation is None else sample.conversation)
+        if told is not None:
+            request.headers[self.wire.session_echo] = told
+
+    def _listen(self, sample: SampleRequest, exchange: Exchange) -> None:
+        """Keep what the first response of a session tells of it."""
+        if self.wire.session_echo and sample.conversation is not None:
+            told = exchange.headers.get(self.wire.session_echo.lower())
+            if told is not None:
+                self._echoes.setdefault(sample.conversation, told)
+
+    def forget(self, conversation: int | None) -> None:
+        """The session is over."""
+        if conversation is not None:
+            self._echoes.pop(conversation, None)
+
     def close(self) -> None:
-        self.transport.close()
+        self.servers.close()
 
     def _unfinished(
         self, sample: SampleRequest, index: int, began: float, kind: str, error: str

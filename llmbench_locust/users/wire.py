@@ -11,17 +11,20 @@ from llmbench_locust.json_types import Json
 class WireConfig:
     """Everything that goes on the wire with each request, in types that msgpack can carry.
 
-    ``base_url``: scheme, host and port. ``endpoint``: path and query. ``model``: the name sent
+    ``base_urls``: scheme, host and port of each server, ``balance`` which of
+    them gets a request. ``endpoint``: path and query. ``model``: the name sent
     (served name, else model). ``sampling``: the sampling parameters that were set, by API name
     (temperature is 0.0 unless given). ``headers``: the user's (``--header``). ``api_key``: of
     OPENAI_API_KEY (ANTHROPIC_API_KEY for anthropic). ``keep_text``: whether records carry the text;
     without it only answers whose length the server did not tell do. ``session_header``: the header
-    that carries the id of the session, "" for none: ``session_prefix`` and its number. ``seed``
-    decides which requests are cancelled.
+    that carries the id of the session, "" for none: ``session_prefix`` and its number.
+    ``session_echo``: the header of a response that later requests of its session send back.
+    ``seed`` decides which
+    requests are cancelled.
     """
 
     backend: str
-    base_url: str
+    base_urls: list[str]
     endpoint: str
     model: str
     sampling: Json = field(default_factory=dict)
@@ -36,6 +39,8 @@ class WireConfig:
     keep_text: bool = False
     session_header: str = ""
     session_prefix: str = ""
+    session_echo: str = ""
+    balance: str = "round-robin"
     seed: int = 0
     cancel_rate: float = 0.0
     cancel_after_s: float | None = None

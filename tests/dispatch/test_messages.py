@@ -60,7 +60,7 @@ def test_every_message_has_a_kind_of_its_own() -> None:
 def test_what_is_encoded_is_decoded() -> None:
     ticket = Ticket(5, 1.5, SampleRequest("hello", 1, 2, "id"))
     assert carried(Tickets("run", [ticket])).tickets[0].sample == ticket.sample
-    wire = WireConfig("openai", "http://host", "/v1/completions", "m")
+    wire = WireConfig("openai", ["http://host"], "/v1/completions", "m")
     plan = Plan("run", None, 3, True, False, False, "p-", [wire])
     assert carried(plan) == plan
     sent = report(records=RecordColumns.from_records([RequestRecord(3, "r3", worker="w")]))

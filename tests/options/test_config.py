@@ -619,3 +619,14 @@ def test_what_is_no_duration_is_refused(config, text):
 def test_a_duration_needs_a_rate_or_a_cap(config):
     with pytest.raises(ConfigError, match="use it with --request-rate or --max-concurrency"):
         config("--duration", "5s")
+
+
+def test_several_servers(config):
+    several = config("--base-url", "http://a:1", "--base-url", "https://b/x/")
+    assert several.base_urls == ("http://a:1", "https://b/x")
+    assert several.base_url == "http://a:1"
+    assert several.with_server("http://c").base_urls == ("http://c",)
+    with pytest.raises(ConfigError, match="given twice"):
+        config("--base-url", "http://a:1", "--base-url", "http://a:1/")
+    with pytest.raises(ConfigError, match="--balance: only with several --base-url"):
+        config("--base-url", "http://a:1", "--balance", "session")

@@ -23,7 +23,7 @@ def wire(backend, **more):
         "keep_text": True,
         **more,
     }
-    return WireConfig(backend=backend, base_url="http://h", **fields)
+    return WireConfig(backend=backend, base_urls=["http://h"], **fields)
 
 
 def protocol(backend, **more):

@@ -12,7 +12,7 @@ from tests.metrics.rows import failed, row
 
 
 def wire(**more):
-    return WireConfig("openai", "http://h", "/v1/completions", "m", **more)
+    return WireConfig("openai", ["http://h"], "/v1/completions", "m", **more)
 
 
 def test_the_share_that_is_drawn_is_cancelled_and_no_other():

@@ -23,7 +23,7 @@ def schema(tmp_path):
 
 def bodies(tokenizer, backend, *flags):
     loaded = config("--backend", backend, "--random-input-len", 8, "--num-prompts", 40, *flags)
-    wire = WireConfig(backend, "http://h", loaded.endpoint, "m", extra_body={"x": 1})
+    wire = WireConfig(backend, ["http://h"], loaded.endpoint, "m", extra_body={"x": 1})
     protocol = protocol_for(backend)(wire)
     samples = load_requests(loaded, tokenizer)
     return loaded, [json.loads(protocol.request(sample).body) for sample in samples]
