@@ -95,7 +95,7 @@ def test_choices_are_drop_downs_and_can_be_left_alone():
     parser = LocustArgumentParser()
     add_flags(parser)
     shown = parser.args_included_in_web_ui
-    assert shown["lora_assignment"].choices == ["random", "round-robin"]
+    assert shown["lora_assignment"].choices == ["random", "round-robin", "session"]
     assert shown["ramp_up_strategy"].choices == ["", "linear", "exponential"]
     assert shown["self_timed"].choices == ["", "true", "false"]
     assert "openai-chat" in shown["backend"].choices
