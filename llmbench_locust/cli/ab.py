@@ -9,12 +9,10 @@ from __future__ import annotations
 import argparse
 import shlex
 import signal
-import subprocess
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
+from llmbench_locust import child
 from llmbench_locust.cli.command_line import cold_cache
 from llmbench_locust.cli.compare import add_arguments, checked, judge
 from llmbench_locust.command_parser import CommandParser, bounded
@@ -38,15 +36,8 @@ def main(argv: list[str]) -> int:
     if taken := next((name for name in names if name in _OURS), None):
         use = "give it outside --a and --b" if taken in ("--repeat", "--seed") else "use --dir"
         raise ConfigError(f"{taken}: not in a run of an A/B comparison; {use}")
-    before = signal.signal(signal.SIGTERM, _terminated)
-    try:
+    with child.ended_in_order():
         return _compared(flags, shared)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _compared(flags: argparse.Namespace, shared: list[str]) -> int:
@@ -141,29 +132,12 @@ def _serve(title: str, argv: list[str], path: Path) -> None:
     """
     path.unlink(missing_ok=True)
     own = ["--save-result", "--save-detailed", "--disable-tqdm", "--result-dir", str(path.parent)]
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "llmbench_locust",
-            "serve",
-            *argv,
-            *own,
-            "--result-filename",
-            path.name,
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        out, err = process.communicate()
-    except BaseException:
-        process.send_signal(signal.SIGINT)
-        process.communicate()
-        raise
+    serve = [sys.executable, "-m", "llmbench_locust", "serve"]
+    done = child.run([*serve, *argv, *own, "--result-filename", path.name])
     if not path.exists():
-        words = last_line(err or out).removeprefix("llmbench: ").removeprefix("error: ")
-        if process.returncode == ConfigError.exit_code:
+        words = (
+            last_line(done.stderr or done.stdout).removeprefix("llmbench: ").removeprefix("error: ")
+        )
+        if done.returncode == ConfigError.exit_code:
             raise ConfigError(words)
         raise SetupError(f"{title}: {words}")

@@ -10,6 +10,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+from llmbench_locust.child import ended_in_order
 from llmbench_locust.cli.command_line import cold_cache
 from llmbench_locust.command_parser import CommandParser
 from llmbench_locust.errors import ConfigError
@@ -32,7 +33,8 @@ def main(argv: list[str]) -> int:
     )
 
     try:
-        return 1 if sweep(_plan(verb, own, flags)) else 0
+        with ended_in_order():
+            return 1 if sweep(_plan(verb, own, flags)) else 0
     except KeyboardInterrupt:
         print("Interrupted; --resume goes on.", file=sys.stderr)
         return 130

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import requests
 
+from llmbench_locust import child
 from llmbench_locust.errors import BenchError, SetupError
 from llmbench_locust.experiments.grid import NAME, Params, command, directory, spread
 from llmbench_locust.json_types import Json
@@ -215,15 +216,10 @@ class _Sweep:
         file.parent.mkdir(parents=True, exist_ok=True)
         say(f"{self._progress()}  {file.relative_to(self.plan.directory)}")
         try:
-            done = subprocess.run(
-                words,
-                stdout=None if self.plan.show_stdout else subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
+            done = child.run(words, show=self.plan.show_stdout)
             self._ran += 1
             if done.returncode or not partial.exists():
-                lines = (done.stderr or done.stdout or b"").decode(errors="replace")
-                last = lines.strip().splitlines()[-3:]
+                last = (done.stderr or done.stdout or "").strip().splitlines()[-3:]
                 raise SetupError(
                     f"--bench-cmd: status {done.returncode}, {file.name} was not written: "
                     f"{' / '.join(last)}"

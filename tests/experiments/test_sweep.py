@@ -1,14 +1,20 @@
 """`llmbench sweep` with a benchmark's command that writes a result at once, and its grid."""
 
+import contextlib
 import json
+import os
 import shlex
+import signal
+import subprocess
 import sys
 
 import pytest
+import requests
 
 from llmbench_locust.cli.sweep import main
 from llmbench_locust.errors import ConfigError, SetupError
 from llmbench_locust.experiments import grid
+from tests.commands import SMALL, environment, free_port, wait_for
 
 BENCH = """
 import argparse, json, pathlib
@@ -95,6 +101,36 @@ def test_a_server_that_dies_shows_its_last_lines(bench, tmp_path):
 )
 def test_a_parameter_replaces_its_flag_or_is_added(params, words):
     assert grid.command(["--max-num-seqs", "1", "--b"], params) == words
+
+
+def test_sigterm_to_the_sweep_ends_its_run_and_its_server(tmp_path):
+    url = f"http://127.0.0.1:{free_port()}"
+    llmbench = f"{shlex.quote(sys.executable)} -m llmbench_locust"
+    flags = ["--serve-cmd", f"{llmbench} sim --port {url.rpartition(':')[2]}"]
+    flags += ["--bench-params", "request_rate=[1]", "-o", str(tmp_path), "-e", "x"]
+    process = subprocess.Popen(
+        [*shlex.split(llmbench), "sweep", "serve", *flags, "--", "--base-url", url, *SMALL],
+        env=environment(),
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: _received(url) > 1, timeout=60)
+        process.terminate()
+        assert process.wait(60) == 143
+        assert _received(url) == 0
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+        assert not list(tmp_path.rglob("run=*"))
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _received(url):
+    """Requests that the simulator has got; 0 without one."""
+    with contextlib.suppress(requests.RequestException):
+        return requests.get(f"{url}/sim/stats?requests=0", timeout=10).json()["received"]
+    return 0
 
 
 def test_names_and_links():

@@ -1,0 +1,66 @@
+"""Commands that run others: what is started ends before the command does, however it ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+#: Ctrl-C in a terminal reaches the child, too: so long it may take to end by itself.
+BY_ITSELF_S = 2.0
+#: How long it may take to write its files once it was told to end.
+IN_ORDER_S = 60.0
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise SystemExit(143), so that what was started can be ended."""
+    before = {
+        number: signal.signal(number, _leave)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # nohup
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def run(words: Sequence[str], *, show: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end. When this process is interrupted, the command ends in order first.
+
+    ``show``: its standard output is not captured. Raises OSError where it cannot be started.
+    """
+    process = subprocess.Popen(
+        words,
+        stdout=None if show else subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    try:
+        out, err = process.communicate()
+    except BaseException:
+        _end(process)
+        raise
+    return subprocess.CompletedProcess(list(words), process.returncode, out, err)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    try:
+        process.communicate(timeout=BY_ITSELF_S)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        try:
+            process.communicate(timeout=IN_ORDER_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
