@@ -265,7 +265,8 @@ def validity(facts: RunFacts, summary: Summary, block: Json) -> Json:
 def validity_lines(found: Json) -> list[str]:
     """Last, the verdict: with its one reason, or below a line for each of several."""
     if found["valid"]:
-        return ["Result: valid"]
+        warnings = ", ".join(found["warnings"])
+        return [f"Result: valid (warnings: {warnings})" if warnings else "Result: valid"]
     lines = [f"{r.get('text', r['reason'])} {r['what_to_do']}" for r in found["reasons"]]
     names = ", ".join(r["reason"] for r in found["reasons"])
     if len(lines) == 1:

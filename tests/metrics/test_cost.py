@@ -82,6 +82,7 @@ def test_one_gpu_is_meant_without_a_number():
     [
         (["--num-gpus", "0"], "--num-gpus: 0 is too small; use 1 or more"),
         (["--gpu-hour-price", "0"], "--gpu-hour-price: 0 is too small"),
+        (["--gpu-metrics", "gpu7"], "--gpu-metrics: 'gpu7' is not the URL of a metrics page; use "),
         (["--price-input", "1", "--gpu-hour-price", "2"], "paid by the token or by the hour"),
     ],
 )

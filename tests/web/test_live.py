@@ -148,6 +148,19 @@ def test_an_amount_is_spread_over_the_time_in_which_it_came() -> None:
     assert series.rows()[0]["sent"][:3] == [5.0, 10.0, 5.0]
 
 
+def test_what_the_server_says_stands_at_its_time() -> None:
+    live = running(start_s=100.0)
+    values = {"running": 3.0, "kv_cache_usage": 0.25, "gpu_power": 400.0, "preemptions": 9.0}
+    live.server(99.0, values)
+    live.server(102.5, values)
+    series = live.snapshot()["series"]
+    at = series["index"].index(2)
+    shown = {name: series[name][at] for name in ("server_running", "server_kv_cache", "gpu_power")}
+    assert shown == {"server_running": 3, "server_kv_cache": 25, "gpu_power": 400}
+    assert series["server_waiting"][at] is None
+    assert live.snapshot()["validity"] is None
+
+
 def test_since_gives_what_changed_also_in_old_buckets() -> None:
     series = Series()
     series.spread("sent", 10, 0.0, 10.0)

@@ -103,7 +103,8 @@ function validity(found) {
   line.hidden = found === null;
   if (found === null) return;
   line.dataset.kind = found.valid ? "good" : "bad";
-  line.textContent = found.valid ? "Result: valid" : `Result: NOT VALID (${found.reasons.map((r) => r.reason).join(", ")})`;
+  const warnings = found.warnings.length > 0 ? ` (warnings: ${found.warnings.join(", ")})` : "";
+  line.textContent = found.valid ? `Result: valid${warnings}` : `Result: NOT VALID (${found.reasons.map((r) => r.reason).join(", ")})`;
   const why = make("ul");
   why.append(...found.reasons.map((r) => make("li", `${r.text} ${r.what_to_do}`)));
   if (!found.valid) line.append(why);
