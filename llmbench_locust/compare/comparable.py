@@ -112,7 +112,8 @@ def client_limit(run: Run) -> str:
 def _faults(side: str, run: Run) -> list[Note]:
     found = []
     if why := client_limit(run):
-        found.append(Note(f"{side}: the client was the limit in {run.name}: {why}", True))
+        where = "" if run.name == side else f" in {run.name}"
+        found.append(Note(f"{side}: the client was the limit{where}: {why}", True))
     failed, done = (number(run.document.get(k)) or 0.0 for k in ("failed", "completed"))
     if failed > MOST_FAILED * (failed + done):
         share = failed / (failed + done)

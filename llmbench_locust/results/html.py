@@ -17,7 +17,7 @@ from llmbench_locust.metrics.extended import Figures
 from llmbench_locust.metrics.overload import overload_line
 from llmbench_locust.metrics.validity import validity_lines
 from llmbench_locust.results import charts
-from llmbench_locust.results.headline import headline, number, tiles
+from llmbench_locust.results.headline import headline, milliseconds, number, tiles
 from llmbench_locust.results.shown import Drawn, Shown
 from llmbench_locust.results.tables import html_table
 from llmbench_locust.results.timeline import timeline
@@ -65,6 +65,7 @@ def report_html(run: Shown) -> str:
         + _tiles(run)
         + _errors(run.block)
         + charts_html(figures_of(run))
+        + _latencies(run)
         + _tables(run),
     )
 
@@ -101,6 +102,19 @@ def _tiles(run: Shown) -> str:
         f'<div class="tile"><b>{_e(value)}</b>{_e(name)}</div>' for name, value in tiles(run)
     )
     return f'<div class="tiles">{cards}</div>'
+
+
+def _latencies(run: Shown) -> str:
+    rows = [
+        (
+            f"{name.upper()} (ms)",
+            *(milliseconds(run.latency_ms(name, p)) for p in (None, 50, 90, 99)),
+        )
+        for name in ("ttft", "tpot", "itl", "e2el")
+        if run.latency_ms(name, None) is not None
+    ]
+    head = ("", "Mean", "P50", "P90", "P99")
+    return f"<h2>Latencies</h2>{html_table([head, *rows])}" if rows else ""
 
 
 _GROUPS = {
@@ -192,8 +206,10 @@ def _verdict(run: Shown) -> str:
         words = "<br>".join(map(_e, validity_lines(block["validity"])[::-1]))
         lines.append(("good" if block["validity"]["valid"] else "bad", words))
     if audit.get("client_limited"):
-        why = f"{'; '.join(audit.get('reasons', []))}. What to do: {audit.get('hint', '')}"
-        lines.append(("bad", f"The client was the limit: {_e(why)}"))
+        why = f"The client was the limit: {'; '.join(audit.get('reasons', []))}."
+        if not block.get("validity"):  # which tells it, too
+            why += f" What to do: {audit.get('hint', '')}."
+        lines.append(("bad", _e(why)))
     elif audit:
         lines.append(("good", "The client was not the limit."))
     if block.get("interrupted"):

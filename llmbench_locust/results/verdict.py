@@ -30,10 +30,6 @@ def verdict_lines(extended: Json, *, timed: bool = False) -> list[str]:
     if audit.get("client_limited"):
         lines.append("!" * 50)
         lines.append("Client: WAS THE LIMIT: " + "; ".join(audit.get("reasons", [])))
-        lines.append(
-            "Latencies above are partly the client's own. What to do: "
-            + (audit.get("hint") or "more workers")
-        )
         lines.append("!" * 50)
     elif audit:
         lines.append("Client: not the limit")

@@ -49,6 +49,8 @@ export class Charts {
       card.append(head, plot);
       parent.append(card);
       this.plots.set(chart, plot);
+      // A card grows when its neighbour is hidden: Plotly itself looks at the window only.
+      new ResizeObserver(() => { if (plot.data && plot.clientWidth > 0) Plotly.Plots.resize(plot); }).observe(plot);
     }
   }
 

@@ -161,8 +161,15 @@ const title = (row) => (row.unit ? `${row.name} (${row.unit})` : row.name);
 function plainRows(values) {
   return Object.entries(values).flatMap(([name, value]) => {
     const text = plainText(value);
-    return text === "" ? [] : [[{ text: name.replaceAll("_", " ") }, { text }]];
+    return text === "" ? [] : [[{ text: label(name) }, { text }]];
   });
+}
+
+// send_lag_ms → Send lag (ms)
+function label(name) {
+  const [, words, unit] = name.match(/^(.*?)(?:_(ms|s))?$/);
+  const text = words.replaceAll("_", " ").replace(/\b(ttft|cpu|url)\b/g, (word) => word.toUpperCase());
+  return `${text[0].toUpperCase()}${text.slice(1)}${unit ? ` (${unit})` : ""}`;
 }
 
 function plainText(value) {
