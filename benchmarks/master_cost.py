@@ -56,7 +56,7 @@ def main() -> None:
     spent = []
     for tokens in args.tokens:
         raw = reports(args.requests, tokens)
-        ledger = Ledger(np.ones(args.requests, np.int64))
+        ledger = Ledger(args.requests)
         ledger.deliver(0, np.arange(args.requests))
         store, live = RecordStore(), LiveStats({"ttft": 500.0}, (50, 90, 99))
         began = time.process_time()

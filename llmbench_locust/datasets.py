@@ -30,7 +30,10 @@ class DatasetInfo:
     aligned with the server's tokenizer. ``tokenizer``: whether it needs one. ``times``: "" without
     times of its own, "used" when they are the arrivals by default. ``conversations``: whether
     ``--multi-turn`` works. ``sessions``: its requests wait for one
-    another. ``all_rows``: whether ``--num-prompts -1`` asks for every row.
+    another. ``all_rows``: whether ``--num-prompts -1`` asks for every row. ``stream``: where the
+    function (config, tokenizer, total) is that makes its requests as they are taken (see
+    `workload.stream.Requests`), None where it cannot; "" where all are made before the first is
+    sent.
     """
 
     name: str
@@ -47,6 +50,7 @@ class DatasetInfo:
     conversations: bool = False
     sessions: bool = False
     all_rows: bool = False
+    stream: str = ""
 
 
 DATASETS: dict[str, DatasetInfo] = {}
@@ -105,6 +109,7 @@ for _row in (
         full_length=True,
         random_tokens=True,
         conversations=True,
+        stream=_HERE + "random_text:stream",
     ),
     DatasetInfo(
         "random-mm",

@@ -21,8 +21,8 @@ class Accounts:
     """
 
     def __init__(self, plan: RunPlan, on_columns: Callable[[RecordColumns], None]) -> None:
-        self.tickets = PlannedTickets(plan)
-        self.ledger = TaskLedger() if plan.tasks else Ledger(self.tickets.weights)
+        self.tickets = PlannedTickets(plan.tickets)
+        self.ledger = TaskLedger() if plan.tasks else Ledger(plan.tickets.total)
         self.start_s = float("nan")
         self._on_columns = on_columns
 
@@ -38,11 +38,12 @@ class Accounts:
             index = ledger.indexes(number, records.ints["index"])
             records.ints["index"] = index
             counted = ledger.finish(number, index)
+            self.tickets.done(counted)
             if len(counted) != len(records):
                 records = records.take(np.flatnonzero(np.isin(index, counted)))
             self._on_columns(records)
         if len(unsent):
-            ledger.never(number, ledger.indexes(number, unsent))
+            self.tickets.done(ledger.never(number, ledger.indexes(number, unsent)))
 
     def cancel(self) -> None:
         """What no worker has yet is never sent."""
@@ -53,21 +54,22 @@ class Accounts:
         """The worker is lost. What it may have started by ``lease_until_s`` fails; the rest goes to
         others. Returns how many of each.
         """
-        startable = np.ones(len(self.ledger.state), np.bool_)
-        if len(self.tickets.due_s):
-            startable = self.tickets.due_s + self.start_s <= lease_until_s
+        startable = self.tickets.startable(lease_until_s - self.start_s, len(self.ledger.state))
         failed, returned = self.ledger.lose(number, startable)
         self._fail(failed, worker, "worker lost before it reported the outcome", "worker_lost")
         self.tickets.take_back(returned)
         return len(failed), len(returned)
 
     def abandon(self, number: int, worker: str) -> None:
-        """No worker is left: what was not sent fails with the last one."""
+        """No worker is left: what was not sent fails with the last one. What was not even made is
+        never sent.
+        """
         left = self.tickets.clear()
         if len(left):
             self.ledger.deliver(number, left)
             self.ledger.finish(number, left)
             self._fail(left, worker, "no worker was left to send it", "worker_lost")
+        self.ledger.cancel()
 
     def interrupt(self, number: int, worker: str) -> None:
         """The run is over and the worker has not told what became of its requests."""

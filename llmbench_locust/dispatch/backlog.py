@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +22,55 @@ from llmbench_locust.users.wire import WireConfig
 
 #: Tickets in one message, at most.
 BATCH = 512
+#: With fewer in the queue, more are taken from the supply.
+LOW = 8 * BATCH
+
+
+class Supply(Protocol):
+    """The tickets of a plan in the order of their due times, a conversation's later turns inside
+    its first ticket. ``total``: requests, later turns included; None without an end. ``broken``: no
+    more come, though there should.
+    """
+
+    total: int | None
+
+    @property
+    def broken(self) -> bool: ...
+
+    def ready(self) -> Sequence[Ticket]:
+        """Those that have become ready since the last call."""
+
+    def close(self) -> None:
+        """No more are wanted."""
+
+
+class Listed:
+    """Tickets that are all there."""
+
+    broken = False
+
+    def __init__(self, tickets: Sequence[Ticket] = ()) -> None:
+        self.total: int | None = sum(t.count for t in tickets)
+        # Kept to the end: freeing half a million would stall the loop while requests are in flight.
+        self._tickets = tickets
+        self._told = False
+
+    def ready(self) -> Sequence[Ticket]:
+        told, self._told = self._told, True
+        return () if told else self._tickets
+
+    def close(self) -> None:
+        """They stay."""
 
 
 @dataclass(slots=True)
 class RunPlan:
-    """All that a run is. ``tickets`` in the order of their due times, a conversation's later turns
-    inside its first ticket; none with ``tasks``, when users' own tasks send. ``wires``: one for
-    each backend, the main one first. ``cap``: requests in flight over all workers; sessions that
-    are going on with ``sessions``.
+    """All that a run is. ``tickets``: none with ``tasks``, when users' own tasks send. ``wires``:
+    one for each backend, the main one first. ``cap``: requests in flight over all workers; sessions
+    that are going on with ``sessions``.
     """
 
-    tickets: Sequence[Ticket]
+    tickets: Supply
     wires: Sequence[WireConfig]
     cap: int | None = None
     prewarm: int = 0
@@ -43,45 +82,37 @@ class RunPlan:
     tasks: bool = False
     id_prefix: str = ""
 
-    @property
-    def total(self) -> int:
-        return sum(t.count for t in self.tickets)
-
 
 class PlannedTickets:
-    """``weights``: bytes of each request (int64, shape (total,)). ``due_s``: when the first request
-    of each one's conversation is due (float64, shape (total,)): before, none of it can have been
-    sent.
-    """
+    """What of a supply was handed out and has no outcome yet, and what comes next."""
 
-    def __init__(self, plan: RunPlan) -> None:
-        total = plan.total
-        self.weights: Indexes = np.zeros(total, np.int64)
-        self.due_s: NDArray[np.float64] = np.zeros(total, np.float64)
-        self._by_index: dict[int, Ticket] = {}
-        self._is_head = np.zeros(total, np.bool_)
-        self._queue: deque[Ticket] = deque(plan.tickets)
+    def __init__(self, supply: Supply) -> None:
+        self._supply = supply
+        self._queue: deque[Ticket] = deque()
         self._turn = 0
-        for ticket in plan.tickets:
-            self.weights[ticket.index] = tickets.weight(ticket)
-            self._is_head[ticket.index] = True
-            for turn in (ticket, *ticket.following):
-                self._by_index[turn.index] = turn
-                self.due_s[turn.index] = ticket.due_s
+        # By index: a request that was handed out, and the first one of its conversation.
+        self._out: dict[int, tuple[Ticket, Ticket]] = {}
+        self._left: object = None
+
+    @property
+    def broken(self) -> bool:
+        return self._supply.broken
 
     def batches(
         self,
         until_s: float,
         takers: Sequence[int],
         room: Callable[[int], bool],
-        deliver: Callable[[int, Indexes], None],
+        deliver: Callable[[int, Indexes, int], None],
     ) -> Iterator[tuple[int, list[Ticket]]]:
         """(worker's number, tickets) of what is due by ``until_s``, worker by worker in turn while
         ``room(number)`` says so.
 
-        ``deliver(number, indexes)`` is called for each ticket before anyone is asked for room
-        again.
+        ``deliver(number, indexes, weight)`` is called for each ticket before anyone is asked for
+        room again; ``weight``: bytes.
         """
+        if len(self._queue) < LOW:
+            self._queue.extend(self._supply.ready())
         batches: dict[int, list[Ticket]] = {number: [] for number in takers}
         full: set[int] = set()
         while self._queue and len(full) < len(takers) and self._queue[0].due_s <= until_s:
@@ -91,28 +122,42 @@ class PlannedTickets:
                 full.add(number)
                 continue
             ticket = self._queue.popleft()
-            deliver(number, _indexes(ticket))
+            deliver(number, self._hand_out(ticket), tickets.weight(ticket))
             batches[number].append(ticket)
             if len(batches[number]) >= BATCH:
                 yield number, batches[number]
                 batches[number] = []
         yield from ((number, batch) for number, batch in batches.items() if batch)
 
+    def done(self, indexes: Indexes) -> None:
+        """These have their outcome, or will never have one."""
+        for index in indexes.tolist():
+            self._out.pop(index, None)
+
+    def startable(self, until_s: float, n: int) -> NDArray[np.bool_]:
+        """Which of ``n`` requests may have been started until ``until_s``: those whose conversation
+        was due by then (bool, shape (n,)).
+        """
+        found = np.zeros(n, np.bool_)
+        found[[i for i, (_, head) in self._out.items() if head.due_s <= until_s]] = True
+        return found
+
     def take_back(self, indexes: Indexes) -> None:
         """Requests that a lost worker cannot have sent are handed out again, in their order."""
-        heads = [self._by_index[i] for i in indexes.tolist() if self._is_head[i]]
+        back = [self._out.pop(i) for i in indexes.tolist()]
+        heads = [ticket for ticket, head in back if ticket is head]
         self._queue = deque(sorted([*heads, *self._queue], key=lambda t: t.due_s))
 
     def drop(self) -> None:
-        """Hand out nothing more. The tickets themselves live on: freeing half a million of them
-        would stall the loop while requests are in flight.
-        """
-        self._queue.clear()
+        """Hand out nothing more. What is left lives on: see `Listed`."""
+        self._supply.close()
+        self._left = (self._supply, self._queue)
+        self._supply, self._queue = Listed(), deque()
 
     def clear(self) -> Indexes:
-        """Hand out nothing more; returns what was left."""
-        left = [_indexes(ticket) for ticket in self._queue]
-        self._queue.clear()
+        """Hand out nothing more; returns what is left, as if it had been handed out."""
+        left = [self._hand_out(ticket) for ticket in self._queue]
+        self.drop()
         return np.concatenate(left) if left else np.empty(0, np.int64)
 
     def failed(
@@ -122,8 +167,8 @@ class PlannedTickets:
         records = []
         for index in indexes.tolist():
             record = RequestRecord(index, error=error, error_kind=kind, worker=worker)
-            ticket = self._by_index.get(index)
-            if ticket is not None:
+            if index in self._out:
+                ticket, _ = self._out.pop(index)
                 sample = ticket.sample
                 record.request_id, record.prompt_len = sample.request_id, sample.prompt_len
                 if sample.expected_output_len is not None:
@@ -133,6 +178,7 @@ class PlannedTickets:
             records.append(record)
         return records
 
-
-def _indexes(ticket: Ticket) -> Indexes:
-    return np.array([ticket.index, *(t.index for t in ticket.following)], np.int64)
+    def _hand_out(self, ticket: Ticket) -> Indexes:
+        turns = (ticket, *ticket.following)
+        self._out.update((turn.index, (turn, ticket)) for turn in turns)
+        return np.array([turn.index for turn in turns], np.int64)

@@ -264,10 +264,10 @@ class Coordinator:
             now_s + AHEAD_S, list(takers), lambda n: self._has_room(takers[n]), self.ledger.deliver
         ):
             self._roster.tell(takers[number], messages.Tickets(self.id, batch))
+        if self._accounts.tickets.broken:
+            self.halt()
 
     def _has_room(self, worker: WorkerState) -> bool:
-        if self._crew.local:
-            return True
         window = WINDOW
         if self._permits is not None and len(self.workers) > 1:
             # Few, so that a lost worker leaves few requests of which it is unknown whether they

@@ -230,6 +230,8 @@ class Dispatcher:
                 # The alarm, not a callback: sockets are looked at in between.
                 self._alarm.set(now)
                 return
+        if self.permits is None and not coming:
+            self._wanted()
         self._arm()
 
     def _start(self, ticket: Ticket, due: float, ready: float) -> None:

@@ -19,13 +19,16 @@ Indexes = NDArray[np.int64]
 
 
 class Ledger:
-    """``weights``: bytes of each request (int64, shape (n,)), to bound what is under way."""
+    """``total``: requests of the plan, 9 bytes each; None for one without an end, which grows as
+    its requests are delivered.
+    """
 
-    def __init__(self, weights: Indexes) -> None:
-        n = len(weights)
-        self.weights = weights
+    def __init__(self, total: int | None) -> None:
+        self.total = total
+        n = total or 0
+        self.weights = np.zeros(n, np.int32)
         self.state = np.zeros(n, np.uint8)
-        self.owner = np.full(n, -1, np.int32)
+        self.owner = np.zeros(n, np.int32)
         self.pending: dict[int, int] = {}  # delivered and not sent, by worker
         self.pending_bytes: dict[int, int] = {}
         self.sent_count = 0
@@ -41,9 +44,17 @@ class Ledger:
     @property
     def finished(self) -> bool:
         """Every request has its outcome or was never sent."""
-        return self.done_count + self.never_count >= len(self.state)
+        return self.total is not None and self.done_count + self.never_count >= self.total
 
-    def deliver(self, worker: int, indexes: Indexes) -> None:
+    def deliver(self, worker: int, indexes: Indexes, weight: int = 0) -> None:
+        """``weight``: bytes of all together."""
+        if self.total is None and (most := int(indexes.max())) >= len(self.state):
+            more = max(1024, most + 1)
+            self.weights, self.state, self.owner = (
+                np.concatenate([a, np.zeros(more, a.dtype)])
+                for a in (self.weights, self.state, self.owner)
+            )
+        self.weights[indexes[:1]] = weight
         self.state[indexes] = DELIVERED
         self.owner[indexes] = worker
         self._move(worker, indexes, +1)
@@ -63,19 +74,21 @@ class Ledger:
         self.done_count += len(new)
         return new
 
-    def never(self, worker: int, indexes: Indexes) -> None:
-        """The worker says that it will not send these."""
-        new = indexes[(self.owner[indexes] == worker) & (self.state[indexes] == DELIVERED)]
+    def never(self, worker: int, indexes: Indexes) -> Indexes:
+        """The worker says that it will not send these. Returns those that count."""
+        new: Indexes = indexes[(self.owner[indexes] == worker) & (self.state[indexes] == DELIVERED)]
         self._move(worker, new, -1)
         self.state[new] = NEVER
         self.never_count += len(new)
+        return new
 
-    def cancel(self) -> int:
-        """What is still planned is never delivered; returns how many."""
-        left = np.flatnonzero(self.state == PLANNED)
+    def cancel(self) -> None:
+        """What is still planned is never delivered. A plan without an end ends here."""
+        if self.total is None:
+            self.total = int(np.max(np.flatnonzero(self.state), initial=-1)) + 1
+        left = np.flatnonzero(self.state[: self.total] == PLANNED)
         self.state[left] = NEVER
         self.never_count += len(left)
-        return len(left)
 
     def lose(self, worker: int, startable: NDArray[np.bool_]) -> tuple[Indexes, Indexes]:
         """The worker is lost. ``startable`` (bool, shape (n,)): what it may have started before its
@@ -92,7 +105,6 @@ class Ledger:
         self.state[failed] = DONE
         self.done_count += len(failed)
         self.state[returned] = PLANNED
-        self.owner[returned] = -1
         self.pending.pop(worker, None)
         self.pending_bytes.pop(worker, None)
         return failed, returned
@@ -107,7 +119,7 @@ class TaskLedger(Ledger):
     """Unplanned requests, as workers first tell of them. Each worker counts its own from 0."""
 
     def __init__(self) -> None:
-        super().__init__(np.empty(0, np.int64))
+        super().__init__(0)
         self._states = np.empty(1024, np.uint8)
         self._owners = np.empty(1024, np.int32)
         self._of: dict[int, array[int]] = {}
@@ -125,17 +137,23 @@ class TaskLedger(Ledger):
             self._add(new, worker)
         return np.frombuffer(of, np.int64)[told]
 
-    def never(self, worker: int, indexes: Indexes) -> None:
+    def never(self, worker: int, indexes: Indexes) -> Indexes:
         """Cut off with their users: sent, and without an outcome."""
-        new = indexes[(self.owner[indexes] == worker) & (self.state[indexes] < DONE)]
+        new: Indexes = indexes[(self.owner[indexes] == worker) & (self.state[indexes] < DONE)]
         self.state[new] = NEVER
         self.never_count += len(new)
+        return new
+
+    def lose(self, worker: int, startable: NDArray[np.bool_]) -> tuple[Indexes, Indexes]:
+        """Users may have started all that they told of."""
+        return super().lose(worker, np.ones_like(startable))
 
     def _add(self, new: int, worker: int) -> None:
         have, n = len(self.state), len(self.state) + new
         if n > len(self._states):
             self._states = np.resize(self._states, 2 * n)
             self._owners = np.resize(self._owners, 2 * n)
+        self.total = n
         self.state, self.owner = self._states[:n], self._owners[:n]
         self.state[have:], self.owner[have:] = DELIVERED, worker
 

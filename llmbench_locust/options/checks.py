@@ -14,7 +14,7 @@ from llmbench_locust.arrivals import Ramp
 from llmbench_locust.backends import BackendInfo
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
-from llmbench_locust.options.values import number, pairs
+from llmbench_locust.options.values import integer, number, pairs
 from llmbench_locust.redact import without_user
 
 OBJECTIVES = ("ttft", "ttfo", "tpot", "e2el")
@@ -23,6 +23,8 @@ METRICS = (
     "client_queue_time",
     "e2el_including_client_queue",
 )
+#: A number of requests for --num-prompts inf: only --duration ends it.
+ENDLESS = 2**62
 #: Requests that one place under a cap may serve in a second, for --duration without a rate.
 REQUESTS_PER_PLACE = 4
 _TOKEN = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")  # RFC 9110, 5.6.2
@@ -245,6 +247,12 @@ def percentile_metrics(text: str | None, info: BackendInfo) -> tuple[str, ...]:
                 f"{', '.join(METRICS)}, separated by commas"
             )
     return found
+
+
+def num_prompts(given: str | int) -> int:
+    """--num-prompts: a whole number; inf is `ENDLESS`."""
+    text = str(given)
+    return ENDLESS if text.lower() == "inf" else integer("--num-prompts", text)
 
 
 def duration(flag: str) -> Callable[[str | None], float | None]:

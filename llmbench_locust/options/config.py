@@ -54,6 +54,12 @@ class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
         return dataset_info(self.dataset_name)
 
     @property
+    def endless(self) -> bool:
+        """Requests are sent as fast as the cap lets them, until the time is over."""
+        at_once = self.request_rate == math.inf and self.ramp_up_strategy is None
+        return at_once and self.duration_s is not None
+
+    @property
     def prefix_ratios(self) -> float:
         """The share of a made-up message that others have, too."""
         return self.multi_turn_prefix_global_ratio + self.multi_turn_prefix_conversation_ratio
@@ -149,6 +155,8 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
         v["num_prompts"] = checks.count_for(v)
         if v["request_rate"] == math.inf and v["ramp_up_strategy"] is None:
             v["run_time_s"] = v["duration_s"]
+    elif v["num_prompts"] == checks.ENDLESS:
+        raise ConfigError("--num-prompts: inf needs an end; use it with --duration")
     _cache(v)
     _body(v, info)
     combinations.numbers(v)

@@ -35,7 +35,11 @@ class Benchmark:
         0, "Seed of the workload and of the arrival times.", least=0, most=2**32 - 1
     )
     num_prompts: int = flag(
-        1000, "Number of requests; -1 sends every row of spec_bench or speed_bench."
+        1000,
+        "Number of requests; -1 sends every row of spec_bench or speed_bench, inf sends until "
+        "--duration is over.",
+        kind="text",
+        parse=checks.num_prompts,
     )
     dataset_name: str = dataset_flag(
         "random", "Dataset of the prompts.", allowed=dataset_names, metavar="NAME"

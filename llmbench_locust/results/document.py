@@ -37,6 +37,8 @@ def build_document(figures: Figures) -> Json:
     facts, summary = figures.facts, figures.summary
     config, columns = facts.config, facts.columns
     document = _head(config, facts.started_at)
+    if config.endless:
+        document["num_prompts"] = len(columns)
     document.update(
         _pooling(columns, summary) if summary.kind == "pooling" else _generation(columns, summary)
     )

@@ -20,19 +20,27 @@ def aligned(
 
     A server without /tokenize leaves everything as it is.
     """
-    first = samples[0] if samples else None
-    wanted = config.dataset.random_tokens and not config.mix
-    if first is None or not wanted or not isinstance(first.prompt, str):
+    if not samples or (counted := counted_anew(samples[0], config, server)) is None:
         return samples
-    model = config.served_model_name or config.model or ""
-    ids = server.tokenize(model, first.prompt)
-    if ids is None or len(ids) == first.prompt_len:
-        return samples
+    model = _model(config)
     say(
-        f"The server counts {len(ids)} tokens where {first.prompt_len} were made: aligning the "
+        f"The server counts {counted} tokens where {samples[0].prompt_len} were made: aligning the "
         "prompts to its tokenizer."
     )
     return list(gevent.pool.Pool(16).imap(lambda sample: _align(sample, server, model), samples))
+
+
+def counted_anew(first: SampleRequest, config: RunConfig, server: Server) -> int | None:
+    """The server's count of the first prompt where it differs; None where nothing is to align."""
+    wanted = config.dataset.random_tokens and not config.mix
+    if not wanted or not isinstance(first.prompt, str):
+        return None
+    ids = server.tokenize(_model(config), first.prompt)
+    return None if ids is None or len(ids) == first.prompt_len else len(ids)
+
+
+def _model(config: RunConfig) -> str:
+    return config.served_model_name or config.model or ""
 
 
 def _align(sample: SampleRequest, server: Server, model: str) -> SampleRequest:

@@ -169,7 +169,7 @@ class Benchmark:
         return Session(self.environment, wire, servers=servers_of(wire, self._crew.gaps))
 
     def _run_info(self) -> Json:
-        config, planned = self.config, self.source.total is not None
+        config, planned = self.config, bool(self.source.prompts)
         return {
             "model": config.served_model_name or config.model,
             "backend": config.backend,

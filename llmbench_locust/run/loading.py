@@ -7,14 +7,16 @@ from llmbench_locust.options.config import RunConfig
 from llmbench_locust.terminal import Status
 from llmbench_locust.workload.load import load_requests
 from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.stream import Stream, stream_of
 from llmbench_locust.workload.tokenizer import Tokenizer
 from llmbench_locust.workload.tokenizers import load_tokenizer
 
 
 def load_workload(
-    config: RunConfig, status: Status | None = None
-) -> tuple[Tokenizer | None, list[SampleRequest]] | BenchError:
-    """(tokenizer, samples), or what is wrong (gevent's thread pool would print what is raised).
+    config: RunConfig, status: Status | None = None, *, whole: bool = False
+) -> tuple[Tokenizer | None, list[SampleRequest], Stream | None] | BenchError:
+    """(tokenizer, samples, stream), or what is wrong (gevent's thread pool would print what is
+    raised). With a stream, the samples are its first ones; ``whole``: none, all are made.
     ``status`` shows how far it is.
     """
 
@@ -24,10 +26,11 @@ def load_workload(
 
     try:
         tokenizer = load_tokenizer(config)
-        samples = load_requests(config, tokenizer, progress)
+        stream = None if whole else stream_of(config, tokenizer)
+        samples = load_requests(config, tokenizer, progress) if stream is None else stream.first
     except BenchError as e:
         return e
     finally:
         if status is not None:
             status.clear()
-    return tokenizer, samples
+    return tokenizer, samples, stream

@@ -10,7 +10,7 @@ from llmbench_locust.errors import BenchError, SetupError
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.redact import without_user
 from llmbench_locust.run.loading import load_workload
-from llmbench_locust.run.schedule import connections_ahead, make_tickets, ramp_of
+from llmbench_locust.run.schedule import connections_ahead, make_tickets, planned_offsets, ramp_of
 from llmbench_locust.run.wiring import wire_config
 from llmbench_locust.users.session import Session
 from llmbench_locust.workload.sample import SampleRequest
@@ -26,20 +26,26 @@ def preview(environment: object, config: RunConfig) -> str:
     loaded = load_workload(config)
     if isinstance(loaded, BenchError):
         raise loaded
-    samples = loaded[1]
+    _, samples, stream = loaded
     if not samples:
         raise SetupError("the workload is empty: nothing to send")
-    due = np.array([ticket.due_s for ticket in make_tickets(config, samples)])
+    if stream is None:
+        due, count = np.array([t.due_s for t in make_tickets(config, samples)]), f"{len(samples)}"
+    elif stream.total is None:
+        due, count = np.zeros(len(samples)), f"as many as {config.duration_s:g} s take"
+    else:
+        due, count = planned_offsets(config, stream.total), f"{stream.total}"
+    of = "" if stream is None else f" (of the first {len(samples)})"
     ahead = config.prewarm_connections
     if ahead is None:
         ahead = connections_ahead(due, config.max_concurrency, None)
     rate = "all at once" if due[-1] == 0 else f"{len(due) / due[-1]:.2f} req/s"
     capped = f", at most {config.max_concurrency} in flight" if config.max_concurrency else ""
     lines = [
-        f"Requests:             {len(samples)} to {config.base_url}{config.endpoint}",
+        f"Requests:             {count} to {config.base_url}{config.endpoint}",
         f"Arrivals:             {rate}, the last after {due[-1]:.1f} s{capped}",
-        f"Input tokens:         {_lengths([s.prompt_len for s in samples])}",
-        f"Output tokens:        {_lengths([s.expected_output_len or 0 for s in samples])}",
+        f"Input tokens:         {_lengths([s.prompt_len for s in samples])}{of}",
+        f"Output tokens:        {_lengths([s.expected_output_len or 0 for s in samples])}{of}",
         f"Connections at start: {ahead} (before the ready check's latency is known)",
         f"First body:           {_body(environment, config, samples[0])}",
         "Nothing was sent (--dry-run).",

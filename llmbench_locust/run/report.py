@@ -29,7 +29,7 @@ from llmbench_locust.results.requests_table import table_csv, table_parquet
 from llmbench_locust.results.shown import Shown
 from llmbench_locust.run.schedule import ramp_of
 from llmbench_locust.terminal import say, warn
-from llmbench_locust.workload.sharing import Sharing, sharing
+from llmbench_locust.workload.sharing import Sharing
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -177,30 +177,24 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
         environment=environment_of(),
         server=benchmark.server_readings,
         gpus=benchmark.gpu_readings,
-        sharing=_sharing(benchmark, coordinator, columns),
+        sharing=_sharing(benchmark, columns),
         cold_cache=benchmark.cold_cache,
         answers=benchmark.source.answers,
     )
     return Report.of(facts)
 
 
-def _sharing(
-    benchmark: Benchmark, coordinator: Coordinator, columns: RecordColumns
-) -> Sharing | None:
+def _sharing(benchmark: Benchmark, columns: RecordColumns) -> Sharing | None:
     """Of the plan; its prefixes only where the server tells that its cache had some."""
-    tickets = coordinator.plan.tickets
-    if not tickets:
-        return None
     hits = any(
         reading.values.get("prefix_cache_hits")
         for readings in benchmark.server_readings.values()
         for reading in readings[-1:]
     ) or bool(np.any(columns.ints["cached_tokens"] > 0))
     config, cold = benchmark.config, benchmark.cold_cache
-    samples = [t.sample for ticket in tickets for t in (ticket, *ticket.following)]
     rehearsed = config.ready_check_timeout_sec > 0 or config.num_warmups > 0
     rehearsed = rehearsed and not cold["emptied"] and cold["cache_bust"] == "none"
-    return sharing(samples, prefixes=hits, rehearsed=rehearsed)
+    return benchmark.source.sharing(len(columns), prefixes=hits, rehearsed=rehearsed)
 
 
 def _audit_inputs(benchmark: Benchmark, coordinator: Coordinator) -> AuditInputs:
@@ -255,7 +249,7 @@ def _rps_changes(benchmark: Benchmark, coordinator: Coordinator) -> list[Json] |
     ramp = ramp_of(benchmark.config)
     if ramp is None or coordinator.plan.tasks:
         return None
-    due_s = np.array(sorted(ticket.due_s for ticket in coordinator.plan.tickets))
+    due_s = benchmark.source.due_s
     return ramp_changes(benchmark.config, ramp.rates(len(due_s)), due_s, benchmark.started_at)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,13 @@ def offsets_for(config: RunConfig, samples: Sequence[SampleRequest]) -> NDArray[
     own = [s.due_s for s in samples if s.due_s is not None]
     if samples and len(own) == len(samples):
         return trace_offsets(np.array(own, np.float64), config.trace_speedup)
+    return planned_offsets(config, len(samples))
+
+
+def planned_offsets(config: RunConfig, n: int) -> NDArray[np.float64]:
+    """Offsets of ``n`` requests in seconds (float64, shape (n,)), by rate or ramp."""
     return arrival_offsets(
-        len(samples),
+        n,
         request_rate=config.request_rate,
         burstiness=config.burstiness,
         seed=config.seed if config.arrival_seed is None else config.arrival_seed,
@@ -44,7 +50,8 @@ def make_tickets(config: RunConfig, samples: Sequence[SampleRequest]) -> list[Ti
     """
     heads = [(i, s) for i, s in enumerate(samples) if not s.turn]
     due = offsets_for(config, [s for _, s in heads])
-    models = lora_models(config, samples)
+    keys = (i if s.conversation is None else s.conversation for i, s in enumerate(samples))
+    models = list(islice(lora_models(config, keys), len(samples)))
     thinks = think_times(config, len(samples))
     zero = min((s.due_s for _, s in heads if s.due_s is not None), default=0.0)
 
@@ -73,20 +80,17 @@ def _following(later: dict[int, list[Ticket]], sample: SampleRequest) -> list[Ti
     return sorted(later.get(sample.conversation, []), key=lambda t: t.sample.turn or 0)
 
 
-def lora_models(config: RunConfig, samples: Sequence[SampleRequest]) -> list[str]:
+def lora_models(config: RunConfig, keys: Iterable[int]) -> Iterator[str]:
     """Each request's model: "" without ``--lora-modules``, else a random one, in turn, or the same
-    for a session.
+    for a session. ``keys``: numbers of the requests' sessions.
     """
-    modules, n = config.lora_modules, len(samples)
-    if not modules:
-        return [""] * n
-    if config.lora_assignment == "session":
-        keys = (i if s.conversation is None else s.conversation for i, s in enumerate(samples))
-        return [modules[key % len(modules)] for key in keys]
-    if config.lora_assignment == "round-robin":
-        return [modules[i % len(modules)] for i in range(n)]
+    modules = config.lora_modules
+    if modules and config.lora_assignment == "session":
+        return (modules[key % len(modules)] for key in keys)
+    if not modules or config.lora_assignment == "round-robin":
+        return cycle(modules or ("",))
     rng = random.Random(config.seed)
-    return [rng.choice(modules) for _ in range(n)]
+    return iter(lambda: rng.choice(modules), None)
 
 
 #: The first seconds of a schedule decide how many connections are opened ahead.

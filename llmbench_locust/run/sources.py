@@ -5,23 +5,31 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Protocol
 
 import gevent
 import numpy as np
+from numpy.typing import NDArray
 
 from llmbench_locust.backends import backend_info
-from llmbench_locust.dispatch.backlog import RunPlan
+from llmbench_locust.dispatch.backlog import Listed, RunPlan, Supply
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.errors import BenchError, ConfigError, SetupError
 from llmbench_locust.metrics.facts import AnswerKey
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.run.align import aligned
+from llmbench_locust.run.ahead import StreamedTickets
+from llmbench_locust.run.align import aligned, counted_anew
 from llmbench_locust.run.answer_key import answer_key
 from llmbench_locust.run.control_api import Server
 from llmbench_locust.run.crew import Crew
 from llmbench_locust.run.loading import load_workload
-from llmbench_locust.run.schedule import connections_ahead, make_tickets
+from llmbench_locust.run.schedule import (
+    connections_ahead,
+    lora_models,
+    make_tickets,
+    planned_offsets,
+)
 from llmbench_locust.run.wiring import api_key_for, for_workers, wire_config
 from llmbench_locust.terminal import Status
 from llmbench_locust.transport.pool import check_files
@@ -29,6 +37,8 @@ from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.digest import digest
 from llmbench_locust.workload.salt import new_salt, salted
 from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.sharing import Sharing, sharing
+from llmbench_locust.workload.stream import Stream
 from llmbench_locust.workload.tokenizer import Tokenizer
 from llmbench_locust.workload.tokenizers import load_tokenizer
 
@@ -39,15 +49,16 @@ MOST_USERS = 10_000
 class Source(Protocol):
     """``tokenizer`` counts answers whose length the server does not tell; None without one.
     ``total``: requests, None when unknown. ``users``: how many to spawn; 0 leaves it to
-    Locust. ``tickets``: the plan, in the order of due times. ``rehearsal``: a request like the
-    run's, for the ready check; None when there is none. ``prompts``: the digest of the
-    prompts, "" without a plan. ``answers``: what responses are held against.
+    Locust. ``due_s``: due times of the plan in seconds, ascending (float64), sessions by their
+    first request. ``rehearsal``: a request like the run's, for the ready check; None when there is
+    none. ``prompts``: the digest of the prompts, "" without a plan.
+    ``answers``: what responses are held against.
     """
 
     tokenizer: Tokenizer | None
     total: int | None
     users: int
-    tickets: Sequence[Ticket]
+    due_s: NDArray[np.float64]
     rehearsal: SampleRequest | None
     prompts: str
     answers: AnswerKey
@@ -70,50 +81,72 @@ class Source(Protocol):
     def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
         """What the workers are told. ``latency_s``: of the ready check, None without one."""
 
+    def sharing(self, sent: int, *, prefixes: bool, rehearsed: bool) -> Sharing | None:
+        """What the prompts have in common (`workload.sharing`); None without a plan. ``sent``: how
+        many were.
+        """
+
 
 class Planned:
-    """Requests of the workload, each sent when it is due."""
+    """Requests of the workload, each sent when it is due. A stream is made while it is sent."""
 
     def __init__(self) -> None:
         self.tokenizer: Tokenizer | None = None
         self.total: int | None = None
         self.users = 0
-        self.tickets: Sequence[Ticket] = ()
+        self.due_s: NDArray[np.float64] = np.empty(0)
         self.rehearsal: SampleRequest | None = None
         self.prompts = ""
         self.answers = AnswerKey()
+        self._tickets: list[Ticket] = []
         self._samples: list[SampleRequest] = []
+        self._stream: Stream | None = None
 
     def settle(self, config: RunConfig) -> RunConfig:
         return config
 
     def load(self, config: RunConfig, say: Callable[[str], None]) -> None:
         """In a thread of its own: the web page stays alive."""
-        status = None if config.disable_tqdm else Status()
-        result = gevent.get_hub().threadpool.apply(load_workload, (config, status))
-        if isinstance(result, BenchError):
-            raise result
-        self.tokenizer, self._samples = result
-        if not self._samples:
-            raise SetupError("the workload is empty: nothing to send")
-        self.rehearsal = self._samples[0]
-        self.total = len(self._samples)
-        self.users = min(self.total, config.max_concurrency or MOST_USERS, MOST_USERS)
-        self._schedule(config)
+        self._load(config)
         for line in _greeting(config):
             say(line)
 
     def align(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
-        samples = aligned(self._samples, config, server, say)
-        if samples is not self._samples:
-            self._samples = samples
-            self._schedule(config)
+        if self._stream is not None and counted_anew(self._samples[0], config, server) is not None:
+            self._load(config, whole=True)
+        if self._stream is None:
+            samples = aligned(self._samples, config, server, say)
+            if samples is not self._samples:
+                self._samples = samples
+                self._schedule(config)
+
+    def _load(self, config: RunConfig, *, whole: bool = False) -> None:
+        status = None if config.disable_tqdm else Status()
+        threads = gevent.get_hub().threadpool
+        result = threads.apply(load_workload, (config, status), {"whole": whole})
+        if isinstance(result, BenchError):
+            raise result
+        self.tokenizer, self._samples, self._stream = result
+        if not self._samples:
+            raise SetupError("the workload is empty: nothing to send")
+        self.rehearsal = self._samples[0]
+        self._schedule(config)
+        most = min(config.max_concurrency or MOST_USERS, MOST_USERS)
+        self.users = most if self.total is None else min(self.total, most)
 
     def _schedule(self, config: RunConfig) -> None:
         """What follows from the prompts."""
-        self.prompts = gevent.get_hub().threadpool.apply(digest, (self._samples,))
+        threads = gevent.get_hub().threadpool
+        if self._stream is None:
+            self.prompts, self.total = threads.apply(digest, (self._samples,)), len(self._samples)
+            self._tickets = make_tickets(config, self._samples)
+            self.due_s = np.array([ticket.due_s for ticket in self._tickets])
+        else:
+            self.prompts, self.total = self._stream.digest, self._stream.total
+            self.due_s = np.zeros(len(self._samples))
+            if self.total is not None:
+                self.due_s = threads.apply(planned_offsets, (config, self.total))
         self.answers = answer_key(config, self._samples, self.prompts)
-        self.tickets = make_tickets(config, self._samples)
 
     def can_be_salted(self, config: RunConfig) -> bool:
         return self.tokenizer is not None and config.backend_info.only != "audio"
@@ -121,12 +154,16 @@ class Planned:
     def salt(self, mode: str) -> str | None:
         """In a thread of its own, after the digest: that is of the workload, not of a run."""
         assert self.tokenizer is not None
+        threads = gevent.get_hub().threadpool
         one = new_salt() if mode == "run" else None
+        if self._stream is not None:
+            threads.apply(self._stream.salt_all, (one or "",))
+            return one
         whose = (s.request_id if s.conversation is None else s.conversation for s in self._samples)
         own: defaultdict[str | int, str] = defaultdict(lambda: one or new_salt())
         arguments = (self._samples, [own[key] for key in whose], self.tokenizer)
-        self._samples = gevent.get_hub().threadpool.apply(salted, arguments)
-        for ticket in self.tickets:
+        self._samples = threads.apply(salted, arguments)
+        for ticket in self._tickets:
             for each in (ticket, *ticket.following):
                 each.sample = self._samples[each.index]
         return one
@@ -138,7 +175,7 @@ class Planned:
             turns=any(s.turn and s.continues >= 0 for s in self._samples),
         )
         return RunPlan(
-            tickets=self.tickets,
+            tickets=self._supply(config, crew),
             wires=[wire if crew.local else for_workers(wire, config)],
             cap=config.concurrent_sessions or config.max_concurrency,
             sessions=config.concurrent_sessions is not None,
@@ -149,11 +186,22 @@ class Planned:
             chat=config.backend_info.chat,
         )
 
+    def sharing(self, sent: int, *, prefixes: bool, rehearsed: bool) -> Sharing | None:
+        if self._stream is not None:
+            return self._stream.sharing(sent)
+        samples = [t.sample for ticket in self._tickets for t in (ticket, *ticket.following)]
+        return sharing(samples, prefixes=prefixes, rehearsed=rehearsed)
+
+    def _supply(self, config: RunConfig, crew: Crew) -> Supply:
+        if self._stream is None:
+            return Listed(self._tickets)
+        due_s = None if self.total is None else self.due_s
+        return StreamedTickets(self._stream, due_s, lora_models(config, count()), crew.gaps)
+
     def _connections_ahead(self, config: RunConfig, crew: Crew, latency_s: float | None) -> int:
         if config.prewarm_connections is not None:
-            return min(config.prewarm_connections, len(self.tickets))
-        due = np.array([ticket.due_s for ticket in self.tickets])
-        ahead = connections_ahead(due, config.max_concurrency, latency_s)
+            return min(config.prewarm_connections, len(self.due_s))
+        ahead = connections_ahead(self.due_s, config.max_concurrency, latency_s)
         check_files(-(-ahead // max(1, len(crew.workers()))))
         return ahead
 
@@ -168,7 +216,7 @@ class OwnTasks:
         self.tokenizer: Tokenizer | None = None
         self.total: int | None = None
         self.users = 0
-        self.tickets: Sequence[Ticket] = ()
+        self.due_s: NDArray[np.float64] = np.empty(0)
         self.rehearsal: SampleRequest | None = SampleRequest("Hello", 1, 1, "ready")
         self.prompts = ""
         self.answers = AnswerKey()
@@ -204,13 +252,16 @@ class OwnTasks:
 
     def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
         return RunPlan(
-            tickets=(),
+            tickets=Listed(),
             wires=[_wire(_speaking(config, name), local=crew.local) for name in self._backends],
             stop_timeout_s=crew.environment.stop_timeout or None,
             max_workers=self.MOST_WORKERS,
             tasks=True,
             id_prefix=config.request_id_prefix,
         )
+
+    def sharing(self, sent: int, *, prefixes: bool, rehearsed: bool) -> Sharing | None:
+        return None
 
 
 def _speaking(config: RunConfig, backend: str) -> RunConfig:

@@ -7,9 +7,11 @@ offsets, then what prompts need that came out too short.
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
@@ -23,8 +25,12 @@ from llmbench_locust.workload.random_tokens import (
     tokens_without,
 )
 from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sharing import Sharing
 from llmbench_locust.workload.synthetic_chats import load_chats
 from llmbench_locust.workload.tokenizer import Tokenizer
+
+#: Prompts of which lengths and offsets are drawn at once where the workload has no end.
+ROUND = 1 << 16
 
 
 def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
@@ -36,11 +42,105 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
         )
     if config.multi_turn:
         return load_chats(config, tokenizer, progress)
-    rng = np.random.default_rng(config.seed)
-    n, prefix_len, prefix = config.num_prompts, config.random_prefix_len, config.request_id_prefix
-    least = prefix_len + math.floor(
-        own_len(config.random_input_len, tokenizer) * (1 - config.random_range_ratio[0])
+    requests = RandomPrompts(config, tokenizer, config.num_prompts).take(
+        config.num_prompts, progress
     )
+    size = config.random_batch_size
+    return requests if size <= 1 else batched(requests, size, config.request_id_prefix)
+
+
+def stream(config: RunConfig, tokenizer: Tokenizer, total: int | None) -> RandomPrompts | None:
+    """`load`, made as they are taken. None where requests are made of several prompts."""
+    if config.multi_turn or config.random_batch_size > 1:
+        return None
+    return RandomPrompts(config, tokenizer, total)
+
+
+class RandomPrompts:
+    """The requests in their order, made as they are taken. ``total``: how many, None for no end.
+
+    Lengths and offsets are drawn for all of them at once, as in vLLM; without an end, for `ROUND`
+    at a time.
+    """
+
+    def __init__(self, config: RunConfig, tokenizer: Tokenizer, total: int | None) -> None:
+        check_length(config, tokenizer)
+        self.total = total
+        self._made = 0
+        self._config, self._tokenizer = config, tokenizer
+        self._rng = np.random.default_rng(config.seed)
+        self._allowed = tokens_without(tokenizer, tokenizer.all_special_ids)
+        self._draw_lengths()
+        length = config.random_prefix_len
+        self._shared = shared_prefix(tokenizer, self._allowed, length, self._rng)
+        self._draw_hits()
+
+    def take(self, n: int, progress: Progress = None) -> list[SampleRequest]:
+        """Up to ``n`` more; none at the end."""
+        if self.total is None and self._made and self._made % ROUND == 0:
+            self._draw_lengths()
+            self._draw_hits()
+        first = self._made % ROUND if self.total is None else self._made
+        places = range(first, min(first + n, len(self._input_lens)))
+        config, tokenizer = self._config, self._tokenizer
+        prompts = exact_prompts(
+            tokenizer,
+            [self._sequence(i) for i in places],
+            [config.random_prefix_len + int(self._input_lens[i]) for i in places],
+            drawer(self._rng, tokenizer),
+            progress,
+        )
+        begin, prefix = self._made - first, config.request_id_prefix
+        self._made += len(prompts)
+        return [
+            SampleRequest(text, len(ids), int(self._output_lens[i]), f"{prefix}{begin + i}")
+            for i, (text, ids) in zip(places, prompts, strict=True)
+        ]
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Equal where the same numbers were drawn, lengths, offsets and prefix."""
+        drawn = (self._input_lens, self._output_lens, self._offsets, np.array(self._shared))
+        return b"".join(hashlib.sha256(array.tobytes()).digest() for array in drawn)
+
+    def sharing(self, sent: int) -> Sharing:
+        """What the first ``sent`` prompts have in common, from what was drawn."""
+        n = min(sent, len(self._input_lens))
+        begins = (self._offsets[:n] + np.arange(n)) % len(self._allowed)
+        lens = self._input_lens[:n].astype(np.int64)
+        distinct = len(np.unique(begins << 32 | lens))
+        tokens = int(lens.sum()) + n * len(self._shared)
+        return Sharing(n, distinct, tokens)
+
+    def _draw_lengths(self) -> None:
+        config, tokenizer = self._config, self._tokenizer
+        lens, ratio = (config.random_input_len, config.random_output_len), config.random_range_ratio
+        n = ROUND if self.total is None else self.total
+        drawn = draw_lengths(self._rng, n, ratio, lens, tokenizer)
+        self._input_lens, self._output_lens, self._offsets = (a.astype(np.int32) for a in drawn)
+
+    def _draw_hits(self) -> None:
+        """``--random-cache-hit-fraction`` of the prompts begin as the longest one does."""
+        self._hits: NDArray[np.bool_] | None = None
+        if fraction := self._config.random_cache_hit_fraction:
+            self._hits = self._rng.random(len(self._input_lens)) < fraction
+            self._base = self._shared + self._row(int(np.argmax(self._input_lens)))
+
+    def _row(self, i: int) -> list[int]:
+        return row(self._allowed, int(self._offsets[i]) + i, int(self._input_lens[i]))
+
+    def _sequence(self, i: int) -> list[int]:
+        found = self._shared + self._row(i)
+        if self._hits is not None and self._hits[i]:
+            common = round(len(found) * self._config.random_cache_ratio)
+            found[:common] = self._base[:common]
+        return found
+
+
+def check_length(config: RunConfig, tokenizer: Tokenizer) -> None:
+    """Raises ConfigError where a prompt may have no token."""
+    own = own_len(config.random_input_len, tokenizer)
+    least = config.random_prefix_len + math.floor(own * (1 - config.random_range_ratio[0]))
     if least < 1:
         raise ConfigError(
             f"--random-input-len: {config.random_input_len} leaves prompts of no token "
@@ -48,33 +148,6 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
             f"{tokenizer.num_special_tokens_to_add()}, range ratio "
             f"{config.random_range_ratio[0]:g}); more, or a prefix"
         )
-    lens = (config.random_input_len, config.random_output_len)
-    ratio = config.random_range_ratio
-    input_lens, output_lens, offsets = draw_lengths(rng, n, ratio, lens, tokenizer)
-    allowed = tokens_without(tokenizer, tokenizer.all_special_ids)
-    draw = drawer(rng, tokenizer)
-    shared = shared_prefix(tokenizer, allowed, prefix_len, rng)
-    sequences = [shared + row(allowed, int(offsets[i]) + i, int(input_lens[i])) for i in range(n)]
-    targets = [prefix_len + int(length) for length in input_lens]
-    _warm(sequences, config, rng)
-    prompts = exact_prompts(tokenizer, sequences, targets, draw, progress)
-    requests = [
-        SampleRequest(text, len(ids), int(output_lens[i]), f"{prefix}{i}")
-        for i, (text, ids) in enumerate(prompts)
-    ]
-    size = config.random_batch_size
-    return requests if size <= 1 else batched(requests, size, prefix)
-
-
-def _warm(sequences: list[list[int]], config: RunConfig, rng: np.random.Generator) -> None:
-    """``--random-cache-hit-fraction`` of the prompts begin alike, in place."""
-    if not config.random_cache_hit_fraction:
-        return
-    base = max(sequences, key=len)[:]
-    for sequence in sequences:
-        if rng.random() < config.random_cache_hit_fraction:
-            shared = round(len(sequence) * config.random_cache_ratio)
-            sequence[:shared] = base[:shared]
 
 
 def load_rerank(

@@ -4,7 +4,7 @@ came.
 
 import gevent
 
-from llmbench_locust.dispatch.backlog import RunPlan
+from llmbench_locust.dispatch.backlog import Listed, RunPlan
 from llmbench_locust.dispatch.coordinator import Coordinator
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.transport.decoding import DecodeLoop
@@ -18,7 +18,7 @@ def coordinator_of_a_silent_worker(outcomes):
     crew = FakeCrew(["w"])
     tickets = [Ticket(i, 0.0, SampleRequest("x", 1, 1, f"r{i}")) for i in range(7)]
     coordinator = Coordinator(
-        RunPlan(tickets, []), crew, on_columns=lambda c: outcomes.append(len(c))
+        RunPlan(Listed(tickets), []), crew, on_columns=lambda c: outcomes.append(len(c))
     )
     crew.answer(coordinator)
     coordinator.prepare()

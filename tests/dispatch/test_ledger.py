@@ -15,8 +15,9 @@ def ints(*values):
 
 
 def test_the_way_of_a_request():
-    ledger = Ledger(np.full(3, 10, np.int64))
-    ledger.deliver(0, ints(0, 1, 2))
+    ledger = Ledger(3)
+    for index in (0, 1, 2):
+        ledger.deliver(0, ints(index), 10)
     assert ledger.pending == {0: 3}
     assert ledger.pending_bytes == {0: 30}
     ledger.send(0, ints(0, 1))
@@ -27,7 +28,7 @@ def test_the_way_of_a_request():
 
 
 def test_an_outcome_counts_once_and_only_from_its_owner():
-    ledger = Ledger(np.zeros(2, np.int64))
+    ledger = Ledger(2)
     ledger.deliver(0, ints(0))
     ledger.deliver(1, ints(1))
     assert ledger.finish(0, ints(0, 1)).tolist() == [0]
@@ -36,7 +37,7 @@ def test_an_outcome_counts_once_and_only_from_its_owner():
 
 
 def test_a_lost_worker_leaves_what_it_may_have_sent_and_gives_back_the_rest():
-    ledger = Ledger(np.zeros(4, np.int64))
+    ledger = Ledger(4)
     ledger.deliver(0, ints(0, 1, 2, 3))
     ledger.finish(0, ints(0))
     ledger.send(0, ints(1))
@@ -56,7 +57,7 @@ def test_a_lost_worker_leaves_what_it_may_have_sent_and_gives_back_the_rest():
     )
 )
 def test_counts_always_agree_with_the_states(steps):
-    ledger = Ledger(np.ones(10, np.int64))
+    ledger = Ledger(10)
     for what, worker, index in steps:
         if what == "d" and ledger.state[index] == PLANNED:
             ledger.deliver(worker, ints(index))

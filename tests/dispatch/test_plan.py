@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench_locust.dispatch import coordinator as coordination
-from llmbench_locust.dispatch.backlog import BATCH, PlannedTickets, RunPlan
+from llmbench_locust.dispatch.backlog import BATCH, Listed, PlannedTickets, RunPlan
 from llmbench_locust.dispatch.coordinator import Coordinator
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.workload.sample import SampleRequest
@@ -29,7 +29,12 @@ def plan_of(due_s: list[float], turns: int = 0) -> RunPlan:
     for n, due in enumerate(sorted(due_s)):
         later = [ticket(n * size + k, float("nan"), []) for k in range(1, size)]
         heads.append(ticket(n * size, due, later))
-    return RunPlan(heads, [])
+    return RunPlan(Listed(heads), [])
+
+
+def due_of(due_s: list[float], turns: int, index: int) -> float:
+    """When the conversation of a request is due."""
+    return sorted(due_s)[index // (1 + turns)]
 
 
 def hand_out(
@@ -40,7 +45,7 @@ def hand_out(
     """
     delivered: list[tuple[int, int]] = []
 
-    def deliver(number: int, indexes: np.ndarray) -> None:
+    def deliver(number: int, indexes: np.ndarray, weight: int) -> None:
         room[number] -= len(indexes)
         delivered.extend((number, index) for index in indexes.tolist())
 
@@ -64,11 +69,11 @@ def test_each_ticket_once_in_order_and_within_the_room(
     due_s: list[float], turns: int, room: list[int], until_s: float
 ) -> None:
     plan = plan_of(due_s, turns)
-    planned = PlannedTickets(plan)
+    planned = PlannedTickets(plan.tickets)
     takers = list(range(len(room)))
     first = hand_out(planned, until_s, takers, dict(enumerate(room)))
     assert len({index for _, index in first}) == len(first)
-    assert all(planned.due_s[index] <= until_s for _, index in first)
+    assert all(due_of(due_s, turns, index) <= until_s for _, index in first)
     for number, space in enumerate(room):
         assert sum(1 for n, _ in first if n == number) <= max(0, space + turns), (
             "the last one may be a conversation"
@@ -76,7 +81,7 @@ def test_each_ticket_once_in_order_and_within_the_room(
     heads = [index for _, index in first if index % (1 + turns) == 0]
     assert heads == sorted(heads)
     rest = hand_out(planned, ALWAYS, takers, dict.fromkeys(takers, 10_000))
-    assert sorted(index for _, index in first + rest) == list(range(plan.total))
+    assert sorted(index for _, index in first + rest) == list(range(plan.tickets.total or 0))
     assert len(planned.clear()) == 0
 
 
@@ -84,7 +89,7 @@ def test_each_ticket_once_in_order_and_within_the_room(
 def test_what_is_taken_back_is_handed_out_again_in_its_place(
     due_s: list[float], data: st.DataObject
 ) -> None:
-    planned = PlannedTickets(plan_of(due_s, turns=1))
+    planned = PlannedTickets(plan_of(due_s, turns=1).tickets)
     first = hand_out(planned, float(np.median(due_s)), [0], {0: 10_000})
     conversations = sorted({index // 2 for _, index in first})
     back = data.draw(
@@ -95,12 +100,12 @@ def test_what_is_taken_back_is_handed_out_again_in_its_place(
     assert sorted(again) == sorted(
         set(range(2 * len(due_s))) - {i for _, i in first if i // 2 not in back}
     )
-    due = [planned.due_s[index] for index in again]
+    due = [due_of(due_s, 1, index) for index in again]
     assert due == sorted(due)
 
 
 def test_what_is_left_is_told_and_handed_out_no_more() -> None:
-    planned = PlannedTickets(plan_of([1.0, 2.0, 3.0], turns=1))
+    planned = PlannedTickets(plan_of([1.0, 2.0, 3.0], turns=1).tickets)
     hand_out(planned, 1.5, [0], {0: 10})
     assert planned.clear().tolist() == [2, 3, 4, 5]
     assert hand_out(planned, ALWAYS, [0], {0: 10}) == []

@@ -237,7 +237,7 @@ def test_an_interrupted_run_writes_what_there_is(how, tmp_path, sim):
 def test_the_run_time_bounds_the_sending(sim, tmp_path):
     began = time.monotonic()
     done = locust(
-        *("--base-url", sim, "--num-prompts", 5000, "--request-rate", 50, "-t", "2s"),
+        *("--base-url", sim, "--num-prompts", 50_000, "--request-rate", 50, "-t", "2s"),
         *(*SMALL, "--save-result", "--result-dir", tmp_path),
     )
     assert done.returncode == 0, done.stderr
@@ -245,7 +245,18 @@ def test_the_run_time_bounds_the_sending(sim, tmp_path):
     found = result(tmp_path)
     assert found["failed"] == 0
     assert 50 < found["completed"] < 150
-    assert found["completed"] + found["llmbench"]["unsent_requests"] == 5000
+    assert found["completed"] + found["llmbench"]["unsent_requests"] == 50_000
+
+
+def test_without_an_end_as_many_are_sent_as_the_time_takes(sim, tmp_path):
+    done = locust(
+        *("--base-url", sim, "--num-prompts", "inf", "--duration", "2s", "--max-concurrency", 400),
+        *(*SMALL, "--processes", 2, "--save-result", "--result-dir", tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    found, stats = result(tmp_path), requests.get(f"{sim}/sim/stats", timeout=10).json()
+    assert found["failed"] == 0
+    assert stats["received"] == found["num_prompts"] + 1 > 400  # the ready check
 
 
 def test_results_are_appended_as_lines(sim, tmp_path):

@@ -67,6 +67,7 @@ BAD = [
     (["--request-rate", "nan"], "--request-rate: 'nan' is not a number"),
     (["--burstiness", "0"], "--burstiness: 0 is too small; use a number above 0"),
     (["--num-prompts", "0"], "--num-prompts: 0 is too small; use 1 or more"),
+    (["--num-prompts", "inf"], "--num-prompts: inf needs an end; use it with --duration"),
     (["--num-prompts", "1.5"], "--num-prompts: '1.5' is not a whole number"),
     (["--max-concurrency", "0"], "--max-concurrency: 0 is too small; use 1 or more"),
     (

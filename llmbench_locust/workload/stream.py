@@ -1,0 +1,98 @@
+"""Workloads too large to be made before the first request: their requests are made as they are
+taken, those of `load` one for one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import EntryPoint
+from time import perf_counter
+from typing import Protocol
+
+from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload.digest import digest
+from llmbench_locust.workload.salt import new_salt, salted
+from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sharing import Sharing
+from llmbench_locust.workload.system_prompt import with_system_prompt
+from llmbench_locust.workload.tokenizer import Tokenizer
+
+#: A workload of more requests, or without an end, is made while it is sent.
+MADE_AHEAD = 10_000
+#: So many requests are made before the first is sent, unless that takes longer than a second.
+FIRST, FIRST_S = 4096, 1.0
+#: Requests that are made in one go.
+BATCH = 256
+
+
+class Requests(Protocol):
+    """What a dataset's ``stream`` returns. It can be pickled. ``total``: None for no end."""
+
+    total: int | None
+
+    def take(self, n: int, progress: Progress = None) -> list[SampleRequest]:
+        """Up to ``n`` more; none at the end."""
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Equal where the same requests are made."""
+
+    def sharing(self, sent: int) -> Sharing:
+        """What the prompts of the first ``sent`` have in common."""
+
+
+class Stream:
+    """The requests of a run. ``first``: those that are made already. ``salt``: None without one, ""
+    for one of its own in each prompt.
+    """
+
+    def __init__(self, requests: Requests, config: RunConfig, tokenizer: Tokenizer) -> None:
+        self.total = requests.total
+        self._requests, self._config, self._tokenizer = requests, config, tokenizer
+        self.salt: str | None = None
+        self.first: list[SampleRequest] = []
+        began = perf_counter()
+        while len(self.first) < FIRST and perf_counter() - began < FIRST_S:
+            self.first += (some := self.take(BATCH))
+            if not some:
+                break
+        self.digest = hashlib.sha256(
+            digest(self.first[:BATCH]).encode() + requests.fingerprint
+        ).hexdigest()
+
+    def take(self, n: int) -> list[SampleRequest]:
+        """Up to ``n`` more; none at the end."""
+        made = self._requests.take(n)
+        samples = with_system_prompt(made, self._config, self._tokenizer)
+        return samples if self.salt is None else self._salted(samples)
+
+    def salt_all(self, salt: str) -> None:
+        """Salt ``first`` and what is taken from now on."""
+        self.salt = salt
+        self.first = self._salted(self.first)
+
+    def sharing(self, sent: int) -> Sharing:
+        """What the prompts of the first ``sent`` have in common, but for what all of them have."""
+        return self._requests.sharing(sent)
+
+    def rest(self) -> Stream:
+        """This one without what was made already, to be sent to another process."""
+        rest = object.__new__(Stream)
+        rest.__dict__ = {**self.__dict__, "first": []}
+        return rest
+
+    def _salted(self, samples: list[SampleRequest]) -> list[SampleRequest]:
+        return salted(samples, [self.salt or new_salt() for _ in samples], self._tokenizer)
+
+
+def stream_of(config: RunConfig, tokenizer: Tokenizer | None) -> Stream | None:
+    """The requests of a run as a stream; None where they are all made before the first is sent."""
+    where = "" if config.mix else config.dataset.stream
+    if not where or tokenizer is None or not (config.endless or config.num_prompts > MADE_AHEAD):
+        return None
+    answers = config.check_answers or config.expect_same_as
+    if answers or config.structured_output or config.tool_choice:
+        return None  # a matter of all requests
+    make = EntryPoint(config.dataset.name, where, "").load()
+    requests = make(config, tokenizer, None if config.endless else config.num_prompts)
+    return None if requests is None else Stream(requests, config, tokenizer)
