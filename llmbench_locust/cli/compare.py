@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -96,7 +97,9 @@ def _parsed(argv: list[str]) -> tuple[argparse.Namespace, list[Path], list[Path]
                 "-- between the files of the base and those of the new side"
             )
         base, new = base[:1], base[1:]
-    if not new or any(str(path).startswith("--") for path in new):
+    if not new:
+        raise ConfigError("compare: no file follows --; the files of the new side are missing")
+    if any(str(path).startswith("--") for path in new):
         raise ConfigError("compare: options come first, and files follow --")
     return flags, base, new
 
@@ -137,7 +140,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _percent(text: str) -> float:
-    value = float(text.removesuffix("%"))
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = math.nan
     if not 0 < value < 100:
         raise argparse.ArgumentTypeError(f"{text} is not allowed; a percentage above 0, below 100")
     return value
@@ -148,6 +154,8 @@ def _cells(base: list[Path], new: list[Path]) -> Iterator[tuple[str, list[Run], 
     from llmbench_locust.compare.reading import read_cells, read_side
 
     if not (len(base) == len(new) == 1 and base[0].is_dir() and new[0].is_dir()):
+        if folder := next((path for path in [*base, *new] if path.is_dir()), None):
+            raise ConfigError(f"compare: {folder} is a directory; give files, or two directories")
         yield "", read_side(base), read_side(new)
         return
     first, second = read_cells(base[0]), read_cells(new[0])

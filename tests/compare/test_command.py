@@ -174,7 +174,10 @@ def test_files_for_machines_and_people(runs, tmp_path, monkeypatch):
         ),
         (["a0", "a1", "--metrics", "speed"], "speed: no such metric"),
         (["a0", "a1", "--equivalence", "0"], "--equivalence: 0 is not allowed"),
+        (["a0", "a1", "--equivalence", "x"], "--equivalence: x is not allowed; a percentage above"),
         (["a0", "--", "a1", "--json", "f"], "options come first"),
+        (["a0", "--"], "compare: no file follows --"),
+        (["a0", "/"], "compare: / is a directory; give files, or two directories"),
         (["a0", "empty"], "not a result of a benchmark"),
     ],
 )
