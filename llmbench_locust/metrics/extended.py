@@ -24,7 +24,7 @@ from llmbench_locust.metrics.cost import cost, per_gpu
 from llmbench_locust.metrics.error_kinds import errors_by_kind
 from llmbench_locust.metrics.facts import RunFacts
 from llmbench_locust.metrics.gpu import gpu_figures
-from llmbench_locust.metrics.groups import by_context, by_name, session_figures
+from llmbench_locust.metrics.groups import by_context, by_name, prefix_cache, session_figures
 from llmbench_locust.metrics.histogram import Histogram
 from llmbench_locust.metrics.intervals import intervals
 from llmbench_locust.metrics.latencies import Floats
@@ -232,6 +232,7 @@ BLOCKS: dict[str, Callable[[Basis], JsonValue]] = {
     "server_request_times_ms": _server_times,
     "answers": answer_figures,
     "same_answers": same_figures,
+    "prefix_cache": prefix_cache,
     "finish_reasons": lambda b: _finish_reasons(b.columns),
     "output_length": lambda b: output_length(b.columns, b.summary),
     "connections_opened_on_the_clock": lambda b: int(

@@ -10,6 +10,7 @@ from llmbench_locust.metrics.basis import Basis
 from llmbench_locust.metrics.latencies import input_lengths, latencies
 from llmbench_locust.metrics.sessions import context_bucket, sessions
 from llmbench_locust.metrics.vllm import good
+from llmbench_locust.records import RecordColumns
 
 
 def by_name(basis: Basis, names: list[str]) -> Json:
@@ -45,7 +46,31 @@ def group(basis: Basis, rows: NDArray[np.int64]) -> Json:
         "itl_ms": shape(found.itl_s) if bool(exact.all()) else None,
         "e2el_ms": shape(found.e2el_s),
         "goodput_share": good_share,
+        "cached_share": cached_share(part),
     }
+
+
+def cached_share(columns: RecordColumns) -> float | None:
+    """Of the prompt tokens, those that the server says its prefix cache served; None where it does
+    not say.
+    """
+    cached, prompt = columns.ints["cached_tokens"], columns.ints["input_tokens"]
+    told = columns.success & (cached >= 0) & (prompt > 0)
+    return float(cached[told].sum() / prompt[told].sum()) if np.any(told) else None
+
+
+def prefix_cache(basis: Basis) -> Json | None:
+    """What a cache without end would have served of this workload, beside what was served; None
+    where the server tells of no cache.
+    """
+    counters = basis.server["all"]["counters"] if basis.server else {}
+    hits, asked = (counters.get(f"prefix_cache_{n}") for n in ("hits", "queries"))
+    told = cached_share(basis.columns)
+    served = hits / asked if hits is not None and asked else told
+    known = basis.facts.sharing
+    if served is None:
+        return None
+    return {"served_share": served, "expected_share": known.prefix_share if known else None}
 
 
 def session_figures(basis: Basis) -> Json | None:

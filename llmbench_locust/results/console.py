@@ -47,6 +47,7 @@ def render_console(figures: Figures) -> str:
         lines += _intervals(block.get("intervals") or {})
     lines.append("=" * 50)
     lines += _server(block.get("server"))
+    lines += _cache(block.get("prefix_cache"))
     lines += _gpu(block.get("gpu"))
     lines += _cost(block)
     lines += _ours(block, asked="ttfo" in config.percentile_metrics)
@@ -191,6 +192,14 @@ COSTS = (
     ("per_million_total_tokens", "per million total tokens"),
     ("per_thousand_requests", "per thousand requests"),
 )
+
+
+def _cache(found: Json | None) -> list[str]:
+    """What a prefix cache without end would have served, beside what this one did."""
+    if not found or found["expected_share"] is None:
+        return []
+    shares = f"{found['served_share'] * 100:.1f} / {found['expected_share'] * 100:.1f}"
+    return [_line("Prompt tokens cached / cacheable (%):", shares)]
 
 
 def _cost(block: Json) -> list[str]:

@@ -19,6 +19,7 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.audit import AuditInputs, Connections
 from llmbench_locust.metrics.extended import Figures, derive
 from llmbench_locust.metrics.facts import RunFacts, duration_of
+from llmbench_locust.metrics.latencies import input_lengths, output_lengths
 from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
@@ -194,7 +195,9 @@ def _sharing(benchmark: Benchmark, columns: RecordColumns) -> Sharing | None:
     config, cold = benchmark.config, benchmark.cold_cache
     rehearsed = config.ready_check_timeout_sec > 0 or config.num_warmups > 0
     rehearsed = rehearsed and not cold["emptied"] and cold["cache_bust"] == "none"
-    return benchmark.source.sharing(len(columns), prefixes=hits, rehearsed=rehearsed)
+    lengths = zip(input_lengths(columns).tolist(), output_lengths(columns).tolist(), strict=True)
+    sizes = dict(zip(columns.ints["index"].tolist(), lengths, strict=True))
+    return benchmark.source.sharing(sizes, prefixes=hits, rehearsed=rehearsed)
 
 
 def _audit_inputs(benchmark: Benchmark, coordinator: Coordinator) -> AuditInputs:

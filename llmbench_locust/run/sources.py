@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Protocol
@@ -44,6 +44,8 @@ from llmbench_locust.workload.tokenizers import load_tokenizer
 
 #: Users only hold tickets: more than this many are of no use, overflow carries the rest.
 MOST_USERS = 10_000
+#: By the index of each request: tokens of the prompt as it was sent, and of the response.
+Sizes = Mapping[int, tuple[int, int]]
 
 
 class Source(Protocol):
@@ -81,10 +83,8 @@ class Source(Protocol):
     def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
         """What the workers are told. ``latency_s``: of the ready check, None without one."""
 
-    def sharing(self, sent: int, *, prefixes: bool, rehearsed: bool) -> Sharing | None:
-        """What the prompts have in common (`workload.sharing`); None without a plan. ``sent``: how
-        many were.
-        """
+    def sharing(self, sizes: Sizes, *, prefixes: bool, rehearsed: bool) -> Sharing | None:
+        """What the prompts have in common (`workload.sharing`); None without a plan."""
 
 
 class Planned:
@@ -186,11 +186,13 @@ class Planned:
             chat=config.backend_info.chat,
         )
 
-    def sharing(self, sent: int, *, prefixes: bool, rehearsed: bool) -> Sharing | None:
+    def sharing(self, sizes: Sizes, *, prefixes: bool, rehearsed: bool) -> Sharing | None:
         if self._stream is not None:
-            return self._stream.sharing(sent)
-        samples = [t.sample for ticket in self._tickets for t in (ticket, *ticket.following)]
-        return sharing(samples, prefixes=prefixes, rehearsed=rehearsed)
+            return self._stream.sharing(len(sizes))
+        planned = [t for ticket in self._tickets for t in (ticket, *ticket.following)]
+        known = [sizes.get(ticket.index, (0, 0)) for ticket in planned]
+        samples = [ticket.sample for ticket in planned]
+        return sharing(samples, prefixes=prefixes, rehearsed=rehearsed, sizes=known)
 
     def _supply(self, config: RunConfig, crew: Crew) -> Supply:
         if self._stream is None:
@@ -260,7 +262,7 @@ class OwnTasks:
             id_prefix=config.request_id_prefix,
         )
 
-    def sharing(self, sent: int, *, prefixes: bool, rehearsed: bool) -> Sharing | None:
+    def sharing(self, sizes: Sizes, *, prefixes: bool, rehearsed: bool) -> Sharing | None:
         return None
 
 

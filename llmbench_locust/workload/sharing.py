@@ -17,7 +17,7 @@ BLOCK_BYTES = 64
 @dataclass(frozen=True, slots=True)
 class Sharing:
     """``prefix_share``: of the prompts' bytes, what a cache without end that starts empty would
-    serve; None where prompts hold answers to others, which are not known ahead. A sound or an image
+    serve; None where it is not known, since prompts hold responses to others. A sound or an image
     that came before may be all of its prompt's tokens, and counts as such.
     """
 
@@ -28,19 +28,44 @@ class Sharing:
 
 
 def sharing(
-    samples: Sequence[SampleRequest], *, prefixes: bool, rehearsed: bool = False
+    samples: Sequence[SampleRequest],
+    *,
+    prefixes: bool,
+    rehearsed: bool = False,
+    sizes: Sequence[tuple[int, int]] = (),
 ) -> Sharing:
     """``prefixes``: compute ``prefix_share``, too, which hashes every block of every prompt.
-    ``rehearsed``: the first prompt went out before the run already.
+    ``rehearsed``: the first prompt went out before the run already. ``sizes``: tokens of each
+    prompt as it was sent, with its history, and of the response; without them, nothing is known of
+    prompts that hold responses to others.
     """
     texts = [_bytes(sample) for sample in samples]
-    known = prefixes and all(sample.continues < 0 for sample in samples)
-    return Sharing(
-        len(samples),
-        len({hashlib.sha256(text).digest() for text in texts}),
-        sum(sample.prompt_len for sample in samples),
-        max(_prefix_share(texts, rehearsed), _known_media(samples)) if known else None,
-    )
+    whole = [place for place, sample in enumerate(samples) if sample.continues < 0]
+    share, tokens = None, sum(sample.prompt_len for sample in samples)
+    if prefixes and (len(whole) == len(samples) or sizes):
+        share = max(_prefix_share([texts[i] for i in whole], rehearsed), _known_media(samples))
+        if len(whole) < len(samples):
+            share, tokens = _with_histories(samples, sizes, share)
+    distinct = len({hashlib.sha256(text).digest() for text in texts})
+    return Sharing(len(samples), distinct, tokens, share)
+
+
+def _with_histories(
+    samples: Sequence[SampleRequest], sizes: Sequence[tuple[int, int]], share: float
+) -> tuple[float, int]:
+    """(share, prompt tokens) of all prompts. One that continues another begins with that prompt and
+    the response to it; of the others ``share`` is known.
+    """
+    place = {(s.conversation, s.turn): i for i, s in enumerate(samples)}
+    asked, served = 0, 0.0
+    for sample, (prompt, _) in zip(samples, sizes, strict=True):
+        asked += prompt
+        if sample.continues < 0:
+            served += share * prompt
+        else:
+            before = sizes[place[sample.conversation, sample.continues]]
+            served += min(prompt, sum(before))
+    return served / max(1, asked), asked
 
 
 def _bytes(sample: SampleRequest) -> bytes:

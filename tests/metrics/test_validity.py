@@ -74,8 +74,8 @@ def test_a_chat_template_is_no_warm_cache():
     assert reasons(server={**CLEAN, **more}) == []
 
 
-def sample(text, turn=None):
-    return SampleRequest(text, len(text), 1, turn=turn)
+def sample(text, turn=None, **more):
+    return SampleRequest(text, len(text), 1, turn=turn, **more)
 
 
 def test_the_shared_part_of_prompts_is_what_a_cache_without_end_would_serve():
@@ -86,6 +86,10 @@ def test_the_shared_part_of_prompts_is_what_a_cache_without_end_would_serve():
     warmed = sharing([sample(a), sample(b)], prefixes=True, rehearsed=True)
     assert warmed.prefix_share == 0.5
     assert sharing([sample(a), sample(a, turn=1)], prefixes=True).prefix_share is None
+    # 40 prompt tokens, of which nothing was there; 100, of which 40 + 20 of the response were.
+    turns = [sample(a, turn=0, conversation=1), sample(b, turn=1, conversation=1)]
+    known = sharing(turns, prefixes=True, sizes=[(40, 20), (100, 5)])
+    assert (known.prefix_share, known.prompt_tokens) == (60 / 140, 140)
 
 
 def test_a_sound_that_came_before_may_be_all_of_its_prompt():
