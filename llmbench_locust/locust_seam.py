@@ -137,7 +137,7 @@ def option_values() -> dict[str, int | str | None]:
 
 
 def form_options() -> dict[str, Json]:
-    """Flags that stand in Locust's start form, by name: their default_value, help_text, choices,
+    """Flags in Locust's start form, by name: their default_value, help_text, choices,
     is_secret, …
 
     Locust collects them anew for each page, in a time that grows with the cube of their number: 3 s

@@ -89,7 +89,7 @@ def _resolved(given: str, locust_options: Mapping[str, str]) -> str:
 
 
 def _names() -> list[str]:
-    """Every flag of our own, and --no-x of those that are true, false or not given."""
+    """Every flag of ours, with --no-x for those that may be true, false or not given."""
     negated = [f"no-{flag.name}" for flag in FLAGS.values() if flag.kind == "truth"]
     return [flag.name for flag in FLAGS.values()] + negated
 
@@ -145,7 +145,7 @@ def _with_config_files(argv: Sequence[str]) -> list[str]:
 
 
 def flags_of_file(path: Path) -> list[str]:
-    """The arguments that a YAML file of flags stands for. Raises ConfigError with file and line."""
+    """The arguments of a YAML file of flags. Raises ConfigError with file and line."""
     import yaml
 
     try:

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     capacities = [c for path in flags.paths if (c := curves.capacity_of(path)) is not None]
     prices = curves.Prices(flags.num_gpus, flags.gpu_hour_price)
     found = curves.charts(cells, prices, capacities)
-    # A capacity search has a report.html of its own.
+    # A capacity search already has a report.html.
     default = "curves.html" if (flags.paths[0] / "capacity.json").exists() else "report.html"
     target = flags.output or flags.paths[0] / default
     body = f"{charts_html(found)}<h2>Cells</h2>{html_table(curves.table(cells, prices))}"

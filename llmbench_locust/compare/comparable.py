@@ -20,7 +20,7 @@ class Note:
     void: bool = False
 
 
-# What is compared as it stands in the file: title, value of a run.
+# Compared without conversion: title, value of a run.
 _SETTINGS: dict[str, Callable[[Run], object]] = {
     "backend": lambda r: r.document.get("backend"),
     "model": lambda r: r.document.get("model_id"),

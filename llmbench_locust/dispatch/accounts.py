@@ -72,7 +72,7 @@ class Accounts:
         self.ledger.cancel()
 
     def interrupt(self, number: int, worker: str) -> None:
-        """The run is over and the worker has not told what became of its requests."""
+        """The run is over and the worker has not reported what became of its requests."""
         failed, _ = self.ledger.lose(number, np.ones(len(self.ledger.state), np.bool_))
         self._fail(failed, worker, "interrupted; its worker reported no outcome", "interrupted")
 

@@ -66,7 +66,7 @@ class Agent:
     # --- what the users do
 
     def attend(self, user: object) -> None:
-        """A user stands ready for tickets, from one run to the next, until the test stops."""
+        """A user takes tickets, from one run to the next, until the test stops."""
         while not self._released:
             run = self._run
             if run is not None and not run.closed:

@@ -45,7 +45,7 @@ class SteeredCollector:
         self._greenlet = gevent.spawn(self._run)
 
     def freeze(self) -> None:
-        """What has come since is here to stay, too. Takes no time."""
+        """Exclude what came since from garbage collection, too. Takes no time."""
         gc.freeze()
 
     def close(self) -> None:

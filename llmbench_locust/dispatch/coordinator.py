@@ -164,7 +164,7 @@ class Coordinator:
             self._roster.to_all(messages.Stop(self.id))
 
     def halt(self) -> None:
-        """Send nothing more; what is in flight goes on. Users with tasks of their own stop."""
+        """Send nothing more; requests in flight finish. Users with tasks of their own stop."""
         if not self.halted:
             self.halted = True
             self._halted_s = perf_counter()
@@ -341,7 +341,7 @@ class Coordinator:
             self._roster.to_all(messages.Stop(self.id))
 
     def _watch_users(self, now: float) -> None:
-        """Locust stops the users; a worker that has not told of it in time is not waited for."""
+        """Locust stops the users; a worker that does not report it in time is not waited for."""
         late_s = now - self._halted_s - (self.plan.stop_timeout_s or 0.0)
         if self.halted and late_s > 2 * CLOSE_S:
             self._give_up_the_rest()

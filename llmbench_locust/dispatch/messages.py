@@ -130,7 +130,7 @@ class Recall(Message):
 
 @dataclass(slots=True)
 class Ack(Message):
-    """The report ``seq`` has come."""
+    """The report ``seq`` has arrived."""
 
     kind = "llmbench_ack"
     seq: int

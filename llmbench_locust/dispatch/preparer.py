@@ -27,7 +27,7 @@ class Preparer:
         self._encode = encode
         self._gaps = gaps
         self._coming: deque[Ticket] = deque()
-        # Of those that are coming: the indexes that were not sent before their turn here came.
+        # Indexes of coming tickets that were not sent before their turn here.
         self._wanted: set[int] = set()
         self._ready: dict[int, Request] = {}
         self._woken = Event()
@@ -40,7 +40,7 @@ class Preparer:
         self._wake()
 
     def take(self, ticket: Ticket) -> Request | None:
-        """The request of ``ticket`` if it lies ready, else None."""
+        """The prepared request of ``ticket``, or None."""
         request = self._ready.pop(ticket.index, None)
         if request is None:
             self._wanted.discard(ticket.index)

@@ -43,7 +43,7 @@ class Crew(Protocol):
 @dataclass(slots=True)
 class WorkerState:
     """One worker in one run. Times are the master's; ``cpu_*``: (CPU seconds used, clock in
-    seconds) at its first and its latest report. ``closed``: it has told everything.
+    seconds) at its first and its latest report. ``closed``: it has reported everything.
     """
 
     number: int

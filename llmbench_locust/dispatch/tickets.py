@@ -33,7 +33,7 @@ class Ticket:
 
     @property
     def count(self) -> int:
-        """Requests that this ticket stands for: itself and its later turns."""
+        """Number of requests of this ticket: its own and those of later turns."""
         return 1 + len(self.following)
 
 

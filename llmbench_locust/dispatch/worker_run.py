@@ -143,7 +143,7 @@ class WorkerRun:
         self._send(messages.Ready(self.id, clock_identity(), opened, os.getpid(), host))
 
     def attend(self, user: object) -> None:
-        """A user stands ready for tickets until the run is over."""
+        """A user takes tickets until the run is over."""
         if isinstance(self._source, Dispatcher):
             self._source.attend(user)
 

@@ -1,4 +1,4 @@
-"""`llmbench calibrate`: the largest load that this client measures without an error of its own."""
+"""`llmbench calibrate`: the largest load that this client measures without adding an error."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ _DARK, _GREY, _BAND = "#222222", "#999999", "rgba(76,120,168,0.25)"
 
 
 def capacity_page(document: Json, words: str) -> str:
-    """A page that stands alone. ``document``: of capacity.json."""
+    """A page that loads nothing else. ``document``: of capacity.json."""
     charts = charts_html([("Objectives against load", attainment_chart(document))])
     body = f"<pre>{html.escape(words)}</pre>\n{charts}\n{_table(document)}"
     return page("Capacity", body)

@@ -15,9 +15,9 @@ from llmbench_locust.records import RecordColumns
 def cancelled(basis: Basis) -> Json | None:
     """None where nothing was cancelled.
 
-    ``token_events``: those that came before. ``generated_after``: tokens that the server counts and
-    nobody received, so that it made them for requests that were gone; None where its count, or that
-    of the client, does not tell.
+    ``token_events``: those before the cancellation. ``generated_after``: tokens that the server
+    counts and nobody received, so that it made them for requests that were gone; None where its
+    count, or that of the client, does not tell.
     """
     columns = basis.columns
     gone = columns.cancelled

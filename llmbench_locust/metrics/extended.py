@@ -37,7 +37,7 @@ from llmbench_locust.records import RecordColumns
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """``block``: what stands under the key ``llmbench`` of the result."""
+    """``block``: the value of the key ``llmbench`` in the result."""
 
     facts: RunFacts
     summary: Summary
@@ -89,7 +89,7 @@ def _of_histogram(gaps: Histogram, percentiles: Sequence[float]) -> dict[str, fl
 
 
 def output_length(columns: RecordColumns, summary: Summary) -> dict[str, int]:
-    """Answers shorter or longer than asked for, where the server told their length."""
+    """Answers shorter or longer than asked for, where the server reported their length."""
     asked = columns.ints["expected_output_len"]
     told = summary.latencies.ok & (asked > 0) & (columns.ints["output_len"] > 0)
     return {
@@ -193,8 +193,8 @@ def _mean_ms(seconds: Floats) -> float | None:
 
 
 def workload(basis: Basis) -> Json | None:
-    """What tells whether two runs had the same workload; rates stand in the document itself. None
-    for a run without a plan. ``hash``: of the prompts, media and lengths in the order of the plan.
+    """What two runs with the same workload have in common, apart from rates; None without a plan.
+    ``hash``: of the prompts, media and lengths in the order of the plan.
     """
     config = basis.facts.config
     if not basis.facts.prompts:

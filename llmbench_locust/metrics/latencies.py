@@ -145,7 +145,7 @@ def gaps(columns: RecordColumns, rows: NDArray[np.bool_]) -> Floats:
 
 
 def input_lengths(columns: RecordColumns) -> Ints:
-    """Tokens of each prompt: the server's count where it told one, as in vLLM, else ours."""
+    """Tokens of each prompt: the server's count as in vLLM, or ours without one."""
     served = columns.ints["input_tokens"]
     return np.where(served >= 0, served, columns.ints["prompt_len"])
 

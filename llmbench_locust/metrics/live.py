@@ -64,7 +64,7 @@ class LiveStats:
         self._tally = Tally(self.goodput_ms, str(self.info.get("kind") or "generation"))
 
     def preparing(self) -> None:
-        """A run was asked for; `reset` follows. No effect while another run goes on."""
+        """A run was asked for; `reset` follows. No effect during another run."""
         if self.state != "running":
             self.state, self.message = "preparing", ""
 

@@ -37,7 +37,7 @@ SERVER_GAUGES = {
 }
 #: Bins of the histogram that make one row of the heat map: 12 rows a decade.
 HEAT_STEP = 10
-#: Longest time that a bucket's number may stand for; what claims to be later is a broken clock.
+#: Longest time that a bucket's number may stand for; a later time comes from a broken clock.
 _MOST_S = 1e8
 
 

@@ -139,7 +139,7 @@ class Tally:
         self._count_errors(columns, failed)
         self.input_tokens += int(input_lengths(columns)[ok].sum())
         events = np.diff(columns.token_offsets)
-        # Where the server told no count, the tokenizer counts after the run; until then an event is
+        # Without counts from the server the tokenizer counts after the run; until then an event is
         # a token.
         tokens = output_lengths(columns, events)
         found = latencies(columns, tokens, self._kind)

@@ -14,7 +14,7 @@ from llmbench_locust.server_metrics.watch import server_block
 
 
 def server_figures(facts: RunFacts, summary: Summary) -> Json | None:
-    """``all`` replicas together and each by URL; None for a server that told nothing."""
+    """``all`` replicas together and each by URL; None without readings."""
     together, each = server_block(facts.server, facts.config.metric_percentiles)
     if together is None or not (
         together["gauges"] or together["counters"] or together["restarted"]

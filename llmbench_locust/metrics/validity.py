@@ -87,7 +87,7 @@ def _warm_cache(e: Evidence) -> Found | None:
 
 
 def _cached(e: Evidence) -> tuple[float, float]:
-    """Prompt tokens served by the prefix cache, and all: by the server's counters, else by the
+    """Prompt tokens served by the prefix cache, and all: by the server's counters, or by the
     answers' own.
     """
     hits, asked = (e.counters.get(f"prefix_cache_{n}") for n in ("hits", "queries"))

@@ -49,7 +49,7 @@ _BASIS = (
 
 
 def _plain(config: RunConfig) -> RunConfig | None:
-    """A run with no more flags than those that others are derived from; None where these alone are
+    """A run with only the flags that others are derived from; None where these alone are
     no run.
     """
     values = {name: getattr(config, FLAGS[name].field) for name in _BASIS}

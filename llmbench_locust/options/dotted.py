@@ -114,7 +114,7 @@ def _put(tree: Json, path: str, value: str, name: str) -> None:
 
 
 def _items(value: str) -> list[JsonValue]:
-    """The values of one +: one JSON object, list or string, else texts separated by commas."""
+    """The values of one +: one JSON object, list or string, or texts separated by commas."""
     if value[:1] in ("{", "[", '"'):
         whole = _parse(value)
         if whole != value:

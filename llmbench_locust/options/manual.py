@@ -40,7 +40,8 @@ A JSON object can be given whole or by dotted keys. These are the same:
     --extra-body '{"chat_template_kwargs": {"enable_thinking": false}, "stop": ["a", "b"]}'
     --extra-body.chat_template_kwargs.enable_thinking false --extra-body.stop+=a,b
 
-A value is read as JSON if it is JSON, else as text. If both forms are given, the dotted keys win.
+A value that is JSON is read as JSON, any other as text. Where both forms are given, the dotted keys
+win.
 
 A bad value ends the command before it sends a request, with exit status 2 and one line on stderr:
 the flag, what was found and what is allowed. The web UI shows the same line.

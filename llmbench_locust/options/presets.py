@@ -122,7 +122,7 @@ def expand_preset(argv: Sequence[str]) -> list[str]:
 
 
 def _left(words: Sequence[str], given: set[str]) -> list[str]:
-    """The preset's words without the flags that what is ``given`` stands in place of."""
+    """The preset's words without the flags that the ``given`` ones replace."""
     gone = {flag for others, flags in _INSTEAD if given & {*others} for flag in flags}
     found, keep = [], True
     for word in words:

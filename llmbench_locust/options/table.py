@@ -220,7 +220,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Sampling:
-    """No base of `RunConfig`: its ``sampling`` holds those that were given."""
+    """Not a base of `RunConfig`, whose ``sampling`` holds the given ones."""
 
     top_p: float | None = flag(None, "Top-p.", above=0, most=1, finite=True)
     top_k: int | None = flag(None, "Top-k.", least=-1)

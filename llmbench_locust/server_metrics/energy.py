@@ -33,7 +33,7 @@ class _Point:
 
 
 def energy_of(readings: Sequence[Reading], start_s: float, end_s: float) -> Energy:
-    """Energy between two times: the difference of the energy counter, else the integral of power.
+    """Energy between two times: the energy counter's difference, or the integral of power.
 
     ``readings``: in order of time, from before the start to after the end. An exporter may renew
     its values more rarely than they are read, so what counts is when the counter changed. Before

@@ -146,7 +146,7 @@ SERVER_METRICS = (
     ),
 )
 
-#: Of all GPUs of a page, or of those that the user chose.
+#: Over all GPUs of a page, or over those that the user chose.
 GPU_METRICS = (
     _row(
         *("gpu_power", "GPU power", "gauge", "W"),

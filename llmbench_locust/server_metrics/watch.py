@@ -1,4 +1,4 @@
-"""Reads the metrics pages beside a run: once here, then by the scraper, a process of its own."""
+"""Reads the metrics pages beside a run: once here, then by the scraper, a separate process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts a prompt's tokens: by the shipped tokenizer and chat template, else by words."""
+"""Counts a prompt's tokens: with the shipped tokenizer and chat template, or as words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulator as a process of its own, for `--sim` and tests. It ends with its parent."""
+"""The simulator as a child process, for `--sim` and tests. It ends with its parent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything the simulator can be told: a field is an option, with its default, bounds and help."""
+"""The options of the simulator: each field is one, with its default, bounds and help."""
 
 from __future__ import annotations
 

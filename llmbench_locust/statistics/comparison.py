@@ -107,7 +107,7 @@ def quantile_figure(sample: Sample, p: float) -> Figure:
 @dataclass(frozen=True, slots=True)
 class Difference:
     """``log_ratio`` of new to base, and its interval by level. ``runs``: runs on the smaller side
-    when runs are the unit, else 0. ``p_value``: two-sided; 1.0 where nothing can be told.
+    when runs are the unit, else 0. ``p_value``: two-sided; 1.0 where nothing can be said.
     """
 
     log_ratio: float
@@ -144,7 +144,7 @@ class Difference:
 
 def difference(base: Sequence[Figure], new: Sequence[Figure], *, paired: bool) -> Difference:
     """``paired``: the i-th run of each side had the same requests in the same order. All values
-    positive. One run on each side needs influences or known errors, else nothing can be told.
+    positive. One run on each side needs influences or known errors, or nothing can be said.
     """
     a = np.log([figure.value for figure in base])
     b = np.log([figure.value for figure in new])

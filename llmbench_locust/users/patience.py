@@ -62,8 +62,8 @@ class Patience:
 
 
 def joined(attempts: Sequence[RequestRecord]) -> RequestRecord:
-    """The record of a request by its attempts: the last one, from the start of the first. Those
-    before it stand in ``retried``.
+    """The record of a request by its attempts: the last one, from the start of the first;
+    ``retried`` holds those before it.
     """
     record, first_s = attempts[-1], attempts[0].start_time
     if len(attempts) > 1:

@@ -1,4 +1,4 @@
-"""The start form as data: its groups, its fields, and what stands in them. Pure."""
+"""The start form as data: its groups, its fields, and their contents. Pure."""
 
 from __future__ import annotations
 

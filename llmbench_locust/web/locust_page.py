@@ -21,7 +21,7 @@ TAB = {"title": "LLM", "key": "llm"}
 _SCRIPT = b'<script src="./llm/static/locust.js" defer></script>'
 _INDEX = "locust.index"
 
-#: States of a run that goes on, or is about to.
+#: States of a run that has begun or is about to.
 GOING = ("preparing", "waiting", "running")
 #: Locust's states between Stop and the last user's end: the master waits for its workers, a process
 #: for its users.

@@ -18,7 +18,7 @@ from llmbench_locust.options.table import FLAGS
 from llmbench_locust.web.results import Bench
 
 SWARM = "locust.swarm"
-#: Options of Locust that stand in its own start form.
+#: Options in Locust's own start form.
 _LOCUSTS_FORM = {"host", "profile", "run_time", "spawn_rate", "user_classes"}
 
 

@@ -29,7 +29,7 @@ _BODY_HEAD = (
 
 
 class Filter(Protocol):
-    """What may stand between a job and its socket."""
+    """A filter between a job and its socket."""
 
     def begin(self, job: Job) -> None:
         """In place of `Job.send_head`."""

@@ -17,7 +17,7 @@ def chunk(data: bytes) -> bytes:
 
 
 class Outlet:
-    """Writes to a socket from the hub, never blocking. `lost` once the other side has gone."""
+    """Writes to a socket from the hub, never blocking. `lost` once the other side is gone."""
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock

@@ -70,7 +70,7 @@ class Script:
         return self.event(index)
 
     def closing(self) -> Frames:
-        """What stands between the last token and the end marker."""
+        """What comes between the last token and the end marker."""
         return ()
 
     def failure(self, message: str) -> Frames:

@@ -165,7 +165,7 @@ def _still_open() -> bool:
 
 
 def _die_with_parent(parent: int) -> None:
-    """Let the kernel kill this process when `parent` dies; leave at once if it has gone already."""
+    """Let the kernel kill this process when `parent` dies; end at once if it is gone already."""
     if not parent or sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG

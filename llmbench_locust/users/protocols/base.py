@@ -142,7 +142,7 @@ class Protocol:
         if (sink.answered or not sink.thoughts) and first < len(exchange.token_times):
             record.first_answer_time = float(exchange.token_times[first])
         if record.output_len < 0 or self.wire.keep_text:
-            # Where the server told no length, all of the text is counted, reasoning too.
+            # Without a length from the server all of the text is counted, reasoning too.
             record.text = sink.text(reasoning=record.output_len < 0)
         return record
 
@@ -191,7 +191,7 @@ def _set_header(headers: dict[str, str], name: str, value: str) -> None:
 
 
 def _reasoning_tokens(exchange: Exchange, sink: TextSink) -> int:
-    """The server's count, else that of its reasoning events; -1 without reasoning."""
+    """The server's count, or the number of its reasoning events; -1 without reasoning."""
     if sink.reasoning_tokens >= 0 or not sink.thoughts:
         return sink.reasoning_tokens
     if exchange.token_counts is None:

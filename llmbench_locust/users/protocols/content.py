@@ -7,7 +7,7 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 def text_of(sample: SampleRequest) -> str:
-    """The prompt as one text; of chat messages the texts of all, each on lines of its own."""
+    """The prompt as one text; the texts of chat messages are joined by line breaks."""
     prompt: JsonValue = sample.chat_messages if sample.chat_messages is not None else sample.prompt
     if isinstance(prompt, str):
         return prompt

@@ -112,7 +112,7 @@ class VLM2VecEmbeddings(ChatEmbeddings):
 
 
 class InfinityEmbeddings(PoolingProtocol):
-    """infinity embeds a text or an image; the image's URL stands where the text would."""
+    """infinity embeds a text or an image; the image's URL takes the place of the text."""
 
     info = BACKENDS["infinity-embeddings"]
 

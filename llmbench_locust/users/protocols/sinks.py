@@ -33,7 +33,7 @@ class TextSink:
 
     ``output_tokens``, ``input_tokens``, ``cached_tokens`` (of the input), ``reasoning_tokens``: the
     server's counts, -1 when it gave none. ``server_queue_s``, ``server_ttft_s``: its own times of
-    the request, NaN when it told none. ``finish_reason``: in OpenAI's terms. ``error_kind``: of
+    the request, NaN without one. ``finish_reason``: in OpenAI's terms. ``error_kind``: of
     ``error``; "server" for what the server reported, "protocol" for what cannot be parsed.
 
     Each token event adds exactly one piece, by `answer`, `reasoning` or `nothing`: so it is known
