@@ -56,6 +56,8 @@ def sentence(found: Json) -> str:
     if limit is None:
         return f"This machine, {many}: {errors}; no level had errors under 1 ms."
     end = f"error under 1 ms up to {limit:,.0f} chunks/s"
+    if not found["limit_was_found"]:
+        return f"This machine, {many}: {errors}; {end}, and time was over before the limit."
     if found["server_was_late"]:
         return f"This machine, {many}: {errors}; {end}, where the server itself became late."
     return (

@@ -76,6 +76,7 @@ def found_of(runs: Runs, done: list[Measured], binary: Path | None) -> Json:
         "ttft_error_ms": shown.ttft_error_ms,
         "p99_itl_error_ms": shown.itl_error_ms,
         "limit_chunks_per_s": limit.level.chunks_per_s if limit else None,
+        "limit_was_found": lowest is not None,
         "server_was_late": lowest is not None and lowest.server_late,
         "levels": [
             {

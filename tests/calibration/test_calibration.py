@@ -96,6 +96,7 @@ def test_a_calibration_is_kept_and_quoted(tmp_path, monkeypatch):
 def test_the_sentence():
     found = {"processes": 2, "ttft_error_ms": 0.07, "p99_itl_error_ms": 0.1, "streams": 2000}
     found |= {"rate": 25.0, "limit_chunks_per_s": 86000.0, "server_was_late": False}
+    found["limit_was_found"] = True
     assert sentence(found) == (
         "This machine, 2 processes: TTFT error 0.07 ms, P99 ITL error 0.10 ms at 2,000 streams × "
         "25/s; error under 1 ms up to 86,000 chunks/s. For more, use more processes, each with a "
