@@ -48,7 +48,7 @@ def render_console(figures: Figures) -> str:
     lines.append("=" * 50)
     lines += _server(block.get("server"))
     lines += _cache(block.get("prefix_cache"))
-    lines += _gpu(block.get("gpu"))
+    lines += _gpu(block.get("gpu"), config.num_gpus)
     lines += _cost(block)
     lines += _ours(block, asked="ttfo" in config.percentile_metrics)
     lines += verdict_lines(block, timed=config.duration_s is not None)
@@ -163,9 +163,11 @@ def _gauges(found: Json, *rows: tuple[str, str, str, float]) -> list[str]:
     ]
 
 
-def _gpu(found: Json | None) -> list[str]:
+def _gpu(found: Json | None, given: int | None) -> list[str]:
+    """``given``: the number of GPUs by --num-gpus."""
     if not found:
         return []
+    count = found.get("gpus", {}).get("max")
     lines = _gauges(
         found,
         ("gpu_power", "GPU power", ", W", 1),
@@ -184,7 +186,12 @@ def _gpu(found: Json | None) -> list[str]:
         )
         if found[key] is not None
     ]
-    return [f"{'GPUs':-^50}", *lines]
+    if count and given not in (None, count):
+        lines.append(
+            f"note: the pages have {count:.0f} GPUs, --num-gpus is {given}; choose GPUs behind the "
+            "URL: #0,1"
+        )
+    return [f"{f'GPUs: {count:.0f}' if count else 'GPUs':-^50}", *lines]
 
 
 COSTS = (

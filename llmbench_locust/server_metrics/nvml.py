@@ -28,6 +28,7 @@ def read_gpus(wanted: Sequence[str]) -> Reading:
                 gpus.append(handle)
         began = time.perf_counter()
         values = {
+            "gpus": float(len(gpus)),
             "gpu_power": sum(pynvml.nvmlDeviceGetPowerUsage(g) for g in gpus) / 1e3,
             "gpu_memory": float(sum(pynvml.nvmlDeviceGetMemoryInfo(g).used for g in gpus)),
             "gpu_utilization": sum(pynvml.nvmlDeviceGetUtilizationRates(g).gpu for g in gpus)

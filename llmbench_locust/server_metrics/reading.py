@@ -100,6 +100,8 @@ def _value(row: ServerMetric, samples: Mapping[str, list[Sample]]) -> float | No
         found = _found(above, samples)
         if not found:
             continue
+        if row.unit == "count":
+            return float(len(found))
         value = sum(found) * float(factor or 1)
         if below:
             divisor = sum(_found(below, samples))

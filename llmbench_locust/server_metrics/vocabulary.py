@@ -17,7 +17,9 @@ Kind = Literal["gauge", "counter", "histogram"]
 
 @dataclass(frozen=True, slots=True)
 class ServerMetric:
-    """One figure. ``unit``: of its value. A "share" is averaged over label sets, others summed."""
+    """One figure. ``unit``: of its value. Over label sets a "share" is averaged, a "count" is their
+    number, others are summed.
+    """
 
     name: str
     title: str
@@ -148,6 +150,10 @@ SERVER_METRICS = (
 
 #: Over all GPUs of a page, or over those that the user chose.
 GPU_METRICS = (
+    _row(
+        *("gpus", "GPUs", "gauge", "count"),
+        *("DCGM_FI_DEV_POWER_USAGE", "nv_gpu_power_usage"),
+    ),
     _row(
         *("gpu_power", "GPU power", "gauge", "W"),
         *("DCGM_FI_DEV_POWER_USAGE", "nv_gpu_power_usage"),

@@ -61,7 +61,8 @@ def run(sim, tmp_path, *more, env=None):
 def test_counters_and_energy_of_the_run_are_the_runs_own(sim, tmp_path):
     page = tmp_path / "r.html"
     flags = ("--save-detailed", "--llm-html", page, "--request-rate", 10, "--burstiness", "inf")
-    block, printed = run(sim, tmp_path, *flags, "--gpu-metrics", f"{sim.url}/dcgm/metrics")
+    two = ("--num-gpus", 2)
+    block, printed = run(sim, tmp_path, *flags, "--gpu-metrics", f"{sim.url}/dcgm/metrics", *two)
     together = block["server"]["all"]
     assert together["counters"]["requests_finished"] == 30
     assert together["counters"]["generation_tokens"] == 30 * 8
@@ -78,6 +79,7 @@ def test_counters_and_energy_of_the_run_are_the_runs_own(sim, tmp_path):
     assert gpu["energy_j"] == pytest.approx(seconds + 500 * busy_s, rel=1e-3)
     assert gpu["joules_per_output_token"] == pytest.approx(gpu["energy_j"] / 240)
     assert "Energy per output token (J):" in printed
+    assert "the pages have 1 GPUs, --num-gpus is 2" in printed
     assert "GPUs over time" in page.read_text()
 
 

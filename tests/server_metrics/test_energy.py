@@ -78,10 +78,16 @@ def test_units_and_the_chosen_gpus():
         for i in range(3)
     )
     assert parse(text, 0).values == pytest.approx(
-        {"gpu_power": 600, "gpu_utilization": 0.4, "gpu_memory": 3 * 2**30, "gpu_energy": 30}
+        {
+            "gpus": 3,
+            "gpu_power": 600,
+            "gpu_utilization": 0.4,
+            "gpu_memory": 3 * 2**30,
+            "gpu_energy": 30,
+        }
     )
     chosen = parse(text, 0, ("0", "GPU-2")).values
-    assert (chosen["gpu_power"], chosen["gpu_energy"]) == (400, 20)
+    assert (chosen["gpus"], chosen["gpu_power"], chosen["gpu_energy"]) == (2, 400, 20)
 
 
 #: As much of NVIDIA's library as is asked: two GPUs of 150 and 250 W.
@@ -116,6 +122,18 @@ def test_the_gpus_of_this_machine(tmp_path):
         text=True,
         check=True,
     )
-    values = {"gpu_power": 400.0, "gpu_memory": 2000.0, "gpu_utilization": 0.45, "gpu_energy": 6.0}
-    second = {"gpu_power": 250.0, "gpu_memory": 1000.0, "gpu_utilization": 0.6, "gpu_energy": 4.0}
+    values = {
+        "gpus": 2.0,
+        "gpu_power": 400.0,
+        "gpu_memory": 2000.0,
+        "gpu_utilization": 0.45,
+        "gpu_energy": 6.0,
+    }
+    second = {
+        "gpus": 1.0,
+        "gpu_power": 250.0,
+        "gpu_memory": 1000.0,
+        "gpu_utilization": 0.6,
+        "gpu_energy": 4.0,
+    }
     assert done.stdout.strip() == f"{values} {second}"

@@ -134,6 +134,7 @@ PAGES = {
             "running": 6,
             "waiting": 2,
             "kv_cache_usage": 0.25,
+            "gpus": 1,
             "gpu_power": 300,
             "gpu_energy": 77,
             "gpu_utilization": 0.5,
