@@ -49,10 +49,12 @@ def repeat(runs: Runs) -> None:
         say(f"Run {number + 1} of {config.repeat}")
         report = runs.run(nth(config, number))
         ends.append(status(runs, report, report.publish()))
-        documents.append(report.document)
         if report.extended["interrupted"]:
-            break
+            break  # it has its own table and file; the figures of half a run count for no summary
+        documents.append(report.document)
     runs.exit_status = next((end for end in ends if end), None)
+    if not documents:
+        return
     found = summary(documents)
     say(table(found))
     if config.save_result:
