@@ -153,7 +153,7 @@ def as_dict(answer: Answer) -> Json:
 
 def _probe(outcome: Outcome, answer: Answer) -> Json:
     row = dataclasses.asdict(outcome)
-    row["units"] = [[u.value, u.weight] for u in outcome.units]
+    row["units"] = [[u.value, u.weight, u.crowding] for u in outcome.units]
     goal, unit = answer.settings.goals[answer.binding], outcome.units[answer.binding]
     row["share"] = row["share_low"] = row["share_high"] = None
     if goal.share is not None and unit.weight:

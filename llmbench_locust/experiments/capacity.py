@@ -10,18 +10,21 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmbench_locust.errors import ConfigError, Interrupted
 from llmbench_locust.experiments import objectives
 from llmbench_locust.experiments.answer import as_dict, outcomes_of, text
-from llmbench_locust.experiments.search import Answer, Outcome, Settings, search
+from llmbench_locust.experiments.search import Answer, Goal, Outcome, Settings, search
 from llmbench_locust.json_values import json_value
 from llmbench_locust.metrics.vllm import good
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.records import RecordColumns
 from llmbench_locust.results.files import write_result, write_whole
 from llmbench_locust.run.benchmark import Progress
 from llmbench_locust.run.lifecycle import WATCH_S, Runs
 from llmbench_locust.run.report import Report
+from llmbench_locust.statistics.crowding import crowding
 from llmbench_locust.statistics.transients import grows, steady_window
 from llmbench_locust.terminal import say
 
@@ -51,8 +54,6 @@ def settings_of(config: RunConfig, goals: tuple[objectives.Objective, ...]) -> S
         budget_requests=requests,
         probe_time_s=config.probe_time,
         seed=config.seed,
-        # Offsets of a gamma process of shape b vary by 1 ÷ √(b n); those of a closed loop are free.
-        free=0.0 if users else 1 / math.sqrt(config.burstiness),
         whole=users,
     )
 
@@ -125,13 +126,18 @@ class _Capacity:
             for name, limit in self._config.goodput.items()
         }
         latency = summary.distributions.get("e2el")
+        latency_s = latency.mean / 1000 if latency is not None else 0.0
         audit = report.audit or {}
+        units = objectives.units(self._objectives, load, columns, summary, rows)
         return Outcome(
             load=load,
-            units=objectives.units(self._objectives, load, columns, summary, rows),
+            units=tuple(
+                unit._replace(crowding=self._crowding(columns, rows, unit.load, latency_s, o.goal))
+                for unit, o in zip(units, self._objectives, strict=True)
+            ),
             requests=len(columns),
             seconds=summary.duration_s,
-            latency_s=latency.mean / 1000 if latency is not None else 0.0,
+            latency_s=latency_s,
             throughput=summary.request_throughput,
             seed=seed,
             overloaded=overloaded,
@@ -139,20 +145,36 @@ class _Capacity:
             misses=misses,
         )
 
-    def told(self, answer: Answer) -> None:
+    def _crowding(
+        self,
+        columns: RecordColumns,
+        rows: NDArray[np.bool_],
+        load: float,
+        latency_s: float,
+        goal: Goal,
+    ) -> float:
+        """0 where the server decides when requests come: users, and turns of a conversation."""
+        if goal.share is None or self.settings.whole or np.any(columns.ints["turn"] > 0):
+            return 0.0
+        due = columns.floats["due_time"]
+        order = np.argsort(due, kind="stable")
+        gamma = (load, self._config.burstiness)
+        return crowding(due[order], rows[order], gamma, latency_s, goal.share)
+
+    def told(self, answer: Answer, *, going_on: bool = True) -> None:
         """Keep what there is, for the page and for --resume."""
         document = json_value(as_dict(answer))
         write_whole(
             self.directory / "capacity.json", json.dumps(document, indent=2).encode() + b"\n"
         )
-        self._runs.show({**document, "text": text(answer)})
+        self._runs.show({**document, "text": text(answer), "going_on": going_on})
 
     def finish(self, answer: Answer) -> None:
         from llmbench_locust.experiments.report import capacity_page
 
         if not answer.probes and not answer.spoilt:
             return
-        self.told(answer)
+        self.told(answer, going_on=False)
         page = capacity_page(json_value(as_dict(answer)), text(answer))
         write_whole(self.directory / "report.html", page.encode())
         say(f"\n{text(answer)}")

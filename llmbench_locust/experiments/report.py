@@ -22,7 +22,8 @@ def capacity_page(document: Json, words: str) -> str:
 def attainment_chart(document: Json) -> Figure:
     """Probes with their intervals, the fitted curve, the target, the band of the answer."""
     share = document["goals"][0]["share"] is not None
-    shown = [p for p in document["probes"] if p["share"] is not None and not p["problem"]]
+    shown = [p for p in document["probes"] if p["share"] is not None]
+    good = [p for p in shown if not p["problem"]]
     scale = 100.0 if share else 1.0
     data: list[Json] = [
         trace(
@@ -36,8 +37,9 @@ def attainment_chart(document: Json) -> Figure:
             marker={"color": _DARK, "symbol": symbol, "size": 9},
         )
         for name, symbol, some in (
-            ("probe", "circle", [p for p in shown if not p["overloaded"]]),
-            ("overloaded", "x", [p for p in shown if p["overloaded"]]),
+            ("probe", "circle", [p for p in good if not p["overloaded"]]),
+            ("overloaded", "x", [p for p in good if p["overloaded"]]),
+            ("not counted", "circle-open", [p for p in shown if p["problem"]]),
         )
         if some
     ]

@@ -12,21 +12,31 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from llmbench_locust.statistics.crossing import MEAN, SHARE, Crossing, Unit, crossing
+from llmbench_locust.statistics.crossing import (
+    MEAN_REACH,
+    SHARE_REACH,
+    Crossing,
+    Unit,
+    crossing,
+)
 
 #: Probes near the crossing before their spread is believed.
 LEAST_UNITS = 8.0
 #: Length of a probe near the crossing, in latencies and in requests, if the budget allows it:
 #: shorter ones do not see the slow episodes of a busy server.
 LATENCIES, REQUESTS = 60.0, 500
+#: The first such probes are shorter: where the crossing is, is not known well yet.
+FIRST_PART = 1 / 5
+#: A probe of fewer latencies has seen mostly how an empty server fills up, and counts less.
+FULL_LATENCIES = 10.0
 #: No probe takes a larger part of the budget.
 LARGEST_PART = 1 / 8
 #: A doubling probe: part of the probe time, latencies and requests at least.
 QUICK_PART, QUICK_LATENCIES, QUICK_REQUESTS = 0.25, 3.0, 10
 #: Nearest and furthest that a probe lies from the crossing, in ln(load).
-NEAREST, FURTHEST = 0.02, 0.25
+NEAREST, FURTHEST = 0.02, 0.12
 #: How far a probe lies from the crossing on the curve's scale, as a share of what counts in full.
-SPREAD = 0.5
+SPREAD = 0.25
 #: Of how many correlated requests one independent one is taken to be, before it is known.
 DISPERSION_GUESS = 5.0
 #: Probes at the end of the allowed loads that settle that the capacity lies beyond it.
@@ -66,8 +76,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``free``: as `statistics.crossing.crossing` takes it. ``budget_s``, ``budget_requests``: None
-    for no bound. ``whole``: loads are whole numbers (users of a closed loop).
+    """``budget_s``, ``budget_requests``: None for no bound. ``whole``: loads are whole numbers
+    (users of a closed loop).
     """
 
     goals: tuple[Goal, ...]
@@ -78,7 +88,6 @@ class Settings:
     budget_requests: int | None = None
     probe_time_s: float = 20.0
     seed: int = 0
-    free: float = 1.0
     whole: bool = False
     level: float = 0.95
 
@@ -167,15 +176,21 @@ class _Search:
         settings = self.settings
         while not self._settled():
             binding, found = self._crossing()
-            kind = SHARE if settings.goals[binding].share is not None else MEAN
-            away = min(max(SPREAD * kind.reach / abs(found.slope), NEAREST), FURTHEST)
+            reach = MEAN_REACH if settings.goals[binding].share is None else SHARE_REACH
+            away = min(max(SPREAD * reach / abs(found.slope), NEAREST), FURTHEST)
             if found.units < 3:
                 away = min(away, FURTHEST / 2)
             side = away if len(self.outcomes) % 2 else -away
             load = found.load * math.exp(side)
             load = min(max(load, settings.lowest), settings.highest)
             seconds = max(settings.probe_time_s, LATENCIES * self.outcomes[-1].latency_s)
-            self._run(load, seconds, REQUESTS)
+            part = min(1.0, (1 + self._refined()) * FIRST_PART)
+            self._run(load, part * seconds, int(part * REQUESTS))
+
+    def _refined(self) -> int:
+        """Probes since one clearly missed an objective."""
+        missed = [self._clearly_missed(o) for o in self.outcomes]
+        return len(missed) - missed.index(True) - 1 if any(missed) else 0
 
     def _settled(self) -> bool:
         settings = self.settings
@@ -220,7 +235,7 @@ class _Search:
                 left = min(left, (budget - spent) * per_unit)
                 wanted = min(wanted, budget * LARGEST_PART * per_unit)
         enough = max(QUICK_REQUESTS, wanted / 4)
-        if left < enough and self.outcomes:
+        if left < enough and every:
             raise StopIteration
         return max(1, QUICK_REQUESTS, int(min(wanted, left)))
 
@@ -264,7 +279,7 @@ class _Search:
             units = [_evidence(o, number, goal) for o in self.outcomes]
             units = [u for u in units if u.weight > 0]
             if units:
-                at = crossing(units, goal.share, free=settings.free, level=settings.level)
+                at = crossing(units, goal.share, level=settings.level)
                 found.append((number, at))
         self._fitted = len(self.outcomes), found
         return found
@@ -316,8 +331,9 @@ class _Search:
 def _evidence(outcome: Outcome, number: int, goal: Goal) -> Unit:
     """An overloaded probe misses every objective, whatever its first requests saw."""
     unit = outcome.units[number]
-    if not outcome.overloaded:
-        return unit
+    lasted = outcome.seconds / (outcome.latency_s * FULL_LATENCIES) if outcome.latency_s else 1.0
+    part = min(1.0, lasted) ** 2
     if goal.share is not None:
-        return unit._replace(value=0.0)
-    return unit._replace(value=max(unit.value, 10.0))
+        met = 0.0 if outcome.overloaded else unit.value * part
+        return unit._replace(value=met, weight=unit.weight * part)
+    return unit._replace(value=max(unit.value, 10.0)) if outcome.overloaded else unit

@@ -175,6 +175,7 @@ def page(title: str, body: str) -> str:
 
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{_e(title)}</title>'
+        '<link rel="icon" href="data:,">'
         '<meta name="viewport" '
         f'content="width=device-width,initial-scale=1"><style>{_STYLE}</style>'
         f"<script>{get_plotlyjs()}</script></head><body>{body}</body></html>"

@@ -45,6 +45,7 @@ class Runs:
         self.environment = crew.environment
         self._crew = crew
         self._live = live
+        live.experiment = None
         self._latest: Benchmark | None = None
         self._going: Benchmark | None = None
         self._killable: gevent.Greenlet | None = None

@@ -13,7 +13,7 @@ from llmbench_locust.statistics.distributions import t_quantile
 Floats = NDArray[np.float64]
 
 #: A server fills up from empty within a few latencies; of a short run, at most a part is cut off.
-LATENCIES, MOST = 2.0, 0.3
+LATENCIES, MOST = 3.0, 0.3
 BLOCKS = 8
 SLOPE = 0.02  # a queue that grows by less than this share of the arrivals may only be wandering
 
@@ -36,12 +36,13 @@ def steady_window(start_s: Floats, end_s: Floats) -> NDArray[np.bool_]:
     return np.asarray((start_s >= begin) & (start_s <= last - min(latency, longest)))
 
 
-def grows(in_flight: Floats, every_s: float, rate: float, level: float = 0.95) -> bool:
+def grows(in_flight: Floats, every_s: float, rate: float, level: float = 0.999) -> bool:
     """Whether the requests in flight, one sample each ``every_s``, grow without end at ``rate``.
 
-    The slope over the means of eight blocks of the later half (single samples are correlated: a
-    test on them is wrong in a third of the cases), by a one-sided t test against 2% of the
-    arrivals: above capacity the queue grows by what the server cannot carry.
+    The slope over the means of eight blocks of the later two thirds (single samples are correlated:
+    a test on them is wrong in a third of the cases), by a one-sided t test against 2% of the
+    arrivals: above capacity the queue grows by what the server cannot carry. It is asked twice a
+    second, so that at a level of 95% one steady run in three would be called overloaded.
     """
     later = np.asarray(in_flight, np.float64)[len(in_flight) // 3 :]
     if len(later) < 2 * BLOCKS or rate <= 0:

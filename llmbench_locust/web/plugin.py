@@ -145,7 +145,9 @@ class Pages:
             else:
                 return _gone(run)
             downloads = history[run].downloads if run in history else []
+            search = live.experiment["text"].partition("   ")[0] if live.experiment else ""
             more = {"downloads": downloads, "runs": history.titles(), "now": live.run}
+            more["search"] = search.splitlines()[0] if search else ""
             return _json(shot | more)
 
         @routes.get("/llm/differences")
@@ -177,13 +179,14 @@ class Pages:
         @routes.get("/llm/capacity")
         @protected
         def capacity() -> Response:
-            """The probes of a search so far and its answer; the page renews itself."""
+            """The probes of a search so far and its answer; the page renews itself until then."""
             if live.experiment is None:
                 return Response("No capacity search has a probe yet.", status=404)
             if request.args.get("format") == "json":
                 return _json(live.experiment)
             found = capacity_page(live.experiment, live.experiment["text"])
-            return Response(found, headers={"Refresh": "5"}, content_type="text/html")
+            headers = {"Refresh": "5"} if live.experiment["going_on"] else {}
+            return Response(found, headers=headers, content_type="text/html")
 
     def _add_metrics(self) -> None:
         registry = registry_of(self._live)

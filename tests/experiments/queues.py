@@ -9,6 +9,7 @@ import numpy as np
 from llmbench_locust.arrivals import arrival_offsets
 from llmbench_locust.experiments.search import Outcome
 from llmbench_locust.statistics.crossing import Unit
+from llmbench_locust.statistics.crowding import crowding
 from llmbench_locust.statistics.transients import steady_window
 
 
@@ -40,13 +41,16 @@ class Queue:
         due = arrival_offsets(requests, request_rate=load, seed=seed)
         waits = self.waits(due)
         ends = due + waits + self.hold
-        met = (waits + self.ttft <= self.limit)[steady_window(due, ends)]
+        rows = steady_window(due, ends)
+        met = (waits + self.ttft <= self.limit)[rows]
+        latency = float((ends - due).mean())
+        crowded = crowding(due, rows, (load, 1.0), latency, self.share)
         return Outcome(
             load=load,
-            units=(Unit(load, float(met.sum()), float(len(met))),),
+            units=(Unit(load, float(met.sum()), float(len(met)), crowded),),
             requests=requests,
             seconds=float(ends.max()),
-            latency_s=float((ends - due).mean()),
+            latency_s=latency,
             throughput=requests / float(ends.max()),
             seed=seed,
         )

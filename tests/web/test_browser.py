@@ -402,6 +402,34 @@ def test_the_form_shows_what_matters_and_finds_the_rest(web: Any, browser: Any, 
     assert errors == []
 
 
+def test_a_capacity_is_searched_from_the_form_to_the_answer(
+    web: Any, browser: Any, shots: Any
+) -> None:
+    """A busy machine may make the client the limit: that is an answer, too."""
+    with launch(["--step-ms", "2", "--max-num-seqs", "2"]) as sim:
+        words = ("--base-url", sim.url, *SHORT, "--goodput", "ttft:50", "--attainment", "0.9")
+        started = web(SERVE, *words, "--budget", "8s", "--probe-time", "0.5", "--min", "8")
+        page = open_form(browser, started)
+        errors = problems(page)
+        page.fill("#find", "search for the largest")
+        page.check("#f-capacity")
+        page.locator("#plan", has_text="A search for the capacity").wait_for()
+        assert page.locator("#f-request_rate").is_disabled(), "the search sets it"
+        start(page)
+        link = page.locator("#search", has_text=re.compile("^(No c|C)apacity"))
+        link.wait_for()
+        deadline = time.monotonic() + 60
+        while started.get("/llm/capacity?format=json").json()["going_on"]:
+            assert time.monotonic() < deadline
+            page.wait_for_timeout(200)
+        link.click()
+        page.wait_for_selector(".js-plotly-plot")
+        assert page.locator("table tr").count() > 1
+        assert "apacity" in page.locator("pre").inner_text()
+        shots(page, "search")
+        assert errors == []
+
+
 def test_the_form_remembers_all_but_secrets(web: Any, browser: Any) -> None:
     started = web(SYNTHETIC)
     page = browser.new_page()

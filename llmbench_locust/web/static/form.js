@@ -32,7 +32,9 @@ function settle() {
   const sim = named("sim")?.checked;
   for (const name of ["base_url"]) if (named(name)) named(name).disabled = sim;
   const timed = Boolean(named("duration")?.value.trim());
-  if (named("num_prompts")) named("num_prompts").disabled = timed;
+  const searched = Boolean(named("capacity")?.checked);
+  if (named("num_prompts")) named("num_prompts").disabled = timed || searched;
+  for (const name of ["request_rate", "duration"]) if (named(name)) named(name).disabled = searched;
   const dataset = datasets[named("dataset_name")?.value];
   if (dataset) {
     named("input_len").placeholder = dataset.input;
@@ -51,8 +53,8 @@ function values() {
       if (!control.disabled) found.set(control.name, String(control.checked));
     } else if (!control.disabled) {
       found.set(control.name, control.value);
-    } else if (control.name === "base_url" && named("sim")?.checked) {
-      found.set("base_url", "");
+    } else if (control.name !== "num_prompts") {
+      found.set(control.name, "");
     }
   }
   return found;

@@ -66,6 +66,8 @@ function show(shot) {
   byId("stop").hidden = !GOING.includes(shot.state);
   byId("new").hidden = GOING.includes(shot.state);
   byId("locust").hidden = shot.now === 0;
+  byId("search").hidden = !shot.search;
+  byId("search").textContent = shot.search;
   tiles(shot);
   summary(shot);
   fill(byId("slo"), ["Objective", "Met", "Share"], shot.slo.map((s) => [
