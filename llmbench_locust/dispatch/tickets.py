@@ -18,7 +18,8 @@ from llmbench_locust.workload.sample import SampleRequest
 @dataclass(slots=True)
 class Ticket:
     """``index``: place in the plan. ``due_s``: offset in seconds from the start of the arrivals;
-    NaN for a later turn of a session (due ``think_s`` after the responses that it waits for).
+    NaN for a later turn of a session (due ``think_s`` after the responses that it waits for, and
+    not before ``pace_s`` after those requests began).
     ``model``: of LoRA assignment, "" for the run's. ``following``: the later turns of the same
     session, to be played by the same worker. ``play``: the session that a worker plays already.
     """
@@ -28,6 +29,7 @@ class Ticket:
     sample: SampleRequest
     model: str = ""
     think_s: float = 0.0
+    pace_s: float = 0.0
     following: Sequence[Ticket] = ()
     play: Play | None = None
 
@@ -50,6 +52,7 @@ class Play:
         self._open = 1
         # By turn: when it was answered, the request as it was sent, and the response.
         self._answered: dict[int | None, tuple[float, SampleRequest, str]] = {}
+        self._began: dict[int | None, float] = {}
 
     @property
     def over(self) -> bool:
@@ -60,19 +63,24 @@ class Play:
         """Requests that wait for no other, besides the first one."""
         return self._take([t for t in self._left.values() if not t.sample.waits_for])
 
-    def answered(self, ticket: Ticket, end_s: float, text: str) -> list[tuple[Ticket, float]]:
+    def answered(
+        self, ticket: Ticket, end_s: float, text: str, began_s: float = 0.0
+    ) -> list[tuple[Ticket, float]]:
         """(ticket, due time) of the requests that waited for this response, as they are to be sent.
 
-        ``end_s``: when the response was complete.
+        ``end_s``: when the response was complete. ``began_s``: when the request was due.
         """
         self._open -= 1
         self._answered[ticket.sample.turn] = (end_s, ticket.sample, text)
+        self._began[ticket.sample.turn] = began_s
         done = self._answered.keys()
         able = [t for t in self._left.values() if done >= set(t.sample.waits_for)]
-        return [
-            (t, t.think_s + max(self._answered[p][0] for p in t.sample.waits_for))
-            for t in self._take(able)
-        ]
+        return [(t, max(self._after(t, p) for p in t.sample.waits_for)) for t in self._take(able)]
+
+    def _after(self, ticket: Ticket, parent: int) -> float:
+        """When ``ticket`` may be sent as far as one of those that it waits for is concerned."""
+        began_s, (end_s, _, _) = self._began[parent], self._answered[parent]
+        return max(end_s + ticket.think_s, began_s + ticket.pace_s)
 
     def failed(self, ticket: Ticket) -> list[int]:
         """Indexes of the requests that can never be sent: the response they continue is missing.
@@ -115,17 +123,26 @@ def to_message(ticket: Ticket) -> list[JsonValue]:
     """Lists, numbers and texts only."""
     sample = [getattr(ticket.sample, name) for name in _SAMPLE_FIELDS]
     following = [to_message(t) for t in ticket.following]
-    return [ticket.index, ticket.due_s, sample, ticket.model, ticket.think_s, following]
+    return [
+        ticket.index,
+        ticket.due_s,
+        sample,
+        ticket.model,
+        ticket.think_s,
+        ticket.pace_s,
+        following,
+    ]
 
 
 def from_message(message: list[JsonValue]) -> Ticket:
-    index, due_s, sample, model, think_s, following = message
+    index, due_s, sample, model, think_s, pace_s, following = message
     return Ticket(
         index,
         due_s,
         SampleRequest(**dict(zip(_SAMPLE_FIELDS, sample, strict=True))),
         model,
         think_s,
+        pace_s,
         tuple(from_message(m) for m in following),
     )
 

@@ -174,7 +174,8 @@ class WorkerRun:
         if not record.success:
             self._unsent.extend(play.failed(ticket))
             return
-        for turn, due_s in play.answered(ticket, record.end_time, record.text):
+        began_s = record.due_time
+        for turn, due_s in play.answered(ticket, record.end_time, record.text, began_s):
             self._add_turn(turn, due_s)
 
     def _add_turn(self, turn: Ticket, due_s: float) -> None:

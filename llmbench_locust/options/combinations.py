@@ -202,11 +202,14 @@ def _sessions(v: Json, dataset: DatasetInfo) -> None:
         "concurrent_sessions",
         "session_header",
         "session_echo",
+        "user_rate_s",
     ):
         flag = next(row.name for row in FLAGS.values() if row.field == name)
         if v[name] is not None and not (dataset.sessions or v["multi_turn"]):
             able = ", ".join(row.name for row in DATASETS.values() if row.sessions)
             raise ConfigError(f"--{flag}: only with --multi-turn or one of the datasets {able}")
+    if v["user_rate_s"] is not None:
+        _users(v)
     if v["concurrent_sessions"] is None:
         return
     if v["max_concurrency"] is not None:
@@ -218,6 +221,20 @@ def _sessions(v: Json, dataset: DatasetInfo) -> None:
             "--concurrent-sessions: sessions start when others end; it cannot be used with "
             "--request-rate, --ramp-up-strategy or --self-timed"
         )
+
+
+def _users(v: Json) -> None:
+    if v.get("users") is None:
+        raise ConfigError("--user-rate: say how many users there are with --users N")
+    for name, given in (
+        ("--request-rate", v["request_rate"] != math.inf),
+        ("--ramp-up-strategy", v["ramp_up_strategy"] is not None),
+        ("--self-timed", bool(v["self_timed"])),
+        ("--concurrent-sessions", v["concurrent_sessions"] is not None),
+        ("--max-concurrency", v["max_concurrency"] is not None),
+    ):
+        if given:
+            raise ConfigError(f"--user-rate: cannot be used with {name}; users set the pace")
 
 
 def _turns(v: Json, dataset: DatasetInfo, info: BackendInfo) -> None:

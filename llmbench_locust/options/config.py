@@ -32,7 +32,7 @@ class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
     ``think_time`` (min, max): seconds. ``random_range_ratio``: (input, output).
     ``metric_percentiles``: in (0, 100]. ``header``: of --header and --header-file.
 
-    ``base_urls``: all servers, of which ``base_url`` is the first.
+    ``users``: -u where it is not a cap. ``base_urls``: all servers, ``base_url`` the first one.
 
     ``at_home``: whether the server is the one given at the start, which alone gets the API key of
     the environment. ``typed``: headers whose values came with the web form. ``budget``: (seconds,
@@ -46,6 +46,7 @@ class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
     stop_timeout_s: float
     at_home: bool
     base_urls: tuple[str, ...]
+    users: int | None = None
     typed: tuple[str, ...]
     arrival_seed: int | None = None
 
@@ -147,7 +148,9 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
         v["max_concurrency"] = v["multi_turn_concurrency"]
     if v["multi_turn_delay_ms"]:
         v["think_time"] = (v["multi_turn_delay_ms"] / 1000,) * 2
-    if v["max_concurrency"] is None:
+    if v["user_rate_s"] is not None:
+        v["users"] = _users(getattr(options, "num_users", None))
+    elif v["max_concurrency"] is None:
         v["max_concurrency"] = _users(getattr(options, "num_users", None))
     if v["mix"] is None and goes_to_the_full_length(v["dataset_name"], info):
         v["ignore_eos"] = True

@@ -213,6 +213,14 @@ class ConversationsAndMixes:
     concurrent_sessions: int | None = flag(
         None, "Sessions that are going on at once; when one ends, the next one starts.", least=1
     )
+    user_rate_s: float | None = flag(
+        None,
+        "Seconds between two requests of a user. --users N users play one session after another "
+        "and begin at random turns, so that the load is steady from the start.",
+        name="user-rate",
+        above=0,
+        finite=True,
+    )
     max_delay_s: float | None = flag(
         None,
         "Longest recorded delay between two turns, in seconds; longer ones are cut to it.",

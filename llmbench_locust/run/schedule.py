@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle, islice
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from llmbench_locust.arrivals import Ramp, arrival_offsets, trace_offsets
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload.ages import session_starts
 from llmbench_locust.workload.multi_turn import think_times
 from llmbench_locust.workload.sample import SampleRequest
 
@@ -42,6 +44,17 @@ def planned_offsets(config: RunConfig, n: int) -> NDArray[np.float64]:
     )
 
 
+def _head_offsets(
+    config: RunConfig, samples: Sequence[SampleRequest], heads: Sequence[SampleRequest]
+) -> NDArray[np.float64]:
+    """`offsets_for` the first requests; with ``--user-rate``, when a user is free for a session."""
+    if config.user_rate_s is None or config.users is None:
+        return offsets_for(config, heads)
+    turns = Counter(sample.conversation for sample in samples)
+    counts = [turns[head.conversation] for head in heads]
+    return session_starts(counts, config.users, config.user_rate_s, config.seed)
+
+
 def make_tickets(config: RunConfig, samples: Sequence[SampleRequest]) -> list[Ticket]:
     """The tickets of a run in the order of their due times.
 
@@ -49,7 +62,7 @@ def make_tickets(config: RunConfig, samples: Sequence[SampleRequest]) -> list[Ti
     its first ticket: due when the answer before them has come and the think time has passed.
     """
     heads = [(i, s) for i, s in enumerate(samples) if not s.turn]
-    due = offsets_for(config, [s for _, s in heads])
+    due = _head_offsets(config, samples, [s for _, s in heads])
     keys = (i if s.conversation is None else s.conversation for i, s in enumerate(samples))
     models = list(islice(lora_models(config, keys), len(samples)))
     thinks = think_times(config, len(samples))
@@ -59,15 +72,17 @@ def make_tickets(config: RunConfig, samples: Sequence[SampleRequest]) -> list[Ti
         due_s = float("nan") if sample.due_s is None else sample.due_s
         return (due_s - zero) / config.trace_speedup
 
+    pace_s = config.user_rate_s or 0.0
     later: dict[int, list[Ticket]] = {}
     for i, sample in enumerate(samples):
         if sample.turn and sample.conversation is not None:
             delay = thinks[i] if sample.delay_s is None else sample.delay_s
+            delay = 0.0 if config.user_rate_s is not None else delay
             later.setdefault(sample.conversation, []).append(
-                Ticket(i, later_due(sample), sample, models[i], delay)
+                Ticket(i, later_due(sample), sample, models[i], delay, pace_s)
             )
     tickets = [
-        Ticket(i, float(due[k]), sample, models[i], 0.0, _following(later, sample))
+        Ticket(i, float(due[k]), sample, models[i], following=_following(later, sample))
         for k, (i, sample) in enumerate(heads)
     ]
     tickets.sort(key=lambda t: t.due_s)  # stable: the workload's order among equals

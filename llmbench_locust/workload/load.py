@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload import mix
+from llmbench_locust.workload.ages import with_ages
 from llmbench_locust.workload.one_dataset import load_dataset
 from llmbench_locust.workload.sample import Progress, SampleRequest
 from llmbench_locust.workload.structured import with_forms
@@ -17,4 +18,4 @@ def load_requests(
     """The requests of the dataset or mix. Raises ConfigError."""
     load = mix.load if config.mix else load_dataset
     samples = with_system_prompt(load(config, tokenizer, progress), config, tokenizer)
-    return with_forms(samples, config)
+    return with_forms(with_ages(samples, config, tokenizer), config)

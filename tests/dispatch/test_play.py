@@ -97,3 +97,14 @@ def test_the_history_is_that_of_the_turn_it_names():
 def test_what_is_left_is_given_up_when_the_run_stops():
     play = Play(session([[], [0], [1]]), chat=True)
     assert play.stop() == [11, 12]
+
+
+def test_a_pace_counts_from_the_start_and_a_late_response_moves_it():
+    head = session([[], [0], [1]])
+    for ticket in head.following:
+        ticket.pace_s = 5.0
+    play = Play(head, chat=True)
+    ((second, due_s),) = play.answered(head, 12.0, "A", 10.0)
+    assert due_s == 15.0
+    ((_, due_s),) = play.answered(second, 21.0, "B", 15.0)
+    assert due_s == 21.0

@@ -12,14 +12,16 @@ from llmbench_locust.options.flags import add_flags
 DATA = Path(__file__).parent.parent / "data"
 
 
-def config(*argv):
-    """The RunConfig of a command line; request ids start with "g-" as in the gold data."""
+def config(*argv, users=None):
+    """The RunConfig of a command line; request ids start with "g-" as in the gold data. ``users``:
+    Locust's -u.
+    """
     parser = LocustArgumentParser()
     parser.add_argument("--host")
     add_flags(parser)
-    return build_config(
-        parser.parse_args(expand_dotted(["--request-id-prefix", "g-", *map(str, argv)]))
-    )
+    options = parser.parse_args(expand_dotted(["--request-id-prefix", "g-", *map(str, argv)]))
+    options.num_users = users
+    return build_config(options)
 
 
 def write_jsonl(path, rows):
