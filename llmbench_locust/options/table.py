@@ -16,9 +16,7 @@ from llmbench_locust.options.flag import INF, Flag, dataset_flag, flag, rows
 from llmbench_locust.options.user_flags import Behaviour
 
 __all__ = [
-    "FLAGS",
-    "GROUPS",
-    "JSON_FLAGS",
+    *("FLAGS", "GROUPS", "JSON_FLAGS"),
     "SAMPLING",
     "Behaviour",
     "Benchmark",
@@ -176,10 +174,9 @@ class Benchmark:
         None, "LoRA modules; each request uses one of them.", metavar="NAME"
     )
     lora_assignment: str = flag(
-        "random",
-        "How LoRA modules are assigned to requests; session gives all of a session the same.",
+        "random", "How LoRA modules are assigned to requests; session: one for each session.",
         allowed=("random", "round-robin", "session"),
-    )
+    )  # fmt: skip
     ramp_up_strategy: str | None = flag(
         None, "Increase the request rate during the run.", allowed=("linear", "exponential")
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
+from typing import TypedDict
 
 import gevent
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from llmbench_locust.locust_seam import listened
 from llmbench_locust.records import CANCELLED, NAN, RequestRecord
 from llmbench_locust.transport.client import Transport
+from llmbench_locust.transport.decoding import FirstToken, Tokens
 from llmbench_locust.transport.exchange import Exchange, Limit, Request
 from llmbench_locust.transport.gaps import Gaps
 from llmbench_locust.users.patience import Patience, joined
@@ -42,6 +44,11 @@ def servers_of(wire: WireConfig, gaps: Gaps | None = None) -> Replicas:
         for url in wire.base_urls
     ]
     return Replicas(transports, wire.balance)
+
+
+class Listeners(TypedDict):
+    on_first_token: FirstToken | None
+    on_tokens: Tokens | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +109,8 @@ class Session:
         try:
             request = errand.request or self.protocol.request(sample, errand.model)
             self._echo(sample, request)
-
-            def attempt(limit: Limit | None, number: int = 0) -> RequestRecord:
-                place = self.servers.choose(errand.index + number, sample)
-                sink = self.protocol.sink(sample)
-                exchange = self.servers.transports[place].exchange(
-                    request, sink, limit=limit, on_first_token=on_first, on_tokens=on_tokens
-                )
-                self._listen(sample, exchange)
-                record = self.protocol.record(errand.index, sample, exchange, sink)
-                if len(self.wire.base_urls) > 1:
-                    record.server = self.wire.base_urls[place]
-                return record
-
+            listeners: Listeners = {"on_first_token": on_first, "on_tokens": on_tokens}
+            attempt = partial(self._attempt, sample, request, errand.index, listeners)
             record = attempt(None) if quiet else self._attempts(attempt, errand.index)
         except gevent.GreenletExit:
             if quiet or give_up:
@@ -134,6 +130,25 @@ class Session:
             record.client_queue_time = max(0.0, record.start_time - errand.due_time)
         if not quiet:
             self._fire(record, user)
+        return record
+
+    def _attempt(
+        self,
+        sample: SampleRequest,
+        request: Request,
+        index: int,
+        listeners: Listeners,
+        limit: Limit | None,
+        number: int = 0,
+    ) -> RequestRecord:
+        """``number``: of the attempt, from 0."""
+        place = self.servers.choose(index + number, sample)
+        sink = self.protocol.sink(sample)
+        exchange = self.servers.transports[place].exchange(request, sink, limit=limit, **listeners)
+        self._listen(sample, exchange)
+        record = self.protocol.record(index, sample, exchange, sink)
+        if len(self.wire.base_urls) > 1:
+            record.server = self.wire.base_urls[place]
         return record
 
     def _attempts(
