@@ -211,7 +211,8 @@ static int serve(int port, double ttft, double itl) {
     epoll_ctl(set, EPOLL_CTL_ADD, listener, &event);
     puts("ready");
     fflush(stdout);
-    while (!stopped) {
+    pid_t parent = getppid();
+    while (!stopped && getppid() == parent) { /* it ends with the process that started it */
         if (asked) {
             asked = 0;
             say();

@@ -47,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # … | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except KeyboardInterrupt:
+        return 130
     except BenchError as error:
         print(f"llmbench: {error}", file=sys.stderr)
         return error.exit_code

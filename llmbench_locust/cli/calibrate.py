@@ -76,9 +76,14 @@ def _measured(flags: argparse.Namespace, binary: Path | None, folder: Path) -> J
     command += ["--seconds", f"{flags.seconds:g}", "--outcome", str(outcome)]
     command += ["--paced", str(binary)] if binary else []
     command += ["--processes", str(flags.processes)] if flags.processes > 1 else []
-    done = subprocess.run(command, check=False)
+    with subprocess.Popen(command) as running:
+        try:
+            status = running.wait()
+        except KeyboardInterrupt:  # it had the signal, too, and ends in order
+            running.wait()
+            raise
     if not outcome.exists():
-        raise SetupError(f"calibrate: the benchmark ended with status {done.returncode}")
+        raise SetupError(f"calibrate: the benchmark ended with status {status}")
     found: Json = json.loads(outcome.read_text())
     return found
 

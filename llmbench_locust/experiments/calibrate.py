@@ -12,6 +12,7 @@ from time import perf_counter
 from llmbench_locust._version import __version__
 from llmbench_locust.calibration.levels import TTFT_MS, Level, Measured, limit_of, next_level
 from llmbench_locust.calibration.server import exact_server
+from llmbench_locust.errors import Interrupted
 from llmbench_locust.json_types import Json
 from llmbench_locust.run.lifecycle import Runs
 from llmbench_locust.terminal import say
@@ -25,8 +26,11 @@ def calibrate(runs: Runs, binary: Path | None, seconds: float, outcome: Path) ->
     ends = perf_counter() + seconds
     streams = runs.config.num_prompts
     while (level := next_level(done, streams)) and (not done or perf_counter() < ends):
-        done.append(_run(runs, binary, level))
-        say(line_of(done[-1]))
+        measured = _run(runs, binary, level)
+        if runs.stopping:
+            raise Interrupted
+        done.append(measured)
+        say(line_of(measured))
     outcome.write_text(json.dumps(found_of(runs, done, binary)))
     runs.exit_status = 0
 
