@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from llmbench_locust.backends import backend_info
 from llmbench_locust.datasets import dataset_info
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json, JsonValue
@@ -39,6 +40,20 @@ def part_config(config: RunConfig, flags: Json, num_prompts: int) -> RunConfig:
     combinations.numbers(v)
     combinations.combinations(v, config.backend_info)
     return RunConfig(**v)
+
+
+def revived(shown: Json) -> RunConfig:
+    """`RunConfig.redacted` undone, but for secrets: for reports on a run that is over. Raises
+    KeyError, TypeError where it is something else.
+    """
+    v = {name: _tuples(value) for name, value in shown.items()}
+    v["request_rate"] = float(v["request_rate"])
+    v |= {"dataset_path": v["dataset_path"] or "", "save_detailed": True}
+    return RunConfig(**v, backend_info=backend_info(shown["backend"]), at_home=False, typed=())
+
+
+def _tuples(value: JsonValue) -> JsonValue:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _text(value: object) -> JsonValue:

@@ -257,6 +257,12 @@ class Own:
         metavar="TIME",
         parse=checks.duration("duration"),
     )
+    journal: bool = flag(
+        False,
+        "Write outcomes to a file beside the result while the run goes on, for llmbench report. "
+        "On by itself, and removed at the end, where a run is expected to last over a minute.",
+    )
+    no_journal: bool = flag(False, "Write no journal, however long the run.")
     dry_run: bool = flag(False, "Load everything, print the plan, send nothing.")
     check: tuple[str, ...] = flag(
         None,

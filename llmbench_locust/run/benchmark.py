@@ -24,6 +24,8 @@ from llmbench_locust.run.audit_log import AuditLog
 from llmbench_locust.run.cold_cache import cool
 from llmbench_locust.run.control_api import Server
 from llmbench_locust.run.crew import Crew
+from llmbench_locust.run.environment import environment_of
+from llmbench_locust.run.journal import Journal, head_of, is_wanted
 from llmbench_locust.run.live_feed import LiveFeed
 from llmbench_locust.run.probe import Prober
 from llmbench_locust.run.progress_line import ProgressLine
@@ -85,6 +87,7 @@ class Benchmark:
         self._failed = 0
         self._spec_before: spec_decode.Counts | None = None
         self._profiling = False
+        self._journal: Journal | None = None
         self._bar: ProgressLine | None = None
         self._timer: gevent.Greenlet | None = None
         self._feed = LiveFeed(live, self._totals, self._readings_now, crew.gaps)
@@ -106,6 +109,8 @@ class Benchmark:
         self.cold_cache = cool(self.config, self._replicas(), self.source, self._say)
         self._watch = watch_of(self.config)
         plan = self.source.plan(self.config, self._crew, latency_s)
+        if is_wanted(self.config, float(np.max(self.source.due_s, initial=0.0))):
+            self._journal = Journal(self.config, self.started_at, self._head)
         self._say("Starting main benchmark run...")
         self.coordinator = Coordinator(
             plan,
@@ -195,6 +200,8 @@ class Benchmark:
         if self.config.probe_request_rate > 0:
             self.prober = Prober(self._session(self.config), self.config.probe_request_rate)
         self.coordinator.start()
+        if self._journal is not None:
+            self._journal.start(self._crew.gaps)
         if self.coordinator.plan.tasks and self.config.run_time_s is not None:
             self._timer = gevent.spawn_later(self.config.run_time_s, self._crew.end_test)
 
@@ -212,6 +219,8 @@ class Benchmark:
 
     def _on_columns(self, columns: RecordColumns) -> None:
         self.store.add(columns)
+        if self._journal is not None:
+            self._journal.add(columns)
         self._failed += int(np.count_nonzero(columns.failed))
         self._feed.columns(columns)
 
@@ -265,6 +274,8 @@ class Benchmark:
             self._bar.close()
             self._bar = None
         self._feed.stop()
+        if self._journal is not None:
+            self._journal.close()
         self.audit.end()
         if self.prober is not None:
             self.prober.stop()
@@ -283,6 +294,20 @@ class Benchmark:
                 self._spec_before, spec_decode.counts_of(self.server.metrics_text())
             )
         return self.store.columns()
+
+    def settled(self) -> None:
+        """The report is made: the journal is needed no more, unless it was asked for."""
+        if self._journal is not None and not self.config.journal:
+            self._journal.discard()
+
+    def _head(self) -> Json:
+        more = {
+            "total": self.source.total,
+            "prompts": self.source.prompts,
+            "environment": environment_of(),
+            "cold_cache": self.cold_cache,
+        }
+        return head_of(self.config, self.started_at, self.start_s, more)
 
     def probe_figures(self) -> Json | None:
         """vLLM's keys for the probe requests, None when there were none."""

@@ -94,6 +94,7 @@ class Runs:
         self._going = None
         columns = benchmark.close()
         self.report = make_report(benchmark, columns)
+        benchmark.settled()
         self._live.finish(self.report.document, self.report.audit)
         return self.report
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import socket
 import tempfile
 from collections.abc import Callable
@@ -28,6 +26,7 @@ from llmbench_locust.results.document import build_document, ramp_changes
 from llmbench_locust.results.files import not_taken, result_path, write_result, write_whole
 from llmbench_locust.results.requests_table import table_csv, table_parquet
 from llmbench_locust.results.shown import Shown
+from llmbench_locust.run.environment import environment_of
 from llmbench_locust.run.schedule import ramp_of
 from llmbench_locust.terminal import say, warn
 from llmbench_locust.workload.sharing import Sharing
@@ -268,16 +267,3 @@ def count_texts(columns: RecordColumns, tokenizer: Tokenizer | None) -> NDArray[
         ):
             counted[row] = len(ids)
     return counted
-
-
-def environment_of() -> Json:
-    """What the client ran on."""
-    from importlib.metadata import version
-
-    names = ("locust", "gevent", "geventhttpclient", "numpy")
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        **{name: version(name) for name in names},
-    }
