@@ -52,7 +52,6 @@ def test_a_killed_run_has_its_report(sim, tmp_path):
     found = json.loads(journal.with_suffix(".json").read_text())
     assert found["completed"] == len(found["ttfts"]) > 20
     assert found["completed"] + found["llmbench"]["unsent_requests"] == 4000
-    assert found["mean_ttft_ms"] == pytest.approx(50, abs=25)
 
 
 def test_a_run_that_ends_leaves_a_journal_only_where_it_was_asked_for(sim, tmp_path):
