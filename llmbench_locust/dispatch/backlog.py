@@ -175,6 +175,8 @@ class PlannedTickets:
                     record.expected_output_len = sample.expected_output_len
                 record.due_time = start_s + ticket.due_s
                 record.label = sample.label or ""
+                if sample.conversation is not None:
+                    record.conversation, record.turn = sample.conversation, sample.turn or 0
             records.append(record)
         return records
 

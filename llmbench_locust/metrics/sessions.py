@@ -28,20 +28,21 @@ def sessions(columns: RecordColumns) -> Sessions | None:
     those after it were never sent.
     """
     rows = np.flatnonzero(columns.ints["conversation"] >= 0)
-    rows = rows[np.isfinite(columns.floats["start_time"][rows])]
-    if not len(rows):
+    sent = np.isfinite(columns.floats["start_time"][rows])
+    if not np.any(sent):
         return None
     _, place = np.unique(columns.ints["conversation"][rows], return_inverse=True)
     count = int(place.max()) + 1
     began, ended = np.full(count, np.inf), np.full(count, -np.inf)
-    np.minimum.at(began, place, columns.floats["start_time"][rows])
-    np.maximum.at(ended, place, columns.floats["end_time"][rows])
+    np.fmin.at(began, place, columns.floats["start_time"][rows])
+    np.fmax.at(ended, place, columns.floats["end_time"][rows])
     whole = np.ones(count, np.bool_)
     np.logical_and.at(whole, place, columns.success[rows])
-    late = ended[ended > began.max()]
+    begun = np.isfinite(began)
+    late = ended[ended > began[begun].max()]
     return Sessions(
         count,
-        len(rows) / count,
+        np.count_nonzero(sent) / np.count_nonzero(begun),
         (ended - began)[whole],
         float(late.min()) if len(late) else float(ended.max()),
     )
