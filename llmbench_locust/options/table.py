@@ -13,6 +13,7 @@ from llmbench_locust.options import checks, dataset_flags
 from llmbench_locust.options.capacity_flags import Capacity
 from llmbench_locust.options.cost_flags import Cost
 from llmbench_locust.options.flag import INF, Flag, dataset_flag, flag, rows
+from llmbench_locust.options.sampling_flags import Sampling
 from llmbench_locust.options.user_flags import Behaviour
 
 __all__ = [
@@ -213,21 +214,6 @@ class Benchmark:
     plot_dataset_stats: bool = flag(
         False, "Write a plot of the input and output lengths beside the result."
     )
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Not a base of `RunConfig`, whose ``sampling`` holds the given ones."""
-
-    top_p: float | None = flag(None, "Top-p.", above=0, most=1, finite=True)
-    top_k: int | None = flag(None, "Top-k.", least=-1)
-    min_p: float | None = flag(None, "Min-p.", least=0, most=1, finite=True)
-    temperature: float | None = flag(
-        None, "Temperature; 0.0 (greedy) when not given.", least=0, finite=True
-    )
-    frequency_penalty: float | None = flag(None, "Frequency penalty.", finite=True)
-    presence_penalty: float | None = flag(None, "Presence penalty.", finite=True)
-    repetition_penalty: float | None = flag(None, "Repetition penalty.", above=0, finite=True)
 
 
 @dataclass(frozen=True)
