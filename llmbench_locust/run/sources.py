@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -107,6 +108,7 @@ class Planned:
 
     def load(self, config: RunConfig, say: Callable[[str], None]) -> None:
         """In a thread of its own: the web page stays alive."""
+        _import_first()
         self._load(config)
         for line in _greeting(config):
             say(line)
@@ -235,6 +237,7 @@ class OwnTasks:
     def load(self, config: RunConfig, say: Callable[[str], None]) -> None:
         if config.backend_info.only:
             self.rehearsal = None
+        _import_first()
         found = gevent.get_hub().threadpool.apply(_tokenizer, (config,))
         if not isinstance(found, BenchError):
             self.tokenizer = found
@@ -264,6 +267,15 @@ class OwnTasks:
 
     def sharing(self, sizes: Sizes, *, prefixes: bool, rehearsed: bool) -> Sharing | None:
         return None
+
+
+def _import_first() -> None:
+    """Import what starts a process as it is imported: gevent lets only the main thread do so.
+
+    The clients of model hubs import trio where it is installed.
+    """
+    if importlib.util.find_spec("trio") is not None:
+        importlib.import_module("trio")
 
 
 def _speaking(config: RunConfig, backend: str) -> RunConfig:

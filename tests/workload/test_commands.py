@@ -3,6 +3,7 @@ share.
 """
 
 import json
+import os
 
 import datasets
 import numpy as np
@@ -12,7 +13,7 @@ import soundfile
 from PIL import Image
 
 from llmbench_locust.simulator.launch import launch
-from tests.commands import locust, result
+from tests.commands import ROOT, SMALL, locust, result
 from tests.workload.common import write_jsonl
 
 SAID = [
@@ -204,3 +205,17 @@ def test_a_bad_file_ends_the_run_before_a_request(sim, files):
     (line,) = [x for x in done.stderr.splitlines() if "--dataset-path" in x]
     assert "bad.jsonl' line 1: 'output_length' is missing" in line
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_what_starts_a_process_is_imported_by_the_main_thread(tmp_path):
+    """gevent lets no other thread start one. trio does, and comes with transformers."""
+    told = tmp_path / "told"
+    (tmp_path / "trio.py").write_text(
+        "import ctypes.util, os, pathlib, threading\n"
+        "main = threading.get_native_id() == os.getpid()\n"
+        f"pathlib.Path({str(told)!r}).write_text(f'{{main}} {{ctypes.util.find_library(\"c\")}}')\n"
+    )
+    path = f"{tmp_path}{os.pathsep}{ROOT}"
+    done = locust("--sim", *SMALL, "--num-prompts", 2, env={"PYTHONPATH": path})
+    assert done.returncode == 0, done.stderr
+    assert told.read_text().startswith("True lib")
