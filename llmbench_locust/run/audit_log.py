@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from llmbench_locust.dispatch.messages import Report
 
+#: A share of CPU over less time says nothing: any run is busy while it begins.
+CPU_OVER_S = 1.0
+
 
 class AuditLog:
     """Fed by each worker's report; read once at the end (and for live figures)."""
@@ -42,8 +45,10 @@ class AuditLog:
             self._loop_lag.append(report.loop_lag_s)
         self._latest[worker] = report
         self._waited_before.setdefault(worker, report.queue_wait_s)
-        if cpu_start is not None and cpu_last is not None and cpu_last[1] > cpu_start[1]:
-            self._cpu[worker] = (cpu_last[0] - cpu_start[0]) / (cpu_last[1] - cpu_start[1])
+        if cpu_start is not None and cpu_last is not None:
+            clock_s = cpu_last[1] - cpu_start[1]
+            if clock_s >= CPU_OVER_S:
+                self._cpu[worker] = (cpu_last[0] - cpu_start[0]) / clock_s
 
     def end(self) -> None:
         """Freeze the master's own CPU figure."""
