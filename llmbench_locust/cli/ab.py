@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from llmbench_locust import child
-from llmbench_locust.cli.command_line import cold_cache
+from llmbench_locust.cli.command_line import cold_cache, overridden
 from llmbench_locust.cli.compare import add_arguments, checked, judge
 from llmbench_locust.command_parser import CommandParser, bounded
 from llmbench_locust.errors import ConfigError, SetupError, last_line
@@ -78,7 +78,7 @@ def _run_pairs(flags: argparse.Namespace, shared: list[str], disturbed: dict[int
             for side in order[2 * number : 2 * number + 2]:
                 title = f"{side.upper()}, run {number + 1} of {flags.repeat}, seed {seed}"
                 print(title + (f", again: {why}" if why else ""), flush=True)
-                words = [*shared, *own[side]]
+                words = overridden(shared, own[side])
                 words += ["--seed", str(seed), *cold_cache(words)]
                 _serve(title, words, _path(flags, side, number))
             why = _client_limit([_path(flags, side, number) for side in "ab"])

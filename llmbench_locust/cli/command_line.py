@@ -141,7 +141,25 @@ def _with_config_files(argv: Sequence[str]) -> list[str]:
         if not path:
             raise ConfigError("--config: the file is missing; use --config FILE.yaml")
         from_files += flags_of_file(Path(path))
-    return from_files + rest
+    return overridden(from_files, rest)
+
+
+def overridden(words: Sequence[str], later: Sequence[str]) -> list[str]:
+    """``words`` and ``later``. The servers of ``later`` replace those of ``words``: given twice,
+    --base-url names two servers.
+    """
+    names = [word.partition("=")[0].replace("_", "-") for word in later]
+    found: list[str] = []
+    drop = False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if drop:
+            drop = False
+        elif name.replace("_", "-") == "--base-url" and "--base-url" in names:
+            drop = not equals
+        else:
+            found.append(word)
+    return [*found, *later]
 
 
 def flags_of_file(path: Path) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
 from llmbench_locust.cli import main
-from llmbench_locust.cli.command_line import RENAMED, flags_of_file, locust_argv
+from llmbench_locust.cli.command_line import RENAMED, flags_of_file, locust_argv, overridden
 from llmbench_locust.cli.serve import _locust_options
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import build_config
@@ -179,3 +179,9 @@ def test_help_is_short_and_finds_groups_and_texts(words, wanted, capsys):
     assert wanted in page
     if words == ["--help"]:
         assert page.count("\n") <= 50
+
+
+def test_servers_of_the_command_line_replace_those_of_a_file():
+    file = ["--base-url", "http://a", "--seed", "1", "--base_url=http://b"]
+    assert overridden(file, ["--base-url=http://c"]) == ["--seed", "1", "--base-url=http://c"]
+    assert overridden(file, ["--seed", "2"]) == [*file, "--seed", "2"]
