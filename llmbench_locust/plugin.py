@@ -26,7 +26,7 @@ from llmbench_locust.dispatch.agent import Agent
 from llmbench_locust.dispatch.messages import TO_MASTER, TO_WORKER, Message, encode
 from llmbench_locust.errors import BenchError, ConfigError
 from llmbench_locust.json_types import Json
-from llmbench_locust.locust_seam import drop_malformed, hush, say_taken_port
+from llmbench_locust.locust_seam import drop_malformed, hush, keep_defaults, say_taken_port
 from llmbench_locust.locust_types import WebUI
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.config import RunConfig
@@ -119,6 +119,7 @@ class Plugin:
             for message in TO_WORKER:
                 self.runner.register_message(message.kind, self._for_agent)
         if self.is_worker:
+            keep_defaults()
             self.runner.register_message(
                 WHO, lambda **_: self.runner.send_message(HELLO, __version__)
             )

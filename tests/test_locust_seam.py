@@ -1,6 +1,7 @@
 """What we rely on in Locust and its documentation does not promise. One test for each reliance."""
 
 import argparse
+import inspect
 import logging
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from locust import LoadTestShape, User, argument_parser, constant, task
 from locust.env import Environment
 from locust.event import Events
-from locust.runners import WorkerNode, WorkerNodes
+from locust.runners import WorkerNode, WorkerNodes, WorkerRunner
 
 from llmbench_locust import locust_seam
 
@@ -110,6 +111,16 @@ def test_the_warning_of_many_users_at_once_is_not_logged(environment, caplog):
         environment.runner.start(1, 1000)
         environment.runner.spawning_greenlet.join(timeout=10)
     assert not [r for r in caplog.records if "spawn rate" in r.getMessage()]
+
+
+def test_a_worker_makes_locusts_defaults_once(monkeypatch):
+    made = []
+    monkeypatch.setattr(argument_parser, "default_args_dict", lambda: made.append(1) or {})
+    locust_seam.keep_defaults()
+    for _ in range(3):
+        assert argument_parser.default_args_dict() == {}
+    assert made == [1]
+    assert "argument_parser.default_args_dict()" in inspect.getsource(WorkerRunner.handle_message)
 
 
 def test_headless_without_tables_is_only_summary():
