@@ -17,7 +17,9 @@ from locust import events, task
 
 SAMPLES = {
     "vllm-rerank": lambda: SampleRequest(["query", "a", "b"], 3, 0),
-    "openai-audio": lambda: SampleRequest("", 1, 6, multi_modal={"audio": ([0.0] * 4000, 8000)}),
+    "openai-audio": lambda: SampleRequest(
+        "", 1, 6, multi_modal={"audio": b"RIFF", "filename": "a.wav", "duration_s": 0.5}
+    ),
 }
 wanted = []
 
