@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 from llmbench_locust.command_parser import CommandParser
@@ -41,6 +42,10 @@ def main(argv: list[str]) -> int:
     default = "curves.html" if (flags.paths[0] / "capacity.json").exists() else "report.html"
     target = flags.output or flags.paths[0] / default
     body = f"{charts_html(found)}<h2>Cells</h2>{html_table(curves.table(cells, prices))}"
+    for path in flags.paths:
+        if cost := curves.cost_at_capacity(path, cells, prices):
+            say(cost)
+            body += f"<p>{html.escape(cost)}</p>"
     write_whole(target, page("Curves", body).encode())
     say(f"Wrote {target}")
     if flags.format:
@@ -55,7 +60,10 @@ def _images(found: list[tuple[str, Figure]], target: Path, kind: str) -> None:
         name = title.lower().replace(" ", "-")
         try:
             data = go.Figure(figure).to_image(format=kind)
-        except (ImportError, ValueError, RuntimeError) as e:
-            raise ConfigError(f"--format {kind}: needs kaleido and a Chrome ({e})") from None
+        except (ImportError, ValueError, RuntimeError):
+            raise ConfigError(
+                f"--format {kind}: needs kaleido and a Chrome or Chromium; "
+                "pip install 'llmbench-locust[images]'"
+            ) from None
         write_whole(target.with_name(f"{name}.{kind}"), data)
         say(f"Wrote {target.with_name(f'{name}.{kind}')}")

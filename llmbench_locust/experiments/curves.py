@@ -308,3 +308,24 @@ def capacity_of(path: Path) -> float | None:
     """The answer of a capacity directory."""
     file = path / "capacity.json"
     return number(_read(file), "capacity") if file.exists() else None
+
+
+def cost_at_capacity(path: Path, cells: Sequence[Cell], prices: Prices) -> str:
+    """A line with the costs at the capacity of ``path``; "" where either is not known.
+
+    The tokens of a request are those of the probe nearest to it.
+    """
+    at = capacity_of(path)
+    near = [(c, number(c.runs[0], "request_throughput")) for c in cells if c.source == str(path)]
+    known = [(cell.runs[0], rate) for cell, rate in near if rate]
+    if at is None or not known:
+        return ""
+    run, rate = min(known, key=lambda pair: abs(pair[1] / at - 1))
+    costs = [prices.per_million(run, f"{name}_throughput") for name in ("output", "total_token")]
+    output, total = (None if cost is None else cost * rate / at for cost in costs)
+    if output is None or total is None:
+        return ""
+    return (
+        f"{path}: at the capacity of {at:.4g} req/s ${output:.3g} per million output tokens, "
+        f"${total:.3g} per million tokens"
+    )

@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 _LOG_SLOPE, _LOG_SLOPE_SD = math.log(8.0), 1.5
 _NEWTON_STEPS, _LOCAL_STEPS = 60, 6
 #: Stopping where the interval happens to be narrow makes it too narrow; docs/capacity.md.
-CALIBRATION = 1.6
+CALIBRATION = 1.9
 _LEAST_UNITS = 5  # so many runs count in full, however steep the line is
 #: How far the root may lie beyond the runs that enclose it, and beyond all, in ln(load).
 _BEYOND, _NO_BOUND = 0.25, 3.0

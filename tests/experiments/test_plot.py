@@ -1,6 +1,7 @@
 """`llmbench plot`: cells, costs, the Pareto frontier."""
 
 import json
+import sys
 
 import pytest
 
@@ -82,3 +83,25 @@ def test_costs_are_by_gpu_hour_and_throughput():
 def test_a_directory_without_results_is_one_line(tmp_path):
     with pytest.raises(ConfigError, match="no results"):
         main([str(tmp_path)])
+
+
+def test_the_cost_at_the_capacity_is_of_the_nearest_probes_tokens(tmp_path):
+    write(
+        tmp_path,
+        "probes/01-8.json",
+        request_throughput=8.0,
+        output_throughput=800.0,
+        total_token_throughput=1600.0,
+    )
+    write(tmp_path, "capacity.json", capacity=10.0)
+    cells = curves.cells_of(tmp_path)
+    line = curves.cost_at_capacity(tmp_path, cells, curves.Prices(1, 3.6))
+    # 100 output tokens a request: 1,000 tokens a second at a thousandth of a dollar a second
+    assert line.endswith("10 req/s $1 per million output tokens, $0.5 per million tokens")
+    assert curves.cost_at_capacity(tmp_path, cells, curves.Prices()) == ""
+
+
+def test_images_without_kaleido_are_one_line(sweep, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kaleido", None)
+    with pytest.raises(ConfigError, match=r"^--format png: needs kaleido .*$"):
+        main([str(sweep), "--format", "png"])
