@@ -23,6 +23,7 @@ class Accounts:
     def __init__(self, plan: RunPlan, on_columns: Callable[[RecordColumns], None]) -> None:
         self.tickets = PlannedTickets(plan.tickets)
         self.ledger = TaskLedger() if plan.tasks else Ledger(plan.tickets.total)
+        self.ledger.know(plan.done)
         self.start_s = float("nan")
         self._on_columns = on_columns
 

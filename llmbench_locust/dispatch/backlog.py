@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -49,8 +49,8 @@ class Listed:
 
     broken = False
 
-    def __init__(self, tickets: Sequence[Ticket] = ()) -> None:
-        self.total: int | None = sum(t.count for t in tickets)
+    def __init__(self, tickets: Sequence[Ticket] = (), total: int | None = None) -> None:
+        self.total: int | None = sum(t.count for t in tickets) if total is None else total
         # Kept to the end: freeing half a million would stall the loop while requests are in flight.
         self._tickets = tickets
         self._told = False
@@ -67,7 +67,8 @@ class Listed:
 class RunPlan:
     """All that a run is. ``tickets``: none with ``tasks``, when users' own tasks send. ``wires``:
     one for each backend, the main one first. ``cap``: requests in flight over all workers; sessions
-    that are going on with ``sessions``.
+    that are going on with ``sessions``. ``done``: requests of the supply's ``total`` that have
+    their outcome already, and no ticket.
     """
 
     tickets: Supply
@@ -81,6 +82,7 @@ class RunPlan:
     sessions: bool = False
     tasks: bool = False
     id_prefix: str = ""
+    done: Indexes = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 class PlannedTickets:

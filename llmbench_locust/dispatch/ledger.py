@@ -46,6 +46,11 @@ class Ledger:
         """Every request has its outcome or was never sent."""
         return self.total is not None and self.done_count + self.never_count >= self.total
 
+    def know(self, done: Indexes) -> None:
+        """These have their outcome from elsewhere."""
+        self.state[done] = DONE
+        self.done_count += len(done)
+
     def deliver(self, worker: int, indexes: Indexes, weight: int = 0) -> None:
         """``weight``: bytes of all together."""
         if self.total is None and (most := int(indexes.max())) >= len(self.state):

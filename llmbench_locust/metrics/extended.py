@@ -258,6 +258,7 @@ BLOCKS: dict[str, Callable[[Basis], JsonValue]] = {
     "cost": lambda b: cost(b.facts.config, b.columns, b.summary, b.facts.config.goodput),
     "per_gpu": lambda b: per_gpu(b.facts.config, b.summary),
     "workers": lambda b: list(b.facts.workers),
+    "resumed": lambda b: b.facts.resumed,
     "command": lambda b: command_of(b.facts.config),
     "environment": lambda b: b.facts.environment,
 }

@@ -69,6 +69,7 @@ class RunFacts:
     gpus: Mapping[str, Sequence[Reading]] = field(default_factory=dict)
     sharing: Sharing | None = None
     cold_cache: Json = field(default_factory=dict)
+    resumed: Json | None = None
     answers: AnswerKey = AnswerKey()
 
     @property

@@ -51,7 +51,12 @@ class Capacity:
         20.0, "Least seconds of a probe near the capacity.", above=0, finite=True
     )
     same_prompts: bool = flag(False, "Send the same prompts in every probe.")
-    resume: str | None = flag(None, "Directory of an earlier search to go on with.", metavar="DIR")
+    resume: str | None = flag(
+        None,
+        "Directory of an earlier search to go on with; or the journal of a run, with whose flags "
+        "what has no outcome there is sent.",
+        metavar="PATH",
+    )
 
 
 def _budget(text: object) -> tuple[float | None, int | None]:

@@ -15,6 +15,7 @@ from gevent.event import Event
 from gevent.subprocess import Popen
 from numpy.typing import NDArray
 
+from llmbench_locust.dispatch.ledger import Indexes
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.terminal import warn
 from llmbench_locust.transport.gaps import Gaps
@@ -78,6 +79,7 @@ class Ahead:
 class StreamedTickets:
     """`dispatch.backlog.Supply` of a stream. ``due_s``: due times in seconds, ascending (float64,
     shape (n,)); None where all are due at once. ``models``: of LoRA assignment, one a request.
+    ``done``: those that get no ticket.
     """
 
     def __init__(
@@ -86,8 +88,10 @@ class StreamedTickets:
         due_s: NDArray[np.float64] | None,
         models: Iterator[str],
         gaps: Gaps,
+        done: Indexes,
     ) -> None:
         self.total = stream.total
+        self._done = frozenset(done.tolist())
         self._due_s, self._models = due_s, models
         self._index = 0
         self._first = stream.first
@@ -104,7 +108,11 @@ class StreamedTickets:
         if self._due_s is not None:
             due = self._due_s[begin : self._index].tolist()
         rows = zip(samples, due, islice(self._models, len(samples)), strict=True)
-        return [Ticket(i, due_s, s, model) for i, (s, due_s, model) in enumerate(rows, begin)]
+        return [
+            Ticket(i, due_s, s, model)
+            for i, (s, due_s, model) in enumerate(rows, begin)
+            if i not in self._done
+        ]
 
     def close(self) -> None:
         self._ahead.close()

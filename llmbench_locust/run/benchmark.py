@@ -30,6 +30,7 @@ from llmbench_locust.run.live_feed import LiveFeed
 from llmbench_locust.run.probe import Prober
 from llmbench_locust.run.progress_line import ProgressLine
 from llmbench_locust.run.ready import Waiting, wait_for_model, wait_until_ready, warm_up
+from llmbench_locust.run.resumed import Resumed
 from llmbench_locust.run.server_watch import Readings, readings_between, say_unread, watch_of
 from llmbench_locust.run.sources import Source
 from llmbench_locust.run.wiring import api_key_for, wire_config
@@ -88,6 +89,7 @@ class Benchmark:
         self._spec_before: spec_decode.Counts | None = None
         self._profiling = False
         self._journal: Journal | None = None
+        self.resumed: Resumed | None = None
         self._bar: ProgressLine | None = None
         self._timer: gevent.Greenlet | None = None
         self._feed = LiveFeed(live, self._totals, self._readings_now, crew.gaps)
@@ -106,6 +108,10 @@ class Benchmark:
         self.source.load(self.config, self._say)
         self.live.reset(self._run_info())
         latency_s = self._rehearse()
+        if self.config.resume and not self.config.capacity:
+            prompts, total = self.source.prompts, self.source.total
+            self.resumed = Resumed(self.config.resume, prompts, total)
+            self.source.skip(self.resumed.done)
         self.cold_cache = cool(self.config, self._replicas(), self.source, self._say)
         self._watch = watch_of(self.config)
         plan = self.source.plan(self.config, self._crew, latency_s)
@@ -218,11 +224,20 @@ class Benchmark:
         )
 
     def _on_columns(self, columns: RecordColumns) -> None:
+        self._join()
+        self._keep(columns)
+        self._failed += int(np.count_nonzero(columns.failed))
+        self._feed.columns(columns)
+
+    def _keep(self, columns: RecordColumns) -> None:
         self.store.add(columns)
         if self._journal is not None:
             self._journal.add(columns)
-        self._failed += int(np.count_nonzero(columns.failed))
-        self._feed.columns(columns)
+
+    def _join(self) -> None:
+        """What the journal of --resume holds belongs to this run, once its start is known."""
+        if self.resumed and not self.resumed.joined and self.start_s == self.start_s:
+            self._keep(self.resumed.outcomes(self.start_s))
 
     def _on_report(self, worker: WorkerState) -> None:
         assert worker.latest is not None
@@ -274,6 +289,7 @@ class Benchmark:
             self._bar.close()
             self._bar = None
         self._feed.stop()
+        self._join()
         if self._journal is not None:
             self._journal.close()
         self.audit.end()
@@ -295,6 +311,11 @@ class Benchmark:
             )
         return self.store.columns()
 
+    @property
+    def origin_s(self) -> float:
+        """From where times count: the start of the arrivals, of the first run with --resume."""
+        return self.start_s - (0.0 if self.resumed is None else self.resumed.duration_s)
+
     def settled(self) -> None:
         """The report is made: the journal is needed no more, unless it was asked for."""
         if self._journal is not None and not self.config.journal:
@@ -307,7 +328,7 @@ class Benchmark:
             "environment": environment_of(),
             "cold_cache": self.cold_cache,
         }
-        return head_of(self.config, self.started_at, self.start_s, more)
+        return head_of(self.config, self.started_at, self.origin_s, more)
 
     def probe_figures(self) -> Json | None:
         """vLLM's keys for the probe requests, None when there were none."""

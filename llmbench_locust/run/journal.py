@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 import gevent
 import msgpack
@@ -14,9 +15,10 @@ import msgpack
 from llmbench_locust._version import __version__
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
+from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
-from llmbench_locust.results.blocks import block
+from llmbench_locust.results.blocks import block, read_blocks
 from llmbench_locust.results.files import not_taken, result_path
 from llmbench_locust.terminal import warn
 from llmbench_locust.transport.gaps import Gaps
@@ -109,3 +111,33 @@ def head_of(config: RunConfig, started_at: datetime, start_s: float, more: Json)
         "start_s": start_s,
         **more,
     }
+
+
+def read_journal(path: Path) -> tuple[Json, RecordStore]:
+    """(its head, its outcomes). Raises ConfigError."""
+    store, head = RecordStore(), None
+    try:
+        for found in read_blocks(path):
+            if isinstance(found, int):
+                if head is not None:
+                    warn(f"{path}: the last {found} bytes are no whole block and are left out")
+            elif head is None:
+                head = _checked(msgpack.unpackb(found), path)
+            else:
+                store.add(RecordColumns.from_message(msgpack.unpackb(found)))
+    except OSError as e:
+        raise ConfigError(f"{path}: {e.strerror}") from None
+    except (ValueError, TypeError, KeyError) as e:
+        raise ConfigError(f"{path} is no journal of llmbench-locust ({e!r})") from None
+    if head is None:
+        raise ConfigError(f"{path} is no journal of llmbench-locust, or holds no outcome")
+    return head, store
+
+
+def _checked(head: Json, path: Path) -> Json:
+    if (head["format"], head["package"]) != (FORMAT, __version__):
+        raise ConfigError(
+            f"{path} was written by llmbench-locust {head['package']}, this is "
+            f"{__version__}; use that version"
+        )
+    return head

@@ -160,8 +160,9 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
     facts = RunFacts(
         config=benchmark.config,
         columns=columns,
-        origin_s=benchmark.start_s,
-        duration_s=duration_of(columns, benchmark.start_s),
+        origin_s=benchmark.origin_s,
+        duration_s=duration_of(columns, benchmark.origin_s),
+        resumed=None if benchmark.resumed is None else benchmark.resumed.figures(),
         started_at=benchmark.started_at,
         counted=count_texts(columns, benchmark.source.tokenizer),
         audit=_audit_inputs(benchmark, coordinator),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from llmbench_locust.backends import backend_info
 from llmbench_locust.dispatch.backlog import Listed, RunPlan, Supply
+from llmbench_locust.dispatch.ledger import Indexes
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.errors import BenchError, ConfigError, SetupError
 from llmbench_locust.metrics.facts import AnswerKey
@@ -75,6 +76,9 @@ class Source(Protocol):
     def align(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
         """The server is ready: lengths of the prompts as it counts them."""
 
+    def skip(self, done: Indexes) -> None:
+        """These requests have their outcome; the next one is due at once."""
+
     def can_be_salted(self, config: RunConfig) -> bool:
         """Whether there are prompts to salt, and a tokenizer to count with."""
 
@@ -102,6 +106,7 @@ class Planned:
         self._tickets: list[Ticket] = []
         self._samples: list[SampleRequest] = []
         self._stream: Stream | None = None
+        self._done: Indexes = np.empty(0, np.int64)
 
     def settle(self, config: RunConfig) -> RunConfig:
         return config
@@ -150,6 +155,19 @@ class Planned:
                 self.due_s = threads.apply(planned_offsets, (config, self.total))
         self.answers = answer_key(config, self._samples, self.prompts)
 
+    def skip(self, done: Indexes) -> None:
+        assert self.total is not None
+        self._done, left = done, np.ones(self.total, np.bool_)
+        left[done] = False
+        if self._stream is not None:
+            self.due_s = self.due_s - self.due_s[np.argmax(left)]
+            return
+        self._tickets = [ticket for ticket in self._tickets if left[ticket.index]]
+        first_s = self._tickets[0].due_s
+        for ticket in self._tickets:
+            ticket.due_s -= first_s
+        self.due_s = np.array([ticket.due_s for ticket in self._tickets])
+
     def can_be_salted(self, config: RunConfig) -> bool:
         return self.tokenizer is not None and config.backend_info.only != "audio"
 
@@ -186,6 +204,7 @@ class Planned:
             stop_timeout_s=config.stop_timeout_s or None,
             max_workers=crew.expected,
             chat=config.backend_info.chat,
+            done=self._done,
         )
 
     def sharing(self, sizes: Sizes, *, prefixes: bool, rehearsed: bool) -> Sharing | None:
@@ -198,9 +217,11 @@ class Planned:
 
     def _supply(self, config: RunConfig, crew: Crew) -> Supply:
         if self._stream is None:
-            return Listed(self._tickets)
+            return Listed(self._tickets, self.total)
         due_s = None if self.total is None else self.due_s
-        return StreamedTickets(self._stream, due_s, lora_models(config, count()), crew.gaps)
+        return StreamedTickets(
+            self._stream, due_s, lora_models(config, count()), crew.gaps, self._done
+        )
 
     def _connections_ahead(self, config: RunConfig, crew: Crew, latency_s: float | None) -> int:
         if config.prewarm_connections is not None:
@@ -248,6 +269,9 @@ class OwnTasks:
 
     def align(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
         """There are no prompts to align."""
+
+    def skip(self, done: Indexes) -> None:
+        """There is no plan."""
 
     def can_be_salted(self, config: RunConfig) -> bool:
         return False
