@@ -18,7 +18,7 @@ import numpy as np
 from llmbench_locust.dispatch.ledger import Ledger
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.metrics.store import RecordStore
-from llmbench_locust.metrics.vllm import summarize
+from llmbench_locust.metrics.vllm import Asked, summarize
 from llmbench_locust.records import RecordColumns, RequestRecord
 
 
@@ -69,7 +69,9 @@ def main() -> None:
         spent.append(time.process_time() - began)
         began = time.process_time()
         summarize(
-            store.columns(), duration_s=10.0, percentiles=(50, 99), goodput_ms={"ttft": 500.0}
+            store.columns(),
+            Asked(percentiles=(50, 99), goodput_ms={"ttft": 500.0}),
+            duration_s=10.0,
         )
         print(
             f"{tokens} tokens: {spent[-1]:.3f} s taken in, {time.process_time() - began:.3f} s "
