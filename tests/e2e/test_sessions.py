@@ -13,7 +13,9 @@ COMMON = ("--tokenizer", "llmbench", "--disable-tqdm", "--num-prompts", -1)
 
 
 def played(dataset, rows, tmp_path, *flags, sim=()):
-    """The requests at the simulator, in the order of the plan."""
+    """The requests at the simulator, in the order of the plan. ``last``: when the last token was
+    written (``end`` is when it had seen to everything, which the client need not wait for).
+    """
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
     with launch(["--clock", "fixed", "--ttft-ms", "30", "--itl-ms", "5", *sim]) as server:
         done = locust(
@@ -51,12 +53,12 @@ def test_no_request_comes_before_those_it_waits_for_and_its_delay(tmp_path):
     for first in range(0, len(seen), 5):
         plan, *parts, end = seen[first : first + 5]
         for n, part in enumerate(parts):
-            assert part["t"] >= plan["end"] + 0.1 * n
-        assert end["t"] >= max(part["end"] for part in parts) + 0.2
+            assert part["t"] >= plan["last"] + 0.1 * n
+        assert end["t"] >= max(part["last"] for part in parts) + 0.2
         # Its history is the plan and the response to it.
         assert end["prompt_tokens"] > plan["prompt_tokens"] + plan["output_tokens"]
     # Two sessions at once, and no third.
-    spans = [(seen[i]["t"], seen[i + 4]["end"]) for i in range(0, len(seen), 5)]
+    spans = [(seen[i]["t"], seen[i + 4]["last"]) for i in range(0, len(seen), 5)]
     assert max(sum(b <= t < e for b, e in spans) for t, _ in spans) == 2
 
 
