@@ -14,7 +14,7 @@ from llmbench_locust.arrivals import Ramp
 from llmbench_locust.backends import BackendInfo
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
-from llmbench_locust.options.values import integer, number, pairs
+from llmbench_locust.options.values import integer, number, pairs, seconds
 from llmbench_locust.redact import without_user
 
 OBJECTIVES = ("ttft", "ttfo", "tpot", "e2el")
@@ -259,13 +259,8 @@ def duration(flag: str) -> Callable[[str | None], float | None]:
     """Reads a time such as 60s, 5m or 1h, in seconds; None for nothing."""
 
     def read(given: str | None) -> float | None:
-        if given is None:
-            return None
-        found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", given)
-        parts = (float(part or 0) for part in found.groups()) if found else (0, 0, 0)
-        hours, minutes, seconds = parts
-        total = hours * 3600 + minutes * 60 + seconds
-        if not total > 0:
+        total = seconds(f"--{flag}", given)
+        if total == 0:
             raise ConfigError(f"--{flag}: {given!r} is not a time; use 90s, 5m or 1h30m")
         return total
 
@@ -279,16 +274,16 @@ def count_for(v: Json) -> int:
     sum of its mean intervals. Under a cap without a rate, more than the server can serve are
     planned, and sending ends with the time.
     """
-    seconds, rate = float(v["duration_s"]), float(v["request_rate"])
+    lasts_s, rate = float(v["duration_s"]), float(v["request_rate"])
     if None not in (v["ramp_up_strategy"], v["ramp_up_start_rps"], v["ramp_up_end_rps"]):
         ramp = Ramp(v["ramp_up_strategy"], v["ramp_up_start_rps"], v["ramp_up_end_rps"])
         rate = 1 / float(np.mean(1 / np.maximum(ramp.rates(1000), 1e-9)))
     if rate < math.inf:
-        return max(1, round(rate * seconds))
+        return max(1, round(rate * lasts_s))
     if v["max_concurrency"] is None:
         raise ConfigError("--duration: use it with --request-rate or --max-concurrency")
     places = int(v["max_concurrency"])
-    return int(min(100_000, max(1000, places * seconds * REQUESTS_PER_PLACE)))
+    return int(min(100_000, max(1000, places * lasts_s * REQUESTS_PER_PLACE)))
 
 
 def prewarm(given: str) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 from typing import Any, NoReturn
 
@@ -157,16 +158,15 @@ def _words(given: Any, *, split_all: bool) -> tuple[str, ...]:
 
 
 def seconds(name: str, value: Any) -> float | None:
-    """60, 60s or 5m in seconds; None for nothing. Raises ConfigError that names the flag."""
+    """60, 60s, 5m or 1h30m in seconds; None for nothing. Raises ConfigError that names the flag."""
     if value in (None, ""):
         return None
     if isinstance(value, str):
-        from locust.util.timespan import parse_timespan
-
-        try:
-            value = parse_timespan(value)
-        except ValueError:
-            value = number(name, value)
+        parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", value)
+        if parts is None:
+            raise ConfigError(f"{name}: {value!r} is not a time; use 90s, 5m or 1h30m")
+        hours, minutes, rest = (float(part or 0) for part in parts.groups())
+        return hours * 3600 + minutes * 60 + rest
     found = float(value)
     if not 0 <= found < math.inf:
         raise ConfigError(f"{name}: {found:g} is not a duration; use seconds, 0 or more")

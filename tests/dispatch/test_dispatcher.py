@@ -218,7 +218,7 @@ def test_lag_is_sampled_only_while_busy_and_a_stall_is_one_sample():
 
 def test_a_ticket_survives_its_message():
     sample = SampleRequest([1, 2, 3], 3, 7, request_id="x", label="a", conversation=4, turn=0)
-    given = Ticket(5, 1.25, sample, "lora", 0.5, (ticket(6),))
+    given = Ticket(5, 1.25, sample, "lora", 0.5, 2.0, (ticket(6),))
     again = from_message(to_message(given))
     assert again == given
     assert again.count == 2

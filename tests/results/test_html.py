@@ -105,7 +105,8 @@ def test_no_text_of_a_chart_ends_its_script():
 def test_it_stands_alone():
     text = report(hostile())
     page = Page(text)
-    assert not {"script.src", "link.href", "img.src"} & set(page.attributes)
+    assert not {"script.src", "img.src"} & set(page.attributes)
+    assert re.findall(r'<link [^>]*href="([^"]*)"', text) == ["data:,"], "an empty icon"
     assert "Plotly" in page.scripts[0]
     assert len(page.scripts[0]) > 1_000_000
 
