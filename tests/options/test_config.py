@@ -444,7 +444,7 @@ def test_the_users_that_are_no_cap_are_named_by_their_own_flag(config):
 )
 def test_run_times(config, seconds, read):
     assert config(run_time=seconds).run_time_s == read
-    with pytest.raises(ConfigError, match="--stop-timeout: 'soon' is not a number"):
+    with pytest.raises(ConfigError, match="--stop-timeout: 'soon' is not a time"):
         config(stop_timeout="soon")
 
 
