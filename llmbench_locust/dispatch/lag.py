@@ -24,8 +24,8 @@ class LagSampler:
         self.lag_s = array("d")
         self._busy = busy
         self._was_busy = False
-        self._next_s = perf_counter() + SAMPLE_S
         self._alarm = Alarm(self._ring)
+        self._next_s = perf_counter() + SAMPLE_S
         self._alarm.every(SAMPLE_S)
 
     def _ring(self) -> None:
