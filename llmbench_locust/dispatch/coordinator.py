@@ -121,8 +121,9 @@ class Coordinator:
         self._roster.forget(worker)
 
     def start(self) -> None:
-        """Start the clock and see the run through; `done` is set at its end."""
+        """Start the clock and see the run through; `done` is set at its end, also after a bug."""
         self._conductor = gevent.spawn(self._conduct)
+        self._conductor.link_exception(lambda _: gevent.spawn(self.interrupt))
 
     def _conduct(self) -> None:
         self._accounts.start_s = perf_counter() + self._head_start_s()

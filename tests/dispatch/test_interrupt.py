@@ -45,6 +45,31 @@ def test_the_run_is_not_done_before_every_request_is_accounted_for():
     assert seen == [7]
 
 
+class BreaksDown(Listed):
+    """A supply with an error of our own, which shows once the run goes on."""
+
+    started = False
+
+    def ready(self):
+        if self.started:
+            raise RuntimeError("on purpose")
+        return super().ready()
+
+
+def test_an_error_of_our_own_ends_the_run():
+    crew, outcomes = FakeCrew(["w"]), []
+    supply = BreaksDown([Ticket(0, 0.0, SampleRequest("x", 1, 1, "r0"))])
+    coordinator = Coordinator(
+        RunPlan(supply, []), crew, on_columns=lambda c: outcomes.append(len(c))
+    )
+    crew.answer(coordinator)
+    coordinator.prepare()
+    supply.started = True
+    coordinator.start()
+    assert coordinator.done.wait(30)
+    assert sum(outcomes) + coordinator.ledger.never_count == 1
+
+
 def test_a_turn_that_was_due_finds_no_closed_descriptor():
     for _ in range(20):
         reader = StreamReader()
