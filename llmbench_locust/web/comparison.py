@@ -34,8 +34,11 @@ def _differences(base: Json, new: Json) -> Json:
         found = compare("", before, after, default_metrics(before), EQUIVALENCE)
     except (ConfigError, KeyError, ValueError) as e:
         return {"head": [], "rows": [], "notes": [f"These runs cannot be compared: {e}"]}
+    rows = [cells(row, EQUIVALENCE) for row in found.rows]
+    if found.void:  # the figures stand side by side, without a verdict
+        rows = [(*row[:-1], "not comparable") for row in rows]
     return {
         "head": HEAD,
-        "rows": [cells(row, EQUIVALENCE) for row in found.rows],
+        "rows": rows,
         "notes": [note.text for note in found.notes],
     }
