@@ -4,6 +4,7 @@ without it (the reader in Python).
 
 from __future__ import annotations
 
+import compileall
 import os
 import shlex
 import subprocess
@@ -18,10 +19,16 @@ SOURCE = Path("llmbench_locust/transport/_native.c")
 
 
 class NativeReaderHook(BuildHookInterface):
-    """CFLAGS counts. LLMBENCH_BUILD_NATIVE=0 leaves it out."""
+    """CFLAGS counts. LLMBENCH_BUILD_NATIVE=0 leaves it out. An editable installation has its
+    bytecode from the start.
+    """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        if self.target_name != "wheel" or os.environ.get("LLMBENCH_BUILD_NATIVE") == "0":
+        if self.target_name != "wheel":
+            return
+        if version == "editable":  # what stays where it is, pip does not compile
+            compileall.compile_dir(Path(self.root) / SOURCE.parts[0], quiet=2)
+        if os.environ.get("LLMBENCH_BUILD_NATIVE") == "0":
             return
         built = self._compile(Path(self.root) / SOURCE)
         if built is None:

@@ -36,7 +36,10 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f"llmbench_locust.{_PLAIN[name]}"), name)
     if name not in __all__:
         raise AttributeError(f"module 'llmbench_locust' has no attribute {name!r}")
-    from llmbench_locust import plugin
+    from llmbench_locust.locust_import import uncollected
+
+    with uncollected():
+        from llmbench_locust import plugin
 
     plugin.install()
     if name == "install":

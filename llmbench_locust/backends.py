@@ -12,11 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from llmbench_locust.entry_points import entry_points
-from llmbench_locust.errors import ConfigError
+from llmbench_locust.entry_points import Registry
 from llmbench_locust.json_types import Json
-
-_GROUP = "llmbench_locust.backends"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +29,8 @@ class BackendInfo:
     prompt may be token ids. ``only``: "audio" or "documents" where it takes nothing else.
     ``api_key``: the environment variable of its key. ``schema_fields``: the fields of a body that
     ask for an answer of a JSON schema; ``tool_fields``: those for a --tool-choice; None where it
-    takes none. ``protocol``: its `Protocol` class as
-    "module:Class"; "" for a class that registers itself. ``user``: the name of the Locust user
-    class that is made for it; "" for none.
+    takes none. ``protocol``: its `Protocol` class as "module:Class"; "" for a class that registers
+    itself. ``user``: the name of the Locust user class that is made for it; "" for none.
     """
 
     name: str
@@ -59,7 +55,8 @@ class BackendInfo:
     tool_fields: Callable[[str], Json] | None = None
 
 
-BACKENDS: dict[str, BackendInfo] = {}
+BACKENDS = Registry[BackendInfo]("--backend", "llmbench_locust.backends", lambda cls: cls.info)
+backend_names, backend_info = BACKENDS.names, BACKENDS.row
 
 
 def register_backend(info: BackendInfo) -> None:
@@ -67,43 +64,13 @@ def register_backend(info: BackendInfo) -> None:
     BACKENDS[info.name] = info
 
 
-def backend_names() -> tuple[str, ...]:
-    """All names that ``--backend`` knows, without loading any: ours, entry points, locustfiles."""
-    return tuple(dict.fromkeys((*BACKENDS, *(point.name for point in entry_points(_GROUP)))))
-
-
-def backend_info(name: str) -> BackendInfo:
-    """The row of a name. Raises ConfigError for an unknown name or a package that fails to load."""
-    found = BACKENDS.get(name)
-    if found is not None:
-        return found
-    for point in entry_points(_GROUP):
-        if point.name == name:
-            try:
-                info: BackendInfo = point.load().info
-            except Exception as e:  # whatever another package's module raises
-                raise ConfigError(
-                    f"--backend: {name!r} comes from {point.value}, which cannot be loaded: {e!r}"
-                ) from e
-            register_backend(info)
-            return info
-    raise ConfigError(f"--backend: {name!r} is not known; one of {', '.join(backend_names())}")
-
-
 _HERE = "llmbench_locust.users.protocols."
 _OPENAI = (
-    "top_p",
-    "top_k",
-    "min_p",
-    "temperature",
-    "frequency_penalty",
-    "presence_penalty",
-    "repetition_penalty",
+    *("top_p", "top_k", "min_p", "temperature", "frequency_penalty"),
+    *("presence_penalty", "repetition_penalty"),
 )
 _TGI = ("top_p", "top_k", "temperature", "repetition_penalty")
 _MEDIA = ("image", "audio", "video")
-
-
 _CHOICES = ("auto", "none", "required")
 
 

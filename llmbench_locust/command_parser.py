@@ -23,6 +23,12 @@ class CommandParser(argparse.ArgumentParser):
             ),
         )
 
+    def add_count(self, flag: str, default: int, bounds: tuple[int, int], what: str) -> None:
+        """An option that takes a whole number; its help is ``what`` and the default."""
+        text = f"{what} (default {default})"
+        kind = bounded(int, *bounds)
+        self.add_argument(flag, type=kind, default=default, metavar="N", help=text)
+
     def error(self, message: str) -> NoReturn:
         raise ConfigError(message.removeprefix("argument "))
 
@@ -35,7 +41,7 @@ def bounded(kind: type[int] | type[float], low: float, high: float) -> Callable[
         value = kind(text)
         if not low <= value <= high:
             raise argparse.ArgumentTypeError(
-                f"{text} is not allowed; a {called} from {low:g} to {high:.12g}"
+                f"{text} is not allowed; use a {called} from {low:g} to {high:.12g}"
             )
         return value
 

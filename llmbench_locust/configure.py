@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import shlex
 from argparse import Namespace
 from collections.abc import Collection
 from dataclasses import replace
@@ -16,6 +15,7 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig, build_config, start_of
 from llmbench_locust.options.flags import check_variables
 from llmbench_locust.options.secrets import Start, secret_dest
+from llmbench_locust.options.values import words_in
 from llmbench_locust.run.wiring import withheld
 from llmbench_locust.shape import ArrivalShape
 from llmbench_locust.simulator.launch import SimProcess, launch
@@ -70,7 +70,7 @@ class Configurator:
         vars(self.options).pop(secret_dest("header"), None)
 
     def take_limits(self) -> None:
-        """Keep the limits of a run that Locust would apply in its own way."""
+        """Take over the limits of a run, which Locust would apply in its own way."""
         if self._times_runs:
             # Locust would count --run-time from before the ready check, and end a plan's run at
             # once, where --run-time bounds the time of sending.
@@ -96,7 +96,7 @@ class Configurator:
             config = replace(config, run_time_s=None)
         if config.sim:
             # --sim-args can be set only at the start, so that one simulator serves all runs.
-            self.sim = self.sim or launch(shlex.split(config.sim_args))
+            self.sim = self.sim or launch(words_in("--sim-args", config.sim_args))
             config = config.with_server(self.sim.url)
         if line := withheld(config):
             logger.warning(line)

@@ -11,10 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llmbench_locust.entry_points import entry_points
-from llmbench_locust.errors import ConfigError
-
-_GROUP = "llmbench_locust.datasets"
+from llmbench_locust.entry_points import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +26,10 @@ class DatasetInfo:
     prompts ask nothing, so that ``--ignore-eos`` is implied. ``random_tokens``: its prompts can be
     aligned with the server's tokenizer. ``tokenizer``: whether it needs one. ``times``: "" without
     times of its own, "used" when they are the arrivals by default. ``conversations``: whether
-    ``--multi-turn`` works. ``sessions``: its requests wait for one
-    another. ``all_rows``: whether ``--num-prompts -1`` asks for every row. ``stream``: where the
-    function (config, tokenizer, total) is that makes its requests as they are taken (see
-    `workload.stream.Requests`), None where it cannot; "" where all are made before the first is
-    sent.
+    ``--multi-turn`` works. ``sessions``: its requests wait for one another. ``all_rows``: whether
+    ``--num-prompts -1`` asks for every row. ``stream``: where the function (config, tokenizer,
+    total) is that makes its requests as they are taken (see `workload.stream.Requests`), None where
+    it cannot; "" where all are made before the first is sent.
     """
 
     name: str
@@ -53,7 +49,8 @@ class DatasetInfo:
     stream: str = ""
 
 
-DATASETS: dict[str, DatasetInfo] = {}
+DATASETS = Registry[DatasetInfo]("--dataset-name", "llmbench_locust.datasets", lambda row: row)
+dataset_names, dataset_info = DATASETS.names, DATASETS.row
 
 
 def register_dataset(info: DatasetInfo) -> DatasetInfo:
@@ -62,37 +59,13 @@ def register_dataset(info: DatasetInfo) -> DatasetInfo:
     return info
 
 
-def dataset_names() -> tuple[str, ...]:
-    """All names that ``--dataset-name`` knows, those of entry points last. Loads nothing."""
-    return tuple(dict.fromkeys((*DATASETS, *(point.name for point in entry_points(_GROUP)))))
-
-
-def dataset_info(name: str) -> DatasetInfo:
-    """The row of a name. Raises ConfigError for an unknown name or a package that fails to load."""
-    if name in DATASETS:
-        return DATASETS[name]
-    for point in entry_points(_GROUP):
-        if point.name == name:
-            try:
-                return register_dataset(point.load())
-            except Exception as e:  # whatever another package's module raises
-                raise ConfigError(
-                    f"--dataset-name: {name!r} comes from {point.value}, which cannot be loaded: "
-                    f"{e!r}"
-                ) from e
-    raise ConfigError(f"--dataset-name: {name!r} is not known; one of {', '.join(dataset_names())}")
-
-
 _HERE = "llmbench_locust.workload."
 
 for _row in (
     DatasetInfo(
-        "sharegpt",
-        _HERE + "sharegpt:load",
-        output_flag="sharegpt_output_len",
-        conversations=True,
+        "sharegpt", _HERE + "sharegpt:load", output_flag="sharegpt_output_len", conversations=True
     ),
-    DatasetInfo("burstgpt", _HERE + "burstgpt:load", times="unused"),
+    DatasetInfo("burstgpt", _HERE + "csv_trace:load_burstgpt", times="unused"),
     DatasetInfo(
         "sonnet",
         _HERE + "sonnet:load",
@@ -132,14 +105,14 @@ for _row in (
     DatasetInfo("custom", _HERE + "custom:load", output_flag="custom_output_len", tokenizer=False),
     DatasetInfo(
         "custom_image",
-        _HERE + "custom_image:load",
+        _HERE + "custom_media:load_images",
         output_flag="custom_output_len",
         modality="image",
         tokenizer=False,
     ),
     DatasetInfo(
         "custom_audio",
-        _HERE + "custom_audio:load",
+        _HERE + "custom_media:load_sounds",
         output_flag="custom_output_len",
         modality="audio",
         tokenizer=False,
@@ -157,7 +130,7 @@ for _row in (
         output_flag="spec_bench_output_len",
         all_rows=True,
     ),
-    DatasetInfo("speed_bench", _HERE + "speed_bench:load", path="directory", all_rows=True),
+    DatasetInfo("speed_bench", _HERE + "custom:load_speed_bench", path="directory", all_rows=True),
     DatasetInfo("timed_trace", _HERE + "timed_trace:load", full_length=True, times="used"),
     DatasetInfo(
         "mooncake", _HERE + "graph:load_mooncake", times="used", sessions=True, all_rows=True
@@ -165,11 +138,7 @@ for _row in (
     DatasetInfo("sessions", _HERE + "graph:load", times="unused", sessions=True, all_rows=True),
     DatasetInfo("weka", _HERE + "weka:load", path="any", sessions=True, all_rows=True),
     DatasetInfo(
-        "messages",
-        _HERE + "recorded_chats:load",
-        tokenizer=False,
-        sessions=True,
-        all_rows=True,
+        "messages", _HERE + "recorded_chats:load", tokenizer=False, sessions=True, all_rows=True
     ),
     DatasetInfo(
         "vllm_multi_turn",

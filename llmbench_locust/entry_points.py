@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from llmbench_locust.errors import ConfigError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+Row = TypeVar("Row")
 
 
 def entry_points(group: str) -> tuple[EntryPoint, ...]:
@@ -21,3 +26,32 @@ def _every(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
 
     found = metadata.entry_points()
     return tuple(point for group in found.groups for point in found.select(group=group))
+
+
+class Registry(dict[str, Row]):
+    """The rows that ``flag`` chooses from, by name: ours, those that a locustfile registers, and
+    those of the entry points of ``group``. ``row_of``: the row of what an entry point names.
+    """
+
+    def __init__(self, flag: str, group: str, row_of: Callable[..., Row]) -> None:
+        self._flag, self._group, self._row_of = flag, group, row_of
+
+    def names(self) -> tuple[str, ...]:
+        """All names, those of entry points last. Loads nothing."""
+        return tuple(dict.fromkeys((*self, *(point.name for point in entry_points(self._group)))))
+
+    def row(self, name: str) -> Row:
+        """Raises ConfigError for an unknown name, and for a package that fails to load."""
+        if name in self:
+            return self[name]
+        point = next((p for p in entry_points(self._group) if p.name == name), None)
+        if point is None:
+            known = ", ".join(self.names())
+            raise ConfigError(f"{self._flag}: {name!r} is not known; one of {known}")
+        try:
+            row = self[name] = self._row_of(point.load())
+        except Exception as e:  # whatever another package's module raises
+            raise ConfigError(
+                f"{self._flag}: {name!r} comes from {point.value}, which cannot be loaded: {e!r}"
+            ) from e
+        return row

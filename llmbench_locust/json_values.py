@@ -20,3 +20,10 @@ def json_value(value: object) -> JsonValue:
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def number(value: object) -> float | None:
+    """A finite number as it is, else None: a result may hold "inf" or null."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value

@@ -8,18 +8,32 @@ imports Locust); its contract tests are in tests/test_locust_seam.py.
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module, metadata
 from types import ModuleType
 
 from llmbench_locust.entry_points import entry_points
 
 #: Modules of Locust that are imported at the first call of one of these.
-_LATE = {
-    "locust.web": ("WebUI",),
-    "locust.html": ("get_html_report", "process_html_filename"),
-}
+_LATE = {"locust.web": ("WebUI",), "locust.html": ("get_html_report", "process_html_filename")}
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """What is imported in here is here to stay. To look for garbage in it again and again would
+    take a tenth of the time to the first request, and once more before the run.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 def import_locust() -> None:

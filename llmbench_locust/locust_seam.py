@@ -6,17 +6,20 @@ The web page's part, which completes Locust's pages and answers, is in web/plugi
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from functools import cache
-from types import TracebackType
+from functools import cache, partial
+from types import SimpleNamespace, TracebackType
 
-from locust import argument_parser
+import gevent
+from locust import argument_parser, runners
 from locust.exception import RPCError
 from locust.rpc.protocol import Message
 from locust.runners import Runner
+from locust.stats import RequestStats
 
 from llmbench_locust.json_types import Json
 
@@ -29,6 +32,30 @@ def listened(events: object, name: str) -> bool:
     """Whether anyone listens to the event ``name``: what it costs can then be saved."""
     hook = getattr(events, name, None)
     return hook is not None and bool(hook._handlers)
+
+
+# --- statistics
+
+#: Seconds and points of the charts that are kept, and seconds between two looks at them.
+KEPT_S, MOST_POINTS, LOOK_S = 600, 10_000, 600.0
+
+
+def keep_small(stats: RequestStats) -> None:
+    """Runs until it is killed. Locust keeps what each second brought and looks at the last twelve,
+    and a point of its charts every 5 s: 250 MB in a week.
+    """
+    while True:
+        gevent.sleep(LOOK_S)
+        forget_old(stats)
+
+
+def forget_old(stats: RequestStats) -> None:
+    for entry in (stats.total, *stats.entries.values()):
+        for counts in (entry.num_reqs_per_sec, entry.num_fail_per_sec):
+            for second in sorted(counts)[:-KEPT_S]:
+                del counts[second]
+    if len(stats.history) > MOST_POINTS:
+        del stats.history[1:-1:2]
 
 
 # --- workers
@@ -107,6 +134,20 @@ def _plausible(runner: Runner, sender: str, msg: Message) -> bool:
     return msg.type != "malformed" and (msg.type != "stats" or isinstance(msg.data, dict))
 
 
+# --- the end
+
+
+def stop_without_sources() -> None:
+    """Let a runner stop without reading sources. It says in a debug line who stopped it, and for
+    that `inspect` looks for the source of each frame in all modules: 40 ms.
+    """
+    quick = {
+        "stack": partial(inspect.stack, 0),
+        "getframeinfo": partial(inspect.getframeinfo, context=0),
+    }
+    vars(runners)["inspect"] = SimpleNamespace(**{**vars(inspect), **quick})
+
+
 # --- output
 
 
@@ -145,8 +186,7 @@ def option_values() -> dict[str, int | str | None]:
 
 
 def form_options() -> dict[str, Json]:
-    """Flags in Locust's start form, by name: their default_value, help_text, choices,
-    is_secret, …
+    """Flags in Locust's start form, by name: their default_value, help_text, choices, is_secret, …
 
     Locust collects them anew for each page, in a time that grows with the cube of their number: 3 s
     for ours, on the loop that sends. From now on it takes these.

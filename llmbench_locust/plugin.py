@@ -6,10 +6,13 @@ Locust's own events.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import sys
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 import gevent
 import locust
@@ -26,7 +29,14 @@ from llmbench_locust.dispatch.agent import Agent
 from llmbench_locust.dispatch.messages import TO_MASTER, TO_WORKER, Message, encode
 from llmbench_locust.errors import BenchError, ConfigError
 from llmbench_locust.json_types import Json
-from llmbench_locust.locust_seam import drop_malformed, hush, keep_defaults, say_taken_port
+from llmbench_locust.locust_seam import (
+    drop_malformed,
+    hush,
+    keep_defaults,
+    keep_small,
+    say_taken_port,
+    stop_without_sources,
+)
 from llmbench_locust.locust_types import WebUI
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.config import RunConfig
@@ -35,7 +45,6 @@ from llmbench_locust.options.flags import add_flags
 from llmbench_locust.run.benchmark import Benchmark
 from llmbench_locust.run.crew import HELLO, WHO, Crew
 from llmbench_locust.run.lifecycle import Experiment, Runs
-from llmbench_locust.run.report import Report
 from llmbench_locust.run.sources import OwnTasks
 from llmbench_locust.run.wiring import with_own_secrets
 from llmbench_locust.signals import (
@@ -47,6 +56,9 @@ from llmbench_locust.signals import (
 )
 from llmbench_locust.terminal import warn
 from llmbench_locust.transport.gaps import Gaps
+
+if TYPE_CHECKING:
+    from llmbench_locust.run.report import Report
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +74,8 @@ def install() -> None:
     end_quietly_before_init()
     end_with_parent()
     say_taken_port(warn)
+    stop_without_sources()
+    atexit.register(gc.freeze)  # the interpreter's end would look through everything, three times
     expand_sys_argv()
     for name in ("llm_first_token", "llm_tokens", "llm_request"):
         setattr(locust.events, name, EventHook())
@@ -106,7 +120,6 @@ class Plugin:
 
     @property
     def open_loop(self) -> bool:
-        """Whether the locustfile has an `ArrivalShape`."""
         return self.configurator.open_loop
 
     # --- start-up
@@ -125,7 +138,8 @@ class Plugin:
             )
         if isinstance(self.runner, MasterRunner):
             drop_malformed(self.runner)
-        if self.local or not self.is_worker:
+        if not self.is_worker:
+            gevent.spawn(keep_small, self.environment.stats)
             for message in TO_MASTER:
                 self.runner.register_message(message.kind, self._for_runs)
         events.test_start.add_listener(self._on_test_start)
@@ -154,7 +168,6 @@ class Plugin:
 
     @property
     def fixed(self) -> Collection[str]:
-        """Flags that only the start can set."""
         return self.configurator.fixed
 
     def plan(self, form: Json) -> str:
@@ -163,7 +176,7 @@ class Plugin:
 
         if self.open_loop and (self._going() or self.live.state == "preparing"):
             raise ConfigError(
-                "a run is going on; stop it or wait for its end before you start another"
+                "a run is in progress; stop it or wait until it ends before you start another"
             )
         return outlook(self.configurator.config_of(form), planned=self.open_loop)
 
@@ -237,7 +250,7 @@ class Plugin:
 
     @property
     def report(self) -> Report | None:
-        """Of the latest run that has finished."""
+        """The report of the latest run that has finished."""
         return self.runs.report if self.runs is not None else None
 
     def _give_up(self, error: BenchError) -> None:
@@ -301,7 +314,6 @@ class Plugin:
 
 
 def _level_asked_for() -> bool:
-    """Whether the user chose what Locust logs."""
     names = ("--loglevel", "-L")
     return "LOCUST_LOGLEVEL" in os.environ or any(word.startswith(names) for word in sys.argv)
 

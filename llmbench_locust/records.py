@@ -11,7 +11,7 @@ Missing is NaN in a float column, -1 in an integer column, "" in a text column; 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,34 +75,10 @@ class RequestRecord:
     server: str = ""
 
 
-_FLOATS = (
-    "due_time",
-    "start_time",
-    "first_token_time",
-    "first_answer_time",
-    "end_time",
-    "client_queue_time",
-    "connect_s",
-    "server_queue_time",
-    "server_ttft",
-    "audio_s",
-)
-_INTS = (
-    "index",
-    "status",
-    "prompt_len",
-    "input_tokens",
-    "cached_tokens",
-    "expected_output_len",
-    "output_len",
-    "reasoning_tokens",
-    "num_sequences",
-    "conversation",
-    "turn",
-)
-_TEXTS = (
-    *("request_id", "error", "error_kind", "text", "finish_reason", "retried"),
-    *("label", "worker", "server"),
+#: Names of the columns, by the type of their field.
+_FLOATS, _INTS, _TEXTS = (
+    tuple(f.name for f in fields(RequestRecord) if f.type == kind)
+    for kind in ("float", "int", "str")
 )
 
 
@@ -193,7 +169,6 @@ class RecordColumns:
         )
 
     def take(self, rows: NDArray[np.int64]) -> RecordColumns:
-        """The given rows, in the given order."""
         lengths = np.diff(self.token_offsets)[rows]
         offsets = offsets_of(lengths)
         # Positions in the old token arrays: each row's start, repeated, plus a running count within
@@ -212,7 +187,6 @@ class RecordColumns:
         )
 
     def sorted_by_index(self) -> RecordColumns:
-        """The rows in the order of the plan."""
         index = self.ints["index"]
         if len(index) < 2 or bool(np.all(index[1:] > index[:-1])):
             return self

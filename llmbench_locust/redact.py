@@ -64,12 +64,15 @@ def without_secrets(value: object) -> object:
 
 
 def without_user(url: str) -> str:
-    """A URL without the user and password in it."""
-    head, scheme, rest = url.rpartition("://")
-    authority, slash, path = rest.partition("/")
-    if "@" not in authority:
-        return url
-    return f"{head}{scheme}{MASK}@{authority.rpartition('@')[2]}{slash}{path}"
+    """A URL, or several with blanks between them, without the users and passwords in them."""
+    words = []
+    for word in url.split(" "):
+        head, scheme, rest = word.partition("://")
+        head, rest = (head, rest) if scheme else ("", head)
+        authority, slash, path = rest.partition("/")
+        user, _, host = authority.rpartition("@")
+        words.append(f"{head}{scheme}{MASK}@{host}{slash}{path}" if user else word)
+    return " ".join(words)
 
 
 def masked(words: Iterable[str]) -> list[str]:

@@ -41,7 +41,6 @@ class Interruption:
         self._count = 0
 
     def listen(self) -> None:
-        """Take the signals over."""
         _listen(self._on_signal, _ALL)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

@@ -19,10 +19,10 @@ _ERASE = "\r\033[K"
 #: Colors of lines by their beginning, where standard output is a terminal.
 _COLORS = {
     "Client: not": 32,
+    "Result: valid": 32,
     "PASS": 32,
-    "Client: WAS": 31,
+    "Result: NOT": 31,
     "FAIL": 31,
-    "!!!!": 31,
     "warning:": 33,
 }
 

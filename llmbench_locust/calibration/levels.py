@@ -44,7 +44,7 @@ class Level:
 
     @property
     def tokens(self) -> int:
-        """Of each stream."""
+        """Output tokens of each stream."""
         return max(2, round(STREAM_S * self.rate))
 
 
@@ -60,29 +60,27 @@ class Measured:
 
     @property
     def ttft_error_ms(self) -> float:
-        """Of the mean, without what the server was late."""
-        return self.mean_ttft_ms - TTFT_MS - self.late["late_mean_ms"]
+        """Error of the mean TTFT, less the lateness of the server's first tokens."""
+        return self.mean_ttft_ms - TTFT_MS - self.late["first_late_mean_ms"]
 
     @property
     def itl_error_ms(self) -> float:
-        """Of the 99th percentile, as far as the server's own lateness does not explain it."""
-        return max(0.0, self.p99_itl_ms - self.level.itl_ms - self.server_late_ms)
+        """Error of the P99 ITL, less that of the gaps as the server sent them."""
+        return self.p99_itl_ms - self.level.itl_ms - self.late["gap_late_p99_ms"]
 
     @property
-    def server_late_ms(self) -> float:
-        """The 99th percentile of the server's own lateness; its mean where it knows no more."""
-        late = self.late["late_p99_ms"]
-        return self.late["late_mean_ms"] if late is None else late
+    def _good(self) -> bool:
+        worst_ms = max(abs(self.ttft_error_ms), abs(self.itl_error_ms))
+        return not self.failed and worst_ms < MOST_ERROR_MS
 
     @property
     def server_late(self) -> bool:
-        """The server's own lateness is as large as an error: it hides what the client adds."""
-        return self.server_late_ms > MOST_ERROR_MS
+        """Whether the client was exact, but the server late, so that the load was another one."""
+        return self._good and self.late["late_mean_ms"] > MOST_ERROR_MS
 
     @property
     def holds(self) -> bool:
-        worst = max(abs(self.ttft_error_ms), self.itl_error_ms)
-        return not (self.failed or self.server_late) and worst < MOST_ERROR_MS
+        return self._good and not self.server_late
 
 
 def limit_of(done: Sequence[Measured]) -> Measured | None:

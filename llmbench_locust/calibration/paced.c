@@ -2,7 +2,8 @@
  *
  *   paced serve PORT TTFT_MS ITL_MS         streams "max_tokens" events for each POST: the first TTFT_MS after the request was
  *                                           read, then one each ITL_MS. On SIGUSR1 and SIGTERM it says how many
- *                                           there were, and how late.
+ *                                           there were, and how late: all, the first tokens alone, and
+ *                                           the gaps between tokens beyond ITL_MS (99th percentile).
  *   paced serve PORT TTFT_MS ITL_MS CERT    the same over TLS, with key and certificate in the PEM file CERT (built with
  *                                           -DWITH_TLS -lssl -lcrypto).
  *   paced read PORT STREAMS TOKENS SPREAD_MS  reads STREAMS answers with epoll, recv and a clock reading and nothing else, its
@@ -61,7 +62,7 @@ static struct sockaddr_in loopback(int port) {
 
 typedef struct conn {
     int fd, tokens, sent, length;
-    double due;
+    double due, late;
     struct conn *next;
 #ifdef WITH_TLS
     SSL *tls;
@@ -73,16 +74,16 @@ typedef struct { conn *head, *tail; } queue;
 
 static queue first_tokens, next_tokens;
 static volatile sig_atomic_t stopped, asked;
-static long sends;
-static double late_sum, late_max;
-enum { LATE_BINS = 100000 }; /* of 1 us; the last holds all that is later */
-static long late_bins[LATE_BINS];
+static long sends, firsts;
+static double late_sum, late_max, first_late_sum;
+enum { BINS = 200000 }; /* of 1 us, zero in the middle; the outermost hold all that is beyond */
+static long gap_bins[BINS];
 
-static double late_p99_ms(void) {
+static double gap_late_p99_ms(void) {
     long below = 0;
     int i = 0;
-    while (i < LATE_BINS - 1 && (below += late_bins[i]) < sends * 0.99) i++;
-    return (i + 1) / 1e3;
+    while (i < BINS - 1 && (below += gap_bins[i]) < (sends - firsts) * 0.99) i++;
+    return (i - BINS / 2) / 1e3;
 }
 
 static void push(queue *q, conn *c) {
@@ -193,8 +194,9 @@ static void on_signal(int s) {
 }
 
 static void say(void) {
-    printf("{\"sends\": %ld, \"late_mean_ms\": %.4f, \"late_p99_ms\": %.3f, \"late_max_ms\": %.3f, \"cpu_s\": %.3f}\n", sends,
-           sends ? late_sum / sends * 1e3 : 0, late_p99_ms(), late_max * 1e3, cpu_s());
+    printf("{\"sends\": %ld, \"late_mean_ms\": %.4f, \"late_max_ms\": %.3f, \"first_late_mean_ms\": %.4f, \"gap_late_p99_ms\": %.3f, \"cpu_s\": %.3f}\n",
+           sends, sends ? late_sum / sends * 1e3 : 0, late_max * 1e3, firsts ? first_late_sum / firsts * 1e3 : 0,
+           sends > firsts ? gap_late_p99_ms() : 0, cpu_s());
     fflush(stdout);
 }
 
@@ -262,7 +264,14 @@ static int serve(int port, double ttft, double itl) {
                 double late = now() - c->due;
                 late_sum += late;
                 if (late > late_max) late_max = late;
-                late_bins[late < 0 ? 0 : late * 1e6 < LATE_BINS ? (int)(late * 1e6) : LATE_BINS - 1]++;
+                if (c->sent) {
+                    double bin = (late - c->late) * 1e6 + BINS / 2;
+                    gap_bins[bin < 0 ? 0 : bin < BINS ? (int)bin : BINS - 1]++;
+                } else {
+                    first_late_sum += late;
+                    firsts++;
+                }
+                c->late = late;
                 sends++;
                 send_token(c);
                 if (c->tokens) {

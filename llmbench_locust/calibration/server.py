@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import TypedDict
 
 from llmbench_locust.errors import SetupError, last_line
 from llmbench_locust.simulator.launch import launch
@@ -18,26 +19,18 @@ SOURCE = Path(__file__).parent / "paced.c"
 
 
 class Late(TypedDict):
-    """How late the server's own sends were; ``sends``: chunks."""
+    """How late the server's own sends were; ``sends``: chunks. ``first_late_mean_ms``: of first
+    tokens; ``gap_late_p99_ms``: 99th percentile of what gaps between tokens had beyond the ITL.
+    """
 
     sends: int
     late_mean_ms: float
-    late_p99_ms: float | None
     late_max_ms: float
-
-
-class ExactServer(Protocol):
-    """``url``: where it listens."""
-
-    url: str
-
-    def stop(self) -> Late:
-        """End it; returns how late it was."""
-        ...
+    first_late_mean_ms: float
+    gap_late_p99_ms: float
 
 
 def compiler() -> str | None:
-    """The C compiler of this machine."""
     return next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
 
 
@@ -86,17 +79,18 @@ class Paced:
         command += [str(binary.parent / "paced.pem")] * tls
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.pid = self._process.pid
         assert self._process.stdout is not None
         self._process.stdout.readline()
 
     def count(self) -> int:
-        """Chunks sent so far."""
         assert self._process.stdout is not None
         self._process.send_signal(signal.SIGUSR1)
         sends: int = json.loads(self._process.stdout.readline())["sends"]
         return sends
 
     def stop(self) -> Late:
+        """End it; returns how late it was."""
         self._process.send_signal(signal.SIGTERM)
         found: Late = json.loads(self._process.communicate(timeout=20)[0])
         return found
@@ -108,7 +102,7 @@ class Simulated:
     def __init__(self, ttft_ms: float, itl_ms: float) -> None:
         times = ["--ttft-ms", f"{ttft_ms:g}", "--itl-ms", f"{itl_ms:g}"]
         self._running = launch(["--clock", "fixed", "--count", "words", *times])
-        self.url = self._running.url
+        self.url, self.pid = self._running.url, self._running.pid
 
     def stop(self) -> Late:
         import requests
@@ -119,11 +113,27 @@ class Simulated:
         return {
             "sends": answer["generation_tokens"],
             "late_mean_ms": late["mean_ms"],
-            "late_p99_ms": None,
             "late_max_ms": late["max_ms"],
+            # It knows no more.
+            "first_late_mean_ms": late["mean_ms"],
+            "gap_late_p99_ms": late["mean_ms"],
         }
 
 
-def exact_server(binary: Path | None, ttft_ms: float, itl_ms: float) -> ExactServer:
-    """The compiled server, or the simulator where there is no ``binary``."""
-    return Paced(binary, ttft_ms, itl_ms) if binary else Simulated(ttft_ms, itl_ms)
+def exact_server(
+    binary: Path | None, ttft_ms: float, itl_ms: float, core: int | None = None
+) -> Paced | Simulated:
+    """The compiled server, or the simulator where there is no ``binary``; on ``core`` alone."""
+    server = Paced(binary, ttft_ms, itl_ms) if binary else Simulated(ttft_ms, itl_ms)
+    if core is not None:
+        os.sched_setaffinity(server.pid, {core})
+    return server
+
+
+def cores() -> tuple[int | None, set[int]]:
+    """One for the server, the others for the client. Side by side on one, each makes the other late
+    (the scheduler likes to bring the two ends of a socket together). (None, {}) where there is only
+    one, or where the system does not tell.
+    """
+    found = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return (found[0], set(found[1:])) if len(found) > 1 else (None, set())

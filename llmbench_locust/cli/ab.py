@@ -15,8 +15,9 @@ from pathlib import Path
 from llmbench_locust import child
 from llmbench_locust.cli.command_line import cold_cache, overridden
 from llmbench_locust.cli.compare import add_arguments, checked, judge
-from llmbench_locust.command_parser import CommandParser, bounded
+from llmbench_locust.command_parser import CommandParser
 from llmbench_locust.errors import ConfigError, SetupError, last_line
+from llmbench_locust.options.values import words_in
 
 SPARE = 2  # extra pairs for each one asked for: they replace disturbed ones
 LEAST = 2  # pairs that can be compared
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> int:
     checked(flags)
     if "--" in shared:
         shared.remove("--")
-    words = [*shared, *shlex.split(flags.a), *shlex.split(flags.b)]
+    words = [*shared, *words_in("--a", flags.a), *words_in("--b", flags.b)]
     names = [word.partition("=")[0].replace("_", "-") for word in words]
     if taken := next((name for name in names if name in _OURS), None):
         use = "give it outside --a and --b" if taken in ("--repeat", "--seed") else "use --dir"
@@ -94,7 +95,7 @@ def _path(flags: argparse.Namespace, side: str, number: int) -> Path:
 
 
 def _client_limit(paths: list[Path]) -> str:
-    """Of the first run that says so; "" where none does."""
+    """Why the client was the limit in the first run where it was; "" where it was in none."""
     from llmbench_locust.compare.comparable import client_limit
     from llmbench_locust.compare.reading import read_side
 
@@ -109,18 +110,12 @@ def _parser() -> CommandParser:
         epilog='llmbench ab --a "--base-url http://old:8000" --b "--base-url http://new:8000" '
         "--num-prompts 500 --request-rate 8. Exit status as llmbench compare.",
     )
-    parser.add_argument("--a", required=True, metavar="FLAGS", help="of the base side only")
-    parser.add_argument("--b", required=True, metavar="FLAGS", help="of the new side only")
+    parser.add_argument("--a", required=True, metavar="FLAGS", help="flags of the base side only")
+    parser.add_argument("--b", required=True, metavar="FLAGS", help="flags of the new side only")
+    parser.add_count("--repeat", 5, (2, 1000), "runs a side, at least 2")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first pair (default 0)")
     parser.add_argument(
-        "--repeat",
-        type=bounded(int, 2, 1000),
-        default=5,
-        metavar="N",
-        help="runs a side, at least 2 (default 5)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the first pair (default 0)")
-    parser.add_argument(
-        "--dir", type=Path, default=Path("ab"), help="of the result files (default ab)"
+        "--dir", type=Path, default=Path("ab"), help="directory of the result files (default ab)"
     )
     add_arguments(parser)
     return parser

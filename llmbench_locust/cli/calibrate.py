@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from llmbench_locust.calibration import kept, server
 from llmbench_locust.calibration.levels import RATE, STREAMS, TTFT_MS, Level, Measured
 from llmbench_locust.calibration.peers import PEERS, Command, random_prompts
-from llmbench_locust.command_parser import CommandParser, bounded
-from llmbench_locust.errors import ConfigError, SetupError, last_line
+from llmbench_locust.command_parser import CommandParser
+from llmbench_locust.errors import SetupError, last_line
 from llmbench_locust.json_types import Json
 from llmbench_locust.terminal import say, warn
 
 
 def main(argv: list[str]) -> int:
-    """Measure, print and keep the outcome. Raises ConfigError, SetupError."""
+    """Measure, print and keep the outcome. Raises SetupError."""
     flags = _parser().parse_args(argv)
-    peers = {name: _command(name, flags.processes) for name in flags.against}
     with tempfile.TemporaryDirectory() as folder:
         binary = server.build(Path(folder)) if server.compiler() else None
         if binary is None:
@@ -39,18 +39,22 @@ def main(argv: list[str]) -> int:
             say(f"Kept in {kept.keep(found)}; results of this machine quote it")
         except OSError as e:
             warn(f"warning: {kept.path()} cannot be written: {e.strerror}")
-        for name, command in peers.items():
-            level = Level(flags.streams, RATE)
-            say(_beside(name, command, binary, level))
+        for name in flags.against:
+            where, make = PEERS[name]
+            if found_at := where():
+                command, level = make(found_at, flags.processes), Level(flags.streams, RATE)
+                say(_beside(name, command, binary, level))
+            else:
+                say(f"{name}: not installed here")
     return 0
 
 
 def sentence(found: Json) -> str:
-    """What was found, in words."""
     many = f"{found['processes']} process{'es' if found['processes'] > 1 else ''}"
     errors = (
-        f"TTFT error {found['ttft_error_ms']:.2f} ms, P99 ITL error {found['p99_itl_error_ms']:.2f}"
-        f" ms at {found['streams']:,} streams × {found['rate']:.4g}/s"
+        f"TTFT error {found['ttft_error_ms']:z.2f} ms, P99 ITL error "
+        f"{found['p99_itl_error_ms']:z.2f} ms at {found['streams']:,} streams × "
+        f"{found['rate']:.4g}/s"
     )
     limit = found["limit_chunks_per_s"]
     if limit is None:
@@ -76,7 +80,9 @@ def _measured(flags: argparse.Namespace, binary: Path | None, folder: Path) -> J
     command += ["--seconds", f"{flags.seconds:g}", "--outcome", str(outcome)]
     command += ["--paced", str(binary)] if binary else []
     command += ["--processes", str(flags.processes)] if flags.processes > 1 else []
-    with subprocess.Popen(command) as running:
+    core, others = server.cores()
+    command += ["--core", str(core)] if core is not None else []
+    with subprocess.Popen(command, preexec_fn=_confined_to(others)) as running:
         try:
             status = running.wait()
         except KeyboardInterrupt:  # it had the signal, too, and ends in order
@@ -88,13 +94,26 @@ def _measured(flags: argparse.Namespace, binary: Path | None, folder: Path) -> J
     return found
 
 
+def _confined_to(cores: set[int]) -> Callable[[], None]:
+    """What a new process does first, to leave the server's core alone."""
+    return lambda: os.sched_setaffinity(0, cores) if cores else None
+
+
 def _beside(name: str, command: Command, binary: Path | None, level: Level) -> str:
     """A peer at the first level, in one line."""
-    running = server.exact_server(binary, TTFT_MS, level.itl_ms)
+    core, others = server.cores()
+    running = server.exact_server(binary, TTFT_MS, level.itl_ms, core)
     with tempfile.TemporaryDirectory() as folder:
         words = command(running.url, level.tokens, level.streams, Path(folder))
         try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+            done = subprocess.run(
+                words,
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+                preexec_fn=_confined_to(others),
+            )
             result = Path(folder) / "r.json"
             found = json.loads(result.read_text().splitlines()[-1]) if result.exists() else None
         except subprocess.TimeoutExpired:
@@ -106,33 +125,19 @@ def _beside(name: str, command: Command, binary: Path | None, level: Level) -> s
     failed = level.streams - found["completed"]
     m = Measured(level, failed, found["mean_ttft_ms"], found["p99_itl_ms"], late)
     return (
-        f"{name}: TTFT error {m.ttft_error_ms:.2f} ms, P99 ITL error {m.itl_error_ms:.2f} ms at "
+        f"{name}: TTFT error {m.ttft_error_ms:z.2f} ms, P99 ITL error {m.itl_error_ms:z.2f} ms at "
         f"{level.streams:,} streams × {level.rate:.4g}/s"
     )
-
-
-def _command(name: str, threads: int) -> Command:
-    where, make = PEERS[name]
-    found = where()
-    if found is None:
-        raise ConfigError(f"--against: {name} is not installed here")
-    return make(found, threads)
 
 
 def _parser() -> CommandParser:
     parser = CommandParser(
         "llmbench calibrate",
-        "Prove what this client can measure on this machine: its errors against a server with an "
-        "exact schedule, at loads that climb. Keep the machine quiet meanwhile.",
+        "Find out what this client can measure on this machine: its errors against a server with "
+        "an exact schedule, at rising load. Keep the machine quiet meanwhile.",
         epilog="docs/calibrate.md explains the figures.",
     )
-    parser.add_argument(
-        "--processes",
-        type=bounded(int, 1, 1000),
-        default=1,
-        metavar="N",
-        help="worker processes (default 1)",
-    )
+    parser.add_count("--processes", 1, (1, 1000), "worker processes")
     parser.add_argument(
         "--against",
         type=_names,
@@ -140,20 +145,8 @@ def _parser() -> CommandParser:
         metavar="NAME,…",
         help=f"other clients to run beside it: {', '.join(PEERS)}",
     )
-    parser.add_argument(
-        "--streams",
-        type=bounded(int, 1, 1_000_000),
-        default=STREAMS,
-        metavar="N",
-        help=f"most streams at once (default {STREAMS})",
-    )
-    parser.add_argument(
-        "--seconds",
-        type=bounded(int, 1, 86400),
-        default=30,
-        metavar="S",
-        help="for all levels (default 30)",
-    )
+    parser.add_count("--streams", STREAMS, (1, 1_000_000), "most streams at once")
+    parser.add_count("--seconds", 30, (1, 86400), "duration of all levels together")
     return parser
 
 

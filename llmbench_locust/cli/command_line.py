@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from llmbench_locust.errors import ConfigError, did_you_mean
-from llmbench_locust.options.flag import Flag
 from llmbench_locust.options.table import FLAGS, OWN_GROUPS
 from llmbench_locust.options.values import read, words_of
 
@@ -191,16 +190,19 @@ def flags_of_file(path: Path) -> list[str]:
             raise ConfigError(f"{path}, line {lines[key]}: unknown flag {name}; {hint}")
         negates = row is not None and row.kind == "truth"
         of_flag = words_of(f"--{name}", value, negates=negates)
-        if row is not None and len(of_flag) > 1:
-            try:
-                _check(row, of_flag[1:])
-            except ConfigError as e:
-                raise ConfigError(f"{path}, line {lines[key]}: {e}") from None
+        try:
+            check_value(name, of_flag[1:])
+        except ConfigError as e:
+            raise ConfigError(f"{path}, line {lines[key]}: {e}") from None
         words += of_flag
     return words
 
 
-def _check(row: Flag, words: list[str]) -> None:
-    found = read(row, words if row.kind in ("pairs", "words") else words[0])
-    if isinstance(found, int | float):
-        row.check(found)
+def check_value(name: str, words: list[str]) -> bool:
+    """Whether ``name`` is one of our flags. Raises ConfigError where it does not take ``words``."""
+    row = FLAGS.get(name.replace("-", "_"))
+    if row is not None and words:
+        found = read(row, words if row.kind in ("pairs", "words") else words[0])
+        if isinstance(found, int | float):
+            row.check(found)
+    return row is not None

@@ -49,7 +49,7 @@ def judge(flags: argparse.Namespace, cells: Iterable[tuple[str, list[Run], list[
     _write(flags, shown)
     if any(found.void for found in comparisons) and not flags.force:
         print(
-            "llmbench: not comparable, see the lines with !; --force compares all the same",
+            "llmbench: not comparable, see the lines with !; --force compares them anyway",
             file=sys.stderr,
         )
         return NOT_COMPARABLE
@@ -128,7 +128,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "beyond the limit; may be repeated",
     )
     parser.add_argument(
-        "--strict", action="store_true", help="fail unless the interval lies wholly inside"
+        "--strict",
+        action="store_true",
+        help="a condition also fails unless the interval lies wholly inside the limit",
     )
     parser.add_argument("--force", action="store_true", help="compare what is not comparable")
     for flag, what in (
@@ -145,7 +147,9 @@ def _percent(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < 100:
-        raise argparse.ArgumentTypeError(f"{text} is not allowed; a percentage above 0, below 100")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not allowed; use a percentage above 0 and below 100"
+        )
     return value
 
 

@@ -5,25 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from llmbench_locust.options.table import FLAGS, GROUPS, Flag
+from llmbench_locust.options.flag import Flag
+from llmbench_locust.options.table import FLAGS, GROUPS
 from llmbench_locust.options.values import show
 
 _ESSENTIAL = (
-    "base-url",
-    "model",
-    "backend",
-    "dataset-name",
-    "dataset-path",
-    "input-len",
-    "output-len",
-    "num-prompts",
-    "duration",
-    "request-rate",
-    "max-concurrency",
-    "goodput",
-    "save-result",
-    "llm-html",
-    "sim",
+    *("base-url", "model", "backend", "dataset-name", "dataset-path", "input-len", "output-len"),
+    *("num-prompts", "duration", "request-rate", "max-concurrency", "goodput", "save-result"),
+    *("llm-html", "sim"),
 )
 
 

@@ -22,13 +22,15 @@ def main(argv: list[str]) -> int:
         "Draw the curves of directories of llmbench sweep, llmbench capacity and vllm bench sweep.",
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="DIR")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="DIR/report.html")
     parser.add_argument(
-        "--format", choices=("png", "svg"), help="images, too; needs the package kaleido"
+        "-o", "--output", type=Path, metavar="FILE", help="write the page here (DIR/report.html)"
+    )
+    parser.add_argument(
+        "--format", choices=("png", "svg"), help="also write images; needs the package kaleido"
     )
     parser.add_argument("--num-gpus", type=int, metavar="N", help="GPUs of the server")
     parser.add_argument(
-        "--gpu-hour-price", type=float, metavar="X", help="dollars a GPU hour: adds costs"
+        "--gpu-hour-price", type=float, metavar="X", help="dollars for a GPU hour; adds costs"
     )
     flags = parser.parse_args(argv)
     for name, value in (("--num-gpus", flags.num_gpus), ("--gpu-hour-price", flags.gpu_hour_price)):

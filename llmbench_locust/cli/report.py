@@ -59,7 +59,6 @@ def main(argv: list[str]) -> int:
 
 
 def _result_of(journal: Path) -> Path:
-    """The result file, written beside the journal."""
     from llmbench_locust.run.from_journal import result_of
 
     return result_of(journal)

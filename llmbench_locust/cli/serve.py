@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib
 import shlex
 import sys
@@ -12,9 +11,9 @@ from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
-from llmbench_locust.cli.command_line import MANY, NONE, ONE, locust_argv
+from llmbench_locust.cli.command_line import MANY, NONE, ONE, locust_argv, overridden
 from llmbench_locust.cli.help_page import help_page
-from llmbench_locust.locust_import import import_locust
+from llmbench_locust.locust_import import import_locust, uncollected
 from llmbench_locust.simulator.launch import launch_ahead
 
 
@@ -36,12 +35,12 @@ def _resumed(argv: list[str]) -> list[str]:
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     known.add_argument("--resume", type=Path)
     path = known.parse_known_args(argv)[0].resume
-    if path is None or path.suffix != ".journal":
+    if path is None or not path.is_file() or "--capacity" in argv:
         return argv
     import_locust()
     from llmbench_locust.run.from_journal import words_of
 
-    return [*words_of(path), *argv]
+    return overridden(words_of(path), argv)
 
 
 def _start_simulator(argv: list[str]) -> None:
@@ -76,13 +75,9 @@ def run_locust(locustfile: str, argv: list[str], *, web: bool) -> int:
 
 
 def _run_locust(locustfile: str, argv: list[str], *, web: bool) -> int:
-    # What imports make is here to stay: to look for garbage in it again and again would take a
-    # tenth of the time to the first request.
-    gc.disable()
-    import_locust()
-    importlib.import_module("llmbench_locust.users.user")  # what the locustfile asks for
-    gc.freeze()
-    gc.enable()
+    with uncollected():
+        import_locust()
+        importlib.import_module("llmbench_locust.users.user")  # what the locustfile asks for
     options = _locust_options()
     words = locust_argv(argv, options)
     ours = ["-f", locustfile, "--exit-code-on-error", "0"]
@@ -95,8 +90,6 @@ def _run_locust(locustfile: str, argv: list[str], *, web: bool) -> int:
         sys.modules["locust.main"].main()
     except SystemExit as e:
         return e.code if isinstance(e.code, int) else int(e.code is not None)
-    finally:
-        gc.freeze()  # the end of the process would look through everything, three times
     return 0
 
 

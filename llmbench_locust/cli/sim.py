@@ -6,7 +6,6 @@ from llmbench_locust.simulator.settings import parse
 
 
 def main(argv: list[str]) -> int:
-    """Serve until a signal ends it."""
     settings = parse(argv)
     from llmbench_locust.simulator.server.http_server import serve  # late: bad input ends before it
 

@@ -5,17 +5,17 @@ sweep`.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
 
-from llmbench_locust.child import ended_in_order
-from llmbench_locust.cli.command_line import cold_cache
+from llmbench_locust import child
+from llmbench_locust.cli.command_line import check_value, cold_cache
 from llmbench_locust.command_parser import CommandParser
-from llmbench_locust.errors import ConfigError
+from llmbench_locust.errors import ConfigError, last_line
 from llmbench_locust.experiments import grid
 from llmbench_locust.experiments.sweep import Plan, sweep
+from llmbench_locust.options.values import words_in, words_of
 
 VERBS = ("serve", "serve_workload")
 
@@ -33,10 +33,10 @@ def main(argv: list[str]) -> int:
     )
 
     try:
-        with ended_in_order():
+        with child.ended_in_order():
             return 1 if sweep(_plan(verb, own, flags)) else 0
     except KeyboardInterrupt:
-        print("Interrupted; --resume goes on.", file=sys.stderr)
+        print("Interrupted; --resume continues.", file=sys.stderr)
         return 130
 
 
@@ -44,9 +44,9 @@ def _plan(verb: str, argv: list[str], bench_flags: list[str]) -> Plan:
     flags = _parser(verb).parse_args(argv)
     if flags.bench_cmd and bench_flags:
         raise ConfigError(
-            "--bench-cmd: not with flags behind --, which are those of llmbench serve"
+            "--bench-cmd: cannot be used with flags after --, which are for llmbench serve"
         )
-    bench = shlex.split(flags.bench_cmd or "")
+    bench = words_in("--bench-cmd", flags.bench_cmd)
     own = not bench
     if own:
         cold = [] if flags.after_bench_cmd else cold_cache(bench_flags)
@@ -56,25 +56,25 @@ def _plan(verb: str, argv: list[str], bench_flags: list[str]) -> Plan:
     if flags.resume and not directory.is_dir():
         raise ConfigError(f"--resume: directory not found: {directory}; name it with -o and -e")
     if not flags.resume and directory.exists() and any(directory.iterdir()):
-        raise ConfigError(f"-e: {directory} exists already; --resume goes on with it")
-    for flag, value in (
-        ("--num-runs", flags.num_runs),
-        ("--workload-iters", flags.workload_iters - 1),
-    ):
-        if value < 1:
-            raise ConfigError(f"{flag}: too small; {1 if flag == '--num-runs' else 2} or more")
-    cells = grid.cells(
-        grid.combinations(flags.serve_params, "--serve-params"),
-        grid.combinations(flags.bench_params, "--bench-params"),
-        grid.linked(flags.link_vars),
+        raise ConfigError(
+            f"-e: {directory} exists already; use another name, or --resume to continue it"
+        )
+    cells = list(
+        grid.cells(
+            grid.combinations(flags.serve_params, "--serve-params"),
+            grid.combinations(flags.bench_params, "--bench-params"),
+            grid.linked(flags.link_vars),
+        )
     )
+    if own:
+        _check(bench, [params for _, fits in cells for params in fits])
     return Plan(
         directory=directory,
-        serve=shlex.split(flags.serve_cmd or ""),
+        serve=words_in("--serve-cmd", flags.serve_cmd),
         bench=bench,
         resets=not own,
-        after=shlex.split(flags.after_bench_cmd or ""),
-        cells=list(cells),
+        after=words_in("--after-bench-cmd", flags.after_bench_cmd),
+        cells=cells,
         base_url=_base_url(bench),
         runs=flags.num_runs,
         warmup_prompts=flags.warmup_num_prompts,
@@ -84,6 +84,26 @@ def _plan(verb: str, argv: list[str], bench_flags: list[str]) -> Plan:
         dry_run=flags.dry_run,
         continue_on_error=flags.continue_on_error,
     )
+
+
+def _check(bench: list[str], every: list[grid.Params]) -> None:
+    """Raises ConfigError for parameters that llmbench serve does not take, before anything runs.
+    Flags that are not ours may be Locust's: a run that sends nothing says so.
+    """
+    for params in every:
+        try:
+            ours = [
+                check_value(key, words_of(f"--{key}", value)[1:])
+                for key, value in params.items()
+                if key != grid.NAME and "." not in key
+            ]
+        except ConfigError as e:
+            raise ConfigError(f"--bench-params: {e}") from None
+        if not all(ours) or any(v is False or isinstance(v, list) for v in params.values()):
+            done = child.run([*grid.command(bench, params), "--dry-run"])
+            if done.returncode == ConfigError.exit_code:
+                words = last_line(done.stderr).removeprefix("llmbench: ").removeprefix("error: ")
+                raise ConfigError(f"--bench-params: {words}")
 
 
 def _base_url(words: list[str]) -> str:
@@ -103,34 +123,36 @@ def _parser(verb: str) -> CommandParser:
     )
     text: tuple[tuple[str, str | None, str], ...] = (
         ("--serve-cmd", None, "starts the server, once for each combination of --serve-params"),
-        ("--bench-cmd", None, "the benchmark; llmbench serve with the flags behind -- by default"),
+        ("--bench-cmd", None, "the benchmark; default: llmbench serve with the flags after --"),
         ("--after-bench-cmd", None, "run after each benchmark, instead of resetting caches"),
         ("--serve-params", None, "JSON or YAML file of combinations, or inline: key=[1,2]"),
         ("--bench-params", None, "the same for the benchmark: 'request_rate=[1,2,4]'"),
-        ("--link-vars", "", "max_num_seqs=max_concurrency,…: only where both are equal"),
+        ("--link-vars", "", "max_num_seqs=max_concurrency,…: only cells with equal values"),
     )
     for flag, default, what in text:
         parser.add_argument(flag, default=default, metavar="TEXT", help=what)
     parser.add_argument(
-        "-o", "--output-dir", default="results", metavar="DIR", help="default results"
+        "-o", "--output-dir", default="results", metavar="DIR", help="directory of all experiments"
     )
-    parser.add_argument("-e", "--experiment-name", metavar="NAME", help="the time by default")
-    for flag, number, what in (
-        ("--num-runs", 3, "runs of each combination"),
-        ("--warmup-num-prompts", 0, "prompts of an unmeasured run before each combination"),
-        ("--server-ready-timeout", 300, "seconds to wait for GET /health"),
-        ("--workload-iters", 10, "values of the workload variable (serve_workload)"),
+    parser.add_argument(
+        "-e", "--experiment-name", metavar="NAME", help="its directory in there (the time)"
+    )
+    for flag, number, least, what in (
+        ("--num-runs", 3, 1, "runs of each combination"),
+        ("--warmup-num-prompts", 0, 0, "prompts of an unmeasured run before each combination"),
+        ("--server-ready-timeout", 300, 0, "seconds to wait for GET /health"),
+        ("--workload-iters", 10, 2, "values of --workload-var"),
     ):
-        parser.add_argument(flag, type=int, default=number, metavar="N", help=f"{what} ({number})")
+        parser.add_count(flag, number, (least, 10**9), what)
     parser.add_argument(
         "--workload-var",
         default="request_rate",
         choices=("request_rate", "max_concurrency"),
-        help="what serve_workload varies (request_rate)",
+        help="what serve_workload varies",
     )
     for flag, what in (
         ("--show-stdout", "show the output of the commands"),
-        ("--continue-on-error", "a failure costs its run or its cell only"),
+        ("--continue-on-error", "go on with the next run or cell after a failure"),
         ("--dry-run", "print the commands"),
         ("--resume", "run only what has no result yet"),
     ):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmbench_locust.compare.reading import Document, Run, number, section
+from llmbench_locust.compare.reading import Document, Run, section
+from llmbench_locust.json_values import number
 
 MOST_FAILED = 0.01
 
@@ -111,15 +112,15 @@ def client_limit(run: Run) -> str:
 
 def _faults(side: str, run: Run) -> list[Note]:
     found = []
+    where = "" if run.name == side else f" in {run.name}"
     if why := client_limit(run):
-        where = "" if run.name == side else f" in {run.name}"
         found.append(Note(f"{side}: the client was the limit{where}: {why}", True))
     failed, done = (number(run.document.get(k)) or 0.0 for k in ("failed", "completed"))
     if failed > MOST_FAILED * (failed + done):
         share = failed / (failed + done)
-        found.append(Note(f"{side}: {share:.1%} of the requests of {run.name} failed", True))
+        found.append(Note(f"{side}: {share:.1%} of the requests failed{where}", True))
     if run.block.get("interrupted"):
-        found.append(Note(f"{side}: {run.name} was interrupted"))
+        found.append(Note(f"{side}: interrupted{where}"))
     return found
 
 

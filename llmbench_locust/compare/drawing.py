@@ -9,11 +9,9 @@ from llmbench_locust.metrics.latencies import Floats, Ints, Latencies
 from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.results.shown import Drawn, Shown
 from llmbench_locust.server_metrics.reading import Reading
-from llmbench_locust.server_metrics.watch import reading_from
 
 
 def shown_of(run: Run) -> Shown:
-    """The run of a file, to report on."""
     drawn = None if run.requests is None else _drawn(run, run.requests)
     return Shown(run.name, run.document, drawn, run.tool, run.missing)
 
@@ -43,7 +41,7 @@ def _series(run: Run, name: str, origin_s: float) -> dict[str, list[Reading]]:
     block = run.block.get(name)
     series = block.get("series") if isinstance(block, dict) else None
     return {
-        url: [reading_from({**found, "time_s": found["time_s"] + origin_s}) for found in readings]
+        url: [Reading.of({**found, "time_s": found["time_s"] + origin_s}) for found in readings]
         for url, readings in (series.items() if isinstance(series, dict) else ())
     }
 
@@ -57,7 +55,6 @@ def _of_each(found: Requests, name: str) -> Floats:
 
 
 def _counts(found: Requests, name: str) -> Ints:
-    """How many values of a latency each request has."""
     counts = found.samples[name].counts if name in found.samples else None
     return np.zeros(len(found.ok), np.int64) if counts is None else counts
 

@@ -78,7 +78,7 @@ class Comparison:
 
 
 def parse_condition(text: str) -> Condition:
-    """Raises ConfigError."""
+    """``p99_ttft_ms>+5%`` as a `Condition`. Raises ConfigError."""
     found = re.fullmatch(r"\s*([\w.]+)\s*([<>])\s*([+-]?\d+(?:\.\d+)?)\s*%\s*", text)
     if not found:
         raise ConfigError(
@@ -96,7 +96,7 @@ def parse_condition(text: str) -> Condition:
 
 
 def default_metrics(base: Sequence[Run]) -> list[Metric]:
-    """What is compared unless the command says."""
+    """The metrics that are compared where the command names none."""
     if "capacity" in base[0].document:
         return [metric("capacity")]
     pooling = "total_input_sequences" in base[0].document

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmbench_locust.compare.reading import Run, number, section
+from llmbench_locust.compare.reading import Run, section
 from llmbench_locust.errors import ConfigError, did_you_mean
+from llmbench_locust.json_values import number
 from llmbench_locust.results.conditions import latency_of
 from llmbench_locust.statistics.blocks import BLOCKS, UNKNOWN, StandardError
 from llmbench_locust.statistics.comparison import Figure, mean_figure, quantile_figure
@@ -25,12 +26,8 @@ THROUGHPUTS = {
 }
 # Few, as each metric more widens the intervals of all.
 DEFAULT = (
-    "mean_ttft_ms",
-    "p99_ttft_ms",
-    "mean_tpot_ms",
-    "p99_itl_ms",
-    "mean_e2el_ms",
-    "output_throughput",
+    *("mean_ttft_ms", "p99_ttft_ms", "mean_tpot_ms", "p99_itl_ms"),
+    *("mean_e2el_ms", "output_throughput"),
 )
 DEFAULT_POOLING = ("mean_e2el_ms", "p99_e2el_ms", "request_throughput")
 
@@ -50,7 +47,7 @@ class Metric:
 
 
 def metric(key: str) -> Metric:
-    """By its name in the result file. Raises ConfigError, with the nearest name."""
+    """The metric of a name in the result file. Raises ConfigError, with the nearest name."""
     if key in THROUGHPUTS:
         return Metric(key, THROUGHPUTS[key])
     found = latency_of(key)
@@ -69,7 +66,7 @@ def metric(key: str) -> Metric:
 
 
 def figure(run: Run, wanted: Metric) -> Figure | None:
-    """None where the run has no positive value of it."""
+    """A run's value of a metric; None where it has no positive one."""
     found = _throughput(run, wanted) if not wanted.latency else _of_requests(run, wanted)
     if found is None:
         value = number(run.document.get(wanted.key))
@@ -111,7 +108,7 @@ def _throughput(run: Run, wanted: Metric) -> Figure | None:
 
 
 def _known_error(run: Run, wanted: Metric) -> StandardError:
-    """From the intervals that our files carry, where they do not carry their requests."""
+    """The error by the intervals in our files, for those that do not hold their requests."""
     if wanted.key == "capacity":
         return _error_of([run.document.get("low"), run.document.get("high")])
     intervals = section(run.block, "intervals")
@@ -125,7 +122,7 @@ def _known_error(run: Run, wanted: Metric) -> StandardError:
 
 
 def _error_of(interval: list[object]) -> StandardError:
-    """Of the logarithm, from a 95% interval."""
+    """The standard error of a figure's logarithm, from the figure's 95% interval."""
     ends = [number(end) for end in interval]
     if len(ends) != 2 or not ends[0] or not ends[1]:
         return UNKNOWN

@@ -4,7 +4,6 @@ document or JSON lines each.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +52,6 @@ def section(document: Document, key: str) -> Document:
     """An object inside a document; {} where there is none."""
     found = document.get(key)
     return cast(Document, found) if isinstance(found, dict) else {}
-
-
-def number(value: object) -> float | None:
-    """A finite number, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def read_runs(path: Path) -> list[Run]:

@@ -5,13 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from llmbench_locust.compare.engine import (
-    CANNOT_TELL,
-    MOST_TIMES,
-    Comparison,
-    Condition,
-    Row,
-)
+from llmbench_locust.compare.engine import CANNOT_TELL, MOST_TIMES, Comparison, Condition, Row
 from llmbench_locust.results.tables import markdown_row, markdown_text, text_table
 
 HEAD = ("metric", "base", "new", "change", "interval", "verdict")
@@ -22,7 +16,6 @@ Outcomes = Sequence[tuple[Condition, Comparison, str]]
 
 
 def console(comparisons: Sequence[Comparison], equivalence: float, outcomes: Outcomes) -> str:
-    """What `llmbench compare` prints."""
     lines: list[str] = []
     for comparison in comparisons:
         lines += _title(comparison)

@@ -47,7 +47,6 @@ class Accounts:
             self.tickets.done(ledger.never(number, ledger.indexes(number, unsent)))
 
     def cancel(self) -> None:
-        """What no worker has yet is never sent."""
         self.tickets.drop()
         self.ledger.cancel()
 

@@ -11,14 +11,7 @@ from collections.abc import Callable
 import gevent
 from gevent.event import Event
 
-from llmbench_locust.dispatch.messages import (
-    TO_WORKER,
-    Halt,
-    Inbox,
-    Message,
-    Plan,
-    Ready,
-)
+from llmbench_locust.dispatch.messages import TO_WORKER, Halt, Inbox, Message, Plan, Ready
 from llmbench_locust.dispatch.worker_run import WorkerRun
 from llmbench_locust.errors import SetupError
 from llmbench_locust.records import RequestRecord
@@ -60,7 +53,6 @@ class Agent:
         self._inbox = Inbox({**others, Plan: self._begin, Halt: self._halt})
 
     def receive(self, kind: str, data: object) -> None:
-        """One message from the master."""
         self._inbox.receive(kind, data, "")
 
     # --- what the users do

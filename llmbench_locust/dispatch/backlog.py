@@ -41,7 +41,7 @@ class Supply(Protocol):
         """Those that have become ready since the last call."""
 
     def close(self) -> None:
-        """No more are wanted."""
+        """Make no more: the run ends."""
 
 
 class Listed:
@@ -60,7 +60,7 @@ class Listed:
         return () if told else self._tickets
 
     def close(self) -> None:
-        """They stay."""
+        """They are all there already."""
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class PlannedTickets:
         until_s: float,
         takers: Sequence[int],
         room: Callable[[int], bool],
-        deliver: Callable[[int, Indexes, int], None],
+        deliver: Callable[[int, list[int], int], None],
     ) -> Iterator[tuple[int, list[Ticket]]]:
         """(worker's number, tickets) of what is due by ``until_s``, worker by worker in turn while
         ``room(number)`` says so.
@@ -132,7 +132,7 @@ class PlannedTickets:
         yield from ((number, batch) for number, batch in batches.items() if batch)
 
     def done(self, indexes: Indexes) -> None:
-        """These have their outcome, or will never have one."""
+        """Forget these: they have their outcome, or will never have one."""
         for index in indexes.tolist():
             self._out.pop(index, None)
 
@@ -160,7 +160,7 @@ class PlannedTickets:
         """Hand out nothing more; returns what is left, as if it had been handed out."""
         left = [self._hand_out(ticket) for ticket in self._queue]
         self.drop()
-        return np.concatenate(left) if left else np.empty(0, np.int64)
+        return np.array([index for indexes in left for index in indexes], np.int64)
 
     def failed(
         self, indexes: Indexes, worker: str, start_s: float, error: str, kind: str
@@ -182,7 +182,8 @@ class PlannedTickets:
             records.append(record)
         return records
 
-    def _hand_out(self, ticket: Ticket) -> Indexes:
+    def _hand_out(self, ticket: Ticket) -> list[int]:
         turns = (ticket, *ticket.following)
-        self._out.update((turn.index, (turn, ticket)) for turn in turns)
-        return np.array([turn.index for turn in turns], np.int64)
+        for turn in turns:
+            self._out[turn.index] = (turn, ticket)
+        return [turn.index for turn in turns]

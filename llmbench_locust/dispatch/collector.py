@@ -49,7 +49,7 @@ class SteeredCollector:
         gc.freeze()
 
     def close(self) -> None:
-        """Back to how it was."""
+        """Hand garbage collection back to Python."""
         self._greenlet.kill(block=False)
         gc.unfreeze()
         if self._enabled:

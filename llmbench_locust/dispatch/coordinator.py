@@ -271,9 +271,9 @@ class Coordinator:
     def _has_room(self, worker: WorkerState) -> bool:
         window = WINDOW
         if self._permits is not None and len(self.workers) > 1:
-            # Few, so that a lost worker leaves few requests of which it is unknown whether they
-            # were sent.
-            held = self._permits.holders[worker.number].held
+            # Few, so that a lost worker leaves few requests that may or may not have been sent;
+            # none where no permit is to be had. One is asked for when a ticket waits for it.
+            held = self._permits.holders[worker.number].held or self._permits.pool
             window = min(WINDOW, 2 * held + 8) if held else 0
         pending = self.ledger.pending.get(worker.number, 0)
         return pending < window and self.ledger.pending_bytes.get(worker.number, 0) < WINDOW_BYTES
@@ -318,7 +318,7 @@ class Coordinator:
     # --- small things
 
     def _pause_s(self, now: float) -> float:
-        """Until the next turn: sooner where the run's time or the grace after it ends before."""
+        """Seconds until the next turn; fewer where the run's time, or the grace after it, ends."""
         plan = self.plan
         end = now
         if not self.halted and plan.run_time_s is not None:

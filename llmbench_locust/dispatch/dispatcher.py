@@ -24,15 +24,16 @@ from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.transport.alarm import Alarm
 from llmbench_locust.transport.gaps import Gaps
 
-#: How long one call of the pump may start requests before the loop gets its turn.
-SLICE_S = 0.0005
+#: How long one call of the pump may start requests before the loop gets its turn: usually, and
+#: after `BEHIND` calls in a row that were not enough.
+SLICE_S, LONG_SLICE_S, BEHIND = 0.0005, 0.005, 8
 
 Perform = Callable[[Ticket, float, object], None]
 
 
 class Dispatcher:
-    """``perform(ticket, due_time, user)`` runs in a greenlet of its own for each ticket and returns
-    at its outcome.
+    """``perform(ticket, due_time, user)`` runs for each ticket, in a greenlet that has no other
+    ticket meanwhile, and returns at its outcome.
 
     ``permits``: how many may be in flight here, None without a cap; with ``sessions``, how many
     sessions may be going on, until `session_ended` is called for each. ``wanted``: called when
@@ -51,6 +52,7 @@ class Dispatcher:
     ) -> None:
         self._perform = perform
         self._gaps = gaps or Gaps()
+        self._gaps.ends_awaited = permits is not None
         self.permits = permits
         self._wanted = wanted
         self._by_session = sessions
@@ -60,14 +62,15 @@ class Dispatcher:
         self._idle: deque[object] = deque()
         self._present: set[object] = set()
         self._jobs: set[gevent.Greenlet] = set()
-        # Started, but the loop has not come round to them: nothing was sent yet.
-        self._starting: dict[int, Ticket] = {}
+        # Greenlets without a ticket, the last used last. A new one costs more than a switch.
+        self._carriers: list[gevent.Greenlet] = []
         self._start_s = float("inf")
         self._lease_until_s = float("-inf")
         self._halted = False
         self._alarm = Alarm(self._pump)
-        self._loop = gevent.get_hub().loop
+        self._hub = gevent.get_hub()
         self._pump_due = False
+        self._cut = 0  # calls of the pump in a row that ended before all was sent
         self.closed = Event()
         self.sent = array("q")
         self.send_lag_s = array("d")
@@ -82,18 +85,20 @@ class Dispatcher:
             return
         for ticket in tickets:
             heapq.heappush(self._coming, (ticket.due_s, ticket.index, ticket))
+            if ticket.following:
+                self._gaps.ends_awaited = True
         self._arm()
 
-    def add_turn(self, ticket: Ticket, due_time: float) -> None:
-        """A later turn of a session, due at ``due_time`` (seconds of perf_counter), and not before
-        a time of its own.
+    def add_turns(self, turns: Iterable[tuple[Ticket, float]]) -> None:
+        """Later turns of a session, each due at a time in seconds of perf_counter, and not before
+        one of its own.
         """
-        if not self._halted:
+        for ticket, due_time in turns:
             due_s = due_time - self._start_s
             if ticket.due_s > due_s:
                 due_s = ticket.due_s
             heapq.heappush(self._coming, (due_s, ticket.index, ticket))
-            self._arm()
+        self._arm()
 
     def session_ended(self) -> None:
         """No request of a session is left."""
@@ -115,7 +120,7 @@ class Dispatcher:
             self._soon()  # those that wait for a permit have no alarm
 
     def grant(self, permits: int) -> None:
-        """So many more may be in flight."""
+        """Allow this many more requests in flight."""
         if self.permits is not None:
             self.permits += permits
             self._soon()
@@ -135,7 +140,8 @@ class Dispatcher:
         ]
         self._coming.clear()
         self._waiting.clear()
-        self._gaps.next_s = float("inf")
+        self._gaps.next_s, self._gaps.behind = float("inf"), False
+        self._gaps.ends_awaited = True
         return left
 
     def close(self, timeout_s: float = 5.0) -> list[int]:
@@ -146,9 +152,7 @@ class Dispatcher:
         left = self.halt()
         self._alarm.close()
         self.closed.set()
-        gevent.killall(list(self._jobs), block=True, timeout=timeout_s)
-        left += [i for ticket in self._starting.values() for i in _indexes(ticket)]
-        self._starting.clear()
+        gevent.killall([*self._jobs, *self._carriers], block=True, timeout=timeout_s)
         return left
 
     # --- what the users do
@@ -193,7 +197,7 @@ class Dispatcher:
     def _soon(self) -> None:
         if not self._pump_due and not self.closed.is_set():
             self._pump_due = True
-            self._loop.run_callback(self._pump)
+            self._hub.loop.run_callback(self._pump)
 
     def _arm(self) -> None:
         if self._coming and not self.closed.is_set():
@@ -205,7 +209,7 @@ class Dispatcher:
     def _pump(self) -> None:
         self._pump_due = False
         now = perf_counter()
-        stop = now + SLICE_S
+        stop = now + (LONG_SLICE_S if self._gaps.behind else SLICE_S)
         if now > self._lease_until_s or self.closed.is_set():
             return
         while self._waiting and self.free_permits:
@@ -229,21 +233,33 @@ class Dispatcher:
             if now > stop:
                 # The alarm, not a callback: sockets are looked at in between.
                 self._alarm.set(now)
+                self._cut += 1
+                self._gaps.behind = self._cut >= BEHIND
                 return
+        self._cut, self._gaps.behind = 0, False
         if self.permits is None and not coming:
             self._wanted()
         self._arm()
 
     def _start(self, ticket: Ticket, due: float, ready: float) -> None:
-        """``ready``: when nothing but this process stood in the way."""
+        """Returns when the request was sent, or waits for something. ``ready``: when nothing but
+        this process stood in the way.
+        """
         user = self._idle_user()
         if user is None:
             self.overflow += 1
         self._sessions += ticket.play is None
-        self._starting[ticket.index] = ticket
-        job = gevent.Greenlet(self._run, ticket, due, ready, user)
-        self._jobs.add(job)
-        job.start()
+        job = (ticket, due, ready, user)
+        while self._carriers and self._carriers[-1].dead:  # a listener's timeout killed it
+            self._carriers.pop()
+        if self._carriers:
+            carrier = self._carriers.pop()
+            self._jobs.add(carrier)
+            carrier.switch(job)
+        else:
+            carrier = gevent.Greenlet(self._carry, job)
+            self._jobs.add(carrier)
+            carrier.switch()
 
     def _idle_user(self) -> object:
         while self._idle:
@@ -252,8 +268,16 @@ class Dispatcher:
                 return user
         return None
 
+    def _carry(self, job: tuple[Ticket, float, float, object]) -> None:
+        carrier = gevent.getcurrent()
+        while True:
+            self._run(*job)
+            if self.closed.is_set():
+                return
+            self._carriers.append(carrier)
+            job = self._hub.switch()
+
     def _run(self, ticket: Ticket, due: float, ready: float, user: object) -> None:
-        del self._starting[ticket.index]
         self.sent.append(ticket.index)
         self.send_lag_s.append(perf_counter() - ready)
         try:

@@ -38,7 +38,6 @@ class LagSampler:
         self._next_s += SAMPLE_S * (1 + missed)
 
     def take(self) -> array[float]:
-        """The samples since the last call."""
         taken, self.lag_s = self.lag_s, array("d")
         return taken
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from functools import cache
 from typing import Any, ClassVar, NamedTuple, get_type_hints
 
 import numpy as np
@@ -34,14 +35,14 @@ class Codec(NamedTuple):
 
 
 #: By the type of the field; msgpack carries the others as they are.
-_CODECS: dict[Any, Codec] = {
+_CODECS: dict[object, Codec] = {
     list[Ticket]: Codec(
         lambda some: [tickets.to_message(t) for t in some],
         lambda some: [tickets.from_message(t) for t in some],
     ),
     list[WireConfig]: Codec(
-        lambda some: [wire.to_message() for wire in some],
-        lambda some: [WireConfig.from_message(wire) for wire in some],
+        lambda some: [asdict(wire) for wire in some],
+        lambda some: [WireConfig(**wire) for wire in some],
     ),
     RecordColumns | None: Codec(
         lambda columns: None if columns is None else columns.to_message(),
@@ -224,20 +225,23 @@ TO_WORKER: tuple[type[Message], ...] = (
 )
 TO_MASTER: tuple[type[Message], ...] = (Ready, Pong, Returned, Report)
 _BY_KIND = {message.kind: message for message in (*TO_WORKER, *TO_MASTER)}
-#: (name, type) of each field of each message.
-_FIELDS = {
-    cls: [(f.name, get_type_hints(cls)[f.name]) for f in fields(cls)] for cls in _BY_KIND.values()
-}
+
+
+@cache
+def _fields(kind: str) -> list[tuple[str, Any]]:
+    """(name, type) of each field of a message. Late: a process alone encodes none."""
+    cls = _BY_KIND[kind]
+    hints = get_type_hints(cls)
+    return [(f.name, hints[f.name]) for f in fields(cls)]
 
 
 class Malformed(Exception):
-    """A message that does not say what it should."""
+    """A message that cannot be decoded, or names a request that the run does not have."""
 
 
 def encode(message: Message) -> Json:
-    """``message`` as a dict that msgpack carries."""
     found = {}
-    for name, hint in _FIELDS[type(message)]:
+    for name, hint in _fields(message.kind):
         value, codec = getattr(message, name), _CODECS.get(hint)
         found[name] = value if codec is None else codec.encode(value)
     return found
@@ -250,7 +254,7 @@ def decode(kind: str, data: JsonValue) -> Message:
     try:
         cls = _BY_KIND[kind]
         values = {}
-        for name, hint in _FIELDS[cls]:
+        for name, hint in _fields(kind):
             value, codec = data[name], _CODECS.get(hint)
             if codec is not None:
                 value = codec.decode(value)

@@ -15,7 +15,8 @@ from llmbench_locust.transport.exchange import Request
 from llmbench_locust.transport.gaps import Gaps
 from llmbench_locust.workload.sample import SampleRequest
 
-#: Requests that lie ready, at most; below half of that, more are made.
+#: Requests that lie ready, at most; below half of that, more are made. Of later turns, which come
+#: before the others, as many again.
 PREPARED = 256
 _SLICE_S = 0.0005
 
@@ -27,6 +28,7 @@ class Preparer:
         self._encode = encode
         self._gaps = gaps
         self._coming: deque[Ticket] = deque()
+        self._turns: deque[Ticket] = deque()
         # Indexes of coming tickets that were not sent before their turn here.
         self._wanted: set[int] = set()
         self._ready: dict[int, Request] = {}
@@ -39,8 +41,14 @@ class Preparer:
             self._wanted.add(ticket.index)
         self._wake()
 
+    def add_turns(self, tickets: Iterable[Ticket]) -> None:
+        """Later turns, which may be due before all that was added."""
+        for ticket in tickets:
+            self._turns.append(ticket)
+            self._wanted.add(ticket.index)
+        self._wake()
+
     def take(self, ticket: Ticket) -> Request | None:
-        """The prepared request of ``ticket``, or None."""
         request = self._ready.pop(ticket.index, None)
         if request is None:
             self._wanted.discard(ticket.index)
@@ -51,16 +59,23 @@ class Preparer:
         self._greenlet.kill(block=False)
 
     def _wake(self) -> None:
-        if self._coming and len(self._ready) < PREPARED // 2 and not self._woken.is_set():
+        coming = self._coming and len(self._ready) < PREPARED // 2
+        if (coming or self._turns) and not self._woken.is_set():
             self._woken.set()
+
+    def _next(self) -> Ticket | None:
+        if self._turns and len(self._ready) < 2 * PREPARED:
+            return self._turns.popleft()
+        if self._coming and len(self._ready) < PREPARED:
+            return self._coming.popleft()
+        return None
 
     def _run(self) -> None:
         while True:
             self._woken.wait()
             self._gaps.wait(_SLICE_S)
             stop = perf_counter() + _SLICE_S
-            while self._coming and len(self._ready) < PREPARED:
-                ticket = self._coming.popleft()
+            while (ticket := self._next()) is not None:
                 if ticket.index in self._wanted:
                     self._wanted.discard(ticket.index)
                     # What cannot be made fails when it is due.

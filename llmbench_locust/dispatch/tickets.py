@@ -123,38 +123,21 @@ def to_message(ticket: Ticket) -> list[JsonValue]:
     """Lists, numbers and texts only."""
     sample = [getattr(ticket.sample, name) for name in _SAMPLE_FIELDS]
     following = [to_message(t) for t in ticket.following]
-    return [
-        ticket.index,
-        ticket.due_s,
-        sample,
-        ticket.model,
-        ticket.think_s,
-        ticket.pace_s,
-        following,
-    ]
+    own = [ticket.index, ticket.due_s, ticket.model, ticket.think_s, ticket.pace_s]
+    return [*own, sample, following]
 
 
 def from_message(message: list[JsonValue]) -> Ticket:
-    index, due_s, sample, model, think_s, pace_s, following = message
-    return Ticket(
-        index,
-        due_s,
-        SampleRequest(**dict(zip(_SAMPLE_FIELDS, sample, strict=True))),
-        model,
-        think_s,
-        pace_s,
-        tuple(from_message(m) for m in following),
-    )
+    index, due_s, model, think_s, pace_s, values, following = message
+    sample = SampleRequest(**dict(zip(_SAMPLE_FIELDS, values, strict=True)))
+    rest = tuple(from_message(m) for m in following)
+    return Ticket(index, due_s, sample, model, think_s, pace_s, rest)
 
 
 def weight(ticket: Ticket) -> int:
     """Bytes that the ticket takes in a message, roughly: what bounds a batch."""
-    return (
-        _size(ticket.sample.prompt)
-        + _size(ticket.sample.multi_modal)
-        + 200
-        + sum(map(weight, ticket.following))
-    )
+    own = 200 + _size(ticket.sample.prompt) + _size(ticket.sample.multi_modal)
+    return own + sum(map(weight, ticket.following))
 
 
 def _size(value: object) -> int:

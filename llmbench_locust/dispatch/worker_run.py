@@ -10,6 +10,7 @@ import time
 from array import array
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -103,7 +104,6 @@ class WorkerRun:
     # --- messages
 
     def receive(self, message: Message) -> None:
-        """A message of this run."""
         self._handlers[type(message)](message)
 
     def _on_tickets(self, message: messages.Tickets) -> None:
@@ -151,14 +151,10 @@ class WorkerRun:
         assert isinstance(self._source, Dispatcher)
         request = self._preparer.take(ticket)
         play = ticket.play or (self._begin(ticket) if ticket.following else None)
-        errand = Errand(ticket.index, ticket.model, request, due)
+        then = partial(self._go_on, play, ticket) if play is not None else None
+        errand = Errand(ticket.index, ticket.model, request, due, then)
         record = self._session.perform(ticket.sample, errand, user=user)
-        if play is not None:
-            self._go_on(play, ticket, record)
-            if play.over:
-                self._plays.discard(play)
-                self._session.forget(ticket.sample.conversation)
-        if play is None or play.over:
+        if play is None:
             self._source.session_ended()
         self._records.append(record)
 
@@ -166,24 +162,30 @@ class WorkerRun:
         """The first request of a session starts; so do those that wait for no other."""
         play = Play(ticket, self._plan.chat)
         self._plays.add(play)
-        for root in play.roots():
-            self._add_turn(root, perf_counter() + root.think_s)
+        now = perf_counter()
+        self._add_turns([(root, now + root.think_s) for root in play.roots()])
         return play
 
     def _go_on(self, play: Play, ticket: Ticket, record: RequestRecord) -> None:
-        if not record.success:
+        assert isinstance(self._source, Dispatcher)
+        if record.success:
+            text, end_s = record.text, record.end_time
+            self._add_turns(play.answered(ticket, end_s, text, record.due_time))
+        else:
             self._unsent.extend(play.failed(ticket))
-            return
-        began_s = record.due_time
-        for turn, due_s in play.answered(ticket, record.end_time, record.text, began_s):
-            self._add_turn(turn, due_s)
+        if play.over:
+            self._plays.discard(play)
+            self._session.forget(ticket.sample.conversation)
+            self._source.session_ended()
 
-    def _add_turn(self, turn: Ticket, due_s: float) -> None:
+    def _add_turns(self, turns: list[tuple[Ticket, float]]) -> None:
         assert isinstance(self._source, Dispatcher)
         if self._halted:
-            self._unsent.append(turn.index)
-        else:
-            self._source.add_turn(turn, due_s)
+            self._unsent.extend(turn.index for turn, _ in turns)
+        elif turns:
+            self._source.add_turns(turns)
+            now = perf_counter()
+            self._preparer.add_turns(turn for turn, due_s in turns if due_s > now)
 
     def send(self, sample: SampleRequest, user: User) -> RequestRecord:
         """One request of a user's own task; no outcome when the user is stopped meanwhile."""
@@ -217,8 +219,9 @@ class WorkerRun:
             self._woken.clear()
             self._gaps.wait(REPORTING_S)
             self._report()
-            while len(self._records) >= REPORTED:
-                # In pieces: what falls due meanwhile must not wait for all of them.
+            # In pieces: what falls due meanwhile must not wait for all of them. Where nothing is in
+            # flight, also the last piece: the run may wait for it.
+            while len(self._records) >= (REPORTED if self._source.in_flight else 1):
                 gevent.sleep(0.001)
                 self._gaps.wait(REPORTING_S)
                 self._report()

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from llmbench_locust._version import __version__
-from llmbench_locust.experiments.search import Answer, Goal, Outcome
+from llmbench_locust.experiments.evidence import Outcome
+from llmbench_locust.experiments.search import Answer
 from llmbench_locust.json_types import Json
 from llmbench_locust.statistics.crossing import Unit
 from llmbench_locust.statistics.distributions import t_quantile
@@ -153,7 +154,7 @@ def as_dict(answer: Answer) -> Json:
 
 def _probe(outcome: Outcome, answer: Answer) -> Json:
     row = dataclasses.asdict(outcome)
-    row["units"] = [[u.value, u.weight, u.crowding] for u in outcome.units]
+    row["units"] = [list(u[1:]) for u in outcome.units]
     goal, unit = answer.settings.goals[answer.binding], outcome.units[answer.binding]
     row["share"] = row["share_low"] = row["share_high"] = None
     if goal.share is not None and unit.weight:
@@ -182,10 +183,7 @@ def outcomes_of(document: Json) -> list[Outcome]:
     return [
         Outcome(
             units=tuple(Unit(row["load"], *pair) for pair in row["units"]),
-            **{name: row[name] for name in names},
+            **{name: row[name] for name in names if name in row},
         )
         for row in rows
     ]
-
-
-__all__ = ["Goal", "Shown", "as_dict", "bounds", "outcomes_of", "text"]

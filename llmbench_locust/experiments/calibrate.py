@@ -18,15 +18,18 @@ from llmbench_locust.run.lifecycle import Runs
 from llmbench_locust.terminal import say
 
 
-def calibrate(runs: Runs, binary: Path | None, seconds: float, outcome: Path) -> None:
+def calibrate(
+    runs: Runs, binary: Path | None, core: int | None, seconds: float, outcome: Path
+) -> None:
     """Climb from level to level for about ``seconds``, with up to --num-prompts streams; writes
-    what was found to ``outcome``. ``binary``: the compiled server, None for the simulator.
+    what was found to ``outcome``. ``binary``: the compiled server, None for the simulator;
+    ``core``: where it runs, None for anywhere.
     """
     done: list[Measured] = []
     ends = perf_counter() + seconds
     streams = runs.config.num_prompts
     while (level := next_level(done, streams)) and (not done or perf_counter() < ends):
-        measured = _run(runs, binary, level)
+        measured = _run(runs, binary, core, level)
         if runs.stopping:
             raise Interrupted
         done.append(measured)
@@ -35,8 +38,8 @@ def calibrate(runs: Runs, binary: Path | None, seconds: float, outcome: Path) ->
     runs.exit_status = 0
 
 
-def _run(runs: Runs, binary: Path | None, level: Level) -> Measured:
-    server = exact_server(binary, TTFT_MS, level.itl_ms)
+def _run(runs: Runs, binary: Path | None, core: int | None, level: Level) -> Measured:
+    server = exact_server(binary, TTFT_MS, level.itl_ms, core)
     config = replace(
         runs.config.with_server(server.url),
         num_prompts=level.streams,
@@ -45,21 +48,22 @@ def _run(runs: Runs, binary: Path | None, level: Level) -> Measured:
         request_rate=math.inf if binary else level.streams * 1000 / TTFT_MS,
     )
     try:
-        summary = runs.run(config, quiet=True).summary
+        report = runs.run(config, quiet=True)
     finally:
         late = server.stop()
+    report.settle()
+    summary = report.summary
     ttft, itl = summary.distributions["ttft"], summary.distributions["itl"]
     p99 = dict(itl.percentiles)[99.0]
     return Measured(level, summary.failed, ttft.mean, p99, late)
 
 
 def line_of(m: Measured) -> str:
-    """A level in one line."""
     verdict = "good" if m.holds else "the server was late" if m.server_late else "too much"
     return (
         f"{m.level.streams:>6,} streams × {m.level.rate:>5.4g}/s = {m.level.chunks_per_s:>8,.0f} "
-        f"chunks/s: TTFT error {m.ttft_error_ms:6.2f} ms, P99 ITL error {m.itl_error_ms:6.2f} ms, "
-        f"server late {m.server_late_ms:.2f} ms: {verdict}"
+        f"chunks/s: TTFT error {m.ttft_error_ms:z6.2f} ms, P99 ITL error {m.itl_error_ms:z6.2f} "
+        f"ms, server late {m.late['late_mean_ms']:.2f} ms: {verdict}"
     )
 
 

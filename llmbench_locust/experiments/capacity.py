@@ -12,23 +12,26 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench_locust.errors import ConfigError, Interrupted
+from llmbench_locust.datasets import dataset_info
+from llmbench_locust.errors import BenchError, ConfigError, Interrupted, SetupError
 from llmbench_locust.experiments import objectives
 from llmbench_locust.experiments.answer import as_dict, outcomes_of, text
-from llmbench_locust.experiments.search import Answer, Goal, Outcome, Settings, search
+from llmbench_locust.experiments.evidence import Goal, Outcome
+from llmbench_locust.experiments.search import Answer, Settings, search
 from llmbench_locust.json_values import json_value
 from llmbench_locust.metrics.vllm import good
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.results.files import write_result, write_whole
-from llmbench_locust.run.benchmark import Progress
+from llmbench_locust.run.benchmark import Progress, server_of
 from llmbench_locust.run.lifecycle import WATCH_S, Runs
 from llmbench_locust.run.report import Report
 from llmbench_locust.statistics.crowding import crowding
-from llmbench_locust.statistics.transients import grows, steady_window
+from llmbench_locust.statistics.transients import completion_rate, grows, steady_window
 from llmbench_locust.terminal import say
 
 CLIENT_LIMITED = 4  # exit status
+LAST = 5  # requests of a probe that tell whether the server is still there
 
 
 def capacity(runs: Runs) -> None:
@@ -41,23 +44,6 @@ def capacity(runs: Runs) -> None:
     experiment.finish(answer)
 
 
-def settings_of(config: RunConfig, goals: tuple[objectives.Objective, ...]) -> Settings:
-    """The search that the flags ask for."""
-    seconds, requests = config.budget
-    users = config.search == "max-concurrency"
-    return Settings(
-        goals=tuple(objective.goal for objective in goals),
-        lowest=config.min if config.min is not None else 0.5,
-        highest=config.max,
-        tolerance=config.tolerance,
-        budget_s=seconds,
-        budget_requests=requests,
-        probe_time_s=config.probe_time,
-        seed=config.seed,
-        whole=users,
-    )
-
-
 class _Capacity:
     def __init__(self, runs: Runs) -> None:
         config = runs.config
@@ -65,7 +51,18 @@ class _Capacity:
         self._config = config
         self._objectives = objectives.objectives(config.goodput, config.attainment, config.slo)
         _no_contradiction(config)
-        self.settings = settings_of(config, self._objectives)
+        seconds, requests = config.budget
+        self.settings = Settings(
+            goals=tuple(objective.goal for objective in self._objectives),
+            lowest=config.min or 0.5,
+            highest=config.max,
+            tolerance=config.tolerance,
+            budget_s=seconds,
+            budget_requests=requests,
+            probe_time_s=config.probe_time,
+            seed=config.seed,
+            whole=config.search == "max-concurrency",
+        )
         self.done: list[Outcome] = []
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         self.directory = Path(config.result_dir or "results") / f"capacity-{stamp}"
@@ -83,7 +80,13 @@ class _Capacity:
         try:
             report = self._runs.run(config, watch=watching, quiet=self._number > len(self.done))
             if self._runs.stopping:
+                report.settle()
                 raise StopIteration
+            try:
+                self._check(report, load, requests)
+            except BenchError:
+                report.settle()
+                raise
             self._runs.wait_until_idle()
         except Interrupted:
             raise StopIteration from None
@@ -93,14 +96,35 @@ class _Capacity:
         name = f"probes/{self._number:02d}-{load:g}.json"
         outcome = self._outcome(report, load, seed, watch.overloaded)
         outcome = replace(outcome, seconds=perf_counter() - begun, file=name)
+        keys = {"load": load, "seed": seed, "overloaded": watch.overloaded}
         write_result(
-            {**report.document, "capacity_probe": _probe_keys(outcome)},
-            self.directory / name,
-            detailed=self._config.save_detailed,
-            append=False,
+            {**report.document, "capacity_probe": keys}, self.directory / name, append=False
         )
+        report.settle()
         say(_line(self._number, outcome, self.settings))
         return outcome
+
+    def _check(self, report: Report, load: float, wanted: int) -> None:
+        """Raises ConfigError where --no-oversample leaves fewer requests than a probe was to send,
+        SetupError where the server is gone: the last requests found nobody, nor does another one
+        after the probe. That says nothing of the load.
+        """
+        facts, config = report.figures.facts, self._config
+        from_file = dataset_info(config.dataset_name).path != "none"
+        there = len(facts.columns) + facts.unsent
+        if config.no_oversample and from_file and there < wanted:
+            raise ConfigError(
+                f"--dataset-name: the dataset has {there} requests and a probe at {load:g} needs "
+                f"{wanted}; leave out --no-oversample"
+            )
+        kinds = facts.columns.texts["error_kind"]
+        latest = np.argsort(facts.columns.floats["due_time"])[-LAST:]
+        if all(kinds[row] == "connect" for row in latest) and server_of(config).gone():
+            kept = (self.directory / "capacity.json").exists()
+            raise SetupError(
+                f"no connection to the server at the end of the probe at {load:g}; start it again"
+                + (f" and go on with --resume {self.directory}" if kept else "")
+            )
 
     def _run_config(self, load: float, requests: int, seed: int) -> RunConfig:
         config = replace(
@@ -120,6 +144,7 @@ class _Capacity:
         columns, summary = report.figures.facts.columns, report.summary
         start, end = columns.floats["start_time"], columns.floats["end_time"]
         rows = steady_window(start, end)
+        throughput, saturated = completion_rate(start, end)
         found, total = summary.latencies, max(1, int(rows.sum()))
         misses = {
             name: 1 - float((good(found, {name: limit}) & rows).sum()) / total
@@ -132,16 +157,20 @@ class _Capacity:
         return Outcome(
             load=load,
             units=tuple(
-                unit._replace(crowding=self._crowding(columns, rows, unit.load, latency_s, o.goal))
+                unit._replace(
+                    crowding=self._crowding(columns, rows, load, latency_s, o.goal),
+                    in_flight=0.0 if self.settings.whole else load * latency_s,
+                )
                 for unit, o in zip(units, self._objectives, strict=True)
             ),
             requests=len(columns),
             seconds=summary.duration_s,
             latency_s=latency_s,
-            throughput=summary.request_throughput,
+            throughput=throughput,
             seed=seed,
             overloaded=overloaded,
-            problem=_problem(report, audit),
+            saturated=saturated and self._by_rate(columns),
+            problem="; ".join(audit["reasons"]) if audit.get("client_limited") else "",
             misses=misses,
         )
 
@@ -153,13 +182,16 @@ class _Capacity:
         latency_s: float,
         goal: Goal,
     ) -> float:
-        """0 where the server decides when requests come: users, and turns of a conversation."""
-        if goal.share is None or self.settings.whole or np.any(columns.ints["turn"] > 0):
+        if goal.share is None or not self._by_rate(columns):
             return 0.0
         due = columns.floats["due_time"]
         order = np.argsort(due, kind="stable")
         gamma = (load, self._config.burstiness)
         return crowding(due[order], rows[order], gamma, latency_s, goal.share)
+
+    def _by_rate(self, columns: RecordColumns) -> bool:
+        """Not where the server decides when requests come: users, and turns of a conversation."""
+        return not self.settings.whole and not np.any(columns.ints["turn"] > 0)
 
     def told(self, answer: Answer, *, going_on: bool = True) -> None:
         """Keep what there is, for the page and for --resume."""
@@ -205,15 +237,31 @@ class _Overload:
 
 
 def _no_contradiction(config: RunConfig) -> None:
-    """Raises ConfigError for flags that set the load that is to be found."""
+    """Raises ConfigError for flags that set what the search sets, or ask for what it leaves out."""
     for name, given in (
         ("--ramp-up-strategy", config.ramp_up_strategy is not None),
         ("--request-rate", config.request_rate != math.inf),
         ("--self-timed", config.self_timed),
         ("--max-concurrency", config.search == "max-concurrency" and bool(config.max_concurrency)),
+        ("--concurrent-sessions", config.concurrent_sessions is not None),
+        ("--user-rate", config.user_rate_s is not None),
+        ("--num-sessions", config.num_sessions is not None),
+        ("--duration", config.duration_s is not None),
+        ("--run-time", config.run_time_s is not None),
+        ("--repeat", config.repeat > 1),
     ):
         if given:
-            raise ConfigError(f"{name}: not with --capacity, which searches the load itself")
+            raise ConfigError(f"{name}: not with --capacity, which decides on its own runs")
+    if config.check:
+        raise ConfigError("--check: not with --capacity; use --slo for what each load must meet")
+    for name, path in (
+        ("--per-request", config.per_request),
+        ("--html, under locust -f --llm-html", config.llm_html),
+    ):
+        if path:
+            raise ConfigError(
+                f"{name}: not with --capacity, which writes report.html and a result for each probe"
+            )
 
 
 def _earlier(directory: Path, settings: Settings) -> list[Outcome]:
@@ -221,26 +269,16 @@ def _earlier(directory: Path, settings: Settings) -> list[Outcome]:
     path = directory / "capacity.json"
     try:
         document = json.loads(path.read_text())
-        goals = [goal["name"] for goal in document["goals"]]
+        goals = tuple(Goal(**goal) for goal in document["goals"])
+        whole = document["settings"]["whole"]
         done = outcomes_of(document)
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise ConfigError(f"--resume: {path} is not a capacity.json: {e}") from None
-    if goals != [goal.name for goal in settings.goals]:
-        raise ConfigError(f"--resume: {path} has other objectives: {', '.join(goals)}")
+    if (goals, whole) != (settings.goals, settings.whole):
+        search = "max-concurrency" if whole else "request-rate"
+        shown = ", ".join(f"{g.name} ({'mean' if g.share is None else g.share})" for g in goals)
+        raise ConfigError(f"--resume: {path} answers another question: --search {search}, {shown}")
     return done
-
-
-def _problem(report: Report, audit: dict[str, object]) -> str:
-    if audit.get("client_limited"):
-        reasons = audit.get("reasons") or audit.get("reason") or "the client was the limit"
-        return "; ".join(map(str, reasons)) if isinstance(reasons, list) else str(reasons)
-    if any(worker["lost"] for worker in report.extended["workers"]):
-        return "a worker was lost"
-    return ""
-
-
-def _probe_keys(outcome: Outcome) -> dict[str, object]:
-    return {"load": outcome.load, "seed": outcome.seed, "overloaded": outcome.overloaded}
 
 
 def _line(number: int, outcome: Outcome, settings: Settings) -> str:

@@ -25,7 +25,6 @@ def experiment_for(config: RunConfig) -> Experiment:
 
 
 def dry_run(runs: Runs) -> None:
-    """Print the plan; send nothing."""
     from llmbench_locust.run.preview import preview
 
     say(preview(runs.environment, runs.config))

@@ -6,13 +6,18 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
+from llmbench_locust.compare.reading import run_of, section
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
+from llmbench_locust.json_values import number
 from llmbench_locust.results.charts import Figure, layout, trace, upright
 from llmbench_locust.results.shown import attained, client_limited
 from llmbench_locust.statistics.blocks import runs_interval
@@ -57,7 +62,7 @@ class Prices:
 
     def per_million(self, run: Result, key: str) -> float | None:
         """Dollars a million tokens at the throughput ``key``."""
-        rate = number(run, key)
+        rate = number(run.get(key))
         if self.hour is None or not rate:
             return None
         return self.hour * self.gpus_of(run) / 3600 / rate * 1e6
@@ -77,7 +82,9 @@ def cells_of(path: Path) -> list[Cell]:
         name = str(key.relative_to(path))
         cells.append(Cell(str(path), name, tuple(map(str, files)), runs))
     if not cells:
-        raise ConfigError(f"{path}: no results; a directory of llmbench sweep or capacity has them")
+        raise ConfigError(
+            f"{path}: no results in it; use a directory of llmbench sweep or llmbench capacity"
+        )
     return cells
 
 
@@ -91,21 +98,14 @@ def _read(file: Path) -> Result:
     return found
 
 
-def number(run: Result, key: str) -> float | None:
-    """A figure of a result; None where it has none."""
-    value = run.get(key)
-    return float(value) if isinstance(value, int | float) else None
-
-
 def attainment(run: Result) -> float | None:
     """Percent of the requests that met every objective."""
     share = attained(run)
     return None if share is None else 100.0 * float(share)
 
 
-def limited(cell: Cell) -> bool:
-    """Whether the client was the limit in one of its runs."""
-    return any(map(client_limited, cell.runs))
+def _remark(cell: Cell) -> str:
+    return " (client limited)" if any(map(client_limited, cell.runs)) else ""
 
 
 def charts(
@@ -117,9 +117,17 @@ def charts(
         data = list(_lines(cells, x, y))
         if data:
             figure: Figure = {"data": data, "layout": layout(x_name, y_name)}
-            if x_name.startswith("request rate"):
+            if x_name == _RATE:
                 figure["layout"]["shapes"] = [upright(c, line=_MARK) for c in capacities]
+            if "(%)" in y_name:
+                figure["layout"]["yaxis"]["range"] = [0, 105]
             found.append((title, figure))
+    for key in ("ttft", "tpot"):
+        boxes = list(_boxes(cells, key))
+        if boxes:
+            shape = layout("cell", f"{key.upper()} (ms)", logy=True, boxmode="group")
+            shape["xaxis"]["type"], shape["yaxis"]["dtick"] = "category", "D2"
+            found.append((f"{key.upper()} by cell", {"data": boxes, "layout": shape}))
     pareto = list(_pareto(cells, prices))
     if pareto:
         names = ("output tokens/s per user", "output tokens/s per GPU")
@@ -130,17 +138,15 @@ def charts(
 
 
 def _key(name: str) -> Value:
-    return lambda run: number(run, name)
+    return lambda run: number(run.get(name))
 
 
 def _own(*keys: str) -> Value:
-    """A figure of our own block."""
-
     def value(run: Result) -> float | None:
-        found: object = run.get("llmbench")
-        for key in keys:
-            found = found.get(key) if isinstance(found, dict) else None
-        return float(found) if isinstance(found, int | float) else None
+        found = section(run, "llmbench")
+        for key in keys[:-1]:
+            found = section(found, key)
+        return number(found.get(keys[-1]))
 
     return value
 
@@ -195,7 +201,7 @@ def _cost_chart(prices: Prices) -> Chart:
     lines: tuple[tuple[str, Value], ...] = (("all requests", cost),)
     if prices.hour is None:
         lines = (*lines, ("those that met the objectives", good))
-    name = "cost of a million output tokens"
+    name = "cost of a million output tokens" + ("" if prices.hour is None else " ($)")
     return ("Cost against rate", _key("request_rate"), _RATE, lines, name)
 
 
@@ -209,6 +215,23 @@ def _lines(cells: Sequence[Cell], x: Value, lines: tuple[tuple[str, Value], ...]
                 solid = name not in ("P99", "throughput")
                 label = f"{Path(source).name}: {name}" if len(sources) > 1 else name
                 yield _trace(label, points, number_, solid)
+
+
+def _boxes(cells: Sequence[Cell], key: str) -> Iterator[Json]:
+    """A box for each cell whose files hold its requests: quartiles, whiskers at P1 and P99 (ms)."""
+    for number_, source in enumerate(dict.fromkeys(cell.source for cell in cells)):
+        drawn = []
+        for cell in sorted(cells, key=lambda c: mean(c, _key("request_rate"))[0] or math.inf):
+            found = [run_of(f, r).requests for f, r in zip(cell.files, cell.runs, strict=True)]
+            kept = [r.samples[key].values for r in found if r is not None and key in r.samples]
+            if cell.source == source and kept:
+                values = np.percentile(np.concatenate(kept) * 1000, [1, 25, 50, 75, 99])
+                drawn.append((html.escape(cell.name), *values.tolist()))
+        if drawn:
+            names = ("x", "lowerfence", "q1", "median", "q3", "upperfence")
+            line = {"color": _COLOURS[number_ % len(_COLOURS)]}
+            rows = dict(zip(names, zip(*drawn, strict=True), strict=True))
+            yield {"type": "box", "name": html.escape(Path(source).name), "line": line, **rows}
 
 
 def _points(
@@ -235,21 +258,18 @@ def _trace(
     label: str, points: Sequence[tuple[float, float, float, Cell]], number_: int, solid: bool
 ) -> Json:
     colour = _COLOURS[number_ % len(_COLOURS)]
+    above, below = [p[2] for p in points], [min(p[1:3]) for p in points]  # nothing is below 0
     return trace(
         "scatter",
         html.escape(label),
         [p[0] for p in points],
         [p[1] for p in points],
         mode="lines+markers",
-        error_y={"type": "data", "array": [p[2] for p in points], "thickness": 1},
-        text=[html.escape(_hover(p[3])) for p in points],
+        error_y={"type": "data", "array": above, "arrayminus": below, "thickness": 1},
+        text=[html.escape(p[3].files[0] + _remark(p[3])) for p in points],
         line={"color": colour, "dash": "solid" if solid else "dash"},
         marker={"symbol": _SYMBOLS[number_ % len(_SYMBOLS)], "size": 8},
     )
-
-
-def _hover(cell: Cell) -> str:
-    return f"{cell.files[0]}{' (client limited)' if limited(cell) else ''}"
 
 
 def _pareto(cells: Sequence[Cell], prices: Prices) -> Iterator[Json]:
@@ -257,14 +277,10 @@ def _pareto(cells: Sequence[Cell], prices: Prices) -> Iterator[Json]:
     points = []
     for cell in cells:
         tokens, _ = mean(cell, _key("output_throughput"))
-        users = next(
-            (
-                u
-                for k in ("max_concurrency", "max_concurrent_requests")
-                if (u := mean(cell, _key(k))[0])
-            ),
-            None,
+        users, most = (
+            mean(cell, _key(k))[0] for k in ("max_concurrency", "max_concurrent_requests")
         )
+        users = users or most
         if tokens and users:
             points.append((tokens / users, tokens / prices.gpus_of(cell.runs[0]), 0.0, cell))
     best = [p for p in points if not any(q[0] >= p[0] and q[1] > p[1] for q in points)]
@@ -278,22 +294,17 @@ def _pareto(cells: Sequence[Cell], prices: Prices) -> Iterator[Json]:
 
 
 def table(cells: Sequence[Cell], prices: Prices) -> list[list[str]]:
-    """A row a cell, for the page, below the titles of the columns."""
+    """A row a cell, below the titles of the columns: means ± half of their 95% intervals."""
     keys = (
-        "request_rate",
-        "request_throughput",
-        "output_throughput",
-        "median_ttft_ms",
-        "p99_ttft_ms",
-        "median_tpot_ms",
-        "p99_tpot_ms",
+        *("request_rate", "request_throughput", "output_throughput", "median_ttft_ms"),
+        *("p99_ttft_ms", "median_tpot_ms", "p99_tpot_ms"),
     )
     costs = {"output": "output_throughput", "total": "total_token_throughput"}
     if prices.hour is None:
         costs = {}
     rows = [["cell", *keys, *(f"$ per million {name} tokens" for name in costs)]]
     for cell in cells:
-        row = [f"{cell.source}/{cell.name}{' (client limited)' if limited(cell) else ''}"]
+        row = [f"{Path(cell.source, cell.name)}{_remark(cell)}"]
         for key in keys:
             value, half = mean(cell, _key(key))
             row.append("" if value is None else f"{value:.4g}" + (f" ± {half:.2g}" if half else ""))
@@ -305,9 +316,10 @@ def table(cells: Sequence[Cell], prices: Prices) -> list[list[str]]:
 
 
 def capacity_of(path: Path) -> float | None:
-    """The answer of a capacity directory."""
+    """The answer of a capacity directory; None where it is a number of users."""
     file = path / "capacity.json"
-    return number(_read(file), "capacity") if file.exists() else None
+    found = _read(file) if file.exists() else {}
+    return None if found.get("unit") == "users" else number(found.get("capacity"))
 
 
 def cost_at_capacity(path: Path, cells: Sequence[Cell], prices: Prices) -> str:
@@ -316,8 +328,9 @@ def cost_at_capacity(path: Path, cells: Sequence[Cell], prices: Prices) -> str:
     The tokens of a request are those of the probe nearest to it.
     """
     at = capacity_of(path)
-    near = [(c, number(c.runs[0], "request_throughput")) for c in cells if c.source == str(path)]
-    known = [(cell.runs[0], rate) for cell, rate in near if rate]
+    own = [cell for cell in cells if cell.source == str(path)]
+    near = [(cell.runs[0], mean(cell, _key("request_throughput"))[0]) for cell in own]
+    known = [(run, rate) for run, rate in near if rate]
     if at is None or not known:
         return ""
     run, rate = min(known, key=lambda pair: abs(pair[1] / at - 1))

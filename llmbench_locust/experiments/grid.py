@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.options.values import words_of
+from llmbench_locust.options.values import words_in, words_of
 
 NAME = "_benchmark_name"
 Params = dict[str, object]
@@ -48,21 +47,21 @@ def combinations(text: str | None, flag: str) -> list[Params]:
 def _inline(text: str, flag: str) -> list[Params]:
     """Every combination of the values of each key."""
     values: dict[str, list[object]] = {}
-    for word in shlex.split(text):
+    for word in words_in(flag, text):
         key, _, value = word.partition("=")
         try:
             found = json.loads(value)
         except ValueError:
             found = value
         if not key or not value or found == []:
-            raise ConfigError(f"{flag}: {word!r} is no KEY=VALUE or KEY=[VALUE,…]")
+            raise ConfigError(f"{flag}: {word!r} is not of the form KEY=VALUE or KEY=[VALUE,…]")
         values[key] = found if isinstance(found, list) else [found]
     rows = itertools.product(*values.values())
     return [dict(zip(values, row, strict=True)) for row in rows]
 
 
 def linked(text: str) -> list[tuple[str, str]]:
-    """``max_num_seqs=max_concurrency,…``."""
+    """The pairs of --link-vars: ``max_num_seqs=max_concurrency,…``. Raises ConfigError."""
     pairs = [word.partition("=") for word in text.split(",") if word.strip()]
     for key, _, other in pairs:
         if not key.strip() or not other.strip():
@@ -86,7 +85,7 @@ def _value(params: Params, key: str) -> object:
     for name in (key, key.replace("_", "-"), key.replace("-", "_")):
         if name in params:
             return params[name]
-    raise ConfigError(f"--link-vars: no combination has {key!r}; it has {', '.join(params)}")
+    raise ConfigError(f"--link-vars: no combination has {key!r}; this one has {', '.join(params)}")
 
 
 def command(words: Sequence[str], params: Params) -> list[str]:
@@ -120,18 +119,15 @@ def _set(words: list[str], key: str, value: object) -> list[str]:
 
 
 def directory(serve: Params, bench: Params, workload: Params | None = None) -> str:
-    """``SERVE-<name>-BENCH-<name>``; parts that are empty are left out."""
+    """``SERVE--<name>-BENCH--<name>``; parts that are empty are left out."""
     parts: list[str] = []
-    for label, params in (("SERVE", serve), ("BENCH", bench)):
+    for label, params in (("SERVE-", serve), ("BENCH-", bench), ("WL-", workload or {})):
         if name := cell_name(params):
             parts += [label, name]
-    if workload:
-        parts += ["WL-", cell_name(workload)]
     return "-".join(parts).replace("/", "_").replace("..", "__")
 
 
 def cell_name(params: Params) -> str:
-    """Its own name, or its parameters."""
     if NAME in params:
         return str(params[NAME])
     return "-".join(f"{k}={v}" for k, v in params.items())

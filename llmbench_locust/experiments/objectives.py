@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.experiments.search import Goal
+from llmbench_locust.experiments.evidence import MISSED, Goal
 from llmbench_locust.metrics.latencies import LATENCIES, Latencies, gaps
 from llmbench_locust.metrics.vllm import Summary, good
 from llmbench_locust.records import RecordColumns
@@ -21,7 +21,8 @@ from llmbench_locust.results.conditions import Condition, parse_condition
 from llmbench_locust.statistics.crossing import Unit
 
 Rows = NDArray[np.bool_]
-#: Run and steady rows → what counts, as (met or value, how many).
+#: Run and steady rows → what counts, as (met or value, how many). Where every request fails, all
+#: conditions are missed; where none has such a latency (of two tokens, or more), none is.
 Measure = Callable[[RecordColumns, Latencies, Rows], tuple[float, float]]
 
 
@@ -102,18 +103,22 @@ def _values_ms(
 
 def _share_of(latency: str, limit_ms: float) -> Measure:
     def measure(columns: RecordColumns, found: Latencies, rows: Rows) -> tuple[float, float]:
+        ok = float(np.count_nonzero(found.ok & rows))
+        if not ok:
+            return 0.0, float(rows.sum())
         values = _values_ms(latency, columns, found, rows)
-        share = float(np.mean(values <= limit_ms)) if len(values) else 0.0
+        share = float(np.mean(values <= limit_ms)) if len(values) else 1.0
         # Counted in requests, not gaps: those of one answer are no more independent than it is.
-        weight = float(np.count_nonzero(found.ok & rows)) if len(values) else 0.0
-        return share * weight, weight
+        return share * ok, ok
 
     return measure
 
 
 def _mean_of(latency: str, limit_ms: float) -> Measure:
     def measure(columns: RecordColumns, found: Latencies, rows: Rows) -> tuple[float, float]:
+        if not np.any(found.ok & rows):
+            return MISSED, 1.0
         values = _values_ms(latency, columns, found, rows)
-        return (float(values.mean()) / limit_ms, float(len(values))) if len(values) else (0.0, 0.0)
+        return (float(values.mean()) / limit_ms if len(values) else 0.0), 1.0
 
     return measure

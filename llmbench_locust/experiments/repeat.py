@@ -85,7 +85,6 @@ def summary(documents: Sequence[dict[str, object]]) -> dict[str, dict[str, objec
 
 
 def table(found: dict[str, dict[str, object]]) -> str:
-    """For the console."""
     lines = [
         f"{' Over the runs ':=^78}",
         f"{'figure':<28}{'mean':>12}  {'95% interval':<24}{'CV':>8}",

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from llmbench_locust.statistics.crossing import (
-    MEAN_REACH,
-    SHARE_REACH,
-    Crossing,
-    Unit,
-    crossing,
+from llmbench_locust.experiments.evidence import (
+    Goal,
+    Outcome,
+    evidence,
+    forgets_after,
+    meets,
+    saturation,
 )
+from llmbench_locust.statistics.crossing import MEAN_REACH, SHARE_REACH, Crossing, crossing
 
 #: Probes near the crossing before their spread is believed.
 LEAST_UNITS = 8.0
@@ -27,8 +29,6 @@ LEAST_UNITS = 8.0
 LATENCIES, REQUESTS = 60.0, 500
 #: The first such probes are shorter: where the crossing is, is not known well yet.
 FIRST_PART = 1 / 5
-#: A probe of fewer latencies has seen mostly how an empty server fills up, and counts less.
-FULL_LATENCIES = 10.0
 #: No probe takes a larger part of the budget.
 LARGEST_PART = 1 / 8
 #: A doubling probe: part of the probe time, latencies and requests at least.
@@ -41,37 +41,7 @@ SPREAD = 0.25
 DISPERSION_GUESS = 5.0
 #: Probes at the end of the allowed loads that settle that the capacity lies beyond it.
 AT_THE_END = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """``share`` of the requests that must meet it; None: the figure is at most its limit."""
-
-    name: str
-    share: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One probe. ``units``: one for each goal. ``requests``: all that were sent; ``seconds``: all
-    that it took. ``latency_s``: mean end-to-end latency. ``throughput``: completed requests a
-    second.
-
-    ``misses``: share of requests that miss each objective. ``problem``: why the client or a worker
-    spoilt it, "" if nothing did. ``file``: its result.
-    """
-
-    load: float
-    units: tuple[Unit, ...]
-    requests: int
-    seconds: float
-    latency_s: float
-    throughput: float
-    seed: int = 0
-    overloaded: bool = False
-    problem: str = ""
-    misses: dict[str, float] = field(default_factory=dict)
-    file: str = ""
+CLOSE = 1 + 1e-9  # the bounds went through a logarithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +84,6 @@ class Answer:
 
     @property
     def load(self) -> float | None:
-        """The capacity."""
         if self.verdict != "found" or self.found is None:
             return None
         return float(math.floor(self.found.load)) if self.settings.whole else self.found.load
@@ -141,11 +110,7 @@ def search(
 
 class _Search:
     def __init__(
-        self,
-        probe: Probe,
-        settings: Settings,
-        done: list[Outcome],
-        told: Callable[[Answer], None],
+        self, probe: Probe, settings: Settings, done: list[Outcome], told: Callable[[Answer], None]
     ) -> None:
         self.settings = settings
         self.outcomes = [o for o in done if not o.problem]
@@ -185,10 +150,13 @@ class _Search:
             load = min(max(load, settings.lowest), settings.highest)
             seconds = max(settings.probe_time_s, LATENCIES * self.outcomes[-1].latency_s)
             part = min(1.0, (1 + self._refined()) * FIRST_PART)
-            self._run(load, part * seconds, int(part * REQUESTS))
+            self._run(
+                load,
+                part * seconds,
+                int(part * max(REQUESTS, forgets_after(load, saturation(self.outcomes)))),
+            )
 
     def _refined(self) -> int:
-        """Probes since one clearly missed an objective."""
         missed = [self._clearly_missed(o) for o in self.outcomes]
         return len(missed) - missed.index(True) - 1 if any(missed) else 0
 
@@ -250,8 +218,7 @@ class _Search:
 
     def _met(self, outcome: Outcome) -> bool:
         return not outcome.overloaded and all(
-            unit.value <= 1 if goal.share is None else unit.value >= goal.share * unit.weight
-            for goal, unit in zip(self.settings.goals, outcome.units, strict=True)
+            meets(unit, goal) for goal, unit in zip(self.settings.goals, outcome.units, strict=True)
         )
 
     def _clearly_missed(self, outcome: Outcome) -> bool:
@@ -268,19 +235,21 @@ class _Search:
 
     def _crossing(self) -> tuple[int, Crossing]:
         """The goal whose crossing comes first, and it."""
+        if not self._crossings():
+            raise StopIteration  # no probe had a request that counts
         return min(self._crossings(), key=lambda pair: pair[1].load)
 
     def _crossings(self) -> list[tuple[int, Crossing]]:
         if self._fitted[0] == len(self.outcomes):
             return self._fitted[1]
-        settings = self.settings
+        settings, most = self.settings, saturation(self.outcomes)
+        below = [o for o in self.outcomes if o.load < most] or self.outcomes
         found = []
         for number, goal in enumerate(settings.goals):
-            units = [_evidence(o, number, goal) for o in self.outcomes]
+            units = [evidence(o, number, goal, most) for o in below]
             units = [u for u in units if u.weight > 0]
             if units:
-                at = crossing(units, goal.share, level=settings.level)
-                found.append((number, at))
+                found.append((number, crossing(units, goal.share, most=most, level=settings.level)))
         self._fitted = len(self.outcomes), found
         return found
 
@@ -300,15 +269,14 @@ class _Search:
         return ""
 
     def answer(self) -> Answer:
-        """With what there is."""
         settings = self.settings
         probes, spoilt = tuple(self.outcomes), tuple(self.spoilt)
         unknown = Answer("unknown", settings, probes, spoilt=spoilt)
         if self._client:
             return replace(unknown, verdict="client")
-        if not probes:
-            return unknown
         crossings = self._crossings()
+        if not crossings:
+            return unknown
         binding, found = min(crossings, key=lambda pair: pair[1].load)
         loads = [o.load for o in probes]
         if found.load < min(loads) or found.load > max(loads):
@@ -316,24 +284,15 @@ class _Search:
             return replace(unknown, verdict=beyond or "unknown", found=found, binding=binding)
         low = min(c.low for _, c in crossings)
         high = min(c.high for _, c in crossings)
+        if settings.whole:  # as the capacity itself
+            low, high = math.floor(low * CLOSE) * 1.0, math.floor(high * CLOSE) * 1.0
         return Answer(
             "found",
             settings,
             probes,
             found,
-            low if low >= min(loads) else None,
-            high if high <= max(loads) else None,
+            low if low * CLOSE >= min(loads) else None,
+            high if high <= max(loads) * CLOSE else None,
             binding,
             spoilt,
         )
-
-
-def _evidence(outcome: Outcome, number: int, goal: Goal) -> Unit:
-    """An overloaded probe misses every objective, whatever its first requests saw."""
-    unit = outcome.units[number]
-    lasted = outcome.seconds / (outcome.latency_s * FULL_LATENCIES) if outcome.latency_s else 1.0
-    part = min(1.0, lasted) ** 2
-    if goal.share is not None:
-        met = 0.0 if outcome.overloaded else unit.value * part
-        return unit._replace(value=met, weight=unit.weight * part)
-    return unit._replace(value=max(unit.value, 10.0)) if outcome.overloaded else unit

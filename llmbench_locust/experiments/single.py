@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.results.conditions import Condition, parse_condition
 from llmbench_locust.run.lifecycle import Runs
-from llmbench_locust.run.report import Report
 from llmbench_locust.terminal import say
+
+if TYPE_CHECKING:
+    from llmbench_locust.results.conditions import Condition
+    from llmbench_locust.run.report import Report
 
 OK, FAILED, BAD_INPUT, CHECK_FAILED, NOT_VALID = range(5)
 
@@ -45,6 +49,10 @@ def status(runs: Runs, report: Report, written: bool) -> int | None:
 
 def conditions_of(config: RunConfig) -> list[Condition]:
     """Those of --check. Raises ConfigError."""
+    if not config.check:
+        return []
+    from llmbench_locust.results.conditions import parse_condition
+
     return [parse_condition(text, "--check") for text in config.check]
 
 

@@ -4,6 +4,7 @@ of `vllm bench sweep`. A file is written whole or not at all, so that --resume c
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -16,28 +17,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 import requests
 
 from llmbench_locust import child
-from llmbench_locust.errors import BenchError, SetupError
-from llmbench_locust.experiments.grid import NAME, Params, command, directory, spread
+from llmbench_locust.errors import BenchError, ConfigError, SetupError
+from llmbench_locust.experiments.curves import Cell, Prices, table
+from llmbench_locust.experiments.grid import Params, command, directory, spread
 from llmbench_locust.json_types import Json
 from llmbench_locust.json_values import json_value
+from llmbench_locust.redact import without_user
 from llmbench_locust.results.files import write_whole
-from llmbench_locust.results.shown import client_limited
 from llmbench_locust.results.tables import text_table
 from llmbench_locust.run.control_api import Server
-from llmbench_locust.statistics.blocks import runs_interval
 from llmbench_locust.terminal import say
 
-_COLUMNS = (
-    "request_throughput",
-    "output_throughput",
-    "mean_ttft_ms",
-    "p99_ttft_ms",
-    "mean_tpot_ms",
-)
 LAST_LINES = 20
 Result = Json
 
@@ -90,7 +85,7 @@ class _Sweep:
         self.plan = plan
         self.failures = 0
         self.results: dict[str, list[Result]] = {}
-        per_cell = plan.runs * (1 if plan.workload is None else plan.workload[1] + 2)
+        per_cell = plan.runs * (1 if plan.workload is None else plan.workload[1])
         self._total = sum(len(fits) for _, fits in plan.cells) * per_cell
         self._begun, self._ran, self._done = time.monotonic(), 0, 0
         self._told = False
@@ -104,7 +99,7 @@ class _Sweep:
         words = command(self.plan.serve, params)
         if not self.plan.serve or self.plan.dry_run:
             if self.plan.serve:
-                say(f"server: {' '.join(words)}")
+                say(f"server: {_shown(words)}")
             yield
             return
         log = self.plan.directory / f"{directory(params, {}) or 'server'}.log"
@@ -135,8 +130,8 @@ class _Sweep:
                 return
             time.sleep(0.5)
         raise SetupError(
-            f"--server-ready-timeout: no 200 from {self.plan.base_url}/health within "
-            f"{self.plan.ready_timeout_s:g} s; {log} ends with:\n{_tail(log)}"
+            f"--server-ready-timeout: no 200 from {without_user(self.plan.base_url)}/health "
+            f"within {self.plan.ready_timeout_s:g} s; {log} ends with:\n{_tail(log)}"
         )
 
     def _reset_caches(self) -> None:
@@ -156,7 +151,7 @@ class _Sweep:
             self._runs(server_params, bench_params, None)
             return
         variable, count = self.plan.workload
-        prompts = int(str(_flag_value(command(self.plan.bench, bench_params), "num-prompts", 1000)))
+        prompts = _prompts(command(self.plan.bench, bench_params))
         ends = []
         for users in (1, prompts):
             found = self._runs(
@@ -166,9 +161,8 @@ class _Sweep:
                 if self.plan.dry_run:
                     continue
                 return
-            rate = _mean(found, "request_throughput")
-            latency_s = _mean(found, "mean_e2el_ms") / 1000
-            ends.append(rate if variable == "request_rate" else rate * latency_s)
+            rate, ms = (mean(r[k] for r in found) for k in ("request_throughput", "mean_e2el_ms"))
+            ends.append(rate if variable == "request_rate" else rate * ms / 1000)
         if len(ends) == 2:
             low, high = math.ceil(ends[0]), math.floor(ends[1])
             for value in spread(low, max(low, high), count)[1:-1]:
@@ -184,13 +178,14 @@ class _Sweep:
         for number in range(self.plan.runs):
             file = path / f"run={number}.json"
             fresh = not file.exists()
-            if fresh and not self._run(file, bench):
+            there = not fresh or self._run(file, bench)
+            self._done += 1
+            if not there:
                 continue
             result = json.loads(file.read_text()) if not self.plan.dry_run else {}
             if fresh and not self.plan.dry_run:
-                result = {**result, "run_number": number, **_named(server), **_named(bench)}
+                result = {**result, "run_number": number, **server, **bench}
                 write_whole(file, json.dumps(result, indent=4).encode())
-            self._done += 1
             found.append(result)
         if found and not self.plan.dry_run:
             write_whole(path / "summary.json", json.dumps(found, indent=4).encode())
@@ -211,7 +206,7 @@ class _Sweep:
             partial.name,
         ]
         if self.plan.dry_run:
-            say(f"run: {' '.join(words)}")
+            say(f"run: {_shown(words)}")
             return True
         file.parent.mkdir(parents=True, exist_ok=True)
         say(f"{self._progress()}  {file.relative_to(self.plan.directory)}")
@@ -220,14 +215,15 @@ class _Sweep:
             self._ran += 1
             if done.returncode or not partial.exists():
                 last = (done.stderr or done.stdout or "").strip().splitlines()[-3:]
-                raise SetupError(
+                refused = done.returncode == ConfigError.exit_code
+                raise (ConfigError if refused else SetupError)(
                     f"--bench-cmd: status {done.returncode}, {file.name} was not written: "
                     f"{' / '.join(last)}"
                 )
             os.replace(partial, file)
         except OSError as e:
             raise SetupError(f"--bench-cmd: {words[0]} cannot be run: {e.strerror}") from e
-        except SetupError as error:
+        except BenchError as error:
             self.failed(file.with_name(f"{file.stem}.failure.json"), error)
             return False
         finally:
@@ -265,40 +261,25 @@ class _Sweep:
 
     def table(self) -> str:
         """Mean over the runs ± half of the 95% interval, a line a cell."""
-        rows: list[tuple[str, ...]] = [("cell", *_COLUMNS)]
-        for name, found in self.results.items():
-            cell = f"{name} (client limited)" if any(map(client_limited, found)) else name
-            rows.append((cell, *(_with_interval(found, key) for key in _COLUMNS)))
-        return text_table(rows, figures=True)
+        cells = [Cell("", name, (), tuple(runs)) for name, runs in self.results.items()]
+        return text_table(table(cells, Prices()), figures=True)
 
 
-def _with_interval(found: list[Result], key: str) -> str:
-    values = [float(r[key]) for r in found if isinstance(r.get(key), int | float)]
-    if not values:
-        return "-"
-    interval = runs_interval(values)
-    mean = f"{sum(values) / len(values):.4g}"
-    return mean if interval is None else f"{mean} ± {(interval.high - interval.low) / 2:.2g}"
+def _shown(words: list[str]) -> str:
+    return " ".join(without_user(word) if "://" in word else word for word in words)
 
 
-def _named(params: Params) -> Params:
-    return {("_benchmark_name" if k == NAME else k): v for k, v in params.items()}
-
-
-def _mean(found: list[Result], key: str) -> float:
-    return sum(float(r[key]) for r in found) / len(found)
-
-
-def _flag_value(words: list[str], name: str, default: int) -> str | int:
-    for i, word in enumerate(words):
-        flag, equals, value = word.partition("=")
-        if flag.lstrip("-").replace("_", "-") == name:
-            return value if equals else words[i + 1]
-    return default
+def _prompts(words: list[str]) -> int:
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    known.add_argument("--num-prompts", "--num_prompts", default="1000")
+    given: str = known.parse_known_args(words)[0].num_prompts
+    if not given.isdecimal() or not int(given):
+        raise ConfigError(f"--num-prompts: {given!r}; serve_workload needs a number of 1 or more")
+    return int(given)
 
 
 def _status(url: str) -> int:
-    """0 without an answer."""
+    """The HTTP status; 0 without an answer."""
     try:
         return requests.get(url, timeout=10).status_code
     except requests.RequestException:
@@ -310,7 +291,7 @@ def _tail(log: Path) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Its whole group, in order first."""
+    """End the process and all that it started: with SIGTERM, then with SIGKILL."""
     for sign, wait_s in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
         try:
             os.killpg(process.pid, sign)

@@ -11,13 +11,12 @@ from llmbench_locust.experiments.calibrate import calibrate
 @events.init_command_line_parser.add_listener
 def flags(parser):  # type: ignore[no-untyped-def]
     parser.add_argument("--paced", default="", help="the compiled server")
+    parser.add_argument("--core", type=int, help="where the server runs")
     parser.add_argument("--seconds", type=float, default=30.0, help="for all levels together")
     parser.add_argument("--outcome", help="file for what was found")
 
 
 class CalibrateUser(BackendUser):
-    """As that of `serve.py`."""
-
     wait_time = constant(0)
 
     @task
@@ -31,4 +30,4 @@ class Levels(ArrivalShape):
     def experiment(self, runs):  # type: ignore[no-untyped-def]
         options = runs.environment.parsed_options
         binary = Path(options.paced) if options.paced else None
-        calibrate(runs, binary, options.seconds, Path(options.outcome))
+        calibrate(runs, binary, options.core, options.seconds, Path(options.outcome))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmbench_locust.json_types import Json
+from llmbench_locust.metrics.histogram import Histogram
 
 #: A client whose sends or loop are later than this, at the 99th percentile, adds as much to what it
 #: reports.
@@ -19,10 +19,6 @@ CPU_FRACTION = 0.9
 BUSY_FRACTION = 0.5
 #: Few samples say nothing of a 99th percentile.
 LEAST_SAMPLES = 20
-
-Floats = NDArray[np.float64]
-
-
 #: With the kernel's arrival times a late loop does harm only where a chunk was read together with a
 #: later one and so has its time: this share of them is too many.
 SHARED_CHUNKS = 0.01
@@ -45,7 +41,7 @@ class Connections:
 
 @dataclass(frozen=True, slots=True)
 class AuditInputs:
-    """Seconds, unless said otherwise. ``loop_lag_s``: how late the loop served an alarm that was
+    """Seconds, unless said otherwise. ``loop_lag``: how late the loop served an alarm that was
     set every ``loop_sample_s``. ``cpu_fraction``: of one core, by process; ``cores``: of this
     machine. ``burst``: the plan sends everything at once, so that sends follow each other as fast
     as the client can and their lag says nothing of the rest. ``kernel_times``: arrival times are
@@ -55,8 +51,8 @@ class AuditInputs:
     with as many processes.
     """
 
-    send_lag_s: Floats
-    loop_lag_s: Floats
+    send_lag: Histogram
+    loop_lag: Histogram
     cpu_fraction: dict[str, float] = field(default_factory=dict)
     cores: int = 1
     overflow: int = 0
@@ -78,6 +74,26 @@ class AuditInputs:
         """Whether a late loop makes figures wrong."""
         return not self.kernel_times or self.shared_chunks > SHARED_CHUNKS * self.token_events
 
+    def to_message(self) -> Json:
+        lags = {name: getattr(self, name).to_message() for name in _LAGS}
+        rest = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**rest, "connections": asdict(self.connections), **lags}
+
+    @classmethod
+    def from_message(cls, message: Json) -> AuditInputs:
+        lags = {name: Histogram.from_message(message[name]) for name in _LAGS}
+        return cls(**{**message, "connections": Connections(**message["connections"]), **lags})
+
+    def after(self, earlier: AuditInputs | None) -> AuditInputs:
+        """This one, which also has the lags of ``earlier`` from now on."""
+        if earlier is not None:
+            self.send_lag.merge(earlier.send_lag)
+            self.loop_lag.merge(earlier.loop_lag)
+        return self
+
+
+_LAGS = ("send_lag", "loop_lag")
+
 
 def verdict(inputs: AuditInputs) -> Json:
     """``client_limited`` with ``reasons`` and a ``hint`` at what to do, and the figures that they
@@ -88,8 +104,8 @@ def verdict(inputs: AuditInputs) -> Json:
     token was read together with a later one. Both ends of a TTFT are read on one clock: the error
     between clocks is in neither.
     """
-    loop_lag_s = as_seen_by_arrivals(inputs.loop_lag_s, inputs.loop_sample_s)
-    send, loop = _figures(inputs.send_lag_s), _figures(loop_lag_s)
+    send = _figures(inputs.send_lag)
+    loop = _figures(as_seen_by_arrivals(inputs.loop_lag, inputs.loop_sample_s))
     reasons = _reasons(inputs, send, loop)
     return {
         "client_limited": bool(reasons),
@@ -118,14 +134,14 @@ def _reasons(inputs: AuditInputs, send: Json, loop: Json) -> list[str]:
     reasons = []
     if (
         not inputs.burst
-        and len(inputs.send_lag_s) >= LEAST_SAMPLES
+        and inputs.send_lag.total >= LEAST_SAMPLES
         and send["p99"] > SEND_LAG_P99_S * 1000
     ):
         reasons.append(
             f"requests left late: P99 send lag {send['p99']:.1f} ms (limit "
             f"{SEND_LAG_P99_S * 1000:g})"
         )
-    late = len(inputs.loop_lag_s) >= LEAST_SAMPLES and loop["p99"] > LOOP_LAG_P99_S * 1000
+    late = inputs.loop_lag.total >= LEAST_SAMPLES and loop["p99"] > LOOP_LAG_P99_S * 1000
     if late and inputs.loop_matters:
         reasons.append(
             f"the event loop ran late: P99 {loop['p99']:.1f} ms (limit {LOOP_LAG_P99_S * 1000:g})"
@@ -142,7 +158,7 @@ def _reasons(inputs: AuditInputs, send: Json, loop: Json) -> list[str]:
                 f"{CPU_FRACTION * 100:g}%)"
             )
     if inputs.workers_lost:
-        reasons.append(f"{inputs.workers_lost} of the client's workers were lost")
+        reasons.append(f"workers lost: {inputs.workers_lost}")
     connections = inputs.connections
     if connections.idle_excess_s > IDLE_EXCESS_S:
         reasons.append(
@@ -166,30 +182,25 @@ def _hint(inputs: AuditInputs) -> str:
     return "use more worker processes (docs/scaling.md)"
 
 
-def as_seen_by_arrivals(lag_s: Floats, sample_s: float) -> Floats:
+def as_seen_by_arrivals(lag: Histogram, sample_s: float) -> Histogram:
     """What arrivals at any moment would have seen of the loop's lag.
 
     A loop that stands still for a second serves one alarm in it, a second late; of what arrives in
     that second, all waits, from a second down to nothing. So each lag stands for the alarms that
     were not set meanwhile, too: lag − 20 ms, lag − 40 ms, …
     """
-    if not len(lag_s) or sample_s <= 0:
-        return lag_s
-    missed = np.minimum(np.floor(np.maximum(lag_s, 0.0) / sample_s), 100_000).astype(np.int64)
-    if not np.any(missed):
-        return lag_s
-    which = np.repeat(np.arange(len(lag_s)), missed)
+    seconds, times = lag.samples()
+    missed = np.minimum(seconds / sample_s, 100_000).astype(np.int64)
+    which = np.repeat(np.arange(len(seconds)), missed)
     place = np.arange(len(which)) - np.repeat(np.cumsum(missed) - missed, missed) + 1
-    return np.concatenate([lag_s, lag_s[which] - place * sample_s])
+    seen = lag.copy()
+    seen.add(seconds[which] - place * sample_s, times[which])
+    return seen
 
 
-def _figures(seconds: Floats) -> Json:
-    if not len(seconds):
+def _figures(lag: Histogram) -> Json:
+    if not lag.total:
         return {"mean": None, "p50": None, "p99": None, "max": None}
-    p50, p99 = np.percentile(seconds, [50, 99]) * 1000
-    return {
-        "mean": float(seconds.mean() * 1000),
-        "p50": float(p50),
-        "p99": float(p99),
-        "max": float(seconds.max() * 1000),
-    }
+    p50, p99 = lag.percentiles([50, 99])
+    found = {"mean": lag.mean_s, "p50": p50, "p99": p99, "max": lag.max_s}
+    return {name: seconds * 1000 for name, seconds in found.items()}

@@ -29,7 +29,6 @@ class Sweep:
         return int(self.level.max()) if len(self.level) else 0
 
     def mean(self, begin_s: float, end_s: float) -> float:
-        """Average over the span."""
         edges = np.clip(np.append(self.time_s, np.inf), begin_s, end_s)
         return float(np.dot(np.diff(edges), self.level) / (end_s - begin_s))
 

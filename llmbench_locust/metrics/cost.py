@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.latencies import input_lengths
 from llmbench_locust.metrics.vllm import Summary, good
-from llmbench_locust.options.cost_flags import Cost
+from llmbench_locust.options.own_flags import Cost
 from llmbench_locust.records import RecordColumns
 
 _HOUR_S, _MILLION = 3600.0, 1e6
@@ -18,8 +18,6 @@ _HOUR_S, _MILLION = 3600.0, 1e6
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Successful requests and their tokens."""
-
     requests: float
     input_tokens: float
     output_tokens: float

@@ -21,18 +21,18 @@ from llmbench_locust.metrics.audit import verdict
 from llmbench_locust.metrics.basis import Basis, named_ms
 from llmbench_locust.metrics.concurrency import Sweep, steady_window
 from llmbench_locust.metrics.cost import cost, per_gpu
-from llmbench_locust.metrics.error_kinds import errors_by_kind
 from llmbench_locust.metrics.facts import RunFacts
-from llmbench_locust.metrics.gpu import gpu_figures
 from llmbench_locust.metrics.groups import by_context, by_name, prefix_cache, session_figures
 from llmbench_locust.metrics.histogram import Histogram
 from llmbench_locust.metrics.intervals import intervals
 from llmbench_locust.metrics.latencies import Floats
+from llmbench_locust.metrics.server import gpu_figures
 from llmbench_locust.metrics.tokens import TokenBins, per_token_gaps
 from llmbench_locust.metrics.validity import certified_percentiles, validity
 from llmbench_locust.metrics.vllm import Asked, Summary, good, summarize
 from llmbench_locust.options.command import command_of
 from llmbench_locust.records import RecordColumns
+from llmbench_locust.redact import redacted
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,6 @@ class Figures:
 
 
 def derive(facts: RunFacts) -> Figures:
-    """All figures of a finished run."""
     config = facts.config
     summary = summarize(
         facts.columns,
@@ -262,3 +261,19 @@ BLOCKS: dict[str, Callable[[Basis], JsonValue]] = {
     "command": lambda b: command_of(b.facts.config),
     "environment": lambda b: b.facts.environment,
 }
+
+
+#: Kinds counted by name.
+MOST_KINDS = 50
+
+
+def errors_by_kind(columns: RecordColumns) -> dict[str, Json]:
+    """``{kind: {"count", "first"}}``, the most frequent first; past 50 kinds they are "other"."""
+    found: dict[str, Json] = {}
+    for row in np.flatnonzero(columns.failed).tolist():
+        kind = columns.texts["error_kind"][row] or "unknown"
+        if kind not in found and len(found) >= MOST_KINDS:
+            kind = "other"
+        entry = found.setdefault(kind, {"count": 0, "first": redacted(columns.texts["error"][row])})
+        entry["count"] += 1
+    return dict(sorted(found.items(), key=lambda item: -item[1]["count"]))

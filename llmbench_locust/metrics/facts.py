@@ -44,8 +44,7 @@ class RunFacts:
     requests and the ramp; None where there were none. ``prompts``: the digest of the prompts in the
     order of the plan, "" without a plan. ``environment``: what the client ran on. ``server``,
     ``gpus``: the readings of each metrics page, by its URL. ``sharing``: of the plan's prompts,
-    None without one.
-    ``cold_cache``: how the run began with a cold prefix cache (`run.cold_cache`).
+    None without one. ``cold_cache``: how the run began with a cold prefix cache (`run.cold_cache`).
     """
 
     config: RunConfig

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust.json_types import Json
+
 GROWTH = 1.0019
 SMALLEST_S = 1e-9  # the clock's own step: what is below it is 0
 LARGEST_S = 1e6
@@ -21,6 +23,7 @@ BUCKETS = math.ceil(math.log(LARGEST_S / SMALLEST_S) / math.log(GROWTH))
 SLICE = 1_000_000
 
 Floats = NDArray[np.float64]
+_NUMBERS = ("total", "sum_s", "square_s2", "min_s", "max_s")
 
 
 class Histogram:
@@ -71,6 +74,31 @@ class Histogram:
     def copy(self) -> Histogram:
         new = Histogram()
         new.merge(self)
+        return new
+
+    def samples(self) -> tuple[Floats, NDArray[np.int64]]:
+        """Values within 0.1% of those that were added, in ascending order (float64, shape (n,)),
+        and how often each (int64, shape (n,)).
+        """
+        places = np.flatnonzero(self.counts)
+        return self._values(places), self.counts[places]
+
+    def to_message(self) -> Json:
+        """A form for msgpack: what has no sample takes no room."""
+        places = np.flatnonzero(self.counts)
+        return {
+            "places": places.tobytes(),
+            "counts": self.counts[places].tobytes(),
+            **{name: getattr(self, name) for name in _NUMBERS},
+        }
+
+    @classmethod
+    def from_message(cls, message: Json) -> Histogram:
+        new = cls()
+        places = np.frombuffer(message["places"], np.int64)
+        new.counts[places] = np.frombuffer(message["counts"], np.int64)
+        for name in _NUMBERS:
+            setattr(new, name, message[name])
         return new
 
     @property

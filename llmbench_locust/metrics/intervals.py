@@ -25,10 +25,7 @@ Ends = list[float | None]  # [low, high]; null where the run holds no such end
 
 
 def intervals(
-    columns: RecordColumns,
-    summary: Summary,
-    percentiles: Sequence[float],
-    exact: NDArray[np.bool_],
+    columns: RecordColumns, summary: Summary, percentiles: Sequence[float], exact: NDArray[np.bool_]
 ) -> dict[str, dict[str, Ends | None] | Ends | float | None]:
     """``{level, ttft_ms: {mean: [low, high], p50: …}, …, output_throughput: [low, high], …}``.
 

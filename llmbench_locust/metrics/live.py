@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from llmbench_locust.json_types import Json
-from llmbench_locust.json_values import json_value
+from llmbench_locust.json_values import json_value, number
 from llmbench_locust.metrics.latencies import LATENCIES
 from llmbench_locust.metrics.live_histogram import Samples, bounds_ms
-from llmbench_locust.metrics.live_rows import figure_rows, latency_rows
 from llmbench_locust.metrics.live_series import HEAT_STEP
 from llmbench_locust.metrics.live_tally import Tally
 from llmbench_locust.records import RecordColumns
@@ -73,7 +72,6 @@ class LiveStats:
         self.state, self.message = "waiting", message
 
     def begin(self) -> None:
-        """The clock starts."""
         self.state, self.message = "running", ""
 
     def failed(self, message: str) -> None:
@@ -91,7 +89,6 @@ class LiveStats:
     # --- in
 
     def counters(self, counters: Json, now_s: float | None = None) -> None:
-        """One report: see `Tally.counters`."""
         self._tally.counters(counters, now_s)
 
     def server(self, now_s: float, values: Mapping[str, float]) -> None:
@@ -99,7 +96,6 @@ class LiveStats:
         self._tally.server(now_s, values)
 
     def add(self, columns: RecordColumns) -> None:
-        """Requests that have their outcome."""
         self._tally.add(columns)
 
     # --- out
@@ -219,7 +215,6 @@ class LiveStats:
 
     @property
     def errors(self) -> dict[str, int]:
-        """Failed requests by kind."""
         return dict(self._tally.errors)
 
 
@@ -227,3 +222,55 @@ class LiveStats:
 _HEAT_ROWS_MS: list[float] = [
     float(f"{10.0 ** (-3 + i * HEAT_STEP / 120):.4g}") for i in range(1200 // HEAT_STEP)
 ]
+
+
+#: key of the result document → (name, unit). The order is the table's.
+FIGURES = {
+    "completed": ("Successful requests", ""),
+    "failed": ("Failed requests", ""),
+    "duration": ("Benchmark duration", "s"),
+    "total_input_tokens": ("Total input tokens", ""),
+    "total_output_tokens": ("Total generated tokens", ""),
+    "request_throughput": ("Request throughput", "req/s"),
+    "request_goodput": ("Request goodput", "req/s"),
+    "output_throughput": ("Output token throughput", "tok/s"),
+    "total_token_throughput": ("Total token throughput", "tok/s"),
+    "max_output_tokens_per_s": ("Peak output token throughput", "tok/s"),
+    "max_concurrent_requests": ("Peak concurrent requests", ""),
+}
+
+
+def figure_rows(totals: Json, document: Json | None) -> list[Json]:
+    """``{key, name, unit, value}`` of each known figure; the document's value is final."""
+    rows = []
+    for key, (name, unit) in FIGURES.items():
+        value = number(document.get(key)) if document is not None else None
+        if value is None:
+            value = number(totals.get(key))
+        if value is not None:
+            rows.append({"key": key, "name": name, "unit": unit, "value": value})
+    return rows
+
+
+def latency_rows(
+    live: dict[str, dict[str, float]], percentiles: tuple[float, ...], document: Json | None
+) -> list[Json]:
+    """``{key, name, unit: "ms", mean, median, std, max, percentiles: {"p99": …}}`` for each latency
+    that has samples.
+
+    ``live``: `Samples.figures` by latency.
+    """
+    rows = []
+    for key, name in ((row.key, row.name) for row in LATENCIES):
+        figures = dict(live.get(key, {}))
+        for stat in ("mean", "median", "std", *(f"p{q:g}" for q in percentiles)):
+            final = number(document.get(f"{stat}_{key}_ms")) if document is not None else None
+            if final is not None:
+                figures[stat] = final
+        if not figures:
+            continue
+        row: Json = {"key": key, "name": name, "unit": "ms"}
+        row |= {stat: number(figures.get(stat)) for stat in ("mean", "median", "std", "max")}
+        row["percentiles"] = {f"p{q:g}": number(figures.get(f"p{q:g}")) for q in percentiles}
+        rows.append(row)
+    return rows

@@ -19,13 +19,8 @@ BUCKETS = 600
 WANTED = (50.0, 90.0, 99.0)
 AMOUNTS = ("offered", "sent", "completed", "failed", "tokens")
 GAUGES = (
-    "in_flight",
-    "waiting",
-    "send_lag_p99",
-    "send_lag_max",
-    "loop_lag_p99",
-    "loop_lag_max",
-    "cpu",
+    *("in_flight", "waiting", "send_lag_p99", "send_lag_max", "loop_lag_p99"),
+    *("loop_lag_max", "cpu"),
 )
 #: Of the server and its GPUs, by the names of `server_metrics.vocabulary`; shares in percent.
 SERVER_GAUGES = {
@@ -77,7 +72,6 @@ class Series:
         self._amounts[name][first : last + 1] += amount * shares
 
     def add_at(self, name: str, times_s: NDArray[np.float64], amounts: NDArray[np.float64]) -> None:
-        """Add an amount at each of many times."""
         if len(times_s) == 0:
             return
         where = self._indexes(times_s)
@@ -114,7 +108,7 @@ class Series:
     # --- out
 
     def rows(self, since: int = 0, most: int = BUCKETS) -> tuple[Json, int]:
-        """Columns of the buckets that changed after version ``since`` (0 or one of another life:
+        """Columns of the buckets that changed after version ``since`` (0, or one of an earlier run:
         all; negative: none), at most ``most`` of them, and the version to ask with the next time.
 
         ``index``, ``t`` (start of the bucket, s), a rate per second for each amount, gauges, and

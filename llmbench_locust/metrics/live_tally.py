@@ -125,7 +125,6 @@ class Tally:
                 self.series.gauge(gauge, now_s - self.start_s, values[name] * factor)
 
     def add(self, columns: RecordColumns) -> None:
-        """Requests that have their outcome."""
         if len(columns) == 0:
             return
         starts = columns.floats["start_time"]

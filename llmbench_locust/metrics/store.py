@@ -47,7 +47,6 @@ class Folded:
         self.events += len(columns.token_times)
 
     def mask(self, columns: RecordColumns) -> NDArray[np.bool_]:
-        """Which rows of ``columns`` were folded."""
         if len(self._rows) > 1:
             self._rows = [np.concatenate(self._rows)]
         return np.isin(columns.ints["index"], self._rows[0] if self._rows else ())
@@ -93,7 +92,6 @@ class RecordStore:
         return len(columns)
 
     def columns(self) -> RecordColumns:
-        """All outcomes in the order of the plan."""
         whole = RecordColumns.concat([*self._blocks, *self._parts])
         self._parts, self._part_tokens = [], 0
         self._blocks = [whole]  # before sorting, so that the parts are freed

@@ -60,10 +60,11 @@ class Reason:
 
 
 def _client(e: Evidence) -> Found | None:
-    audit = e.block.get("audit") or {}
-    text = "The client was the limit, so the latencies are partly its own."
-    hint = str(audit.get("hint") or "see llmbench.audit in the result file")
-    return Found(float(audit.get("client_limited", False)), text, f"What to do: {hint}.")
+    audit = e.block.get("audit")
+    if not audit:
+        return None
+    text = f"The client was the limit: {'; '.join(audit['reasons'])}."
+    return Found(float(audit["client_limited"]), text, f"What to do: {audit['hint']}.")
 
 
 def _warm_cache(e: Evidence) -> Found | None:
@@ -205,37 +206,28 @@ def _too_few(e: Evidence) -> Found | None:
 REASONS = (
     Reason("client_limited", 0, _client),
     Reason(
-        *("warm_cache", 0.02, _warm_cache),
+        "warm_cache",
+        0.02,
+        _warm_cache,
         "Use --reset-cache auto, --cache-bust run, or another --seed.",
     ),
     Reason(
-        *("duplicate_prompts", 0.05, _duplicates),
+        "duplicate_prompts",
+        0.05,
+        _duplicates,
         "Use a larger dataset, fewer --num-prompts, or --no-oversample.",
     ),
+    Reason("other_traffic", 0.01, _other_traffic, "Measure a server that serves no other clients."),
+    Reason("server_restarted", 0, _restarted, "Read the server's log, then measure again."),
+    Reason("server_preempted", 0, _preempted, "Lower the load, or give the KV cache more memory."),
     Reason(
-        *("other_traffic", 0.01, _other_traffic),
-        "Measure a server that serves no other clients.",
-    ),
-    Reason(
-        *("server_restarted", 0, _restarted),
-        "Read the server's log, then measure again.",
-    ),
-    Reason(
-        *("server_preempted", 0, _preempted),
-        "Lower the load, or give the KV cache more memory.",
-    ),
-    Reason(
-        *("rate_not_reached", 0.05, _rate),
+        "rate_not_reached",
+        0.05,
+        _rate,
         "Lower --request-rate: latencies of an overload depend on how long the run is.",
     ),
-    Reason(
-        *("short_answers", 0.05, _short),
-        "Use --ignore-eos, or read the server's log.",
-    ),
-    Reason(
-        *("failed_requests", 0.01, _failed),
-        "The errors are listed by kind (llmbench.errors).",
-    ),
+    Reason("short_answers", 0.05, _short, "Use --ignore-eos, or read the server's log."),
+    Reason("failed_requests", 0.01, _failed, "The errors are listed by kind (llmbench.errors)."),
     Reason("too_few_samples", 0, _too_few),
 )
 
@@ -259,6 +251,8 @@ def validity(facts: RunFacts, summary: Summary, block: Json) -> Json:
         warnings.append("not_steady")
     if (block.get("tokens_per_event") or 0) > 1.5:
         warnings.append("chunks_carry_several_tokens")
+    if summary.distributions["itl"].count and not summary.distributions["itl"].mean:
+        warnings.append("answers_in_one_piece")
     return {"valid": not reasons, "reasons": reasons, "warnings": warnings}
 
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import PurePath
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
@@ -14,6 +15,7 @@ from llmbench_locust.arrivals import Ramp
 from llmbench_locust.backends import BackendInfo
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
+from llmbench_locust.options.flag import flag
 from llmbench_locust.options.values import integer, number, pairs, seconds
 from llmbench_locust.redact import without_user
 
@@ -106,25 +108,22 @@ def headers(found: dict[str, str]) -> None:
             raise ConfigError(
                 f"--header: {key!r} is given twice (header names ignore case); give it once"
             )
-        if not _TOKEN.match(key):
-            raise ConfigError(
-                f"--header: {key!r} is not a header name; use letters, digits and hyphens"
-            )
-        if any(ord(c) < 32 or ord(c) == 127 for c in value) or not _latin(value):
-            raise ConfigError(
-                f"--header: the value of {key!r} has characters that a header cannot "
-                "hold; use Latin-1 text on one line"
-            )
+        header_name("--header", key)
+        header_value(f"--header: the value of {key!r}", value)
         if key.lower() in ("content-length", "transfer-encoding", "host", "connection"):
             raise ConfigError(f"--header: {key!r} is set by the client; leave it out")
 
 
-def _latin(value: str) -> bool:
-    try:
-        value.encode("latin-1")
-    except UnicodeEncodeError:
-        return False
-    return True
+def header_name(flag: str, name: str) -> None:
+    if not _TOKEN.match(name):
+        raise ConfigError(f"{flag}: {name!r} is not a header name; use letters, digits and hyphens")
+
+
+def header_value(what: str, value: str) -> None:
+    if any(ord(c) < 32 or ord(c) == 127 or ord(c) > 255 for c in value):
+        raise ConfigError(
+            f"{what} has characters that a header cannot hold; use Latin-1 text on one line"
+        )
 
 
 def metrics_urls(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -141,10 +140,7 @@ def gpu_pages(words: tuple[str, ...]) -> tuple[str, ...]:
 
 def _pages(name: str, words: tuple[str, ...], other: str) -> tuple[str, ...]:
     for word in words:
-        url = urlsplit_or_none(word)
-        if word.partition("#")[0] != other and (
-            url is None or url.scheme not in ("http", "https") or not url.hostname
-        ):
+        if word.partition("#")[0] != other and urlsplit_or_none(word) is None:
             raise ConfigError(
                 f"{name}: {without_user(word)!r} is not the URL of a metrics page; use "
                 f"http://host:port/metrics or {other}"
@@ -255,16 +251,21 @@ def num_prompts(given: str | int) -> int:
     return ENDLESS if text.lower() == "inf" else integer("--num-prompts", text)
 
 
-def duration(flag: str) -> Callable[[str | None], float | None]:
+def duration(name: str) -> Callable[[str | None], float | None]:
     """Reads a time such as 60s, 5m or 1h, in seconds; None for nothing."""
 
     def read(given: str | None) -> float | None:
-        total = seconds(f"--{flag}", given)
+        total = seconds(f"--{name}", given)
         if total == 0:
-            raise ConfigError(f"--{flag}: {given!r} is not a time; use 90s, 5m or 1h30m")
+            raise ConfigError(f"--{name}: {given!r} is not a time; use 90s, 5m or 1h30m")
         return total
 
     return read
+
+
+def time_flag(name: str, help: str) -> Any:
+    """The field of a flag that takes a time such as 60s, in seconds; None when not given."""
+    return flag(None, help, name=name, kind="text", metavar="TIME", parse=duration(name))
 
 
 def count_for(v: Json) -> int:
@@ -290,7 +291,7 @@ def prewarm(given: str) -> int | None:
     """--prewarm-connections: a number, None for auto."""
     if given == "auto":
         return None
-    if not given.isdigit():
+    if not given.isdecimal():
         raise ConfigError(f"--prewarm-connections: {given!r}; use a number from 0, or auto")
     return int(given)
 

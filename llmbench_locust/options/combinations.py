@@ -32,18 +32,18 @@ def numbers(v: Json) -> None:
         )
     if v["min"] is None:
         v["min"] = 1.0 if v["search"] == "max-concurrency" else 0.5
+    for name in ("min", "max"):
+        if v["search"] == "max-concurrency" and v[name] != int(v[name]):
+            raise ConfigError(f"--{name}: {v[name]:g} users; use a whole number")
     if not v["min"] < v["max"]:
         raise ConfigError(f"--min: {v['min']:g} is not below --max, which is {v['max']:g}")
-    low, high = v["blazedit_min_distance"], v["blazedit_max_distance"]
-    if low > high:
-        raise ConfigError(
-            f"--blazedit-max-distance: {high:g} is below --blazedit-min-distance, which is {low:g}"
-        )
-    low, high = v["asr_min_audio_len_sec"], v["asr_max_audio_len_sec"]
-    if low > high:
-        raise ConfigError(
-            f"--asr-max-audio-len-sec: {high:g} is below --asr-min-audio-len-sec, which is {low:g}"
-        )
+    for least, most in (
+        ("blazedit-min-distance", "blazedit-max-distance"),
+        ("asr-min-audio-len-sec", "asr-max-audio-len-sec"),
+    ):
+        low, high = (v[name.replace("-", "_")] for name in (least, most))
+        if low > high:
+            raise ConfigError(f"--{most}: {high:g} is below --{least}, which is {low:g}")
 
 
 def combinations(v: Json, info: BackendInfo) -> None:
@@ -75,6 +75,7 @@ def combinations(v: Json, info: BackendInfo) -> None:
         if info.only == "audio":
             raise ConfigError(f"--cache-bust: --backend {info.name} sends no prompt")
     _server(v)
+    _search(v)
     _outputs(v)
 
 
@@ -86,6 +87,18 @@ def _server(v: Json) -> None:
     if v["base_url"].endswith("/v1") and v["endpoint"].startswith("/v1/"):
         raise ConfigError(
             f"--base-url: /v1 is also in --endpoint {v['endpoint']}; leave it out of one of them"
+        )
+
+
+def _search(v: Json) -> None:
+    if v["capacity"]:
+        return
+    if v["slo"]:
+        raise ConfigError("--slo: only with --capacity; use --check for a single run")
+    if v["resume"] and not os.path.isfile(v["resume"]):
+        raise ConfigError(
+            f"--resume: {v['resume']!r} is not a file; use the journal of a run, or with "
+            "--capacity the directory of a search"
         )
 
 
@@ -182,27 +195,17 @@ def _times(v: Json) -> None:
 
 
 _CHAT_FLAGS = (
-    "multi-turn-num-turns",
-    "multi-turn-min-turns",
-    "multi-turn-max-turns",
-    "multi-turn-concurrency",
-    "multi-turn-delay-ms",
-    "per-turn-input-len",
-    "multi-turn-prefix-global-ratio",
-    "multi-turn-prefix-conversation-ratio",
+    *("multi-turn-num-turns", "multi-turn-min-turns", "multi-turn-max-turns"),
+    *("multi-turn-concurrency", "multi-turn-delay-ms", "per-turn-input-len"),
+    *("multi-turn-prefix-global-ratio", "multi-turn-prefix-conversation-ratio"),
 )
 
 
 def _sessions(v: Json, dataset: DatasetInfo) -> None:
     """Flags for datasets whose requests wait for one another."""
     for name in (
-        "history",
-        "num_sessions",
-        "max_delay_s",
-        "concurrent_sessions",
-        "session_header",
-        "session_echo",
-        "user_rate_s",
+        *("history", "num_sessions", "max_delay_s", "concurrent_sessions", "session_header"),
+        *("session_echo", "user_rate_s"),
     ):
         flag = next(row.name for row in FLAGS.values() if row.field == name)
         if v[name] is not None and not (dataset.sessions or v["multi_turn"]):

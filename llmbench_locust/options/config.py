@@ -11,12 +11,13 @@ from dataclasses import KW_ONLY, dataclass, replace
 from llmbench_locust.backends import BackendInfo, backend_info
 from llmbench_locust.datasets import DatasetInfo, dataset_info
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.json_values import json_value
-from llmbench_locust.options import checks, combinations, cost_flags, dataset_checks, user_flags
+from llmbench_locust.options import checks, combinations, dataset_checks, own_flags
 from llmbench_locust.options.dataset_flags import DatasetFlags
+from llmbench_locust.options.own_flags import Behaviour, Capacity, Cost
 from llmbench_locust.options.secrets import Start, header_lines, origin_of, secret_dest
-from llmbench_locust.options.table import FLAGS, SAMPLING, Behaviour, Benchmark, Capacity, Cost, Own
+from llmbench_locust.options.table import FLAGS, SAMPLING, Benchmark, Own
 from llmbench_locust.options.values import Default, integer, pairs, read, seconds
 from llmbench_locust.redact import MASK, without_secrets, without_user
 
@@ -93,6 +94,10 @@ _SIM = "--sim"
 _ONLY_AT_START = ("header_file", "distribute_secrets", "trust_remote_code", "sim_args")
 
 
+#: Files whose text may go to the server, or into a message.
+_READ = ("dataset_path", "system_prompt", "mix", "resume", "structured_output", "expect_same_as")
+
+
 def start_of(options: object) -> Start:
     """What the process was started with, from Locust's parsed options. Raises ConfigError."""
     v = _read(options)
@@ -103,7 +108,8 @@ def start_of(options: object) -> Start:
         words,
         {name: v[name] for name in _ONLY_AT_START},
         {name: v[name] or "" for name in ("result_dir", "per_request", "llm_html")},
-        {name: str(v[name] or "") for name in ("dataset_path", "system_prompt", "mix", "resume")},
+        {name: str(v[name] or "") for name in _READ},
+        v["base_url"] or "",
     )
 
 
@@ -136,7 +142,7 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
     v["goodput"] = checks.goodput(v["goodput"], info)
     v["percentile_metrics"] = checks.percentile_metrics(v["percentile_metrics"], info)
     v["self_timed"] = dataset_checks.self_timed(v["self_timed"], dataset_info(v["dataset_name"]))
-    v["request_id_prefix"] = v["request_id_prefix"] or fresh_prefix()
+    v["request_id_prefix"] = v["request_id_prefix"] or f"bench-{uuid.uuid4().hex[:8]}-"
     newer = v["compat"] == "0.33"
     v["sampling"] = checks.sampling(v, SAMPLING, info, greedy=not newer)
     if newer and not _given(options, "ready_check_timeout_sec"):
@@ -164,8 +170,7 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
     _body(v, info)
     combinations.numbers(v)
     combinations.combinations(v, info)
-    cost_flags.check(v)
-    user_flags.check(v)
+    own_flags.check(v)
     return RunConfig(**{k: value for k, value in v.items() if k not in SAMPLING})
 
 
@@ -199,7 +204,8 @@ def _server(v: Json, host: str | None) -> BackendInfo:
     v["base_urls"] = checks.base_urls(v["base_url"], host, v["port"])
     v["base_url"] = v["base_urls"][0]
     v["endpoint"] = checks.endpoint(v["endpoint"], info)
-    if info.chat_endings and path_of(v["endpoint"]).endswith(info.chat_endings):
+    path = v["endpoint"].partition("?")[0].rstrip("/")
+    if info.chat_endings and path.endswith(info.chat_endings):
         info = replace(info, chat=True)
     v["backend_info"] = info
     return info
@@ -221,23 +227,12 @@ def _body(v: Json, info: BackendInfo) -> None:
         v["extra_body"] = {"use_beam_search": True, **v["extra_body"]}
 
 
-def path_of(endpoint: str) -> str:
-    """An endpoint without its query."""
-    return endpoint.partition("?")[0].rstrip("/")
-
-
-def fresh_prefix() -> str:
-    """A random prefix for request ids, as vLLM makes one."""
-    return f"bench-{uuid.uuid4().hex[:8]}-"
-
-
 def goes_to_the_full_length(dataset_name: str, info: BackendInfo) -> bool:
     """Whether ``ignore_eos`` is asked for without a flag."""
     return info.ignore_eos and dataset_info(dataset_name).full_length
 
 
 def _users(given: object) -> int | None:
-    """Locust's -u as a cap."""
     if given in (None, ""):
         return None
     users = integer("--users", str(given))
@@ -259,4 +254,49 @@ def apply_lengths(v: Json, given: Collection[str] = ()) -> None:
         v["random_prefix_len"] = v["common_prefix_len"]
 
 
-__all__ = ["ConfigError", "RunConfig", "build_config"]
+#: Flags that a part may have, by the fields that they fill.
+PART_FLAGS = {row.field: row for row in FLAGS.values() if row.part}
+
+
+def part_config(config: RunConfig, flags: Json, num_prompts: int) -> RunConfig:
+    """``config`` with a part's ``flags`` (by name; values as in JSON). Raises ConfigError."""
+    given = {key.removeprefix("--").replace("-", "_"): value for key, value in flags.items()}
+    for dest in given:
+        if dest not in PART_FLAGS:
+            raise ConfigError(f"{dest.replace('_', '-')!r} is not a flag of a dataset")
+    v: Json = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    v |= {field: read(PART_FLAGS[field], _text(value)) for field, value in given.items()}
+    v |= {"mix": None, "num_prompts": num_prompts, "think_time": (0.0, 0.0), "num_sessions": None}
+    name = v["dataset_name"]
+    dataset = dataset_info(name)
+    v["self_timed"] = dataset_checks.self_timed(
+        v["self_timed"] if "self_timed" in given else None, dataset
+    )
+    if "multi_turn" not in given:
+        v["multi_turn"] = config.multi_turn and dataset.conversations
+    if not v["self_timed"]:
+        v["trace_speedup"] = 1.0
+    apply_lengths(v, given)
+    v["ignore_eos"] = config.ignore_eos or goes_to_the_full_length(name, config.backend_info)
+    combinations.numbers(v)
+    combinations.combinations(v, config.backend_info)
+    return RunConfig(**v)
+
+
+def revived(shown: Json) -> RunConfig:
+    """`RunConfig.redacted` undone, but for secrets: for reports on a run that is over. Raises
+    KeyError, TypeError where it is something else.
+    """
+    v = {name: _tuples(value) for name, value in shown.items()}
+    v["request_rate"] = float(v["request_rate"])
+    v |= {"dataset_path": v["dataset_path"] or "", "save_detailed": True}
+    return RunConfig(**v, backend_info=backend_info(shown["backend"]), at_home=False, typed=())
+
+
+def _tuples(value: JsonValue) -> JsonValue:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _text(value: object) -> JsonValue:
+    """Numbers and truth values as the command line would give them."""
+    return str(value) if isinstance(value, bool | int | float) else value

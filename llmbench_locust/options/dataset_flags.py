@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from llmbench_locust.options import dataset_checks
-from llmbench_locust.options.flag import INF, dataset_flag, flag
+from llmbench_locust.options.flag import INF, dataset_flag, flag, section
 
 
-@dataclass(frozen=True)
+@section
 class CustomDataset:
     custom_output_len: int = dataset_flag(
         256, "Output tokens; -1 uses the 'output_tokens' of each line.", least=-1
@@ -18,24 +16,20 @@ class CustomDataset:
     )
 
 
-@dataclass(frozen=True)
+@section
 class SpecBenchDataset:
     spec_bench_output_len: int = dataset_flag(256, "Output tokens.", least=1)
     spec_bench_category: str | None = dataset_flag(None, "Use only prompts of this category.")
 
 
-@dataclass(frozen=True)
+@section
 class SpeedBenchDataset:
     speed_bench_dataset_subset: str = dataset_flag(
         "qualitative",
         "Subset: the file SUBSET.jsonl in the directory --dataset-path.",
         allowed=(
-            "qualitative",
-            "throughput_1k",
-            "throughput_2k",
-            "throughput_8k",
-            "throughput_16k",
-            "throughput_32k",
+            *("qualitative", "throughput_1k", "throughput_2k", "throughput_8k"),
+            *("throughput_16k", "throughput_32k"),
         ),
         metavar="SUBSET",
     )
@@ -43,21 +37,21 @@ class SpeedBenchDataset:
     speed_bench_output_len: int = dataset_flag(4096, "Output tokens.", least=1)
 
 
-@dataclass(frozen=True)
+@section
 class SonnetDataset:
     sonnet_input_len: int = dataset_flag(550, "Input tokens.", least=1)
     sonnet_output_len: int = dataset_flag(150, "Output tokens.", least=1)
     sonnet_prefix_len: int = dataset_flag(200, "Input tokens that all prompts share.", least=0)
 
 
-@dataclass(frozen=True)
+@section
 class ShareGPTDataset:
     sharegpt_output_len: int | None = dataset_flag(
         None, "Output tokens; default: the length of the answer in the dataset.", least=1
     )
 
 
-@dataclass(frozen=True)
+@section
 class BlazeditDataset:
     blazedit_min_distance: float = dataset_flag(
         0.0, "Smallest normalized edit distance, from 0 to 1.", least=0
@@ -67,7 +61,7 @@ class BlazeditDataset:
     )
 
 
-@dataclass(frozen=True)
+@section
 class AsrDataset:
     asr_min_audio_len_sec: float = dataset_flag(
         0.0, "Skip audio shorter than this, in seconds.", least=0, finite=True
@@ -75,7 +69,7 @@ class AsrDataset:
     asr_max_audio_len_sec: float = dataset_flag(INF, "Skip audio longer than this, in seconds.")
 
 
-@dataclass(frozen=True)
+@section
 class RandomDataset:
     random_input_len: int = dataset_flag(1024, "Input tokens.", least=0)
     random_output_len: int = dataset_flag(128, "Output tokens.", least=1)
@@ -92,15 +86,18 @@ class RandomDataset:
     )
     common_prefix_len: int | None = dataset_flag(None, "Same as --random-prefix-len.")
     random_cache_hit_fraction: float = dataset_flag(
-        0.0, "Share of the prompts that begin alike; needs --random-cache-ratio.", least=0, most=1
+        0.0,
+        "Share of the prompts that have a common beginning; needs --random-cache-ratio.",
+        least=0,
+        most=1,
     )
     random_cache_ratio: float = dataset_flag(
-        0.0, "Share of such a prompt that they have in common.", least=0, most=1
+        0.0, "Share of each of these prompts that is common to them.", least=0, most=1
     )
     no_reranker: bool = dataset_flag(False, "The model of random-rerank is not a cross-encoder.")
 
 
-@dataclass(frozen=True)
+@section
 class RandomMultiModalDataset:
     random_mm_base_items_per_request: int = dataset_flag(
         1, "Images and videos in a request.", least=0
@@ -122,7 +119,7 @@ class RandomMultiModalDataset:
     )
 
 
-@dataclass(frozen=True)
+@section
 class HFDataset:
     hf_subset: str | None = dataset_flag(None, "Subset of the dataset.")
     hf_split: str | None = dataset_flag(None, "Split of the dataset.")
@@ -141,7 +138,7 @@ class HFDataset:
     bfcl_categories: str | None = dataset_flag(None, "Comma-separated categories of BFCL.")
 
 
-@dataclass(frozen=True)
+@section
 class PrefixRepetitionDataset:
     prefix_repetition_prefix_len: int = dataset_flag(256, "Tokens in a prefix.", least=0)
     prefix_repetition_suffix_len: int = dataset_flag(256, "Tokens in a suffix.", least=0)
@@ -149,7 +146,7 @@ class PrefixRepetitionDataset:
     prefix_repetition_output_len: int = dataset_flag(128, "Output tokens.", least=1)
 
 
-@dataclass(frozen=True)
+@section
 class Traces:
     self_timed: bool = dataset_flag(
         None,
@@ -171,7 +168,7 @@ class Traces:
     timed_trace_label_hash_ids: str = dataset_flag("hash_ids", "Key of the hash ids.")
 
 
-@dataclass(frozen=True)
+@section
 class ConversationsAndMixes:
     multi_turn: bool = dataset_flag(
         False, "Play whole conversations: each turn follows the answer to the turn before."
@@ -185,7 +182,9 @@ class ConversationsAndMixes:
         3, "Turns of a made-up conversation (random --multi-turn).", least=1
     )
     multi_turn_min_turns: int = dataset_flag(
-        0, "Fewest turns, drawn evenly up to the most; 0 is --multi-turn-num-turns.", least=0
+        0,
+        "Fewest turns; drawn uniformly up to --multi-turn-max-turns. 0 is --multi-turn-num-turns.",
+        least=0,
     )
     multi_turn_max_turns: int = dataset_flag(0, "Most turns; 0 is --multi-turn-num-turns.", least=0)
     multi_turn_concurrency: int | None = flag(None, "Same as --max-concurrency.", least=1)
@@ -203,15 +202,17 @@ class ConversationsAndMixes:
     )
     history: str | None = dataset_flag(
         None,
-        "Responses that stand before later turns of a session: the real ones, or those recorded in "
-        "the dataset. Default: real where the format leaves the choice.",
+        "Responses in the history of later turns: the server's (real), or those recorded in the "
+        "dataset. Default: real where the format leaves the choice.",
         allowed=("real", "recorded"),
     )
     num_sessions: int | None = flag(
-        None, "Number of sessions to send, all their requests, instead of --num-prompts.", least=1
+        None,
+        "Number of sessions to send, with all their requests, instead of --num-prompts.",
+        least=1,
     )
     concurrent_sessions: int | None = flag(
-        None, "Sessions that are going on at once; when one ends, the next one starts.", least=1
+        None, "Number of sessions at a time; when one ends, the next one starts.", least=1
     )
     user_rate_s: float | None = flag(
         None,
@@ -223,7 +224,7 @@ class ConversationsAndMixes:
     )
     max_delay_s: float | None = flag(
         None,
-        "Longest recorded delay between two turns, in seconds; longer ones are cut to it.",
+        "Longest recorded delay between two turns, in seconds; longer ones are shortened to it.",
         name="max-delay",
         least=0,
         finite=True,
@@ -258,7 +259,7 @@ GROUPS: dict[str, type] = {
 }
 
 
-@dataclass(frozen=True)
+@section
 class DatasetFlags(
     CustomDataset,
     SpecBenchDataset,
@@ -274,4 +275,4 @@ class DatasetFlags(
     Traces,
     ConversationsAndMixes,
 ):
-    """All of them."""
+    """The flags of all datasets."""

@@ -34,7 +34,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def env_name(flag: Flag) -> str:
-    """The environment variable of a flag."""
     return f"LLMBENCH_{flag.dest.upper()}"
 
 
@@ -67,11 +66,7 @@ class _Words(argparse.Action):
         self._flag = flag
 
     def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
+        self, parser: object, namespace: object, values: Any, option_string: str | None = None
     ) -> None:
         words = [str(value) for value in values]
         if words == [os.environ.get(env_name(self._flag))]:
@@ -89,11 +84,7 @@ class _Again(argparse.Action):
     """A text that is given several times: all of them, separated by blanks."""
 
     def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
+        self, parser: object, namespace: object, values: Any, option_string: str | None = None
     ) -> None:
         before = getattr(namespace, self.dest, None)
         setattr(namespace, self.dest, f"{before} {values}" if before else values)
@@ -130,7 +121,7 @@ def _add(section: argparse._ArgumentGroup, flag: Flag) -> None:
     action.is_secret = flag.secret
     action.is_required = False
     action.is_multiple = False
-    choices = _form_choices(flag)
+    choices = ("true", "false") if flag.kind == "truth" else flag.choices
     if choices:
         # A drop-down without the empty choice would send its first one for "not given".
         action.choices = _Choices(choices if flag.default is not None else ("", *choices))
@@ -139,10 +130,6 @@ def _add(section: argparse._ArgumentGroup, flag: Flag) -> None:
 def _text(given: str) -> str:
     """As it is: argparse would turn a `Default` into a plain text with `str`."""
     return given
-
-
-def _form_choices(flag: Flag) -> tuple[str, ...]:
-    return ("true", "false") if flag.kind == "truth" else flag.choices
 
 
 def _metavar(flag: Flag) -> str:

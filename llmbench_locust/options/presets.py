@@ -24,10 +24,7 @@ _THINKING = "--random-input-len 800 --random-output-len 3880 --percentile-metric
 
 #: name → (what it is, its flags)
 PRESETS: dict[str, tuple[str, str]] = {
-    "chat": (
-        "single turns of a chat",
-        _POISSON + _CHAT + "--goodput ttft:450 tpot:40",
-    ),
+    "chat": ("single turns of a chat", _POISSON + _CHAT + "--goodput ttft:450 tpot:40"),
     "code": (
         "completions in an editor: long prompts, a few tokens",
         _POISSON + "--random-input-len 1500 --random-output-len 13 --goodput e2el:1000",

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
-from llmbench_locust.redact import MASK, masked
+from llmbench_locust.redact import MASK, masked, without_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Start:
     ``origin``: the server that the secrets are for (`origin_of`). ``headers``: the words of
     --header and of --header-file. ``fixed``: flags that only the start can set. ``paths``: the
     files and directories that the run may write. ``sources``: the files whose text goes to the
-    server.
+    server. ``base_url``: with its password, which the pages show masked.
     """
 
     origin: str
@@ -27,9 +27,14 @@ class Start:
     fixed: Json
     paths: dict[str, str]
     sources: dict[str, str]
+    base_url: str = field(default="", repr=False)
 
     def check(self, v: Json) -> None:
-        """Raises ConfigError for values that go beyond what the start allows."""
+        """Raises ConfigError for values that go beyond what the start allows. A --base-url that was
+        shown without its password has it again.
+        """
+        if self.base_url and v["base_url"] == without_user(self.base_url):
+            v["base_url"] = self.base_url
         for name, value in self.fixed.items():
             if v[name] != value:
                 raise ConfigError(f"{_flag(name)}: can be set only when llmbench is started")

@@ -4,39 +4,23 @@ it fills (`options.flag`). Defaults are those of the `vllm bench serve` page.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from llmbench_locust.backends import backend_names
 from llmbench_locust.datasets import dataset_names
 from llmbench_locust.json_types import Json
 from llmbench_locust.options import checks, dataset_flags
-from llmbench_locust.options.capacity_flags import Capacity
-from llmbench_locust.options.cost_flags import Cost
-from llmbench_locust.options.flag import INF, Flag, dataset_flag, flag, rows
-from llmbench_locust.options.sampling_flags import Sampling
-from llmbench_locust.options.user_flags import Behaviour
-
-__all__ = [
-    *("FLAGS", "GROUPS", "JSON_FLAGS"),
-    "SAMPLING",
-    "Behaviour",
-    "Benchmark",
-    "Capacity",
-    "Cost",
-    "Flag",
-    "Own",
-]
+from llmbench_locust.options.flag import INF, Flag, dataset_flag, flag, rows, section
+from llmbench_locust.options.own_flags import Behaviour, Capacity, Cost
 
 
-@dataclass(frozen=True)
+@section
 class Benchmark:
     seed: int = dataset_flag(
         0, "Seed of the workload and of the arrival times.", least=0, most=2**32 - 1
     )
     num_prompts: int = flag(
         1000,
-        "Number of requests; -1 sends every row of spec_bench or speed_bench, inf sends until "
-        "--duration is over.",
+        "Number of requests; -1 sends all of spec_bench, speed_bench or a file of sessions, inf "
+        "sends until --duration is over.",
         kind="text",
         parse=checks.num_prompts,
     )
@@ -216,7 +200,7 @@ class Benchmark:
     )
 
 
-@dataclass(frozen=True)
+@section
 class Own:
     sim: bool = flag(False, "Start the built-in simulator and benchmark it.")
     sim_args: str = flag(
@@ -235,18 +219,13 @@ class Own:
         "temperature, unless they are given.",
         allowed=("0.11", "0.33"),
     )
-    duration_s: float | None = flag(
-        None,
-        "Send for this long, such as 60s or 5m, instead of --num-prompts requests.",
-        name="duration",
-        kind="text",
-        metavar="TIME",
-        parse=checks.duration("duration"),
+    duration_s: float | None = checks.time_flag(
+        "duration", "Send for this long, such as 60s or 5m, instead of --num-prompts requests."
     )
     journal: bool = flag(
         False,
-        "Write outcomes to a file beside the result while the run goes on, for llmbench report. "
-        "On by itself, and removed at the end, where a run is expected to last over a minute.",
+        "Write outcomes to a file beside the result during the run, for llmbench report. A run "
+        "expected to last over a minute does so by itself, and removes the file at the end.",
     )
     no_journal: bool = flag(False, "Write no journal, however long the run.")
     dry_run: bool = flag(False, "Load everything, print the plan, send nothing.")
@@ -260,12 +239,11 @@ class Own:
     )
     repeat: int = flag(
         1,
-        "Runs, one after the other, with seeds --seed, --seed + 1, …; then their mean, "
-        "interval and "
-        "spread. Each file gets the run's number.",
+        "Number of runs, one after the other, with seeds --seed, --seed + 1, …; then their mean, "
+        "interval and spread. Each file gets the run's number.",
         least=1,
     )
-    same_seed: bool = flag(False, "--repeat uses one seed for all runs.")
+    same_seed: bool = flag(False, "Use one seed for all runs of --repeat.")
     intervals: bool = flag(False, "Show 95% intervals of the figures in the console table.")
     llm_html: str | None = flag(None, "Write a self-contained HTML report to this file.")
     per_request: str | None = flag(None, "Write one row per request to this .csv or .parquet file.")
@@ -292,17 +270,16 @@ class Own:
     )
     reset_cache: str = flag(
         None,
-        "Empty the server's prefix cache before the run: auto does so where the server offers it "
-        "and nothing runs there; with always, the run does not begin without. Default: never; with "
-        "--repeat and --capacity auto.",
+        "Empty the server's prefix cache before the run. auto: if the server offers it and is "
+        "idle; always: the run fails if it cannot be done. Default: never; with --repeat and "
+        "--capacity auto.",
         allowed=("never", "auto", "always"),
     )
     cache_bust: str = flag(
         None,
-        "Put a salt in place of the first tokens of each prompt, so that the server's prefix cache "
-        "has nothing of earlier runs: one salt for the run, or one for each conversation. auto "
-        "does as run where the cache was not emptied. Default: none; with --repeat and --capacity "
-        "auto.",
+        "Replace the first tokens of each prompt by a salt, so that nothing in the server's prefix "
+        "cache matches. run: one salt for the run; conversation: one for each; auto: as run if the "
+        "cache was not emptied, else as none. Default: none; with --repeat and --capacity auto.",
         allowed=("none", "auto", "run", "conversation"),
     )
     server_metrics: tuple[str, ...] = flag(
@@ -320,6 +297,21 @@ class Own:
     progress_stats: bool = flag(
         False, "Print Locust's table every two seconds in a run without the web UI."
     )
+
+
+@section
+class Sampling:
+    """Not a base of `RunConfig`, whose ``sampling`` holds the given ones."""
+
+    top_p: float | None = flag(None, "Top-p.", above=0, most=1, finite=True)
+    top_k: int | None = flag(None, "Top-k.", least=-1)
+    min_p: float | None = flag(None, "Min-p.", least=0, most=1, finite=True)
+    temperature: float | None = flag(
+        None, "Temperature; 0.0 (greedy) when not given.", least=0, finite=True
+    )
+    frequency_penalty: float | None = flag(None, "Frequency penalty.", finite=True)
+    presence_penalty: float | None = flag(None, "Presence penalty.", finite=True)
+    repetition_penalty: float | None = flag(None, "Repetition penalty.", above=0, finite=True)
 
 
 #: Flags that vLLM does not have.

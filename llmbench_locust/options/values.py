@@ -52,11 +52,18 @@ def _given(flag: Flag, given: object) -> Any:
     return text
 
 
+#: Of the arrays that hold such numbers.
+MOST_INTEGER = 2**63 - 1
+
+
 def integer(name: str, text: str) -> int:
     try:
-        return int(text)
+        value = int(text)
     except ValueError:
         raise ConfigError(f"{name}: {text!r} is not a whole number") from None
+    if abs(value) > MOST_INTEGER:
+        raise ConfigError(f"{name}: {text} is too large")
+    return value
 
 
 def number(name: str, text: str) -> float:
@@ -96,6 +103,14 @@ def split(text: str) -> list[str]:
         return shlex.split(text)
     except ValueError:
         return text.split()
+
+
+def words_in(flag: str, text: str | None) -> list[str]:
+    """Words of a text, quoted as in a shell. Raises ConfigError."""
+    try:
+        return shlex.split(text or "")
+    except ValueError as e:
+        raise ConfigError(f"{flag}: {e}") from None
 
 
 def show(value: object) -> str:

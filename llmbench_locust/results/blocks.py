@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 #: Mark, length of the payload in bytes, its CRC-32.
 _HEAD = struct.Struct("<4sII")
@@ -19,16 +19,17 @@ def block(payload: bytes) -> bytes:
     return _HEAD.pack(_MARK, len(payload), zlib.crc32(payload)) + payload
 
 
-def read_blocks(path: Path) -> Iterator[bytes | int]:
-    """The payloads in their order; where the file goes on after the last whole block, how many
-    bytes that is comes last. Raises OSError.
+def read_blocks(
+    source: BinaryIO, left: Callable[[int], object] = lambda size: None
+) -> Iterator[bytes]:
+    """The payloads in their order. ``left``: is told how many bytes follow the last whole block, if
+    any do. Raises OSError.
     """
-    with path.open("rb") as source:
-        while head := source.read(_HEAD.size):
-            length, check = (0, -1) if len(head) < _HEAD.size else _HEAD.unpack(head)[1:]
-            payload = source.read(length)
-            whole = head.startswith(_MARK) and len(payload) == length
-            if not whole or zlib.crc32(payload) != check:
-                yield len(head) + len(payload) + len(source.read())
-                return
-            yield payload
+    while head := source.read(_HEAD.size):
+        length, check = (0, -1) if len(head) < _HEAD.size else _HEAD.unpack(head)[1:]
+        payload = source.read(length)
+        whole = head.startswith(_MARK) and len(payload) == length
+        if not whole or zlib.crc32(payload) != check:
+            left(len(head) + len(payload) + len(source.read()))
+            return
+        yield payload

@@ -76,11 +76,8 @@ def server_over_time(
         ("waiting", "waiting", "y", 1.0),
         ("kv_cache_usage", "KV cache %", "y2", 100.0),
     )
-    data = _readings(servers, origin_s, rows)
-    right = _right_axis("KV cache %", range=[0, 100])
-    shape = layout("seconds", "requests on the server", yaxis2=right)
-    shape["xaxis"]["range"] = [0.0, duration_s]
-    return {"data": data, "layout": shape} if data else None
+    titles = ("requests on the server", "KV cache %")
+    return _pages_over_time(servers, rows, titles, (origin_s, duration_s))
 
 
 def gpus_over_time(
@@ -88,28 +85,30 @@ def gpus_over_time(
 ) -> Figure | None:
     """Power and utilization of the GPUs of each page."""
     rows = (("gpu_power", "power (W)", "y", 1.0), ("gpu_utilization", "utilization %", "y2", 100.0))
-    data = _readings(pages, origin_s, rows)
-    shape = layout("seconds", "W", yaxis2=_right_axis("utilization %", range=[0, 100]))
-    shape["xaxis"]["range"] = [0.0, duration_s]
-    return {"data": data, "layout": shape} if data else None
+    return _pages_over_time(pages, rows, ("W", "utilization %"), (origin_s, duration_s))
 
 
-def _readings(
+def _pages_over_time(
     pages: Mapping[str, Sequence[Reading]],
-    origin_s: float,
     rows: Sequence[tuple[str, str, str, float]],
-) -> list[Figure]:
-    """A line for each page and row: (name, title, axis, factor)."""
+    titles: tuple[str, str],
+    span: tuple[float, float],
+) -> Figure | None:
+    """A line for each page and row: (name, title, axis, factor). ``titles``: of both axes, the
+    right one in percent. ``span``: origin and duration of the run, seconds.
+    """
     data: list[Figure] = []
     for url, readings in pages.items():
         where = f" {html.escape(url)}" if len(pages) > 1 else ""
         for name, title, axis, scale in rows:
-            points = [(r.time_s - origin_s, r.values[name]) for r in readings if name in r.values]
+            points = [(r.time_s - span[0], r.values[name]) for r in readings if name in r.values]
             if points:
                 x, y = zip(*points, strict=True)
                 values = [value * scale for value in y]
                 data.append(trace("scatter", title + where, x, values, yaxis=axis))
-    return data
+    shape = layout("seconds", titles[0], yaxis2=_right_axis(titles[1], range=[0, 100]))
+    shape["xaxis"]["range"] = [0.0, span[1]]
+    return {"data": data, "layout": shape} if data else None
 
 
 def _shown(found: Latencies) -> list[tuple[str, Floats]]:

@@ -15,18 +15,9 @@ from llmbench_locust.results.shown import attained, block_of
 
 #: Figures of a result that are numbers of their own; latencies have a statistic before them.
 PLAIN = (
-    "attainment",
-    "failed_share",
-    "valid_answers",
-    "completed",
-    "failed",
-    "duration",
-    "request_throughput",
-    "request_goodput",
-    "output_throughput",
-    "total_token_throughput",
-    "max_output_tokens_per_s",
-    "max_concurrent_requests",
+    *("attainment", "failed_share", "valid_answers", "completed", "failed", "duration"),
+    *("request_throughput", "request_goodput", "output_throughput", "total_token_throughput"),
+    *("max_output_tokens_per_s", "max_concurrent_requests"),
 )
 _ALIASES = {"slo_attainment.all": "attainment"}  # as it stands in the result
 _OPERATORS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}

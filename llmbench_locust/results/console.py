@@ -244,7 +244,6 @@ def _sessions(found: Json | None) -> list[str]:
 
 
 def _users(cancelled: Json | None, retries: Json | None) -> list[str]:
-    """What users gave up, and tried again."""
     lines = [f"{'Users':-^50}"] if cancelled or retries else []
     if cancelled:
         lines.append(_line("Cancelled requests:", cancelled["requests"]))

@@ -18,15 +18,8 @@ from llmbench_locust.redact import redacted
 
 #: Not in the file without --save-detailed. As vLLM does, "latencies" and "queue_times" stay.
 PER_REQUEST = (
-    "input_lens",
-    "output_lens",
-    "start_times",
-    "ttfts",
-    "itls",
-    "generated_texts",
-    "errors",
-    "server_queue_times",
-    "server_ttfts",
+    *("input_lens", "output_lens", "start_times", "ttfts", "itls", "generated_texts", "errors"),
+    *("server_queue_times", "server_ttfts"),
 )
 
 
@@ -54,11 +47,6 @@ def build_document(figures: Figures) -> Json:
         document.update(_metric(name, summary.distributions[name]))
     document["llmbench"] = figures.block
     return document
-
-
-def for_file(document: Json, *, detailed: bool) -> Json:
-    """What is written: without the arrays of each request unless they were asked for."""
-    return document if detailed else {k: v for k, v in document.items() if k not in PER_REQUEST}
 
 
 def _head(config: RunConfig, started_at: datetime) -> Json:

@@ -12,7 +12,6 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.json_values import json_value
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.results.document import for_file, whole
 
 _PYTORCH_METRICS = tuple(
     f"{kind}_{name}_ms"
@@ -32,6 +31,8 @@ def result_path(config: RunConfig, started_at: datetime) -> Path:
         model = _in_a_name((config.model or "model").rstrip("/").split("/")[-1])
         when = started_at.strftime("%Y%m%d-%H%M%S")
         if config.ramp_up_strategy is not None:
+            from llmbench_locust.results.document import whole
+
             start, end = whole(config.ramp_up_start_rps or 0), whole(config.ramp_up_end_rps or 0)
             ramp = f"ramp-up-{config.ramp_up_strategy}-{start}qps-{end}qps"
             name = f"{label}-{ramp}{cap}-{model}-{when}.json"
@@ -78,25 +79,16 @@ def _in_a_name(model: str) -> str:
 
 
 def write_result(
-    document: Json,
-    path: Path,
-    *,
-    detailed: bool,
-    append: bool,
-    arguments: Json | None = None,
+    document: Json, path: Path, *, append: bool, arguments: Json | None = None
 ) -> None:
     """One JSON object; with ``append`` one more line of a file of lines. Never leaves half a file.
 
     ``arguments``: the run's flags, redacted, for PyTorch's format, which is written beside it where
     ``SAVE_TO_PYTORCH_BENCHMARK_FORMAT`` is set.
     """
-    text = json.dumps(json_value(for_file(document, detailed=detailed)), ensure_ascii=False)
-    # Surrogates that stand alone (a broken answer) have no form in UTF-8: as escapes they do.
-    data = (
-        text.encode("utf-8")
-        if text.isascii() or _encodable(text)
-        else json.dumps(json.loads(text)).encode()
-    )
+    text = json.dumps(json_value(document), ensure_ascii=False)
+    # A lone surrogate (of a broken answer) has no form in UTF-8; its Python escape is JSON's, too.
+    data = text.encode("utf-8", "backslashreplace")
     if append and path.exists():
         # As vLLM does, the newline comes before the next line: both may append to one file.
         before = path.read_bytes().rstrip(b"\n")
@@ -105,14 +97,6 @@ def write_result(
     if os.environ.get("SAVE_TO_PYTORCH_BENCHMARK_FORMAT", "0").lower() not in ("", "0", "false"):
         records = pytorch_records(document, arguments or {})
         write_whole(path.with_suffix(".pytorch.json"), json.dumps(json_value(records)).encode())
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def pytorch_records(document: Json, arguments: Json) -> list[Json]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 from datetime import datetime
+from pathlib import Path
 
 from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.json_values import json_value
@@ -28,33 +29,10 @@ _TOOLBAR = {
     "displaylogo": False,
     "modeBarButtons": [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
 }
-_STYLE = """
-:root{color-scheme:light dark}
-body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1100px;
-padding:1rem;background:Canvas;color:CanvasText}
-h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
-table{border-collapse:collapse;margin:.5rem 0}
-td,th{padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:top}
-td.n{text-align:right;font-variant-numeric:tabular-nums}
-.bad{background:#b00020;color:#fff;padding:.6rem 1rem;border-radius:.3rem;font-weight:600}
-.good,.unknown{background:#1b6e3c;color:#fff;padding:.6rem 1rem;border-radius:.3rem}
-.unknown{background:#5a5f66}
-.chart{width:100%;min-height:360px;background:#fff;border-radius:.3rem;margin:.5rem 0}
-.tiles{display:grid;
-grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.6rem;margin:1rem 0}
-.tile{border:1px solid #8886;border-radius:.3rem;padding:.5rem .8rem;font-size:.85rem}
-.tile b{display:block;font-size:1.25rem}
-summary{font-weight:600;cursor:pointer;margin:1rem 0 .3rem}
-pre{white-space:pre-wrap;
-overflow-wrap:anywhere;border:1px solid #8886;border-radius:.3rem;padding:.6rem}
-@media print{details,.modebar-container{display:none}h2{break-after:avoid}
-.chart,.tile,tr{break-inside:avoid}.tiles{grid-template-columns:repeat(3,1fr)}}
-.wide{overflow-x:auto}td{overflow-wrap:anywhere}.wide td{overflow-wrap:normal}
-"""
+_STYLE = Path(__file__).with_name("report.css")
 
 
 def report_html(run: Shown) -> str:
-    """The whole report of one run."""
     title = f"{run.document.get('model_id') or 'a model'} on {run.document.get('backend')}"
     duration_s = number(run.document.get("duration"), ".1f")
     return page(
@@ -117,11 +95,7 @@ def _latencies(run: Shown) -> str:
     return f"<h2>Latencies</h2>{html_table([head, *rows])}" if rows else ""
 
 
-_GROUPS = {
-    "by_label": "By label",
-    "by_turn": "By turn",
-    "by_context_length": "By context length",
-}
+_GROUPS = {"by_label": "By label", "by_turn": "By turn", "by_context_length": "By context length"}
 
 
 def _tables(run: Shown) -> str:
@@ -145,7 +119,6 @@ def _folded(title: str, body: str) -> str:
 
 
 def timeline_html(figures: Figures) -> str:
-    """The timeline alone."""
     figure = _timeline(Drawn.of(figures))
     return page(
         "Timeline of requests",
@@ -161,7 +134,6 @@ def _timeline(drawn: Drawn) -> charts.Figure | None:
 
 
 def dataset_stats_html(figures: Figures) -> str:
-    """Distributions of input and output lengths."""
     shown = charts.lengths(figures.facts.columns, figures.summary.output_lens)
     return page("Lengths of the dataset", charts_html(shown))
 
@@ -177,7 +149,7 @@ def page(title: str, body: str) -> str:
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{_e(title)}</title>'
         '<link rel="icon" href="data:,">'
         '<meta name="viewport" '
-        f'content="width=device-width,initial-scale=1"><style>{_STYLE}</style>'
+        f'content="width=device-width,initial-scale=1"><style>{_STYLE.read_text()}</style>'
         f"<script>{get_plotlyjs()}</script></head><body>{body}</body></html>"
     )
 
@@ -206,12 +178,7 @@ def _verdict(run: Shown) -> str:
     if block.get("validity"):
         words = "<br>".join(map(_e, validity_lines(block["validity"])[::-1]))
         lines.append(("good" if block["validity"]["valid"] else "bad", words))
-    if audit.get("client_limited"):
-        why = f"The client was the limit: {'; '.join(audit.get('reasons', []))}."
-        if not block.get("validity"):  # which tells it, too
-            why += f" What to do: {audit.get('hint', '')}."
-        lines.append(("bad", _e(why)))
-    elif audit:
+    if audit and not audit["client_limited"]:
         lines.append(("good", "The client was not the limit."))
     if block.get("interrupted"):
         lines.append(("bad", "The run was interrupted."))
@@ -259,7 +226,6 @@ def _groups(title: str, groups: dict[str, Json]) -> str:
 
 
 def _rows(rows: list[Json]) -> str:
-    """A table of rows with the same keys."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[str(_short(row.get(name, ""))) for name in names] for row in rows]
     return html_table([names, *cells]) if rows else ""

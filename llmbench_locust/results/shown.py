@@ -28,7 +28,6 @@ def attained(document: Mapping[str, JsonValue]) -> float | None:
 
 
 def client_limited(document: Mapping[str, JsonValue]) -> bool:
-    """Whether the client was the limit of the run."""
     return bool((block_of(document).get("audit") or {}).get("client_limited"))
 
 
@@ -96,6 +95,6 @@ class Shown:
             return None
         values = getattr(self.drawn.latencies, f"{name}_s")
         some = values[~np.isnan(values)]
-        if not len(some):
+        if not some.any():  # none, or answers that came in one piece: nothing lay between
             return None
         return float(np.mean(some) if p is None else np.percentile(some, p)) * 1e3

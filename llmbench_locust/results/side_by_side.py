@@ -17,8 +17,6 @@ def _key(name: str, form: str) -> Cell:
 
 
 def _percentiles(name: str) -> Cell:
-    """Mean / median / P99."""
-
     def cell(run: Shown) -> str:
         values = [run.latency_ms(name, p) for p in (None, 50, 99)]
         return " / ".join(map(milliseconds, values)) if any(values) else NOTHING
@@ -92,7 +90,6 @@ def _cells(runs: Sequence[Shown]) -> list[list[str]]:
 
 
 def text(runs: Sequence[Shown]) -> str:
-    """For a terminal."""
     return text_table(_cells(runs))
 
 
@@ -105,5 +102,4 @@ def markdown(runs: Sequence[Shown]) -> str:
 
 
 def table(runs: Sequence[Shown]) -> str:
-    """As HTML."""
     return html_table(_cells(runs))

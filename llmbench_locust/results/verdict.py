@@ -1,4 +1,4 @@
-"""What stands below the console's table: errors, warnings, whether the client was the limit."""
+"""What stands below the console's table: errors, warnings, and whether the result is valid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST_KINDS = 10
 
 
 def verdict_lines(extended: Json, *, timed: bool = False) -> list[str]:
-    """Below the table: what went wrong, each kind once; last, whether the client was the limit.
+    """What went wrong, each kind once; the verdict comes last.
 
     ``timed``: sending ended with --duration, so what was planned and not sent is as it should be.
     """
@@ -26,16 +26,10 @@ def verdict_lines(extended: Json, *, timed: bool = False) -> list[str]:
     lines += _warnings(extended, timed)
     if extended.get("interrupted"):
         lines.append("The run was INTERRUPTED: these are the figures of what was done by then.")
-    audit = extended.get("audit") or {}
-    if audit.get("client_limited"):
-        lines.append("!" * 50)
-        lines.append("Client: WAS THE LIMIT: " + "; ".join(audit.get("reasons", [])))
-        lines.append("!" * 50)
-    elif audit:
+    audit = extended.get("audit")
+    if audit and not audit["client_limited"]:
         lines.append("Client: not the limit")
-    if extended.get("validity"):
-        lines += validity_lines(extended["validity"])
-    return lines
+    return lines + (validity_lines(extended["validity"]) if extended.get("validity") else [])
 
 
 def _warnings(extended: Json, timed: bool) -> list[str]:

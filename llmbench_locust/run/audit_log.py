@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from llmbench_locust.calibration.kept import kept
 from llmbench_locust.dispatch.messages import Report
+from llmbench_locust.json_types import Json
+from llmbench_locust.metrics.audit import AuditInputs, Connections
+from llmbench_locust.metrics.histogram import Histogram
+from llmbench_locust.options.config import RunConfig
+
+if TYPE_CHECKING:
+    from llmbench_locust.dispatch.coordinator import Coordinator
 
 #: A share of CPU over less time says nothing: any run is busy while it begins.
 CPU_OVER_S = 1.0
@@ -19,8 +26,7 @@ class AuditLog:
     """Fed by each worker's report; read once at the end (and for live figures)."""
 
     def __init__(self) -> None:
-        self._send_lag: list[NDArray[np.float64]] = []
-        self._loop_lag: list[NDArray[np.float64]] = []
+        self.forget_lags()
         self._latest: dict[str, Report] = {}
         self._cpu: dict[str, float] = {}
         self._waited_before: dict[str, float] = {}
@@ -39,10 +45,8 @@ class AuditLog:
         """``cpu_*``: (CPU seconds used, clock in seconds) of the worker at its first and its latest
         report.
         """
-        if len(report.send_lag_s):
-            self._send_lag.append(report.send_lag_s)
-        if len(report.loop_lag_s):
-            self._loop_lag.append(report.loop_lag_s)
+        self._send_lag.add(report.send_lag_s)
+        self._loop_lag.add(report.loop_lag_s)
         self._latest[worker] = report
         self._waited_before.setdefault(worker, report.queue_wait_s)
         if cpu_start is not None and cpu_last is not None:
@@ -62,36 +66,60 @@ class AuditLog:
         """CPU of each client process as a fraction of one core."""
         return dict(self._cpu)
 
-    @property
-    def send_lag_s(self) -> NDArray[np.float64]:
-        return np.concatenate(self._send_lag) if self._send_lag else np.empty(0)
+    def forget_lags(self) -> None:
+        """Those up to now are in the journal."""
+        self._send_lag, self._loop_lag = Histogram(), Histogram()
 
-    @property
-    def loop_lag_s(self) -> NDArray[np.float64]:
-        return np.concatenate(self._loop_lag) if self._loop_lag else np.empty(0)
+    def inputs(self, config: RunConfig, coordinator: Coordinator) -> AuditInputs:
+        """What `metrics.audit` judges; lags since `forget_lags`."""
+        reports, workers = self._latest.values(), coordinator.workers.values()
+        waits = [r.queue_wait_s - self._waited_before[w] for w, r in self._latest.items()]
 
-    def total(self, name: str) -> float:
-        """The sum of a figure over the workers, as each last reported it."""
-        return float(sum(getattr(report, name) for report in self._latest.values()))
+        def total(name: str) -> float:
+            return float(sum(getattr(report, name) for report in reports))
 
-    @property
-    def starved_s(self) -> float:
-        """The most seconds that a worker was ready to run and had no core."""
-        return max(
-            (r.queue_wait_s - self._waited_before[w] for w, r in self._latest.items()), default=0.0
+        return AuditInputs(
+            self._send_lag.copy(),
+            self._loop_lag.copy(),
+            self.cpu(),
+            cores=len(os.sched_getaffinity(0)),
+            overflow=int(total("overflow")),
+            resent=int(total("resent")),
+            connections=Connections(
+                int(total("most_connections")), int(total("most_in_use")), total("idle_excess_s")
+            ),
+            starved_s=max(waits, default=0.0),
+            shared_chunks=int(total("shared_chunks")),
+            token_events=int(total("token_events")),
+            kernel_times=bool(reports) and all(report.kernel_times for report in reports),
+            reader="native" if {report.reader for report in reports} == {"native"} else "python",
+            calibration=_calibration(coordinator),
+            workers_lost=coordinator.workers_lost,
+            clock_error_s=max((w.clock.error_s for w in workers), default=0.0),
+            burst=config.request_rate == float("inf")
+            and config.ramp_up_strategy is None
+            and not (config.self_timed or coordinator.plan.tasks),
         )
 
-    @property
-    def kernel_times(self) -> bool:
-        """Whether every worker's arrival times are the kernel's."""
-        return bool(self._latest) and all(report.kernel_times for report in self._latest.values())
 
-    @property
-    def reader(self) -> str:
-        """ "native" where every worker reads its streams with the compiled reader."""
-        readers = {report.reader for report in self._latest.values()}
-        return "native" if readers == {"native"} else "python"
+def _calibration(coordinator: Coordinator) -> Json | None:
+    """What `llmbench calibrate` found; None where a worker runs on another machine."""
+    workers, here = coordinator.workers.values(), socket.gethostname()
+    found = kept(len(workers)) if all(w.host == here for w in workers) else None
+    return {k: v for k, v in found.items() if k != "levels"} if found else None
 
-    @property
-    def cores(self) -> int:
-        return len(os.sched_getaffinity(0))
+
+def workers_of(coordinator: Coordinator) -> list[Json]:
+    """Each worker, for the result."""
+    return [
+        {
+            "id": w.id,
+            "host": w.host,
+            "pid": w.pid,
+            "lost": w.lost,
+            "connections": w.prewarmed,
+            "clock_offset_s": w.clock.offset_s,
+            "clock_error_s": w.clock.error_s,
+        }
+        for w in coordinator.workers.values()
+    ]

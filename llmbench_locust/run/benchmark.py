@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
@@ -14,6 +15,7 @@ from llmbench_locust.dispatch.coordinator import Coordinator
 from llmbench_locust.dispatch.roster import WorkerState
 from llmbench_locust.errors import SetupError
 from llmbench_locust.json_types import Json
+from llmbench_locust.metrics.audit import AuditInputs
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.options.config import RunConfig
@@ -24,14 +26,13 @@ from llmbench_locust.run.audit_log import AuditLog
 from llmbench_locust.run.cold_cache import cool
 from llmbench_locust.run.control_api import Server
 from llmbench_locust.run.crew import Crew
-from llmbench_locust.run.environment import environment_of
-from llmbench_locust.run.journal import Journal, head_of, is_wanted
-from llmbench_locust.run.live_feed import LiveFeed
+from llmbench_locust.run.journal import Journal, Kept, head_of, is_wanted
+from llmbench_locust.run.live_feed import LiveFeed, run_info
 from llmbench_locust.run.probe import Prober
 from llmbench_locust.run.progress_line import ProgressLine
 from llmbench_locust.run.ready import Waiting, wait_for_model, wait_until_ready, warm_up
 from llmbench_locust.run.resumed import Resumed
-from llmbench_locust.run.server_watch import Readings, readings_between, say_unread, watch_of
+from llmbench_locust.run.server_watch import Readings, say_unread, split, watch_of
 from llmbench_locust.run.sources import Source
 from llmbench_locust.run.wiring import api_key_for, wire_config
 from llmbench_locust.server_metrics.reading import Reading
@@ -66,7 +67,7 @@ class Benchmark:
     def __init__(
         self, crew: Crew, config: RunConfig, live: LiveStats, source: Source, *, quiet: bool = False
     ) -> None:
-        self._say = _silent if quiet else say
+        self._say = (lambda line: None) if quiet else say
         self.environment = crew.environment
         self.config = source.settle(config)
         self.source = source
@@ -89,6 +90,7 @@ class Benchmark:
         self._spec_before: spec_decode.Counts | None = None
         self._profiling = False
         self._journal: Journal | None = None
+        self._kept = Kept()
         self.resumed: Resumed | None = None
         self._bar: ProgressLine | None = None
         self._timer: gevent.Greenlet | None = None
@@ -97,17 +99,20 @@ class Benchmark:
 
     # --- before
 
-    def prepare(self) -> int:
+    def prepare(self, meanwhile: Callable[[], None] = lambda: None) -> int:
         """All that is to be done before the clock starts. Returns the users to spawn, 0 to leave
-        them to Locust. Raises ConfigError, SetupError.
+        them to Locust. ``meanwhile`` is done while the server answers the ready check. Raises
+        ConfigError, SetupError.
         """
         check_outputs(self.config)
         if self.config.model is None:
             model = wait_for_model(self.server, self._waiting, self.config.backend)
             self.config = replace(self.config, model=model)
         self.source.load(self.config, self._say)
-        self.live.reset(self._run_info())
+        self.live.reset(run_info(self.config, self.source, self.started_at))
+        aside = gevent.spawn(meanwhile)
         latency_s = self._rehearse()
+        aside.join()
         if self.config.resume and not self.config.capacity:
             prompts, total = self.source.prompts, self.source.total
             self.resumed = Resumed(self.config.resume, prompts, total)
@@ -116,7 +121,7 @@ class Benchmark:
         self._watch = watch_of(self.config)
         plan = self.source.plan(self.config, self._crew, latency_s)
         if is_wanted(self.config, float(np.max(self.source.due_s, initial=0.0))):
-            self._journal = Journal(self.config, self.started_at, self._head)
+            self._journal = Journal(self.config, self.started_at, self.audit, self._watch)
         self._say("Starting main benchmark run...")
         self.coordinator = Coordinator(
             plan,
@@ -179,22 +184,6 @@ class Benchmark:
         wire = wire_config(config, api_key_for(config))
         return Session(self.environment, wire, servers=servers_of(wire, self._crew.gaps))
 
-    def _run_info(self) -> Json:
-        config, planned = self.config, bool(self.source.prompts)
-        return {
-            "model": config.served_model_name or config.model,
-            "backend": config.backend,
-            "kind": config.backend_info.kind,
-            "base_url": config.base_url,
-            "dataset": config.dataset_name if planned else "users' own tasks",
-            "num_prompts": self.source.total,
-            "request_rate": config.request_rate if planned else None,
-            "max_concurrency": config.max_concurrency,
-            "goodput_ms": dict(config.goodput),
-            "percentiles": list(config.metric_percentiles),
-            "started": self.started_at.isoformat(timespec="seconds"),
-        }
-
     # --- during
 
     def start(self) -> None:
@@ -207,7 +196,7 @@ class Benchmark:
             self.prober = Prober(self._session(self.config), self.config.probe_request_rate)
         self.coordinator.start()
         if self._journal is not None:
-            self._journal.start(self._crew.gaps)
+            self._journal.start(self.coordinator, self._head, self._crew.gaps)
         if self.coordinator.plan.tasks and self.config.run_time_s is not None:
             self._timer = gevent.spawn_later(self.config.run_time_s, self._crew.end_test)
 
@@ -230,14 +219,14 @@ class Benchmark:
         self._feed.columns(columns)
 
     def _keep(self, columns: RecordColumns) -> None:
-        self.store.add(columns)
-        if self._journal is not None:
-            self._journal.add(columns)
+        """In memory, or in the journal."""
+        (self._journal or self.store).add(columns)
 
     def _join(self) -> None:
         """What the journal of --resume holds belongs to this run, once its start is known."""
         if self.resumed and not self.resumed.joined and self.start_s == self.start_s:
-            self._keep(self.resumed.outcomes(self.start_s))
+            for columns in self.resumed.outcomes(self.start_s):
+                self._keep(columns)
 
     def _on_report(self, worker: WorkerState) -> None:
         assert worker.latest is not None
@@ -290,8 +279,6 @@ class Benchmark:
             self._bar = None
         self._feed.stop()
         self._join()
-        if self._journal is not None:
-            self._journal.close()
         self.audit.end()
         if self.prober is not None:
             self.prober.stop()
@@ -300,15 +287,15 @@ class Benchmark:
             if error := self.server.profile("stop"):
                 self._say(f"--vllm-profile: the server did not stop its profiler ({error})")
         if self._watch is not None:
-            ended = perf_counter()
             self._watch.stop()
-            self.server_readings, self.gpu_readings = readings_between(
-                self._watch, self.config, self.start_s, ended
-            )
+            found = self._watch.of_run(self.start_s)
+            self.server_readings, self.gpu_readings = split(found, self.config)
         if self._spec_before is not None:
             self.spec_decode = spec_decode.figures_between(
                 self._spec_before, spec_decode.counts_of(self.server.metrics_text())
             )
+        if self._journal is not None:
+            self._kept = self._journal.close(self.store.add)
         return self.store.columns()
 
     @property
@@ -317,18 +304,23 @@ class Benchmark:
         return self.start_s - (0.0 if self.resumed is None else self.resumed.duration_s)
 
     def settled(self) -> None:
-        """The report is made: the journal is needed no more, unless it was asked for."""
+        """The report is written: the journal is needed no more, unless it was asked for."""
         if self._journal is not None and not self.config.journal:
             self._journal.discard()
 
     def _head(self) -> Json:
         more = {
+            "start_s": self.origin_s,
             "total": self.source.total,
             "prompts": self.source.prompts,
-            "environment": environment_of(),
             "cold_cache": self.cold_cache,
         }
-        return head_of(self.config, self.started_at, self.origin_s, more)
+        return head_of(self.config, self.started_at, more)
+
+    def audit_inputs(self) -> AuditInputs:
+        """What the client recorded of itself over the whole run."""
+        assert self.coordinator is not None
+        return self.audit.inputs(self.config, self.coordinator).after(self._kept.audit)
 
     def probe_figures(self) -> Json | None:
         """vLLM's keys for the probe requests, None when there were none."""
@@ -344,7 +336,3 @@ def server_of(config: RunConfig) -> Server:
     """Control requests to the server of ``config``."""
     key = api_key_for(config)
     return Server(config.base_url, config.header, key, insecure=config.insecure)
-
-
-def _silent(line: str) -> None:
-    """Says nothing."""

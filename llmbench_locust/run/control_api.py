@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+from errno import ECONNREFUSED, EHOSTUNREACH, ENETUNREACH
 from time import perf_counter, sleep
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ import requests
 
 from llmbench_locust.errors import SetupError, cause_of
 from llmbench_locust.json_types import Json, JsonValue
+from llmbench_locust.options.secrets import origin_of
 from llmbench_locust.redact import redacted, without_user
 from llmbench_locust.server_metrics.reading import NotMetricsError, parse
 from llmbench_locust.users.protocols.server_errors import message_of
@@ -20,6 +22,9 @@ from llmbench_locust.users.protocols.server_errors import message_of
 TIMEOUT_S = 30.0
 #: A metrics page that hangs must not hold a run up.
 METRICS_TIMEOUT_S = 5.0
+#: How long a server that may be gone has to answer; what tells that nobody listens.
+GONE_S = 5.0
+_NOBODY = (ECONNREFUSED, EHOSTUNREACH, ENETUNREACH)
 #: How caches are emptied (vLLM in its development mode, SGLang): the prefix cache's path, those of
 #: its siblings.
 RESETS = (
@@ -39,6 +44,18 @@ class NotAnswered(SetupError):
         self.status = status
 
 
+class _AtHome(requests.Session):
+    """Its headers, which may be secrets, do not follow a redirect to another origin."""
+
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        if origin_of(str(response.request.url)) != origin_of(str(prepared_request.url)):
+            for name in self.headers:
+                prepared_request.headers.pop(name, None)
+            prepared_request.headers.pop("Authorization", None)  # of a user in the URL
+
+
 class Server:
     """``base_url``: scheme, host, port. ``api_key``: sent as a bearer token."""
 
@@ -46,7 +63,7 @@ class Server:
         self, base_url: str, headers: dict[str, str], api_key: str = "", *, insecure: bool = False
     ) -> None:
         self.base_url = base_url
-        self._session = requests.Session()
+        self._session = _AtHome()
         self._session.verify = not insecure
         if api_key:
             self._session.headers["Authorization"] = f"Bearer {api_key}"
@@ -83,6 +100,14 @@ class Server:
         except requests.RequestException:
             return True
         return answer.status_code in (425, 429, 500, 502, 503, 504)
+
+    def gone(self) -> bool:
+        """Whether nobody is there. A server that does not answer, or not as HTTP has it, is."""
+        try:
+            self._ask("GET", "/health", GONE_S)
+        except requests.RequestException as e:
+            return getattr(cause_of(e), "errno", None) in _NOBODY
+        return False
 
     def profile(self, action: str) -> str:
         """POST /start_profile or /stop_profile; returns "" or what went wrong."""

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
+
+import gevent
+import geventhttpclient
+import locust
+import numpy as np
 
 from llmbench_locust.json_types import Json
 
 
 def environment_of() -> Json:
     """What the client ran on."""
-    from importlib.metadata import version
-
-    names = ("locust", "gevent", "geventhttpclient", "numpy")
     return {
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": _platform(),
         "cores": os.cpu_count(),
-        **{name: version(name) for name in names},
+        "locust": locust.__version__,
+        "gevent": gevent.__version__,
+        "geventhttpclient": geventhttpclient.__version__,
+        "numpy": np.__version__,
     }
+
+
+def _platform() -> str:
+    """As platform.platform() has it, which starts the program uname; on Linux that adds nothing."""
+    if sys.platform != "linux":
+        return platform.platform()
+    libc = "".join(platform.libc_ver())
+    return f"{platform.system()}-{platform.release()}-{platform.machine()}-with-{libc}"

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import gevent
 
@@ -18,8 +20,10 @@ from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.run.benchmark import Benchmark, Progress, server_of
 from llmbench_locust.run.crew import Crew
-from llmbench_locust.run.report import Report, make_report
 from llmbench_locust.run.sources import Planned, Source
+
+if TYPE_CHECKING:
+    from llmbench_locust.run.report import Report
 
 #: Seconds between two calls of a run's ``watch``, and between two looks at a server's queue.
 WATCH_S = 0.5
@@ -79,7 +83,7 @@ class Runs:
         try:
             with self._interruptible():
                 self._crew.muster()
-                if users := benchmark.prepare():
+                if users := benchmark.prepare(meanwhile=_import_report):
                     self._crew.need_users(users)
                     self._crew.spawned.wait(SPAWN_S)
         except BaseException:
@@ -91,10 +95,11 @@ class Runs:
 
     def conclude(self, benchmark: Benchmark) -> Report:
         """The second half: the report of a run that is over."""
+        from llmbench_locust.run.report import make_report
+
         self._going = None
         columns = benchmark.close()
-        self.report = make_report(benchmark, columns)
-        benchmark.settled()
+        self.report = replace(make_report(benchmark, columns), settle=benchmark.settled)
         self._live.finish(self.report.document, self.report.audit)
         return self.report
 
@@ -112,7 +117,6 @@ class Runs:
         return None if left is None else left == 0
 
     def receive(self, kind: str, data: object, worker: str) -> None:
-        """A message from a worker."""
         if self._latest is not None and self._latest.coordinator is not None:
             self._latest.coordinator.receive(kind, data, worker)
 
@@ -139,3 +143,12 @@ class Runs:
             raise Interrupted from None
         finally:
             self._killable = None
+
+
+def _import_report() -> None:
+    """What the report and the server's metrics take. Not at the end of the run: after days, the
+    files may be another version's.
+    """
+    import prometheus_client.parser  # noqa: F401
+
+    from llmbench_locust.run import report  # noqa: F401

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 import gevent
 import numpy as np
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 from llmbench_locust.dispatch.messages import Report
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.live import LiveStats
+from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
+from llmbench_locust.redact import without_user
+from llmbench_locust.run.sources import Source
 from llmbench_locust.server_metrics.figures import at_present
 from llmbench_locust.server_metrics.reading import Reading
 from llmbench_locust.transport.gaps import Gaps
@@ -54,7 +58,6 @@ class LiveFeed:
         self._columns.append(columns)
 
     def report(self, report: Report) -> None:
-        """A worker's report."""
         self._told = True
         for name, key in _SAMPLES.items():
             self._samples[name].append(getattr(report, key) * 1000)
@@ -92,3 +95,21 @@ class LiveFeed:
                 some.append(self._columns.popleft())
             self._live.add(RecordColumns.concat(some))
             yield
+
+
+def run_info(config: RunConfig, source: Source, started_at: datetime) -> Json:
+    """What the live page says of a run."""
+    planned = bool(source.prompts)
+    return {
+        "model": config.served_model_name or config.model,
+        "backend": config.backend,
+        "kind": config.backend_info.kind,
+        "base_url": without_user(config.base_url),
+        "dataset": config.dataset_name if planned else "users' own tasks",
+        "num_prompts": source.total,
+        "request_rate": config.request_rate if planned else None,
+        "max_concurrency": config.max_concurrency,
+        "goodput_ms": dict(config.goodput),
+        "percentiles": list(config.metric_percentiles),
+        "started": started_at.isoformat(timespec="seconds"),
+    }

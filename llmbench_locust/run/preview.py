@@ -42,7 +42,7 @@ def preview(environment: object, config: RunConfig) -> str:
     rate = "all at once" if due[-1] == 0 else f"{len(due) / due[-1]:.2f} req/s"
     capped = f", at most {config.max_concurrency} in flight" if config.max_concurrency else ""
     lines = [
-        f"Requests:             {count} to {config.base_url}{config.endpoint}",
+        f"Requests:             {count} to {without_user(config.base_url)}{config.endpoint}",
         f"Arrivals:             {rate}, the last after {due[-1]:.1f} s{capped}",
         f"Input tokens:         {_lengths([s.prompt_len for s in samples])}{of}",
         f"Output tokens:        {_lengths([s.expected_output_len or 0 for s in samples])}{of}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench_locust.calibration.kept import kept
 from llmbench_locust.json_types import Json
-from llmbench_locust.metrics.audit import AuditInputs, Connections
 from llmbench_locust.metrics.extended import Figures, derive
 from llmbench_locust.metrics.facts import RunFacts, duration_of
 from llmbench_locust.metrics.latencies import input_lengths, output_lengths
@@ -26,6 +23,7 @@ from llmbench_locust.results.document import build_document, ramp_changes
 from llmbench_locust.results.files import not_taken, result_path, write_result, write_whole
 from llmbench_locust.results.requests_table import table_csv, table_parquet
 from llmbench_locust.results.shown import Shown
+from llmbench_locust.run.audit_log import workers_of
 from llmbench_locust.run.environment import environment_of
 from llmbench_locust.run.schedule import ramp_of
 from llmbench_locust.terminal import say, warn
@@ -34,16 +32,18 @@ from llmbench_locust.workload.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from llmbench_locust.dispatch.coordinator import Coordinator
-    from llmbench_locust.dispatch.roster import WorkerState
     from llmbench_locust.run.benchmark import Benchmark
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One finished run: its figures, and the result document made of them."""
+    """One finished run: its figures, and the result document made of them. ``settle()``: called
+    when all that was asked for is written; the run's journal is needed no more.
+    """
 
     figures: Figures
     document: Json
+    settle: Callable[[], None] = lambda: None
 
     @classmethod
     def of(cls, facts: RunFacts) -> Report:
@@ -108,14 +108,13 @@ class Report:
             stats = path.with_suffix(".dataset_stats.html")
             wanted.append((stats, lambda to: write_whole(to, self._dataset_stats())))
         written = [_write(target, write) for target, write in wanted]
+        if all(written):
+            self.settle()
         return all(written)
 
     def _write_result(self, path: Path) -> None:
         config = self.config
-        detailed, append = config.save_detailed, config.append_result
-        write_result(
-            self.document, path, detailed=detailed, append=append, arguments=config.redacted()
-        )
+        write_result(self.document, path, append=config.append_result, arguments=config.redacted())
 
     def _timeline(self) -> bytes:
         from llmbench_locust.results.html import timeline_html
@@ -165,8 +164,8 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
         resumed=None if benchmark.resumed is None else benchmark.resumed.figures(),
         started_at=benchmark.started_at,
         counted=count_texts(columns, benchmark.source.tokenizer),
-        audit=_audit_inputs(benchmark, coordinator),
-        workers=[_worker(w) for w in coordinator.workers.values()],
+        audit=benchmark.audit_inputs(),
+        workers=workers_of(coordinator),
         interrupted=benchmark.interrupted,
         unsent=0 if tasks else never,
         cut_off=never if tasks else 0,
@@ -198,54 +197,6 @@ def _sharing(benchmark: Benchmark, columns: RecordColumns) -> Sharing | None:
     lengths = zip(input_lengths(columns).tolist(), output_lengths(columns).tolist(), strict=True)
     sizes = dict(zip(columns.ints["index"].tolist(), lengths, strict=True))
     return benchmark.source.sharing(sizes, prefixes=hits, rehearsed=rehearsed)
-
-
-def _audit_inputs(benchmark: Benchmark, coordinator: Coordinator) -> AuditInputs:
-    config, log = benchmark.config, benchmark.audit
-    ramp = config.ramp_up_strategy is not None
-    return AuditInputs(
-        log.send_lag_s,
-        log.loop_lag_s,
-        log.cpu(),
-        cores=log.cores,
-        overflow=int(log.total("overflow")),
-        resent=int(log.total("resent")),
-        connections=Connections(
-            int(log.total("most_connections")),
-            int(log.total("most_in_use")),
-            log.total("idle_excess_s"),
-        ),
-        starved_s=log.starved_s,
-        shared_chunks=int(log.total("shared_chunks")),
-        token_events=int(log.total("token_events")),
-        kernel_times=log.kernel_times,
-        reader=log.reader,
-        calibration=_calibration(coordinator),
-        workers_lost=coordinator.workers_lost,
-        clock_error_s=max((w.clock.error_s for w in coordinator.workers.values()), default=0.0),
-        burst=config.request_rate == float("inf")
-        and not (ramp or config.self_timed or coordinator.plan.tasks),
-    )
-
-
-def _calibration(coordinator: Coordinator) -> Json | None:
-    """What `llmbench calibrate` found; None where a worker runs on another machine."""
-    workers = coordinator.workers.values()
-    here = socket.gethostname()
-    found = kept(len(workers)) if all(w.host == here for w in workers) else None
-    return {k: v for k, v in found.items() if k != "levels"} if found else None
-
-
-def _worker(w: WorkerState) -> Json:
-    return {
-        "id": w.id,
-        "host": w.host,
-        "pid": w.pid,
-        "lost": w.lost,
-        "connections": w.prewarmed,
-        "clock_offset_s": w.clock.offset_s,
-        "clock_error_s": w.clock.error_s,
-    }
 
 
 def _rps_changes(benchmark: Benchmark, coordinator: Coordinator) -> list[Json] | None:

@@ -4,6 +4,7 @@ sent.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,15 @@ from llmbench_locust.run.journal import read_journal
 
 class Resumed:
     """``prompts``, ``total``: of the run that goes on; the journal must be of the same plan.
-    ``done``: indexes of the requests with an outcome. ``joined``: `outcomes` was called.
-    ``duration_s``: how long the killed run had run. Raises ConfigError.
+    ``done``: indexes of the requests with an outcome, other than that the run was interrupted.
+    ``joined``: `outcomes` was called. ``duration_s``: how long the killed run had run. Raises
+    ConfigError.
     """
 
     def __init__(self, path: str, prompts: str, total: int | None) -> None:
-        head, store = read_journal(Path(path))
+        head: Json = {}
+        self._parts: list[RecordColumns] = []
+        read_journal(Path(path), lambda part: self._parts.append(_ended(part)), head)
         if total is None:
             raise ConfigError(f"--resume: {path}: a run without an end has nothing left to send")
         if (head["prompts"], head["total"]) != (prompts, total):
@@ -31,20 +35,24 @@ class Resumed:
                 f"--resume: {path} is of another plan; repeat its dataset, --seed and --num-prompts"
             )
         self.joined = False
-        self._path, self._columns = path, store.columns()
-        self.done: Indexes = self._columns.ints["index"]
+        self._path = path
+        self.done: Indexes = np.concatenate(
+            [np.empty(0, np.int64), *(part.ints["index"] for part in self._parts)]
+        )
         if len(self.done) == total:
             raise ConfigError(f"--resume: {path} has all {total} requests; use llmbench report")
-        if np.any(self._columns.ints["turn"] > 0):
-            raise ConfigError(f"--resume: {path}: sessions that were broken off cannot go on")
-        self._end_s = head["start_s"] + (duration := duration_of(self._columns, head["start_s"]))
-        self.duration_s = duration
+        self.duration_s = max(
+            (duration_of(part, head["start_s"]) for part in self._parts), default=0.0
+        )
+        self._end_s = head["start_s"] + self.duration_s
 
-    def outcomes(self, start_s: float) -> RecordColumns:
+    def outcomes(self, start_s: float) -> Iterator[RecordColumns]:
         """Those of the journal, as if its run had ended when this one started; once."""
         self.joined = True
-        self._columns.shift_times(start_s - self._end_s)
-        return self._columns
+        parts, self._parts = self._parts, []
+        for part in parts:
+            part.shift_times(start_s - self._end_s)
+            yield part
 
     def figures(self) -> Json:
         """For the result."""
@@ -53,3 +61,9 @@ class Resumed:
             "requests": len(self.done),
             "duration_s": self.duration_s,
         }
+
+
+def _ended(part: RecordColumns) -> RecordColumns:
+    """Its rows but those of requests that were broken off because the user stopped the run."""
+    rows = np.flatnonzero([kind != "interrupted" for kind in part.texts["error_kind"]])
+    return part if len(rows) == len(part) else part.take(rows)

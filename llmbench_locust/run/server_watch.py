@@ -57,16 +57,16 @@ def say_unread(watch: ServerWatch, config: RunConfig, say: Callable[[str], None]
             say(f"{what}: {shown(url)} cannot be read: {reason}")
 
 
-def readings_between(
-    watch: ServerWatch, config: RunConfig, start_s: float, end_s: float
-) -> tuple[Readings, Readings]:
-    """The readings of a run by the URL that may be shown: of the servers, and of GPUs. Triton tells
-    of its GPUs on its own page.
+def split(pages: Readings, config: RunConfig) -> tuple[Readings, Readings]:
+    """Readings of metrics pages by the URL that may be shown: of servers, and of GPUs. A page can
+    be both: Triton tells of its GPUs on its own.
     """
-    found = {url: of for url, of in watch.window(start_s, end_s).items() if of}
-    server = {shown(url): of for url, of in found.items() if url not in config.gpu_metrics}
+    found = {url: of for url, of in pages.items() if of}
+    server = {shown(url): of for url, of in found.items() if url in _server_pages(config)}
     gpus = {shown(url): of for url, of in found.items() if url in config.gpu_metrics}
-    return server, gpus or {url: of for url, of in server.items() if "gpu_power" in of[0].values}
+    if config.gpu_metrics:
+        return server, gpus
+    return server, {url: of for url, of in server.items() if "gpu_power" in of[0].values}
 
 
 def shown(url: str) -> str:

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import Protocol
 
 import gevent
 import numpy as np
@@ -36,10 +35,9 @@ from llmbench_locust.run.wiring import api_key_for, for_workers, wire_config
 from llmbench_locust.terminal import Status
 from llmbench_locust.transport.pool import check_files
 from llmbench_locust.users.wire import WireConfig
-from llmbench_locust.workload.digest import digest
 from llmbench_locust.workload.salt import new_salt, salted
 from llmbench_locust.workload.sample import SampleRequest
-from llmbench_locust.workload.sharing import Sharing, sharing
+from llmbench_locust.workload.sharing import Sharing, digest, sharing
 from llmbench_locust.workload.stream import Stream
 from llmbench_locust.workload.tokenizer import Tokenizer
 from llmbench_locust.workload.tokenizers import load_tokenizer
@@ -50,50 +48,16 @@ MOST_USERS = 10_000
 Sizes = Mapping[int, tuple[int, int]]
 
 
-class Source(Protocol):
-    """``tokenizer`` counts answers whose length the server does not tell; None without one.
+class Source:
+    """What both have; where they differ, one that has no prompts.
+
+    ``tokenizer`` counts answers whose length the server does not tell; None without one.
     ``total``: requests, None when unknown. ``users``: how many to spawn; 0 leaves it to
     Locust. ``due_s``: due times of the plan in seconds, ascending (float64), sessions by their
     first request. ``rehearsal``: a request like the run's, for the ready check; None when there is
     none. ``prompts``: the digest of the prompts, "" without a plan.
     ``answers``: what responses are held against.
     """
-
-    tokenizer: Tokenizer | None
-    total: int | None
-    users: int
-    due_s: NDArray[np.float64]
-    rehearsal: SampleRequest | None
-    prompts: str
-    answers: AnswerKey
-
-    def settle(self, config: RunConfig) -> RunConfig:
-        """``config`` as this source has it."""
-
-    def load(self, config: RunConfig, say: Callable[[str], None]) -> None:
-        """All that takes time and no server. Raises ConfigError, SetupError."""
-
-    def align(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
-        """The server is ready: lengths of the prompts as it counts them."""
-
-    def skip(self, done: Indexes) -> None:
-        """These requests have their outcome; the next one is due at once."""
-
-    def can_be_salted(self, config: RunConfig) -> bool:
-        """Whether there are prompts to salt, and a tokenizer to count with."""
-
-    def salt(self, mode: str) -> str | None:
-        """Salt the prompts, for the ``run`` or each ``conversation``; returns that of the run."""
-
-    def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
-        """What the workers are told. ``latency_s``: of the ready check, None without one."""
-
-    def sharing(self, sizes: Sizes, *, prefixes: bool, rehearsed: bool) -> Sharing | None:
-        """What the prompts have in common (`workload.sharing`); None without a plan."""
-
-
-class Planned:
-    """Requests of the workload, each sent when it is due. A stream is made while it is sent."""
 
     def __init__(self) -> None:
         self.tokenizer: Tokenizer | None = None
@@ -103,13 +67,47 @@ class Planned:
         self.rehearsal: SampleRequest | None = None
         self.prompts = ""
         self.answers = AnswerKey()
+
+    def settle(self, config: RunConfig) -> RunConfig:
+        """``config`` as this source has it."""
+        return config
+
+    def load(self, config: RunConfig, say: Callable[[str], None]) -> None:
+        """All that takes time and no server. Raises ConfigError, SetupError."""
+        raise NotImplementedError
+
+    def align(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
+        """The server is ready: lengths of the prompts as it counts them."""
+
+    def skip(self, done: Indexes) -> None:
+        """These requests have their outcome; the next one is due at once. Raises ConfigError."""
+
+    def can_be_salted(self, config: RunConfig) -> bool:
+        """Whether there are prompts to salt, and a tokenizer to count with."""
+        return False
+
+    def salt(self, mode: str) -> str | None:
+        """Salt the prompts, for the ``run`` or each ``conversation``; returns that of the run."""
+        return None
+
+    def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
+        """What the workers are told. ``latency_s``: of the ready check, None without one."""
+        raise NotImplementedError
+
+    def sharing(self, sizes: Sizes, *, prefixes: bool, rehearsed: bool) -> Sharing | None:
+        """What the prompts have in common (`workload.sharing`); None without a plan."""
+        return None
+
+
+class Planned(Source):
+    """Requests of the workload, each sent when it is due. A stream is made while it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._tickets: list[Ticket] = []
         self._samples: list[SampleRequest] = []
         self._stream: Stream | None = None
         self._done: Indexes = np.empty(0, np.int64)
-
-    def settle(self, config: RunConfig) -> RunConfig:
-        return config
 
     def load(self, config: RunConfig, say: Callable[[str], None]) -> None:
         """In a thread of its own: the web page stays alive."""
@@ -157,6 +155,8 @@ class Planned:
 
     def skip(self, done: Indexes) -> None:
         assert self.total is not None
+        if any(ticket.following for ticket in self._tickets):
+            raise ConfigError("--resume: a run with sessions cannot go on; use llmbench report")
         self._done, left = done, np.ones(self.total, np.bool_)
         left[done] = False
         if self._stream is not None:
@@ -231,20 +231,15 @@ class Planned:
         return ahead
 
 
-class OwnTasks:
+class OwnTasks(Source):
     """Requests of the users' own tasks: a closed loop, which ends when Locust stops the users."""
 
     #: Workers may join at any time: Locust gives them users.
     MOST_WORKERS = 100_000
 
     def __init__(self, backends: Sequence[str]) -> None:
-        self.tokenizer: Tokenizer | None = None
-        self.total: int | None = None
-        self.users = 0
-        self.due_s: NDArray[np.float64] = np.empty(0)
-        self.rehearsal: SampleRequest | None = SampleRequest("Hello", 1, 1, "ready")
-        self.prompts = ""
-        self.answers = AnswerKey()
+        super().__init__()
+        self.rehearsal = SampleRequest("Hello", 1, 1, "ready")
         self._backends = backends
 
     def settle(self, config: RunConfig) -> RunConfig:
@@ -267,18 +262,6 @@ class OwnTasks:
         else:
             say(f"No tokenizer: output tokens are the server's counts only ({found})")
 
-    def align(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
-        """There are no prompts to align."""
-
-    def skip(self, done: Indexes) -> None:
-        """There is no plan."""
-
-    def can_be_salted(self, config: RunConfig) -> bool:
-        return False
-
-    def salt(self, mode: str) -> str | None:
-        return None
-
     def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
         return RunPlan(
             tickets=Listed(),
@@ -288,9 +271,6 @@ class OwnTasks:
             tasks=True,
             id_prefix=config.request_id_prefix,
         )
-
-    def sharing(self, sizes: Sizes, *, prefixes: bool, rehearsed: bool) -> Sharing | None:
-        return None
 
 
 def _import_first() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TypedDict
 
+import numpy as np
+
 from llmbench_locust.server_metrics.reading import Histogram, Reading
 from llmbench_locust.server_metrics.vocabulary import BY_NAME, SERVER_METRICS, ServerMetric
 
@@ -82,12 +84,16 @@ def _deltas(first: Reading, last: Reading) -> dict[str, float]:
 def gauges_of(
     readings: Sequence[Reading], rows: Sequence[ServerMetric] = SERVER_METRICS
 ) -> dict[str, Gauge]:
-    """Mean and maximum of each gauge that the page has."""
+    """Mean over time and maximum of each gauge that the page has."""
     found: dict[str, Gauge] = {}
     for row in rows:
-        values = [r.values[row.name] for r in readings if row.name in r.values]
-        if row.kind == "gauge" and values:
-            found[row.name] = {"mean": sum(values) / len(values), "max": max(values)}
+        points = [(r.time_s, r.values[row.name]) for r in readings if row.name in r.values]
+        if row.kind == "gauge" and points:
+            times, values = np.array(points).T
+            span_s = times[-1] - times[0]
+            between = (values[1:] + values[:-1]) / 2
+            mean = between @ np.diff(times) / span_s if span_s > 0 else values.mean()
+            found[row.name] = {"mean": float(mean), "max": float(values.max())}
     return found
 
 

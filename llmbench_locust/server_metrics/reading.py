@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from llmbench_locust.errors import BenchError
+from llmbench_locust.json_types import Json
+from llmbench_locust.redact import redacted
 from llmbench_locust.server_metrics.vocabulary import (
     BY_NAME,
     GPU_METRICS,
@@ -21,7 +23,7 @@ _GPU_LABELS = ("gpu", "UUID", "uuid", "gpu_uuid")
 
 
 class NotMetricsError(BenchError):
-    """The text is no Prometheus text."""
+    """The text is not in Prometheus' format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,15 @@ class Reading:
     time_s: float
     values: dict[str, float] = field(default_factory=dict)
     histograms: dict[str, Histogram] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, found: Json) -> Reading:
+        """From a result's ``series``."""
+        return cls(
+            found["time_s"],
+            found["values"],
+            {name: Histogram(**histogram) for name, histogram in found["histograms"].items()},
+        )
 
 
 #: One sample of the text: its name, its labels, its value.
@@ -89,7 +100,7 @@ def samples_of(text: str, names: tuple[str, ...]) -> Iterator[Sample]:
             for sample in family.samples:
                 yield sample.name, sample.labels, float(sample.value)
     except (ValueError, KeyError, IndexError, TypeError) as e:
-        raise NotMetricsError(f"not Prometheus text: {' '.join(str(e).split())[:120]}") from e
+        raise NotMetricsError(f"not Prometheus text: {redacted(str(e))[:120]}") from e
 
 
 def _value(row: ServerMetric, samples: Mapping[str, list[Sample]]) -> float | None:

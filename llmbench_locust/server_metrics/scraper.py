@@ -1,27 +1,26 @@
 """The process that reads the servers' metrics, away from the process that sends.
 
-Its order comes as one JSON line on standard input: ``{"pages": {url: {"headers": {}, "period_s":
-1.0, "answered": true}}, "insecure": false}``. For each reading it writes one JSON line to standard
-output, for a page that cannot be read one line with ``error`` at each change of the reason. It ends
-with its input; a page that never ``answered`` is not waited for then.
+Its order comes pickled on standard input: (URL, headers, whether TLS goes unverified, seconds
+between two readings, whether it has answered before) of each page. It pickles (URL, `Reading`) to
+standard output, and (URL, reason) for a page that cannot be read, at each change of the reason. It
+ends with its input; a page that never answered is not waited for then.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import pickle
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 import requests
 
-from llmbench_locust.json_types import Json
-from llmbench_locust.server_metrics.nvml import NVML, read_gpus
 from llmbench_locust.server_metrics.reading import NotMetricsError, Reading, parse
 
+#: What --gpu-metrics has in place of a URL.
+NVML = "nvml"
 TIMEOUT_S = 5.0
 #: Reasons that time may heal: the server is starting, or busy.
 MAY_COME = ("no connection", "timed out", "status 503")
@@ -30,7 +29,7 @@ NOTHING_KNOWN = "it has none of the figures of docs/server-metrics.md"
 MOST_BYTES = 8 << 20
 #: TensorRT-LLM has JSON at /metrics, and its Prometheus text here.
 _TRTLLM = "/prometheus/metrics"
-_printing = threading.Lock()
+_writing = threading.Lock()
 
 
 class Page:
@@ -82,16 +81,11 @@ class Page:
 
 
 def first_reading(page: Page) -> Reading:
-    """Raises NotMetricsError, also for a page that tells nothing that we know."""
+    """The first reading. Raises NotMetricsError, also for a page with no figure that we know."""
     reading = page.read()
     if not reading.values and not reading.histograms:
         raise NotMetricsError(NOTHING_KNOWN)
     return reading
-
-
-def line_of(url: str, reading: Reading) -> str:
-    """A reading as a line of JSON."""
-    return json.dumps({"url": url, **dataclasses.asdict(reading)})
 
 
 def watch(url: str, page: Page, period_s: float, ended: threading.Event) -> None:
@@ -101,15 +95,16 @@ def watch(url: str, page: Page, period_s: float, ended: threading.Event) -> None
     said: str | None = None
     due, last = time.perf_counter(), False
     while True:
+        found: Reading | str
         try:
-            reading = first_reading(page) if said is None else page.read()
-            line, reason, page.answered = line_of(url, reading), "", True
+            found = first_reading(page) if said is None else page.read()
+            reason, page.answered = "", True
         except NotMetricsError as e:
-            reason = str(e)
-            line = json.dumps({"url": url, "error": reason})
+            found = reason = str(e)
         if said != reason or not reason:
-            with _printing:
-                print(line, flush=True)
+            with _writing:
+                pickle.dump((url, found), sys.stdout.buffer)
+                sys.stdout.buffer.flush()
         if last or (said is None and reason and reason not in MAY_COME):
             return
         said = reason
@@ -118,14 +113,12 @@ def watch(url: str, page: Page, period_s: float, ended: threading.Event) -> None
 
 
 def main() -> int:
-    """Read until standard input closes."""
-    order: Json = json.loads(sys.stdin.readline())
     ended = threading.Event()
     threads = []
-    for url, how in order["pages"].items():
-        page = Page(url, how["headers"], insecure=order["insecure"])
-        page.answered = how["answered"]
-        args = (url, page, how["period_s"], ended)
+    for url, headers, insecure, period_s, answered in pickle.load(sys.stdin.buffer):
+        page = Page(url, headers, insecure=insecure)
+        page.answered = answered
+        args = (url, page, period_s, ended)
         threads.append((page, threading.Thread(target=watch, args=args, daemon=True)))
         threads[-1][1].start()
     sys.stdin.read()
@@ -134,6 +127,39 @@ def main() -> int:
         if page.answered:  # one that never did will not do so now
             thread.join()
     return 0
+
+
+def read_gpus(wanted: Sequence[str]) -> Reading:
+    """Power, utilization, memory and energy of this machine's GPUs with these indexes or UUIDs, of
+    all by default, by NVIDIA's library (`nvidia-ml-py`). Raises NotMetricsError.
+    """
+    try:
+        import pynvml
+    except ImportError:
+        raise NotMetricsError("nvidia-ml-py is missing: install llmbench-locust[nvml]") from None
+    try:
+        pynvml.nvmlInit()
+        gpus = []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            if not wanted or {str(index), pynvml.nvmlDeviceGetUUID(handle)} & set(wanted):
+                gpus.append(handle)
+        began = time.perf_counter()
+        values = {
+            "gpus": float(len(gpus)),
+            "gpu_power": sum(pynvml.nvmlDeviceGetPowerUsage(g) for g in gpus) / 1e3,
+            "gpu_memory": float(sum(pynvml.nvmlDeviceGetMemoryInfo(g).used for g in gpus)),
+            "gpu_utilization": sum(pynvml.nvmlDeviceGetUtilizationRates(g).gpu for g in gpus)
+            / (100 * max(1, len(gpus))),
+        }
+        try:
+            energy_mj = sum(pynvml.nvmlDeviceGetTotalEnergyConsumption(g) for g in gpus)
+            values["gpu_energy"] = energy_mj / 1e3
+        except pynvml.NVMLError_NotSupported:
+            pass  # before Volta: power alone
+    except pynvml.NVMLError as error:
+        raise NotMetricsError(f"NVML: {error}") from error
+    return Reading((began + time.perf_counter()) / 2, values if gpus else {})
 
 
 if __name__ == "__main__":

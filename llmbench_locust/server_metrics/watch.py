@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import math
+import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from time import perf_counter
 
-from llmbench_locust.json_types import Json
 from llmbench_locust.server_metrics.figures import ServerFigures, figures_of, summed
-from llmbench_locust.server_metrics.nvml import NVML
-from llmbench_locust.server_metrics.reading import Histogram, NotMetricsError, Reading
-from llmbench_locust.server_metrics.scraper import MAY_COME, Page, first_reading
+from llmbench_locust.server_metrics.reading import NotMetricsError, Reading
+from llmbench_locust.server_metrics.scraper import MAY_COME, NVML, Page, first_reading
 
 #: How long a page may take for its first reading.
 FIRST_READING_S = 2.0
 #: How long the last reading may take at the end of a run.
 LAST_READING_S = 6.0
+#: Of a page, in memory: beyond it every second one goes, so that a run may last a week.
+MOST_READINGS = 20_000
 
 
 class ServerWatch:
-    """Readings of each URL while a run goes on. Costs the sending process one short line a reading.
+    """Readings of each URL while a run goes on. Costs the sending process an unpickling a reading.
 
     ``pages``: the headers to send to each metrics page, by its URL; they reach the scraper by a
     pipe, never by its command line. ``periods_s``: seconds between two readings of a page, 1 by
@@ -60,10 +63,7 @@ class ServerWatch:
             list(pool.map(read, (url for url in pages if not url.startswith(NVML))))
 
     def _start_scraper(
-        self,
-        pages: Mapping[str, Mapping[str, str]],
-        insecure: bool,
-        periods_s: Mapping[str, float],
+        self, pages: Mapping[str, Mapping[str, str]], insecure: bool, periods_s: Mapping[str, float]
     ) -> None:
         self._process = process = subprocess.Popen(
             [sys.executable, "-m", "llmbench_locust.server_metrics.scraper"],
@@ -72,20 +72,13 @@ class ServerWatch:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the run; the scraper ends after it
         )
-        order = {
-            "pages": {
-                url: {
-                    "headers": dict(headers),
-                    "period_s": periods_s.get(url, 1.0),
-                    "answered": url not in self.errors,
-                }
-                for url, headers in pages.items()
-            },
-            "insecure": insecure,
-        }
+        order = [
+            (url, dict(headers), insecure, periods_s.get(url, 1.0), url not in self.errors)
+            for url, headers in pages.items()
+        ]
         assert process.stdin is not None
         with contextlib.suppress(OSError):
-            process.stdin.write(json.dumps(order).encode() + b"\n")
+            pickle.dump(order, process.stdin)
             process.stdin.flush()
         self._reader = threading.Thread(target=self._gather, args=(process,), daemon=True)
         self._reader.start()
@@ -113,40 +106,48 @@ class ServerWatch:
         process.wait()
 
     def latest(self) -> list[Reading]:
-        """The latest reading of each page that has one."""
         return [found[-1] for found in self.readings.values() if found]
 
-    def window(self, start_s: float, end_s: float) -> dict[str, list[Reading]]:
-        """Each server's readings of a run: the last before its start to the first after its end."""
-        return {url: _within(found, start_s, end_s) for url, found in self.readings.items()}
+    def of_run(self, start_s: float) -> dict[str, list[Reading]]:
+        """Each server's readings of a run: the last before its start, and all since."""
+        return {url: of_run(found, start_s) for url, found in self.readings.items()}
+
+    def since(self, times_s: Mapping[str, float]) -> dict[str, list[Reading]]:
+        """The readings of each URL after its time, all where it has none."""
+        found: dict[str, list[Reading]] = {}
+        for url, readings in self.readings.items():
+            known = bisect_right(readings, times_s.get(url, -math.inf), key=attrgetter("time_s"))
+            if new := readings[known:]:
+                found[url] = new
+        return found
 
     def _gather(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            found = json.loads(line)
-            url = found.pop("url")
-            if "error" in found:
-                self.errors[url] = found["error"]
-            else:
-                self.readings[url].append(reading_from(found))
+        with contextlib.suppress(EOFError, pickle.UnpicklingError):  # it ended
+            while True:
+                url, found = pickle.load(process.stdout)
+                if isinstance(found, str):
+                    self.errors[url] = found
+                else:
+                    thin(self.readings[url], [found])
 
 
-def reading_from(found: Json) -> Reading:
-    """A reading from its JSON line."""
-    return Reading(
-        found["time_s"],
-        found["values"],
-        {
-            name: Histogram(h["total_s"], h["count"], tuple(h["bounds"]), tuple(h["counts"]))
-            for name, h in found["histograms"].items()
-        },
-    )
+def thin(readings: list[Reading], new: Iterable[Reading]) -> None:
+    """Append. When there are too many, those stay that are evenly apart."""
+    readings += new
+    if len(readings) > MOST_READINGS:
+        apart_s = 2 * (readings[-1].time_s - readings[0].time_s) / MOST_READINGS
+        kept = readings[:1]
+        for reading in readings[1:-1]:
+            if reading.time_s - kept[-1].time_s >= apart_s:
+                kept.append(reading)
+        readings[:] = [*kept, readings[-1]]
 
 
-def _within(readings: list[Reading], start_s: float, end_s: float) -> list[Reading]:
+def of_run(readings: list[Reading], start_s: float) -> list[Reading]:
+    """The last reading before the start of the run, and all since."""
     first = max((i for i, r in enumerate(readings) if r.time_s <= start_s), default=0)
-    last = next((i for i, r in enumerate(readings) if r.time_s >= end_s), len(readings) - 1)
-    return readings[first : last + 1]
+    return readings[first:]
 
 
 def server_block(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 import orjson
@@ -98,3 +99,25 @@ def message_turns(messages: object) -> tuple[JsonValue, list[tuple[str, str]]]:
         only_text = only_text and len(texts) == len(parts) == 1
         turns.append((str(message.get("role", "user")), "\n".join(texts)))
     return (turns[0][1] if only_text else messages), turns
+
+
+def read_form(content_type: str, raw: bytes) -> Json:
+    """Fields as str, files as bytes (and `NAME_filename`). Raises Refusal."""
+    if not content_type.startswith("multipart/form-data"):
+        raise Refusal(
+            400, f"The body must be multipart/form-data, not {content_type or 'untyped'}."
+        )
+    from werkzeug.formparser import parse_form_data  # late: only audio is sent as a form
+
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "CONTENT_TYPE": content_type,
+        "CONTENT_LENGTH": str(len(raw)),
+        "wsgi.input": io.BytesIO(raw),
+    }
+    _, fields, uploads = parse_form_data(environ)
+    body: Json = fields.to_dict()
+    for name, upload in uploads.items():
+        body[name] = upload.read()
+        body[name + "_filename"] = upload.filename
+    return body

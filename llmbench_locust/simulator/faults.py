@@ -38,7 +38,7 @@ class Faults:
         -1, 0, 1, "send nothing after K events, for stall_s (0: until the client goes)"
     )
     stall_s: float = _fault(0.0, 0, 5, "see stall; the stream then goes on")
-    broken_json: int = _fault(-1, 0, 1, "event K is no JSON")
+    broken_json: int = _fault(-1, 0, 1, "event K is not JSON")
     empty: bool = _fault(False, 0, 1, "a 200 stream without one token")
     no_usage: bool = _fault(False, 0, 1, "no usage, whatever was asked for")
     no_done: bool = _fault(False, 0, 1, "finish reason and a clean end of the body, no end marker")
@@ -90,7 +90,7 @@ def parse_faults(text: str, source: str = "--fault") -> Faults:
         high = 599 if name in ("status", "html") else 1e9
         if not low <= value <= high or (kind is not float and value != int(value)):
             raise ConfigError(
-                f"{source}: {name}={raw} is not allowed; a number from {low:g} to {high:g}"
+                f"{source}: {name}={raw} is not allowed; use a number from {low:g} to {high:g}"
             )
         changes[name] = kind(value)
     return replace(NONE, **changes) if changes else NONE  # type: ignore[arg-type]

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-from types import TracebackType
 
 from llmbench_locust.errors import ConfigError, SetupError
 
@@ -47,12 +46,7 @@ class SimProcess:
     def __enter__(self) -> SimProcess:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 

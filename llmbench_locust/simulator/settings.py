@@ -12,19 +12,19 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.simulator.faults import HELP, NONE, Faults, parse_faults
 
 T = TypeVar("T")
-_MS = (0.0, 3_600_000.0)
 
 
 def _opt(
-    default: T,
-    group: str,
-    help: str,
-    bounds: tuple[float, float] | None = None,
-    **more: object,
+    default: T, group: str, help: str, bounds: tuple[float, float] | None = None, **more: object
 ) -> T:
     """An option's field. ``more``: `flag` (name), `scale` (unit to seconds), `add_argument`'s."""
     row = {"group": group, "help": help, "bounds": bounds, **more}
     return dataclasses.field(default=default, repr=more.get("flag") != "--api-key", metadata=row)
+
+
+def _ms(default_s: float, flag: str, help: str) -> float:
+    """A time of the clock, given in milliseconds and kept in seconds."""
+    return _opt(default_s, "clock", help, (0.0, 3_600_000.0), flag=flag, scale=1e-3)
 
 
 _INF = float("inf")
@@ -35,46 +35,40 @@ class Settings:
     """Times in seconds, rates in tokens per second."""
 
     host: str = _opt("127.0.0.1", "server", "address to listen on, IPv4 or IPv6")
-    port: int = _opt(8000, "server", "0: any free one, printed", (0, 65535))
-    model: str = _opt("sim", "server", "the model's name")
-    strict_model: bool = _opt(False, "server", "404 for any other model, as vLLM")
+    port: int = _opt(8000, "server", "port; 0 takes a free one (the URL is printed)", (0, 65535))
+    model: str = _opt("sim", "server", "name of the model")
+    strict_model: bool = _opt(False, "server", "answer 404 for any other model, as vLLM does")
     api_key: str | None = _opt(
         None, "server", "refuse requests without this bearer token or x-api-key", flag="--api-key"
     )
     tls_cert: str | None = _opt(None, "server", "serve HTTPS with this PEM file", metavar="FILE")
-    tls_key: str | None = _opt(None, "server", "its key; default: the same file", metavar="FILE")
-    max_model_len: int = _opt(131_072, "server", "longest prompt and response", (1, 2**31))
+    tls_key: str | None = _opt(
+        None, "server", "key of --tls-cert, if in another file", metavar="FILE"
+    )
+    max_model_len: int = _opt(131_072, "server", "most tokens, prompt and response", (1, 2**31))
     log: str | None = _opt(
         None,
         "server",
         "append a JSON line for each request: t (CLOCK_MONOTONIC), sha, id, path, …",
         metavar="FILE",
     )
-    keep: int = _opt(10_000, "server", "requests listed by /sim/stats", (0, 2**31))
+    keep: int = _opt(10_000, "server", "requests that /sim/stats lists", (0, 2**31))
     clock: str = _opt(
         "engine",
         "clock",
-        "engine: continuous batching; fixed: as told",
+        "engine: continuous batching; fixed: the times of --ttft-ms and --itl-ms",
         choices=("engine", "fixed"),
     )
-    ttft_s: float = _opt(
-        0.05, "clock", "fixed: first token after the arrival", _MS, flag="--ttft-ms", scale=1e-3
-    )
-    itl_s: float = _opt(
-        0.01, "clock", "fixed: between token events", _MS, flag="--itl-ms", scale=1e-3
-    )
+    ttft_s: float = _ms(0.05, "--ttft-ms", "fixed: ms from the arrival to the first token")
+    itl_s: float = _ms(0.01, "--itl-ms", "fixed: ms between token events")
     jitter: float = _opt(
         0.0, "clock", "fixed: each gap times 1 ± J, uniform, by seed", (0, 1), metavar="J"
     )
     prefill_rate: float = _opt(200_000.0, "clock", "engine: prompt tokens/s", (1, _INF))
-    step_s: float = _opt(
-        0.006, "clock", "engine: a step of an empty batch", _MS, flag="--step-ms", scale=1e-3
-    )
-    step_per_seq_s: float = _opt(
-        0.00003, "clock", "engine: + per sequence", _MS, flag="--step-per-seq-ms", scale=1e-3
-    )
-    max_num_seqs: int = _opt(256, "clock", "engine: sequences at once", (1, 2**31))
-    max_batched_tokens: int = _opt(8192, "clock", "engine: tokens of a step", (1, 2**31))
+    step_s: float = _ms(0.006, "--step-ms", "engine: ms of a step with an empty batch")
+    step_per_seq_s: float = _ms(0.00003, "--step-per-seq-ms", "engine: ms more for each sequence")
+    max_num_seqs: int = _opt(256, "clock", "engine: most sequences at once", (1, 2**31))
+    max_batched_tokens: int = _opt(8192, "clock", "engine: most tokens of a step", (1, 2**31))
     kv_tokens: int | None = _opt(
         None,
         "clock",
@@ -93,27 +87,24 @@ class Settings:
     gpu_request_w: float = _opt(
         5.0, "clock", "/dcgm/metrics: watts more for each request in flight", (0, _INF)
     )
-    seed: int = _opt(0, "clock", "of jitter, faults, early stops, texts", (0, 2**31))
+    seed: int = _opt(0, "clock", "seed of jitter, faults, early stops and texts", (0, 2**31))
     default_output: int = _opt(128, "answers", "tokens when none are asked for", (1, 2**31))
     early_stop: float = _opt(0.0, "answers", "share that stops early unless ignore_eos", (0, 1))
     reasoning: int = _opt(
         0, "answers", "chat: this many tokens of reasoning come first", (0, 2**31)
     )
     reasoning_field: str = _opt(
-        "reasoning", "answers", "its name in a delta", choices=("reasoning", "reasoning_content")
+        "reasoning", "answers", "its field in a delta", choices=("reasoning", "reasoning_content")
     )
     request_metrics: bool = _opt(
-        False, "answers", "tell each request's queue and prefill time beside its usage, as vLLM can"
+        False, "answers", "send each request's queue and prefill time with its usage, as vLLM can"
     )
     tool_calls: bool = _opt(False, "answers", "chat: answer with a tool call")
     spec_tokens: int = _opt(0, "answers", "speculative decoding: draft tokens a step", (0, 64))
     spec_acceptance: float = _opt(0.7, "answers", "share of draft tokens accepted", (0, 1))
-    dimensions: int = _opt(64, "answers", "of an embedding", (1, 2**31))
+    dimensions: int = _opt(64, "answers", "dimensions of an embedding", (1, 2**31))
     count: str = _opt(
-        "tokenizer",
-        "answers",
-        "how prompts of text are counted",
-        choices=("tokenizer", "words"),
+        "tokenizer", "answers", "how prompts of text are counted", choices=("tokenizer", "words")
     )
     faults: Faults = NONE
     fault_rate: float = _opt(1.0, "faults", "share of the requests that get --fault", (0, 1))
@@ -153,6 +144,7 @@ def parser() -> argparse.ArgumentParser:
     faults.add_argument(
         "--error-rate",
         type=bounded(float, 0, 1),
+        metavar="P",
         help="short for --fault status=500 --fault-rate P",
     )
     return p
@@ -172,6 +164,8 @@ def _add(group: argparse._ArgumentGroup, field: dataclasses.Field[object]) -> No
         help_text = f"{help_text} (default {shown})"
     if bounds is not None:
         row["type"] = bounded(int if "int" in str(field.type) else float, *bounds)
+    if "choices" not in row:
+        row.setdefault("metavar", "N" if bounds else "TEXT")
     group.add_argument(name, dest=field.name, default=default, help=_percent(help_text), **row)
 
 
@@ -186,7 +180,7 @@ def parse(argv: list[str]) -> Settings:
     fault_text = ",".join(fault)
     if error_rate is not None:
         if fault:
-            raise ConfigError("--error-rate: is itself a --fault; give one of them")
+            raise ConfigError("--error-rate: cannot be used with --fault; give one of them")
         fault_text, given["fault_rate"] = ("status=500", error_rate) if error_rate else ("", 1.0)
     if given["tls_key"] and not given["tls_cert"]:
         raise ConfigError("--tls-key: needs --tls-cert")

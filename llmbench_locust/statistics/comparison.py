@@ -82,7 +82,7 @@ class Figure:
 
 
 def mean_figure(sample: Sample) -> Figure:
-    """Of a sample with a positive mean."""
+    """The mean of a sample, which must be positive."""
     return Figure(
         float(sample.values.mean()),
         (mean_influence(sample),),
@@ -91,7 +91,7 @@ def mean_figure(sample: Sample) -> Figure:
 
 
 def quantile_figure(sample: Sample, p: float) -> Figure:
-    """Of a sample whose p-quantile is positive."""
+    """The p-quantile of a sample, which must be positive."""
     ordered = np.sort(sample.values)
     value = float(np.quantile(ordered, p))
     return Figure(

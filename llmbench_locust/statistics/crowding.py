@@ -44,3 +44,19 @@ def crowding(
     part = (1 - share - tail[limit]) / (tail[limit - 1] - tail[limit])
     crowded = np.mean(found >= limit) + part * np.mean(found == limit - 1)
     return float(crowded) - (1 - share)
+
+
+def crowding_dispersion(in_flight: float, share: float) -> float:
+    """Variance of `crowding` over many runs ÷ that of as many independent requests, for Poisson
+    arrivals and ``in_flight`` requests at a time on average.
+
+    The numbers found t apart have the correlation r = 1 − t ÷ latency. Both are above a limit with
+    the probability (1 − share)² + ∫ φ₂ dr, where φ₂ is the bivariate normal density at the limit
+    (Plackett, "A reduction formula for normal multivariate integrals", Biometrika 41, 1954).
+    """
+    from scipy.special import ndtri
+
+    sine = np.sin(np.linspace(0, math.pi / 2, 101))  # r = sin θ
+    both = (1 - sine) * np.exp(-(float(ndtri(share)) ** 2) / (1 + sine))
+    covariance = float(np.mean(both[1:] + both[:-1])) / 8
+    return 1 + 2 * in_flight * covariance / (share * (1 - share))

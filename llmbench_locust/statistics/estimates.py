@@ -132,7 +132,7 @@ def quantile_interval(sample: Sample, p: float, level: float = 0.95) -> Interval
 
 
 def independent_error(sample: Sample, p: float) -> float:
-    """Of a share p of independent values."""
+    """The standard error of a share ``p`` of independent values."""
     return math.sqrt(p * (1 - p) / len(sample.values))
 
 
@@ -141,6 +141,5 @@ def quantile_bounds(values: Floats, p: float, margin: float) -> Interval:
     n = len(values)
     low, high = np.quantile(values, [max(0.0, p - margin), min(1.0, p + margin)]).tolist()
     return Interval(
-        low if p - margin >= 0.5 / n else 0.0,
-        high if p + margin <= 1 - 0.5 / n else math.inf,
+        low if p - margin >= 0.5 / n else 0.0, high if p + margin <= 1 - 0.5 / n else math.inf
     )

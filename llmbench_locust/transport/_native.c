@@ -309,7 +309,7 @@ static PyType_Spec lane_spec = {"llmbench_locust.transport._native.Lane", sizeof
 
 typedef struct {
     PyObject_HEAD
-    PyObject **lanes; /* by descriptor; NULL where Python reads */
+    PyObject **lanes; /* by descriptor; None: received here, no lane; NULL: Python receives */
     size_t size;
     int epoll_fd;
     char buffer[READ_BYTES];
@@ -340,6 +340,16 @@ static int watch(Reader *reader, int fd, uint32_t how)
 
 #define IN_LANE (EPOLLET | EPOLLRDHUP)
 
+static PyObject *lane_of(Reader *reader, int fd)
+{
+    return fd >= 0 && (size_t)fd < reader->size ? reader->lanes[fd] : NULL;
+}
+
+static int is_lane(PyObject *lane)
+{
+    return lane && lane != Py_None;
+}
+
 static void reader_dealloc(PyObject *self)
 {
     Reader *reader = (Reader *)self;
@@ -356,8 +366,12 @@ static PyObject *reader_follow(PyObject *self, PyObject *args)
     Reader *reader = (Reader *)self;
     PyObject *lane;
     int fd;
-    if (!PyArg_ParseTuple(args, "iO!", &fd, the_lane_type, &lane))
+    if (!PyArg_ParseTuple(args, "iO", &fd, &lane))
         return NULL;
+    if (lane != Py_None && Py_TYPE(lane) != the_lane_type) {
+        PyErr_SetString(PyExc_TypeError, "neither a Lane nor None");
+        return NULL;
+    }
     if (fd < 0 || fd > MAX_FD) {
         PyErr_SetString(PyExc_ValueError, "no descriptor");
         return NULL;
@@ -369,7 +383,7 @@ static PyObject *reader_follow(PyObject *self, PyObject *args)
         memset(reader->lanes + reader->size, 0, (room - reader->size) * sizeof *reader->lanes);
         reader->size = room;
     }
-    if (watch(reader, fd, IN_LANE))
+    if (is_lane(lane) && watch(reader, fd, IN_LANE))
         return PyErr_SetFromErrno(PyExc_OSError);
     PyObject *old = reader->lanes[fd];
     Py_INCREF(lane);
@@ -384,12 +398,24 @@ static PyObject *reader_leave(PyObject *self, PyObject *args)
     int fd;
     if (!PyArg_ParseTuple(args, "i", &fd))
         return NULL;
-    if (fd >= 0 && (size_t)fd < reader->size && reader->lanes[fd]) {
-        PyObject *old = reader->lanes[fd];
-        reader->lanes[fd] = NULL;
-        Py_DECREF(old);
+    PyObject *lane = lane_of(reader, fd);
+    if (is_lane(lane)) {
+        Py_INCREF(Py_None);
+        reader->lanes[fd] = Py_None;
+        Py_DECREF(lane);
         watch(reader, fd, 0);
     }
+    Py_RETURN_NONE;
+}
+
+static PyObject *reader_forget(PyObject *self, PyObject *args)
+{
+    Reader *reader = (Reader *)self;
+    int fd;
+    if (!PyArg_ParseTuple(args, "i", &fd))
+        return NULL;
+    if (fd >= 0 && (size_t)fd < reader->size)
+        Py_CLEAR(reader->lanes[fd]);
     Py_RETURN_NONE;
 }
 
@@ -428,20 +454,14 @@ static ssize_t receive(int fd, char *buffer, double offset_s, double *time_s)
 
 typedef struct {
     Py_ssize_t tokens, bytes, shared, unstamped;
-    PyObject *on_other, *on_unknown, *on_broken;
+    PyObject *on_other, *on_data, *on_broken;
 } Round;
-
-static Lane *lane_of(Reader *reader, int fd)
-{
-    return fd >= 0 && (size_t)fd < reader->size ? (Lane *)reader->lanes[fd] : NULL;
-}
 
 /* Read what one descriptor has. -1 with an exception set when a callback raised. */
 static int read_one(Reader *reader, struct epoll_event event, double offset_s, Round *round)
 {
     int fd = event.data.fd;
-    Lane *lane = lane_of(reader, fd);
-    PyObject *done;
+    PyObject *lane = lane_of(reader, fd), *done;
     double time_s;
     if (!lane) {
         done = PyObject_CallFunction(round->on_other, "i", fd);
@@ -450,7 +470,7 @@ static int read_one(Reader *reader, struct epoll_event event, double offset_s, R
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return 0;
         if (got < 0 && errno == EINTR)
-            return watch(reader, fd, IN_LANE), 0;
+            return is_lane(lane) ? watch(reader, fd, IN_LANE), 0 : 0;
         if (got < 0) {
             done = PyObject_CallFunction(round->on_broken, "iid", fd, errno, now_s());
         } else {
@@ -458,7 +478,9 @@ static int read_one(Reader *reader, struct epoll_event event, double offset_s, R
                 time_s = now_s();
                 round->unstamped++;
             }
-            Py_ssize_t events = lane_take_in(lane, reader->buffer, (size_t)got, time_s);
+            Py_ssize_t events = 0;
+            if (is_lane(lane))
+                events = lane_take_in((Lane *)lane, reader->buffer, (size_t)got, time_s);
             if (events > 0) {
                 round->tokens += events;
                 round->shared += events - 1;
@@ -469,7 +491,7 @@ static int read_one(Reader *reader, struct epoll_event event, double offset_s, R
             }
             if (events < 0)
                 return -1;
-            done = PyObject_CallFunction(round->on_unknown, "iy#d", fd, reader->buffer,
+            done = PyObject_CallFunction(round->on_data, "iy#d", fd, reader->buffer,
                                          (Py_ssize_t)got, time_s);
         }
     }
@@ -485,7 +507,7 @@ static PyObject *reader_poll(PyObject *self, PyObject *args)
     Round round = {0};
     struct epoll_event events[MAX_EVENTS];
     if (!PyArg_ParseTuple(args, "iddOOO", &most, &stop_s, &offset_s, &round.on_other,
-                          &round.on_unknown, &round.on_broken))
+                          &round.on_data, &round.on_broken))
         return NULL;
     if (most < 1 || most > MAX_EVENTS)
         most = MAX_EVENTS;
@@ -498,7 +520,7 @@ static PyObject *reader_poll(PyObject *self, PyObject *args)
             break;
     }
     for (int i = read; i < ready; i++)
-        if (lane_of(reader, events[i].data.fd))
+        if (is_lane(lane_of(reader, events[i].data.fd)))
             watch(reader, events[i].data.fd, IN_LANE);
     if (failed)
         return NULL;
@@ -508,14 +530,15 @@ static PyObject *reader_poll(PyObject *self, PyObject *args)
 
 static PyMethodDef reader_methods[] = {
     {"follow", reader_follow, METH_VARARGS,
-     "follow(fd, lane): read fd here, as long as what comes is plain."},
-    {"leave", reader_leave, METH_VARARGS, "leave(fd): Python reads it again."},
+     "follow(fd, lane): receive fd here; lane: what recognises it, None for nothing."},
+    {"leave", reader_leave, METH_VARARGS, "leave(fd): as follow(fd, None), if a lane followed it."},
+    {"forget", reader_forget, METH_VARARGS, "forget(fd): it is no longer received here."},
     {"poll", reader_poll, METH_VARARGS,
-     "poll(most, stop_s, offset_s, on_other, on_unknown, on_broken)\n"
+     "poll(most, stop_s, offset_s, on_other, on_data, on_broken)\n"
      "-> (descriptors read, whether some were left, token events, bytes, events that shared a\n"
      "read with another, reads without a stamp). Never waits; stops after stop_s. offset_s:\n"
      "the clock less wall-clock time, NaN where stamps are not to be trusted.\n"
-     "on_other(fd): nobody follows it. on_unknown(fd, data, time_s): not plain, b'' at the end.\n"
+     "on_other(fd): nobody follows it. on_data(fd, data, time_s): not plain, b'' at the end.\n"
      "on_broken(fd, errno, time_s)."},
     {NULL, NULL, 0, NULL}};
 

@@ -83,7 +83,7 @@ class Transport:
         self._stamps = kernel_timestamps is not False and stamps_work()
         if kernel_timestamps and not self._stamps:
             raise ConfigError(
-                "--kernel-timestamps: this system's sockets tell no arrival times; leave it out"
+                "--kernel-timestamps: this system has no kernel arrival times; leave the flag out"
             )
         self.gaps = gaps or Gaps()
         self._reader = reader_type()(KernelClock() if self._stamps else None, self.gaps)

@@ -128,38 +128,30 @@ class Connection:
     # The reader's side
 
     def on_readable(self) -> None:
-        owner = self.owner
         try:
             data, ancillary, _flags, _address = self.receive(READ_BYTES, ANCILLARY_BYTES)
-            time_s = self._reader.time_of(ancillary)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self.on_broken(error, time.perf_counter())
             return
-        if owner is None:
-            # An idle connection has nothing to say: it was closed, or it is out of step.
-            self._drop()
-        elif not data:
-            self.on_broken(None, time_s)
-        else:
-            owner.arrivals.append(time_s)
-            owner.arrivals.append(data)
-            if not owner.lazy or data[-4:] == b"\r\n\r\n":
-                owner.on_data()
+        self.on_data(data, self._reader.time_of(ancillary))
 
-    def on_unknown(self, data: bytes, time_s: float) -> None:
+    def on_data(self, data: bytes, time_s: float) -> None:
         owner = self.owner
         if owner is None or not data:
+            # An idle connection has nothing to say: it was closed, or it is out of step.
             self.on_broken(None, time_s)
             return
-        # The lane is closed: order must be kept.
-        self._reader.leave(self.fd)
-        owner.lane = None
-        owner.lazy = False
+        if owner.lane is not None:
+            # The lane is closed: order must be kept.
+            self._reader.leave(self.fd)
+            owner.lane = None
+            owner.lazy = False
         owner.arrivals.append(time_s)
         owner.arrivals.append(data)
-        owner.on_data()
+        if not owner.lazy or data[-4:] == b"\r\n\r\n":
+            owner.on_data()
 
     def on_broken(self, error: OSError | None, time_s: float) -> None:
         owner = self.owner

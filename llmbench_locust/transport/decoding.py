@@ -161,7 +161,7 @@ class DecodeLoop:
     def _decode_urgent(self) -> None:
         urgent = self._urgent
         now = time.perf_counter
-        deadline = now() + _SLICE_S
+        deadline = self._reader.gaps.until(now(), _SLICE_S)
         ends = 0
         while urgent:
             flight = urgent.popleft()
@@ -185,7 +185,7 @@ class DecodeLoop:
         per_stream = SWEEP_S / len(rotation)
         # A loop that was late for more than a whole round owes one round, not more.
         self._swept = max(self._swept, now - SWEEP_S)
-        deadline = now + _SLICE_S
+        deadline = self._reader.gaps.until(now, _SLICE_S)
         while rotation and self._swept + per_stream <= now:
             self._swept += per_stream
             flight = rotation.popleft()

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.redact import without_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,11 @@ def parse_endpoint(base_url: str) -> Endpoint:
     try:
         port = parts.port
     except ValueError as error:
-        raise ConfigError(f"--base-url: {base_url!r}: {error}") from None
+        raise ConfigError(f"--base-url: {without_user(base_url)!r}: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(
-            f"--base-url: {base_url!r} is no URL of the form http://host:port or https://host:port"
+            f"--base-url: {without_user(base_url)!r} is not a URL such as http://host:port or "
+            "https://host:port"
         )
     tls = parts.scheme == "https"
     host = parts.hostname

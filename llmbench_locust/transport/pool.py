@@ -75,6 +75,7 @@ class ConnectionPool:
         self._idle: deque[Connection] = deque()  # the longest idle one first
         self._in_use = 0
         self._ahead = 0  # opened on request for a run that has not begun: not trimmed
+        self._enough = 1  # in use: no spare ones up to here, which may be all that the run needs
         self._peaks: deque[int] = deque(maxlen=max(1, round(KEEP_S / TRIM_S)))
         self._peak = 0
         self._growing = False
@@ -91,7 +92,7 @@ class ConnectionPool:
         the first request. Returns how many are idle.
         """
         missing = n - len(self._idle)
-        self._ahead = n
+        self._ahead, self._enough = n, max(1, n)
         if missing > 0:
             allow_files(missing)
             pool = gevent.pool.Pool(_PARALLEL)
@@ -177,8 +178,11 @@ class ConnectionPool:
             failed.append(ConnectError(f"cannot connect to {self.endpoint.name}: no answer"))
 
     def _grow(self) -> None:
-        """Where the last idle connection was taken, open spare ones for those who come next."""
-        if not self._idle and not self._growing and not self._closed and self._in_use > 1:
+        """Where more are in use than were opened ahead, and the last idle one was taken, open spare
+        ones for those who come next.
+        """
+        more = not self._idle and self._in_use > self._enough
+        if more and not self._growing and not self._closed:
             self._growing = True
             gevent.spawn(self._open_spares)
 
@@ -195,6 +199,7 @@ class ConnectionPool:
     def _on_idle_close(self, connection: Connection) -> None:
         with contextlib.suppress(ValueError):
             self._idle.remove(connection)
+            self._enough = min(self._enough, max(1, len(self._idle) + self._in_use))
 
     def _start_trimmer(self) -> None:
         self._ahead = 0
@@ -215,6 +220,7 @@ class ConnectionPool:
         """Close idle connections, the longest idle first, until ``keep`` are open in all."""
         while self._idle and len(self._idle) + self._in_use > keep:
             self._idle.popleft().close()
+            self._enough = min(self._enough, keep)
 
 
 def check_files(connections: int) -> None:

@@ -24,7 +24,7 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.transport.gaps import Gaps
 from llmbench_locust.transport.template import Lane, LaneType, PythonLane
 from llmbench_locust.transport.timestamps import ANCILLARY_BYTES, Ancillary, KernelClock
-from llmbench_locust.transport.wakeups import Wakeups
+from llmbench_locust.transport.wakeups import LONG_NAP_S, NAP_S, Wakeups
 
 try:
     from llmbench_locust.transport import _native
@@ -36,12 +36,9 @@ _epoll = monkey.get_original("select", "epoll")
 EPOLLIN = 0x001
 
 READ_BYTES = 16 << 10
-_MAX_EVENTS = 512
-# When a request is due within this time, a turn reads fewer descriptors, so that the send is not
-# late.
-_SOON_S, _FEW_EVENTS = 0.008, 64
-# A turn of reading ends after this time; what is left is ready again in the next.
-_TURN_S = 0.002
+# A turn of reading ends after this time, or when a send is due; what is left is ready again in the
+# next. It asks for no more descriptors than it has time for, at this time each.
+_TURN_S, _READ_S = 0.002, 0.000005
 
 #: As a socket's recvmsg: data, ancillary data, flags, address.
 Receive = Callable[[int, int], tuple[bytes, Ancillary, int, object]]
@@ -55,14 +52,12 @@ class Readable(Protocol):
     receive: Receive
 
     def on_readable(self) -> None:
-        """Receive and keep what came (the slow way: heads, idle connections, streams without a
-        template).
-        """
+        """Receive, and keep what came: whatever the reader does not receive itself."""
         ...
 
-    def on_unknown(self, data: bytes, time_s: float) -> None:
-        """A stream that the reader follows read ``data`` that is not a plain event; b"" when the
-        peer closed.
+    def on_data(self, data: bytes, time_s: float) -> None:
+        """The reader received ``data`` that is no plain event of a lane; b"" when the peer
+        closed.
         """
         ...
 
@@ -100,6 +95,11 @@ class StreamReader:
         self._epoll = _epoll()
         self._wakeups = Wakeups(self._epoll.fileno(), self.poll, self)
 
+    @property
+    def longest_nap_s(self) -> float:
+        """How long what arrived may wait to be read, where its time is the kernel's."""
+        return NAP_S if self.gaps.ends_awaited else LONG_NAP_S
+
     def register(self, connection: Readable) -> None:
         self._connections[connection.fd] = connection
         self._epoll.register(connection.fd, EPOLLIN)
@@ -132,8 +132,8 @@ class StreamReader:
             self.clock.look()
         self._unstamped = 0
         now = time.perf_counter()
-        most = _MAX_EVENTS if self.gaps.next_s - now > _SOON_S else _FEW_EVENTS
-        read = self._turn(most, now + _TURN_S)
+        stop_s = self.gaps.until(now, _TURN_S)
+        read = self._turn(1 + int((stop_s - now) / _READ_S), stop_s)
         self.reads += read
         if read:  # a round that found nothing says nothing
             trusted = self.clock is not None and self.clock.trusted
@@ -172,7 +172,7 @@ class StreamReader:
         time_s = self.time_of(ancillary)
         events = feed(data, time_s)
         if not events:
-            self._connections[fd].on_unknown(data, time_s)
+            self._connections[fd].on_data(data, time_s)
             return
         self.token_events += events
         self.shared += events - 1
@@ -180,8 +180,8 @@ class StreamReader:
 
 
 class NativeReader(StreamReader):
-    """Reads plain streams in C (`_native.c`): Python sees only what is not a plain event. Encrypted
-    ones are read in Python; what they held is recognised in C.
+    """Receives in C what is not encrypted (`_native.c`): Python sees only what is no plain event.
+    Encrypted streams are read in Python; what they held is recognised in C.
     """
 
     name = "native"
@@ -191,6 +191,15 @@ class NativeReader(StreamReader):
         self.lane_type = _native.Lane
         super().__init__(clock, gaps)
         self._native = _native.Reader(self._epoll.fileno())
+
+    def register(self, connection: Readable) -> None:
+        super().register(connection)
+        if connection.plain:
+            self._native.follow(connection.fd, None)
+
+    def unregister(self, fd: int) -> None:
+        self._native.forget(fd)
+        super().unregister(fd)
 
     def follow(self, connection: Readable, lane: Lane) -> None:
         if connection.plain and isinstance(lane, _native.Lane):
@@ -210,7 +219,7 @@ class NativeReader(StreamReader):
             stop_s,
             offset_s,
             self._read,
-            self._on_unknown,
+            self._on_data,
             self._on_broken,
         )
         self.token_events += events
@@ -219,8 +228,8 @@ class NativeReader(StreamReader):
         self._unstamped += unstamped
         return read
 
-    def _on_unknown(self, fd: int, data: bytes, time_s: float) -> None:
-        self._connections[fd].on_unknown(data, time_s)
+    def _on_data(self, fd: int, data: bytes, time_s: float) -> None:
+        self._connections[fd].on_data(data, time_s)
 
     def _on_broken(self, fd: int, code: int, time_s: float) -> None:
         self._connections[fd].on_broken(OSError(code, os.strerror(code)), time_s)

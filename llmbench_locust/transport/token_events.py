@@ -24,7 +24,6 @@ class TokenEvents:
         self.counts: array[int] | None = None
 
     def add(self, time_s: float, tokens: int) -> None:
-        """One event."""
         if self.first_token_time != self.first_token_time:
             self.first_token_time = time_s
         self.times.append(time_s)

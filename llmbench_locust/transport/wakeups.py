@@ -1,11 +1,11 @@
-"""When to look at the sockets: whenever one is readable, or, while much arrives, five hundred times
-a second.
+"""When to look at the sockets: whenever one is readable, or a few hundred times a second while much
+arrives.
 
 A wake-up of the process costs more than all that is done with a chunk. Where the kernel stamps
-arrivals, a chunk may lie for two milliseconds and still have its right time, and one wake-up serves
-all that came meanwhile. Nothing else waits: sends and timers have descriptors of their own. Only an
-answer's end is seen later, and with it, under a cap, the next request goes out later: so there are
-naps only while ends are rare among the reads.
+arrivals, a chunk may lie for some milliseconds and still have its right time, and one wake-up
+serves all that came meanwhile. Nothing else waits: sends and timers have descriptors of their own.
+Only an answer's end is seen later. Where something waits for it (a cap, a session's next turn),
+naps are short; and there are naps only while ends are rare among the reads.
 """
 
 from __future__ import annotations
@@ -18,24 +18,27 @@ import gevent
 
 from llmbench_locust.transport.timerfd import TimerFd
 
-#: The longest that something readable lies while napping.
-NAP_S = 0.002
+#: The longest that something readable lies while napping: where something waits for the ends of
+#: answers, and where nothing does.
+NAP_S, LONG_NAP_S = 0.002, 0.005
 # More wake-ups a second than this, and napping saves some; fewer reads a nap than that, and it no
 # longer does.
 _WAKEUPS_PER_S = 2000.0
 _READS_PER_NAP = 2.0
 # Least share of reads that are token events of streams under way.
 _PLAIN = 0.97
-_WATCHED_TURNS, _NAPPED_TURNS = 32, 128
-# Events that share a read share its time. When naps bring more of them together than this share,
-# chunks follow each other more closely than the naps, and each is read as it comes, for this time
-# at least.
-_SHARED, _AWAKE_S = 0.02, 1.0
+_WATCHED_TURNS, _NAPPED_TURNS = 32, 64
+# Events that share a read share its time. When naps bring more of them together than this share
+# (and one by chance), chunks follow each other more closely than the naps: these get shorter, or
+# each chunk is read as it comes. That lasts twice as long each time, so that trying again spoils
+# ever fewer times, and half as long after each stretch of longest naps that spoilt none.
+_SHARED, _BY_CHANCE = 0.01, 1
+_LEAST_HOLD_S, _MOST_HOLD_S = 1.0, 64.0
 
 
 class Figures(Protocol):
     """What is asked of the reader: totals so far, whether arrivals have the kernel's times, whether
-    the last turn left some.
+    the last turn left some, and how long a nap may be.
     """
 
     reads: int
@@ -44,9 +47,14 @@ class Figures(Protocol):
     stamped: bool
     more: bool
 
+    @property
+    def longest_nap_s(self) -> float: ...
+
 
 class Wakeups:
-    """Calls ``turn()`` in the hub. ``fd``: readable when there is something to read."""
+    """Calls ``turn()`` in the hub. ``fd``: readable when there is something to read. ``nap_s``: how
+    long naps are now, 0 for none.
+    """
 
     def __init__(self, fd: int, turn: Callable[[], object], figures: Figures) -> None:
         self._turn = turn
@@ -57,26 +65,28 @@ class Wakeups:
             self._ticks: TimerFd | None = TimerFd(self._on_ready)
         except OSError:
             self._ticks = None
-        self.napping = False
-        self._awake_until_s = 0.0
+        self.nap_s = 0.0
+        self._hold_s = _LEAST_HOLD_S
+        self._held_until_s = 0.0
         self._begin()
 
     def _begin(self) -> None:
-        self._left = _NAPPED_TURNS if self.napping else _WATCHED_TURNS
+        self._left = _NAPPED_TURNS if self.nap_s else _WATCHED_TURNS
         self._began_s = time.perf_counter()
         figures = self._figures
         self._before = (figures.reads, figures.token_events, figures.shared)
 
     def _on_ready(self) -> None:
         self._turn()
-        if self.napping and self._figures.more and self._ticks is not None:
-            self._ticks.every(NAP_S, first_s=0.0)
+        if self.nap_s and self._figures.more and self._ticks is not None:
+            self._ticks.every(self.nap_s, first_s=0.0)
         self._left -= 1
         if self._left <= 0:
-            self._judge()
+            self._nap(self._judge())
             self._begin()
 
-    def _judge(self) -> None:
+    def _judge(self) -> float:
+        """How long naps are to be, in seconds."""
         now = time.perf_counter()
         figures = self._figures
         reads, events, shared = (
@@ -85,26 +95,34 @@ class Wakeups:
                 (figures.reads, figures.token_events, figures.shared), self._before, strict=True
             )
         )
-        worth_it = figures.stamped and events >= _PLAIN * reads
-        if not self.napping:
+        if not figures.stamped or events < _PLAIN * reads:
+            return 0.0
+        held = now < self._held_until_s
+        if not self.nap_s:
             often = now - self._began_s < _WATCHED_TURNS / _WAKEUPS_PER_S
-            self._nap(worth_it and often and now > self._awake_until_s)
-        elif shared > _SHARED * reads:
-            self._awake_until_s = now + _AWAKE_S
-            self._nap(False)
-        elif not worth_it or reads < _READS_PER_NAP * _NAPPED_TURNS:
-            self._nap(False)
+            return NAP_S if often and not held else 0.0
+        if shared > _SHARED * reads + _BY_CHANCE:
+            self._held_until_s = now + self._hold_s
+            self._hold_s = min(2 * self._hold_s, _MOST_HOLD_S)
+            return NAP_S if self.nap_s > NAP_S else 0.0
+        if reads < _READS_PER_NAP * _NAPPED_TURNS:
+            return 0.0
+        longest_s = figures.longest_nap_s
+        if held:
+            return min(self.nap_s, longest_s)
+        if self.nap_s == longest_s:
+            self._hold_s = max(self._hold_s / 2, _LEAST_HOLD_S)
+        return longest_s
 
-    def _nap(self, napping: bool) -> None:
-        if napping == self.napping or self._ticks is None:
+    def _nap(self, nap_s: float) -> None:
+        if nap_s == self.nap_s or self._ticks is None:
             return
-        self.napping = napping
-        if napping:
-            self._watcher.stop()
-            self._ticks.every(NAP_S)
-        else:
-            self._ticks.every(0.0)
+        self._ticks.every(nap_s)
+        if not nap_s:
             self._watcher.start(self._on_ready)
+        elif not self.nap_s:
+            self._watcher.stop()
+        self.nap_s = nap_s
 
     def close(self) -> None:
         self._watcher.stop()

@@ -19,10 +19,7 @@ from llmbench_locust.users.wire import WireConfig
 #: Seconds before the second attempt, and before any: half to all of them, by the seed.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 #: Failures that another attempt may not meet.
-_RETRIED = {
-    *("connect", "timeout", "cut", "server"),
-    *("http_408", "http_409", "http_429"),
-}
+_RETRIED = {*("connect", "timeout", "cut", "server"), *("http_408", "http_409", "http_429")}
 
 
 class Patience:

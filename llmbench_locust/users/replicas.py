@@ -38,7 +38,6 @@ class Replicas:
 
     @property
     def counters(self) -> Counters:
-        """Those of all servers together."""
         found = [transport.counters for transport in self.transports]
         if len(found) == 1:
             return found[0]

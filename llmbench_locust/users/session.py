@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from llmbench_locust.locust_seam import listened
 from llmbench_locust.records import CANCELLED, NAN, RequestRecord
+from llmbench_locust.redact import without_user
 from llmbench_locust.transport.client import Transport
 from llmbench_locust.transport.decoding import FirstToken, Tokens
 from llmbench_locust.transport.exchange import Exchange, Limit, Request
@@ -54,13 +55,15 @@ class Listeners(TypedDict):
 @dataclass(frozen=True, slots=True)
 class Errand:
     """What the plan says of a request. ``request``: encoded ahead, None to encode it now.
-    ``due_time``: seconds of perf_counter; NaN where there is no plan.
+    ``due_time``: seconds of perf_counter; NaN where there is no plan. ``then``: what goes on from
+    its outcome, before anyone is told of it.
     """
 
     index: int = -1
     model: str = ""
     request: Request | None = None
     due_time: float = NAN
+    then: Callable[[RequestRecord], None] | None = None
 
 
 class Session:
@@ -128,6 +131,8 @@ class Session:
         record.due_time = errand.due_time
         if errand.due_time == errand.due_time:
             record.client_queue_time = max(0.0, record.start_time - errand.due_time)
+        if errand.then is not None:
+            errand.then(record)
         if not quiet:
             self._fire(record, user)
         return record
@@ -148,7 +153,7 @@ class Session:
         self._listen(sample, exchange)
         record = self.protocol.record(index, sample, exchange, sink)
         if len(self.wire.base_urls) > 1:
-            record.server = self.wire.base_urls[place]
+            record.server = without_user(self.wire.base_urls[place])
         return record
 
     def _attempts(
@@ -177,7 +182,7 @@ class Session:
                 self._echoes.setdefault(sample.conversation, told)
 
     def forget(self, conversation: int | None) -> None:
-        """The session is over."""
+        """Drop what the server told of a session that is over."""
         if conversation is not None:
             self._echoes.pop(conversation, None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from llmbench_locust.json_types import Json
 
@@ -11,16 +11,14 @@ from llmbench_locust.json_types import Json
 class WireConfig:
     """Everything that goes on the wire with each request, in types that msgpack can carry.
 
-    ``base_urls``: scheme, host and port of each server, ``balance`` which of
-    them gets a request. ``endpoint``: path and query. ``model``: the name sent
-    (served name, else model). ``sampling``: the sampling parameters that were set, by API name
-    (temperature is 0.0 unless given). ``headers``: the user's (``--header``). ``api_key``: of
-    OPENAI_API_KEY (ANTHROPIC_API_KEY for anthropic). ``keep_text``: whether records carry the text;
-    without it only answers whose length the server did not tell do. ``session_header``: the header
-    that carries the id of the session, "" for none: ``session_prefix`` and its number.
-    ``session_echo``: the header of a response that later requests of its session send back.
-    ``seed`` decides which
-    requests are cancelled.
+    ``base_urls``: scheme, host and port of each server, ``balance`` which of them gets a request.
+    ``endpoint``: path and query. ``model``: the name sent (served name, else model). ``sampling``:
+    the sampling parameters that were set, by API name (temperature is 0.0 unless given).
+    ``headers``: the user's (``--header``). ``api_key``: of OPENAI_API_KEY (ANTHROPIC_API_KEY for
+    anthropic). ``keep_text``: whether records carry the text; without it only answers whose length
+    the server did not tell do. ``session_header``: the header that carries the id of the session,
+    "" for none: ``session_prefix`` and its number. ``session_echo``: the header of a response that
+    later requests of its session send back. ``seed`` decides which requests are cancelled.
     """
 
     backend: str
@@ -46,10 +44,3 @@ class WireConfig:
     cancel_after_s: float | None = None
     client_timeout_s: float | None = None
     retries: int = 0
-
-    def to_message(self) -> Json:
-        return asdict(self)
-
-    @classmethod
-    def from_message(cls, message: Json) -> WireConfig:
-        return cls(**message)

@@ -82,7 +82,6 @@ class Field:
 
     @property
     def kept(self) -> bool:
-        """Whether the browser may remember it."""
         return self.kind != "secret" and self.name not in FORGOTTEN
 
 

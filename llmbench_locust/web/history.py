@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import gevent
 import orjson
 
+from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.metrics.live_series import BUCKETS
 from llmbench_locust.run.report import Report
-from llmbench_locust.web.downloads import DOWNLOADS, content_of, result_json
 
 MOST_RUNS = 20
 #: Output tokens of all runs whose requests are kept; of older ones the result's figures stay.
@@ -93,3 +95,69 @@ def _title(shot: Json) -> str:
         str(info.get("started") or "").partition("T")[2][:8],
     ]
     return f"Run {shot['run']}: {', '.join(filter(None, words))}"
+
+
+#: Changes within this share are "no change".
+EQUIVALENCE = 0.02
+
+
+def differences(base: Json, new: Json) -> Json:
+    """Two result documents side by side, as `llmbench compare` has them: ``{head, rows, notes}``,
+    all texts.
+    """
+    # In a thread: the intervals of many requests take a moment, and the page stays alive.
+    found: Json = gevent.get_hub().threadpool.apply(_differences, (base, new))
+    return found
+
+
+def _differences(base: Json, new: Json) -> Json:
+    from llmbench_locust.compare.engine import compare, default_metrics
+    from llmbench_locust.compare.reading import run_of
+    from llmbench_locust.compare.tables import HEAD, cells
+
+    try:
+        # As the files have them: without NumPy's types.
+        before, after = (
+            [run_of(name, orjson.loads(result_json(document)))]
+            for name, document in (("base", base), ("new", new))
+        )
+        found = compare("", before, after, default_metrics(before), EQUIVALENCE)
+    except (ConfigError, KeyError, ValueError) as e:
+        return {"head": [], "rows": [], "notes": [f"These runs cannot be compared: {e}"]}
+    rows = [cells(row, EQUIVALENCE) for row in found.rows]
+    if found.void:  # the figures stand side by side, without a verdict
+        rows = [(*row[:-1], "not comparable") for row in rows]
+    return {"head": HEAD, "rows": rows, "notes": [note.text for note in found.notes]}
+
+
+#: Name of the route under /llm → (title, content type).
+DOWNLOADS: dict[str, tuple[str, str]] = {
+    "result.json": ("Result JSON", "application/json"),
+    "requests.csv": ("Requests CSV", "text/csv; charset=utf-8"),
+    "requests.parquet": ("Requests Parquet", "application/vnd.apache.parquet"),
+    "report.html": ("HTML report", "text/html; charset=utf-8"),
+}
+
+
+def content_of(done: Report, name: str) -> bytes | str:
+    """One download's content. ``name``: a key of `DOWNLOADS` other than result.json."""
+    if name == "requests.csv":
+        return done.table_csv()
+    if name == "requests.parquet":
+        return done.table_parquet()
+    return done.report_html()
+
+
+def result_json(document: Json) -> bytes:
+    """The result as its file has it."""
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+
+
+def file_name(document: Json, name: str) -> str:
+    """A file name that tells runs apart: backend, model and date, in plain characters."""
+    stem, _, extension = name.partition(".")
+    model = str(document.get("model_id") or "").rsplit("/", 1)[-1]
+    backend, date = document.get("backend") or "llmbench", document.get("date") or ""
+    parts = [str(backend), model, str(date), stem]
+    plain = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", p).strip("._-") for p in parts if p)
+    return f"{re.sub(r'-+', '-', plain)[:150]}.{extension}"

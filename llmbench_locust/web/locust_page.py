@@ -13,7 +13,7 @@ from flask import Response, redirect, request
 
 from llmbench_locust.locust_types import WebUI
 from llmbench_locust.metrics.live import LiveStats
-from llmbench_locust.web.downloads import DOWNLOADS
+from llmbench_locust.web.history import DOWNLOADS
 from llmbench_locust.web.results import Bench
 from llmbench_locust.web.start_form import SWARM
 

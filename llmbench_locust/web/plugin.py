@@ -24,11 +24,10 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.locust_seam import form_options
 from llmbench_locust.locust_types import Environment, WebUI
 from llmbench_locust.options.table import FLAGS
+from llmbench_locust.redact import without_user
 from llmbench_locust.web import locust_page
-from llmbench_locust.web.comparison import differences
-from llmbench_locust.web.downloads import DOWNLOADS, file_name
 from llmbench_locust.web.form import given_by, start_form
-from llmbench_locust.web.history import History, Kept
+from llmbench_locust.web.history import DOWNLOADS, History, Kept, differences, file_name
 from llmbench_locust.web.prometheus import registry_of
 from llmbench_locust.web.results import Bench
 from llmbench_locust.web.start_form import install_check, plan_of
@@ -42,9 +41,8 @@ _TEMPLATES = Templates(
     lstrip_blocks=True,
 )
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' "
-    "data: blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: "
+    "blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 
 
@@ -54,7 +52,10 @@ def install_web(environment: Environment, bench: Bench) -> None:
     """
     web_ui = environment.web_ui
     base = (getattr(environment.parsed_options, "web_base_path", None) or "").rstrip("/")
-    others = {name: row for name, row in form_options().items() if name not in FLAGS}
+    rows = form_options()
+    if "base_url" in rows:
+        rows["base_url"]["default_value"] = without_user(rows["base_url"]["default_value"] or "")
+    others = {name: row for name, row in rows.items() if name not in FLAGS}
     Pages(web_ui, bench, others).register(base or None)
     install_check(web_ui, bench, others)
 
@@ -71,8 +72,6 @@ def check_port(web_ui: WebUI | None) -> None:
 
 
 class Pages:
-    """Our routes."""
-
     def __init__(self, web_ui: WebUI, bench: Bench, others: dict[str, Json]) -> None:
         self._web_ui, self._bench, self._live = web_ui, bench, bench.live
         self._history = History(bench.live, lambda: bench.report)
@@ -81,7 +80,6 @@ class Pages:
         self._routes = Blueprint("llmbench", __name__)
 
     def register(self, prefix: str | None) -> None:
-        """Add all routes, below ``prefix``."""
         locust_page.install(self._web_ui, self._bench, self._front)
         self._add_pages()
         self._add_runs()

@@ -7,7 +7,7 @@ Read from the live statistics when Prometheus asks; nothing is counted twice. A 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -74,14 +74,10 @@ class LiveCollector:
         yield from self._audit()
 
     def _objectives(self) -> Iterator[Metric]:
-        attained = GaugeMetricFamily(
-            "llmbench_slo_attainment_ratio", "Share of requests that met it.", labels=["objective"]
+        shares = {r["metric"]: r["share"] for r in self._live.slo() if r["share"] is not None}
+        yield from _gauge(
+            "slo_attainment_ratio", "Share of requests that met it.", "objective", shares
         )
-        for row in self._live.slo():
-            if row["share"] is not None:
-                attained.add_metric([row["metric"]], row["share"])
-        if attained.samples:
-            yield attained
 
     def _audit(self) -> Iterator[Metric]:
         audit = self._live.audit_now()
@@ -89,28 +85,28 @@ class LiveCollector:
             ("send", "How late requests were sent."),
             ("loop", "How late the event loop ran."),
         ):
-            lag = GaugeMetricFamily(f"llmbench_{kind}_lag_seconds", text, labels=["quantile"])
-            for quantile, name in (("0.5", "p50"), ("0.99", "p99"), ("1", "max")):
-                value = (audit.get(f"{kind}_lag_ms") or {}).get(name)
-                if isinstance(value, (int, float)):
-                    lag.add_metric([quantile], value / 1000.0)
-            if lag.samples:
-                yield lag
-        cpu = GaugeMetricFamily(
-            "llmbench_process_cpu_ratio",
-            "CPU of a client process, of one core.",
-            labels=["process"],
-        )
-        for process, share in (audit.get("cpu_fraction") or {}).items():
-            cpu.add_metric([process], share)
-        if cpu.samples:
-            yield cpu
+            lag = audit.get(f"{kind}_lag_ms") or {}
+            quantiles = (("0.5", "p50"), ("0.99", "p99"), ("1", "max"))
+            found = {q: lag[name] / 1000 for q, name in quantiles if lag.get(name) is not None}
+            yield from _gauge(f"{kind}_lag_seconds", text, "quantile", found)
+        cpu = audit.get("cpu_fraction") or {}
+        text = "CPU of a client process, of one core."
+        yield from _gauge("process_cpu_ratio", text, "process", cpu)
         if audit.get("client_limited") is not None:
             yield GaugeMetricFamily(
                 "llmbench_client_limited",
                 "1 when the client was the bottleneck.",
                 value=float(audit["client_limited"]),
             )
+
+
+def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Iterator[Metric]:
+    """A gauge with a value for each value of ``label``; none without values."""
+    if values:
+        found = GaugeMetricFamily(f"llmbench_{name}", text, labels=[label])
+        for key, value in values.items():
+            found.add_metric([key], value)
+        yield found
 
 
 def registry_of(live: LiveStats) -> CollectorRegistry:
@@ -121,13 +117,6 @@ def registry_of(live: LiveStats) -> CollectorRegistry:
 
 
 def _labels(info: Json) -> dict[str, str]:
-    known = (
-        "model",
-        "backend",
-        "base_url",
-        "dataset",
-        "num_prompts",
-        "request_rate",
-        "max_concurrency",
-    )
-    return {name: str(info[name]) for name in known if info.get(name) is not None}
+    known = {"model", "backend", "base_url", "dataset"}
+    known |= {"num_prompts", "request_rate", "max_concurrency"}
+    return {name: str(info[name]) for name in sorted(known) if info.get(name) is not None}

@@ -18,7 +18,7 @@ class Bench(Protocol):
 
     @property
     def report(self) -> Report | None:
-        """Of the latest run that has finished."""
+        """The report of the latest run that has finished."""
 
     @property
     def open_loop(self) -> bool: ...

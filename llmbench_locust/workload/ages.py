@@ -69,7 +69,6 @@ def _in_a_row(session: Sequence[SampleRequest]) -> bool:
 def _aged(
     session: list[SampleRequest], age: int, config: RunConfig, tokenizer: Tokenizer
 ) -> list[SampleRequest]:
-    """The session from its turn ``age`` on."""
     head, chat = session[0], config.backend_info.chat
     allowed = tokens_without(tokenizer, tokenizer.all_special_ids)
     for turn, sample in enumerate(session[1 : age + 1]):

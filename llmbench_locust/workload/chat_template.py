@@ -20,11 +20,7 @@ NAMED = tuple(f"{role}_token" for role in _ROLES)
 
 
 def render_chat_template(
-    template: str,
-    messages: Messages,
-    config: Json,
-    add_generation_prompt: bool,
-    more: Json,
+    template: str, messages: Messages, config: Json, add_generation_prompt: bool, more: Json
 ) -> str:
     """The conversation as one text. Raises ConfigError where the template fails."""
     from jinja2 import TemplateError

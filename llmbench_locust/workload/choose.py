@@ -54,8 +54,7 @@ def collect(
     for sample in samples:
         sample.request_id = f"{config.request_id_prefix}{len(found)}"
         found.append(sample)
-        if progress is not None:
-            progress(len(found), total)
+        progress(len(found), total)
     return found
 
 

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import collect, oversample
 from llmbench_locust.workload.files import read_csv
-from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest, silent
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 _COLUMNS = {
@@ -39,7 +40,9 @@ class Row:
     output_len: int
 
 
-def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
+def load(
+    config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
+) -> list[SampleRequest]:
     """The first ``--num-prompts`` requests of the trace.
 
     With ``--self-timed`` never more than the trace has; without, they are repeated at random unless
@@ -124,3 +127,41 @@ def _seconds(text: str, path: str, line: int, name: str) -> float:
             "seconds, or a date and time"
         ) from None
     return (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp()
+
+
+_BURSTGPT = ("Model", "Request tokens", "Response tokens")
+
+
+def load_burstgpt(
+    config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
+) -> list[SampleRequest]:
+    """With ``--self-timed`` the trace as it was, else a sample of it by seed, as vLLM draws it."""
+    if config.self_timed:
+        return load(config, tokenizer, progress)
+    frame = _frame(config.dataset_path)
+    n = config.num_prompts
+    chosen = frame.sample(n=n, random_state=config.seed, replace=n > len(frame))
+    lens = zip(chosen["Request tokens"].tolist(), chosen["Response tokens"].tolist(), strict=True)
+    made = (
+        SampleRequest(made_up(i, int(length), tokenizer), int(length), int(output))
+        for i, (length, output) in enumerate(lens)
+    )
+    return collect(made, config, progress, n)
+
+
+def _frame(path: str) -> Any:
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path)
+    except (OSError, ValueError) as e:
+        line = str(e).strip().splitlines()[0]
+        raise ConfigError(f"--dataset-path: {path!r} is not CSV ({line})") from None
+    for name in _BURSTGPT:
+        if name not in frame.columns:
+            raise ConfigError(f"--dataset-path: {path!r} has no column {name!r}, as BurstGPT has")
+    answered = pd.to_numeric(frame["Response tokens"], errors="coerce") > 0
+    frame = frame[(frame["Model"] == "GPT-4") & answered]
+    if not len(frame):
+        raise ConfigError(f"--dataset-path: {path!r} has no row of GPT-4 with response tokens")
+    return frame

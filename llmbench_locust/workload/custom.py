@@ -1,23 +1,26 @@
-"""``custom``: a JSONL file with a ``prompt`` in each line. ``spec_bench``: one with ``turns``."""
+"""``custom``: a JSONL file with a ``prompt`` in each line. ``spec_bench``: one with ``turns``.
+``speed_bench``: SPEED-Bench as its own preparation script leaves it, one JSONL file a subset.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import oversample, own_output_len, reference, shuffle
 from llmbench_locust.workload.files import bad_line, read_jsonl, read_prompts
-from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest, silent
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 Row = tuple[int, Json]
 
 
 def load(
-    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
+    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = silent
 ) -> list[SampleRequest]:
     """Prompts in shuffled order, in the chat template unless ``--skip-chat-template``."""
     rows = read_prompts(config)
@@ -34,7 +37,7 @@ def load(
 
 
 def load_spec_bench(
-    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
+    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = silent
 ) -> list[SampleRequest]:
     """The first turn of each question, always in the chat template and in the order of seed 0.
 
@@ -90,8 +93,7 @@ def _samples(
     counts = [1] * len(prompts)
     if tokenizer is not None:
         counts = tokenizer.count_batch(prompts, add_special_tokens=True)
-    if progress is not None:
-        progress(len(prompts), len(prompts))
+    progress(len(prompts), len(prompts))
     samples = [
         SampleRequest(prompt, count, length, f"{config.request_id_prefix}{i}")
         for i, (prompt, count, length) in enumerate(zip(prompts, counts, lens, strict=False))
@@ -99,3 +101,35 @@ def _samples(
     for sample, text in zip(samples, wanted, strict=False):
         sample.reference = text
     return oversample(samples, config)
+
+
+#: What the published rows hold instead of texts that the preparation script has to fetch.
+_PLACEHOLDER = "FULL BENCHMARK DATA SHOULD BE FETCHED"
+
+
+def load_speed_bench(
+    config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
+) -> list[SampleRequest]:
+    """The first message of each row, in the order of seed 0 whatever ``--seed`` says, as in vLLM.
+
+    Raises ConfigError for rows without messages and for a file that was not prepared.
+    """
+    path = str(Path(config.dataset_path) / f"{config.speed_bench_dataset_subset}.jsonl")
+    rows = read_jsonl(path)
+    rows = in_category(rows, config.speed_bench_category, "--speed-bench-category")
+    prompts = [_first_message(row.get("messages"), f"{path!r} line {line}") for line, row in rows]
+    config = replace(config, seed=0)
+    return questions(prompts, config.speed_bench_output_len, config, tokenizer, progress)
+
+
+def _first_message(messages: object, where: str) -> str:
+    first = messages[0] if isinstance(messages, list) and messages else None
+    text = first.get("content") if isinstance(first, dict) else None
+    if not isinstance(text, str):
+        raise ConfigError(f"--dataset-path: {where} has no 'messages' with a text 'content'")
+    if _PLACEHOLDER in text:
+        raise ConfigError(
+            f"--dataset-path: {where} is a placeholder; run the preparation script of SPEED-Bench "
+            "first"
+        )
+    return text

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llmbench_locust.workload.sample import Progress
+from llmbench_locust.workload.sample import Progress, silent
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 RETRIES = 10
@@ -28,22 +28,20 @@ def exact_prompts(
     sequences: Sequence[list[int]],
     targets: Sequence[int],
     draw: Draw,
-    progress: Progress = None,
+    progress: Progress = silent,
 ) -> list[tuple[str, list[int]]]:
     """(text, its token ids) for each; as many ids as the target says, unless tries ran out."""
     found: list[tuple[str, list[int]]] = []
     for begin in range(0, len(sequences), BATCH):
         end = min(begin + BATCH, len(sequences))
         found += _batch(tokenizer, sequences[begin:end], targets[begin:end], draw)
-        if progress is not None:
-            progress(end, len(sequences))
+        progress(end, len(sequences))
     return found
 
 
 def exact_prompt(
     tokenizer: Tokenizer, ids: list[int], target: int, draw: Draw
 ) -> tuple[str, list[int]]:
-    """The same for one."""
     return exact_prompts(tokenizer, [ids], [target], draw)[0]
 
 

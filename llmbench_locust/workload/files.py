@@ -22,7 +22,6 @@ def read_text(path: str, flag: str = "--dataset-path") -> str:
 
 
 def read_json(path: str, flag: str = "--dataset-path") -> JsonValue:
-    """The one JSON value of a file."""
     try:
         return json.loads(read_text(path, flag))
     except ValueError as e:

@@ -27,7 +27,9 @@ are those of the new part, and the history holds the responses that really came.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
@@ -35,34 +37,30 @@ from llmbench_locust.workload import sessions
 from llmbench_locust.workload.blocks import Blocks
 from llmbench_locust.workload.choose import reference
 from llmbench_locust.workload.files import read_jsonl
-from llmbench_locust.workload.sample import Progress, Prompt, SampleRequest
+from llmbench_locust.workload.sample import Progress, Prompt, SampleRequest, silent
 from llmbench_locust.workload.sessions import Row, Session, token_count
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 _MOONCAKE_BLOCK = 512
+#: Our keys and Mooncake's.
+_MOONCAKE = {
+    "input_tokens": "input_length",
+    "output_tokens": "output_length",
+    "prompt": "text_input",
+    "session": "session_id",
+    "at_s": "timestamp",
+    "delay_s": "delay",
+}
 
 
-def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
-    """The requests of ``sessions``. Raises ConfigError."""
-    return _load(config, tokenizer, lambda row, place: row, config.timed_trace_chunk_hash_size)
-
-
-def load_mooncake(
-    config: RunConfig, tokenizer: Tokenizer, progress: Progress = None
+def load(
+    config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent, *, mooncake: bool = False
 ) -> list[SampleRequest]:
-    """The requests of ``mooncake``. Raises ConfigError."""
-    return _load(config, tokenizer, _from_mooncake, _MOONCAKE_BLOCK)
-
-
-def _load(
-    config: RunConfig,
-    tokenizer: Tokenizer,
-    translate: Callable[[Json, int], Json],
-    block_size: int,
-) -> list[SampleRequest]:
+    """The requests of ``sessions``, or of ``mooncake``. Raises ConfigError."""
     by_session: dict[str, list[Row]] = {}
     for line, values in read_jsonl(config.dataset_path):
-        row = Row(config, f"{line}:", translate(values, line))
+        row = Row(config, f"{line}:", values)
+        row = _from_mooncake(row) if mooncake else row
         name = row.values.get("session")
         if not isinstance(name, str | int):
             raise row.error("has no 'session'")
@@ -70,7 +68,8 @@ def _load(
     follow = any(len(rows) > 1 for rows in by_session.values())
     # Only a text can be continued with a response.
     as_text = follow or not config.backend_info.token_ids
-    blocks = Blocks(tokenizer, block_size, config.seed, as_text=as_text)
+    size = _MOONCAKE_BLOCK if mooncake else config.timed_trace_chunk_hash_size
+    blocks = Blocks(tokenizer, size, config.seed, as_text=as_text)
     if any("messages" in row.values for rows in by_session.values() for row in rows):
         sessions.need_chat(config)
     made = [_Graph(rows, blocks, tokenizer).session() for rows in by_session.values()]
@@ -79,25 +78,24 @@ def _load(
     return sessions.number(made, config)
 
 
-def _from_mooncake(row: Json, line: int) -> Json:
-    """A line of Mooncake's in the format of ``sessions``. Unknown keys are kept, to be checked."""
-    renamed = {"input_length": "input_tokens", "output_length": "output_tokens"}
-    renamed |= {"text_input": "prompt", "session_id": "session"}
-    found = {renamed.get(key, key): value for key, value in row.items()}
-    found.setdefault("session", f"line {line}")
-    for key, ours in (("timestamp", "at_s"), ("delay", "delay_s")):
-        value = found.pop(key, None)
-        if value is not None:
-            found[ours] = value / 1000 if isinstance(value, int | float) else value
+load_mooncake = partial(load, mooncake=True)
+
+
+def _from_mooncake(row: Row) -> Row:
+    """A line of Mooncake's in the format of ``sessions``."""
+    ours = {theirs: key for key, theirs in _MOONCAKE.items()}
+    found = {ours.get(key, key): value for key, value in row.values.items()}
+    found.setdefault("session", f"line {row.where}")
+    for key in ("timestamp", "delay"):
+        if found.pop(ours[key], None) is not None:
+            found[ours[key]] = row.number(key) / 1000
     found.setdefault("delay_s", 0)
     if "messages" in found:
         found["history"] = None
-    return found
+    return replace(row, values=found, names=_MOONCAKE)
 
 
 class _Graph:
-    """One session on its way from lines to requests."""
-
     def __init__(self, rows: Sequence[Row], blocks: Blocks, tokenizer: Tokenizer) -> None:
         self._rows, self._blocks, self._tokenizer = rows, blocks, tokenizer
         self._places: dict[str, int] = {}
@@ -133,10 +131,10 @@ class _Graph:
         return [self._named(row, name) for name in row.items("after", (str, int))]
 
     def _history(self, row: Row, after: Sequence[int]) -> int:
-        if row.config.history == "recorded" or not after:
-            return -1
         name = row.values.get("history", "")
-        return -1 if name is None else self._named(row, name) if name != "" else after[0]
+        if row.config.history == "recorded" or name is None:
+            return -1
+        return self._named(row, name) if name != "" else after[0] if after else -1
 
     def _named(self, row: Row, name: object) -> int:
         if str(name) not in self._places:
@@ -149,7 +147,7 @@ class _Graph:
             able = [p for p in range(len(after)) if p not in done and done >= set(after[p])]
             if not able:
                 left = next(p for p in range(len(after)) if p not in done)
-                raise self._rows[left].error("its session waits for itself in a circle")
+                raise self._rows[left].error("its session has requests that wait in a circle")
             done.update(able)
             yield from able
 
@@ -185,9 +183,7 @@ class _Graph:
                 raise row.error(f"'prompt' is {prompt!r}; it must be a text")
         else:
             length = row.count("input_tokens")
-            ids = [i for i in row.items("hash_ids", (int, str)) if isinstance(i, int | str)]
-            if ids and (len(ids) - 1) * self._blocks.size >= length:
-                raise row.error(f"{len(ids)} hash ids do not fit {length} input tokens")
+            ids = row.hash_ids(self._blocks.size, length)
             prompt = self._blocks.prompt(ids, length, own=row.where)
             if not isinstance(prompt, str):
                 return prompt, length

@@ -12,7 +12,7 @@ import threading
 from llmbench_locust.errors import cause_of
 
 #: Seconds that the hub has to answer.
-ANSWER_S = 6.0
+ANSWER_S = 4.0
 
 
 def offline() -> str:

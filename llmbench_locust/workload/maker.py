@@ -35,7 +35,6 @@ def main() -> None:
 
 
 def packed(value: Stream | list[SampleRequest]) -> bytes:
-    """As one message."""
     body = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     return LENGTH.pack(len(body)) + body
 

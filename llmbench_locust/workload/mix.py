@@ -17,11 +17,10 @@ from dataclasses import dataclass, replace
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
-from llmbench_locust.options.config import RunConfig
-from llmbench_locust.options.derive import part_config
+from llmbench_locust.options.config import RunConfig, part_config
 from llmbench_locust.workload.files import read_json
 from llmbench_locust.workload.one_dataset import load_dataset
-from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest, silent
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 
@@ -35,7 +34,7 @@ class Part:
 
 
 def load(
-    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
+    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = silent
 ) -> list[SampleRequest]:
     """The requests of all parts, interleaved. Raises ConfigError with file and entry."""
     parts = read_parts(config.mix or "")
@@ -67,7 +66,6 @@ def load(
 
 
 def read_parts(path: str) -> list[Part]:
-    """The entries of the file. Raises ConfigError."""
     data = read_json(path, "--mix")
     if not isinstance(data, list) or not data:
         raise ConfigError(f"--mix: {path!r} is not a list of one or more entries")
@@ -115,11 +113,11 @@ def _part(entry: object, where: str) -> Part:
     weight, label = flags.pop("weight", 1), flags.pop("label", flags.get("dataset-name"))
     number = isinstance(weight, int | float) and not isinstance(weight, bool)
     if not number or not 0 < weight < float("inf"):
-        raise ConfigError(f"{where}: weight {weight!r}; a number above 0")
+        raise ConfigError(f"{where}: weight {weight!r} is not allowed; use a number above 0")
     if not isinstance(flags.get("dataset-name"), str):
         raise ConfigError(f"{where} names no 'dataset-name'")
     if not isinstance(label, str) or not label:
-        raise ConfigError(f"{where}: label {label!r}; a text")
+        raise ConfigError(f"{where}: label {label!r} is not allowed; use a text")
     if "num-prompts" in flags:
         raise ConfigError(f"{where}: 'num-prompts' is for the whole run; give a 'weight'")
     return Part(float(weight), label, flags)
@@ -144,6 +142,4 @@ def _from_zero(share: list[SampleRequest]) -> list[SampleRequest]:
 
 
 def _shifted(progress: Progress, done: int, total: int) -> Progress:
-    if progress is None:
-        return None
     return lambda own, _: progress(min(done + own, total), total)

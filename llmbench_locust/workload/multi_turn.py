@@ -33,7 +33,7 @@ from llmbench_locust.json_types import JsonValue
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import shuffle
 from llmbench_locust.workload.files import read_conversations
-from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest, silent
 from llmbench_locust.workload.sessions import number
 from llmbench_locust.workload.tokenizer import Tokenizer
 
@@ -83,7 +83,9 @@ def think_times(config: RunConfig, n: int) -> list[float]:
     return draw_think_times(config.think_time, random.Random(config.seed), n)
 
 
-def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
+def load(
+    config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
+) -> list[SampleRequest]:
     """The turns of ShareGPT conversations, ``config.num_prompts`` of them.
 
     Conversations are filtered, shuffled and judged by their first turn as vLLM does it for single
@@ -102,8 +104,7 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
                 turns = _recorded(turns, pairs, tokenizer, config.backend_info.chat)
             conversations.append(turns)
             total += len(turns)
-            if progress is not None:
-                progress(min(total, config.num_prompts), config.num_prompts)
+            progress(min(total, config.num_prompts), config.num_prompts)
         enough = total if config.num_sessions is None else len(conversations)
         if enough >= (config.num_sessions or config.num_prompts):
             break

@@ -6,12 +6,12 @@ from importlib.metadata import EntryPoint
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest, silent
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 
 def load_dataset(
-    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
+    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = silent
 ) -> list[SampleRequest]:
     """The requests of ``--dataset-name``. Raises ConfigError."""
     dataset = config.dataset

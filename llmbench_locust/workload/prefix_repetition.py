@@ -8,11 +8,13 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import shuffle
 from llmbench_locust.workload.exact import exact_prompt
-from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest, silent
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 
-def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
+def load(
+    config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
+) -> list[SampleRequest]:
     """The same number of prompts for each prefix, shuffled. Raises ConfigError."""
     prefixes = config.prefix_repetition_num_prefixes
     each = config.num_prompts // prefixes
@@ -37,8 +39,7 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
             ids = prefix + exact(config.prefix_repetition_suffix_len)
             text, output_len = tokenizer.decode(ids), config.prefix_repetition_output_len
             requests.append(SampleRequest(text, len(ids), output_len))
-            if progress is not None:
-                progress(len(requests), each * prefixes)
+            progress(len(requests), each * prefixes)
     shuffle(requests, config)
     for i, request in enumerate(requests):
         request.request_id = f"{config.request_id_prefix}{i}"

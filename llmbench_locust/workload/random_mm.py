@@ -32,7 +32,7 @@ from llmbench_locust.workload.random_tokens import (
     shared_prefix,
     tokens_without,
 )
-from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest, silent
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 Bucket = tuple[int, int, int]
@@ -48,7 +48,9 @@ class ItemPlan:
     limits: dict[str, int]
 
 
-def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
+def load(
+    config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
+) -> list[SampleRequest]:
     """``--num-prompts`` requests; ``prompt_len`` is that of the text. Raises ConfigError."""
     if config.random_batch_size > 1:
         raise ConfigError(
@@ -98,8 +100,8 @@ def texts(
         length = int(input_lens[i])
         if prefix_len + length < 1:
             raise ConfigError(
-                f"--random-input-len: {config.random_input_len} leaves prompts of no token "
-                f"(range ratio {config.random_range_ratio[0]:g}); more, or a prefix"
+                f"--random-input-len: {config.random_input_len} leaves prompts without tokens "
+                f"(range ratio {config.random_range_ratio[0]:g}); use more tokens, or a prefix"
             )
         ids = shared + row(allowed, int(offsets[i]) + i, length)
         text, ids = exact_prompt(tokenizer, ids, prefix_len + length, draw)
@@ -137,7 +139,7 @@ def item_plan(config: RunConfig) -> ItemPlan:
 
 
 def normalized(weights: dict[Bucket, float]) -> dict[Bucket, float]:
-    """Those above 0, so that they sum to 1."""
+    """The weights above 0, scaled to a sum of 1."""
     some = {bucket: weight for bucket, weight in weights.items() if weight > 0}
     total = sum(some.values())
     return {bucket: weight / total for bucket, weight in some.items()}
@@ -160,7 +162,6 @@ def draw_items(plan: ItemPlan, rng: np.random.Generator) -> Iterator[Bucket]:
 
 
 def make_item(bucket: Bucket, rng: np.random.Generator) -> Json:
-    """The content part of one item of noise."""
     height, width, frames = bucket
     if modality(bucket) == "image":
         pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)

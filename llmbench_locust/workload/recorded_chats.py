@@ -21,13 +21,13 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload import sessions
 from llmbench_locust.workload.files import read_json, read_jsonl
-from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest, silent
 from llmbench_locust.workload.sessions import Row, Session, token_count
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 
 def load(
-    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
+    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = silent
 ) -> list[SampleRequest]:
     """The requests of the conversations in the file. Raises ConfigError."""
     sessions.need_chat(config)
@@ -36,7 +36,7 @@ def load(
 
 
 def load_vllm(
-    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = None
+    config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = silent
 ) -> list[SampleRequest]:
     """The requests of a file of vLLM's benchmark_serving_multi_turn. Raises ConfigError."""
     sessions.need_chat(config)
@@ -56,8 +56,7 @@ def _requests(
     for n, row in enumerate(rows, 1):
         if session := _session(row, tokenizer):
             found.append(session)
-        if progress is not None:
-            progress(n, len(rows))
+        progress(n, len(rows))
     if not found:
         raise ConfigError(f"--dataset-path: {rows[0].config.dataset_path!r} has no conversation")
     return sessions.number(found, rows[0].config)
@@ -67,7 +66,8 @@ def _session(row: Row, tokenizer: Tokenizer | None) -> Session:
     config, messages, tools = row.config, row.messages(), row.items("tools", dict)
     calls = any(message.get("tool_calls") for message in messages)
     recorded = (config.history or ("recorded" if calls else "real")) == "recorded"
-    delays = [Row(config, row.where, {"delays": d}).number("delays") for d in _delays(row)]
+    given: list[object] = row.items("delays", (int, float))
+    delays = [Row(config, row.where, {"delays": d}).number("delays") for d in given]
     session: Session = []
     for start, end in _spans(messages):
         if end == 0 or end == start:
@@ -98,11 +98,6 @@ def _spans(messages: list[Json]) -> Iterator[tuple[int, int]]:
             start = place + 1
     if start < len(messages):
         yield start, len(messages)
-
-
-def _delays(row: Row) -> list[object]:
-    delays: list[object] = row.items("delays", (int, float))
-    return delays
 
 
 def _last_text(messages: list[Json]) -> str:

@@ -31,7 +31,7 @@ _MESSAGE = "llmbench-message-5d20"
 
 
 def new_salt() -> str:
-    """Never the same twice, whatever the seed."""
+    """A new salt, never the same twice, whatever the seed."""
     return f"[{secrets.token_hex(5)}]"
 
 
@@ -89,7 +89,7 @@ def _fronts(sample: SampleRequest) -> list[str]:
 
 
 def _text_of(message: Any) -> str:
-    """Of a message or part; "" where it begins with something else, such as an image."""
+    """The text of a message or part; "" where it begins with something else, as an image."""
     content = message.get("content", message.get("text"))
     if isinstance(content, list):
         return _text_of(content[0]) if content else ""

@@ -11,7 +11,11 @@ from llmbench_locust.json_types import Json
 Prompt = str | list[int] | list[str] | list[list[int]] | list[Json]
 
 #: Called with (requests made, requests wanted) while a dataset is loaded.
-Progress = Callable[[int, int], None] | None
+Progress = Callable[[int, int], None]
+
+
+def silent(made: int, wanted: int) -> None:
+    """Progress that nobody sees."""
 
 
 @dataclass(slots=True)

@@ -7,13 +7,15 @@ requests their ids. Nothing here knows time or network.
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.options.values import MOST_INTEGER
 from llmbench_locust.workload.files import bad_line
 from llmbench_locust.workload.sample import SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
@@ -60,11 +62,14 @@ def capped(delay_s: float, config: RunConfig) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a file, or one request in it, for messages. ``where``: such as "12:"."""
+    """One line of a file, or one request in it, for messages. ``where``: such as "12:". ``names``:
+    of keys, where the file has others.
+    """
 
     config: RunConfig
     where: str
     values: Json
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def error(self, what: str) -> ConfigError:
         return bad_line(self.config, self.where, what)
@@ -72,16 +77,21 @@ class Row:
     def number(self, key: str, default: float | None = None, least: float = 0) -> float:
         """The number under ``key``, at least ``least``; ``default`` where there is none."""
         value = self.values.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value:
+        number = None if isinstance(value, bool) else value
+        if not isinstance(number, int | float) or not least <= number < math.inf:
             shown = f"is {value!r}" if key in self.values else "is missing"
-            raise self.error(f"{key!r} {shown}; it must be a number, {least:g} or more")
-        return value
+            name = self.names.get(key, key)
+            raise self.error(f"{name!r} {shown}; it must be a number, {least:g} or more")
+        return number
 
     def count(self, key: str, default: int | None = None, least: int = 1) -> int:
-        """`number`, and whole."""
+        """Like `number`, but it must be whole."""
         value = self.number(key, default, least)
         if value != int(value):
-            raise self.error(f"{key!r} is {value!r}; it must be a whole number")
+            name = self.names.get(key, key)
+            raise self.error(f"{name!r} is {value!r}; it must be a whole number")
+        if value > MOST_INTEGER:
+            raise self.error(f"{self.names.get(key, key)!r} is {value!r}, which is too large")
         return int(value)
 
     def items(self, key: str, kind: type | tuple[type, ...]) -> list[object]:
@@ -90,6 +100,13 @@ class Row:
         if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
             raise self.error(f"{key!r} is not a list of the form that this dataset has")
         return value
+
+    def hash_ids(self, size: int, length: int, key: str = "hash_ids") -> list[int | str]:
+        """The ids of the blocks of ``size`` tokens that a prompt of ``length`` begins with."""
+        ids = [i for i in self.items(key, (int, str)) if isinstance(i, int | str)]
+        if ids and (len(ids) - 1) * size >= length:
+            raise self.error(f"{len(ids)} hash ids of {size} tokens do not fit {length} tokens")
+        return ids
 
     def messages(self, key: str = "messages") -> list[Json]:
         """Chat messages: objects with a role."""

@@ -11,13 +11,15 @@ from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import collect, fits, oversample, shuffle
 from llmbench_locust.workload.files import read_conversations
 from llmbench_locust.workload.media import image_part, video_part
-from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest, silent
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 BATCH = 512
 
 
-def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
+def load(
+    config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
+) -> list[SampleRequest]:
     """Conversations of two turns or more, shuffled, pruned by length as vLLM does."""
     if config.multi_turn:
         from llmbench_locust.workload import multi_turn

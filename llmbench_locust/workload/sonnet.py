@@ -10,7 +10,7 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import collect
 from llmbench_locust.workload.files import read_text
-from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest, silent
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 BASE = "Pick as many lines as you can from these poem lines:\n"
@@ -19,7 +19,9 @@ OWN_LINES = Path(__file__).parent.parent / "data" / "sonnet.txt"
 MOST_TRIES = 10_000
 
 
-def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
+def load(
+    config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
+) -> list[SampleRequest]:
     """Without ``--dataset-path``, our own lines. The text carries the chat template unless the
     backend is chat.
 

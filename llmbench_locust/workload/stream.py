@@ -10,15 +10,15 @@ from time import perf_counter
 from typing import Protocol
 
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.workload.digest import digest
 from llmbench_locust.workload.salt import new_salt, salted
-from llmbench_locust.workload.sample import Progress, SampleRequest
-from llmbench_locust.workload.sharing import Sharing
+from llmbench_locust.workload.sample import Progress, SampleRequest, silent
+from llmbench_locust.workload.sharing import Sharing, digest
 from llmbench_locust.workload.system_prompt import with_system_prompt
 from llmbench_locust.workload.tokenizer import Tokenizer
 
-#: A workload of more requests, or without an end, is made while it is sent.
-MADE_AHEAD = 10_000
+#: A workload of more requests, or without an end, is made while it is sent; one that is told by its
+#: duration sooner.
+MADE_AHEAD, MADE_AHEAD_TIMED = 10_000, 1_000
 #: So many requests are made before the first is sent, unless that takes longer than a second.
 FIRST, FIRST_S = 4096, 1.0
 #: Requests that are made in one go.
@@ -30,7 +30,7 @@ class Requests(Protocol):
 
     total: int | None
 
-    def take(self, n: int, progress: Progress = None) -> list[SampleRequest]:
+    def take(self, n: int, progress: Progress = silent) -> list[SampleRequest]:
         """Up to ``n`` more; none at the end."""
 
     @property
@@ -88,7 +88,8 @@ class Stream:
 def stream_of(config: RunConfig, tokenizer: Tokenizer | None) -> Stream | None:
     """The requests of a run as a stream; None where they are all made before the first is sent."""
     where = "" if config.mix else config.dataset.stream
-    if not where or tokenizer is None or not (config.endless or config.num_prompts > MADE_AHEAD):
+    most = MADE_AHEAD if config.duration_s is None else MADE_AHEAD_TIMED
+    if not where or tokenizer is None or not (config.endless or config.num_prompts > most):
         return None
     answers = config.check_answers or config.expect_same_as
     if answers or config.structured_output or config.tool_choice:

@@ -20,14 +20,17 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.blocks import Blocks
 from llmbench_locust.workload.files import bad_line, read_jsonl
-from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest, silent
+from llmbench_locust.workload.sessions import Row
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 #: Texts that are counted in one call, by the library's own threads.
 _BATCH = 32
 
 
-def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
+def load(
+    config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
+) -> list[SampleRequest]:
     """The first ``--num-prompts`` lines of the trace, in its order; fewer when it is shorter."""
     rows = read_jsonl(config.dataset_path)[: config.num_prompts]
     ids_wanted = config.backend_info.token_ids
@@ -38,10 +41,8 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
     for i, (line, row) in enumerate(rows):
         input_len = int(_number(row, line, config, "input_length", 1))
         output_len = int(_number(row, line, config, "output_length", 1))
-        hashes = row.get(config.timed_trace_label_hash_ids) or []
-        if not isinstance(hashes, list) or not all(isinstance(h, int | str) for h in hashes):
-            what = f"{config.timed_trace_label_hash_ids!r} is not a list of ids"
-            raise bad_line(config, f"{line}:", what)
+        named = config.timed_trace_label_hash_ids
+        hashes = Row(config, f"{line}:", row).hash_ids(blocks.size, input_len, named)
         sample = SampleRequest(
             blocks.prompt(hashes, input_len, own=f"line {line}"),
             input_len,
@@ -54,8 +55,7 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
         samples.append(sample)
         if not ids_wanted and (len(samples) % _BATCH == 0 or len(samples) == len(rows)):
             _count(samples[-((len(samples) - 1) % _BATCH + 1) :], tokenizer)
-        if progress is not None:
-            progress(i + 1, len(rows))
+        progress(i + 1, len(rows))
     return samples
 
 

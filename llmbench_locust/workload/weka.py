@@ -22,19 +22,20 @@ from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload import sessions
 from llmbench_locust.workload.blocks import Blocks
 from llmbench_locust.workload.files import read_json, read_jsonl
-from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest, silent
 from llmbench_locust.workload.sessions import Row, Session
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 
-def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
+def load(
+    config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
+) -> list[SampleRequest]:
     """The requests of the sessions. Raises ConfigError."""
     rows = list(_rows(config))
     found = []
     for n, row in enumerate(rows, 1):
         found.append(_Trace(row, tokenizer, n).session())
-        if progress is not None:
-            progress(n, len(rows))
+        progress(n, len(rows))
     found = [session for session in found if session]
     if not found:
         raise ConfigError(f"--dataset-path: {config.dataset_path!r} has no session with a call")
@@ -50,14 +51,20 @@ def _rows(config: RunConfig) -> Iterator[Row]:
         data = read_json(str(file))
         for n, entry in enumerate(data if isinstance(data, list) else [data], 1):
             row = Row(config, f"({file.name}, session {n})", entry)
-            if not isinstance(entry, dict) or not isinstance(entry.get("requests"), list):
+            if not isinstance(entry, dict):
                 raise row.error("is not a session with 'requests'")
             yield row
 
 
-class _Trace:
-    """One session on its way from calls to requests."""
+def _calls_of(row: Row) -> list[Json]:
+    """What is null counts as missing."""
+    if not isinstance(row.values.get("requests"), list):
+        raise row.error("has no list 'requests'")
+    calls = [call for call in row.items("requests", dict) if isinstance(call, dict)]
+    return [{key: value for key, value in c.items() if value is not None} for c in calls]
 
+
+class _Trace:
     def __init__(self, row: Row, tokenizer: Tokenizer, number: int) -> None:
         self._row, self._config = row, row.config
         size = row.count("block_size")
@@ -66,12 +73,12 @@ class _Trace:
         as_text = not self._config.backend_info.token_ids
         # Ids mean something within their session only.
         self._blocks = Blocks(tokenizer, size, f"{self._config.seed}/{number}", as_text=as_text)
-        self._size, self._tokenizer, self._as_text = size, tokenizer, as_text
+        self._tokenizer, self._as_text = tokenizer, as_text
         self._found: Session = []
 
     def session(self) -> Session:
         """In order of their recorded start, so that each stands behind those that it waits for."""
-        self._calls(self._row.values["requests"], None, 0.0)
+        self._calls(_calls_of(self._row), None, 0.0)
         return self._found
 
     def _calls(
@@ -99,7 +106,7 @@ class _Trace:
         return before, end_s
 
     def _subagent(self, row: Row, began_s: float, before: int, end_s: float) -> tuple[float, int]:
-        calls = [call for call in row.items("requests", dict) if isinstance(call, dict)]
+        calls = _calls_of(row)
         if not calls:
             raise row.error("the sub-agent has no 'requests'")
         if min(Row(self._config, row.where, call).number("t") for call in calls) < began_s:
@@ -113,9 +120,7 @@ class _Trace:
 
     def _request(self, row: Row, parents: tuple[int, ...], idle_s: float) -> SampleRequest:
         input_len = row.count("in")
-        ids = [i for i in row.items("hash_ids", (int, str)) if isinstance(i, int | str)]
-        if (len(ids) - 1) * self._size >= input_len > 0 and ids:
-            raise row.error(f"{len(ids)} hash ids do not fit 'in' {input_len}")
+        ids = row.hash_ids(self._blocks.size, input_len)
         prompt = self._blocks.prompt(ids, input_len, own=f"call {len(self._found)}")
         if self._as_text:
             input_len = self._tokenizer.count_batch([str(prompt)], add_special_tokens=True)[0]

@@ -20,8 +20,6 @@ _ENGINE_DEATH = "EngineCore encountered an issue. See stack trace (above) for th
 
 
 class FaultFilter:
-    """The faults of one response."""
-
     def __init__(self, faults: Faults, wheel: Wheel) -> None:
         self.faults = faults
         self.wheel = wheel
@@ -197,7 +195,6 @@ def _pieces(event: bytes) -> list[bytes]:
 
 
 def _half_of(event: bytes) -> bytes:
-    """An event whose JSON is cut in the middle."""
     body = event.rstrip(b"\n")
     return body[: len(body) // 2] + (b"\n\n" if b"\n\n" in event else b"\n")
 

@@ -78,7 +78,6 @@ class Job:
 
     @property
     def at_last(self) -> bool:
-        """Whether the next event is the last one."""
         return self.index == self.steps - 1
 
     def begin(self) -> None:
@@ -95,7 +94,6 @@ class Job:
             self.outlet.write(head + b"".join(chunk(event) for event in self.script.opening()))
 
     def body_with_head(self, body: bytes) -> bytes:
-        """A response in one piece, with its head."""
         return _BODY_HEAD % (self._request_id(), len(body)) + body
 
     def _request_id(self) -> bytes:

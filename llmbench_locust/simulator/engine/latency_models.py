@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmbench_locust.simulator.engine.job import Job
     from llmbench_locust.simulator.engine.wheel import Wheel
+    from llmbench_locust.simulator.settings import Settings
 
 
 class FixedClock:
@@ -60,18 +60,6 @@ class FixedClock:
             at(after(job.arrival_s, ttft), step)
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """An imagined engine. ``kv_tokens``: size of the KV cache, None for no limit."""
-
-    prefill_rate: float
-    step_s: float
-    step_per_seq_s: float
-    max_num_seqs: int
-    max_batched_tokens: int
-    kv_tokens: int | None = None
-
-
 class EngineClock:
     """Continuous batching with chunked prefill.
 
@@ -83,7 +71,7 @@ class EngineClock:
     it waits at the head of the queue and prefills everything again.
     """
 
-    def __init__(self, wheel: Wheel, engine: Engine) -> None:
+    def __init__(self, wheel: Wheel, engine: Settings) -> None:
         self._wheel = wheel
         self._engine = engine
         self._queue: deque[tuple[Job, int]] = deque()  # with the tokens to prefill

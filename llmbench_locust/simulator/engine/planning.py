@@ -51,7 +51,7 @@ def output_tokens(ask: Ask, settings: Settings, faults: Faults, seed: int) -> tu
 
 
 def make_plan(ask: Ask, settings: Settings, faults: Faults, seed: int) -> Plan:
-    """Raises Refusal."""
+    """The plan of the answer to ``ask``. Raises Refusal."""
     count, finish = output_tokens(ask, settings, faults, seed)
     texts = (_UNICODE if faults.unicode and not ask.tool_calls else _PLAIN).take(seed, count)
     if ask.tool_calls:

@@ -9,35 +9,20 @@ from dataclasses import dataclass
 import orjson
 
 _WORDS = (
-    " the of and to in is that for it as was with be by on not he his but at are this have "
-    "from or had an they which one you"
-    " were her all she there would their we him been has when who will more no if out so said "
-    "what up its about into than them"
-    " can only other new some could time these two may then do first any my now such like our "
-    "over man me even most made after"
-    " also did many before must through back years where much your way well down should "
-    "because each just those people how too"
-    " little state good very make world still own see men work long get here between both life "
-    "being under never day same"
+    " the of and to in is that for it as was with be by on not he his but at are this have from or "
+    "had an they which one you were her all she there would their we him been has when who will "
+    "more no if out so said what up its about into than them can only other new some could time "
+    "these two may then do first any my now such like our over man me even most made after also "
+    "did many before must through back years where much your way well down should because each "
+    "just those people how too little state good very make world still own see men work long get "
+    "here between both life being under never day same"
 )
 PLAIN = tuple(" " + word for word in _WORDS.split())
 #: Characters of two, three and four bytes, the separators that a line splitter must not split at,
 #: escapes, an empty token.
 ODD = (
-    " é",
-    " ü",
-    "日本",
-    "語",
-    " 😀",
-    "\u2028",
-    "\u2029",
-    ' "quoted"',
-    " back\\slash",
-    "\n",
-    "\t",
-    "\u0085",
-    " Ω",
-    "\x7f",
+    *(" é", " ü", "日本", "語", " 😀", "\u2028", "\u2029", ' "quoted"', " back\\slash", "\n", "\t"),
+    *("\u0085", " Ω", "\x7f"),
 )
 UNICODE = tuple(
     token for pair in zip(PLAIN, ODD * (len(PLAIN) // len(ODD) + 1), strict=False) for token in pair
@@ -91,7 +76,6 @@ class Plan:
         return self.tokens_after(self.reasoning - 1) if self.reasoning else 0
 
     def text(self, first: int = 0, last: int | None = None) -> bytes:
-        """JSON-escaped text of a range of events."""
         return b"".join(self.pieces[first:last])
 
 

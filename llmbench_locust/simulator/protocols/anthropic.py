@@ -110,9 +110,6 @@ class Messages(Script):
     def _delta(self, delta: bytes) -> bytes:
         return _named(b"content_block_delta", b',"delta":%b,"index":%d' % (delta, self.block))
 
-    def last(self, index: int, finished: bool) -> bytes:
-        return self.event(index)
-
     def closing(self) -> Frames:
         ending: Json = {"delta": {"stop_reason": _STOP[self.plan.finish], "stop_sequence": None}}
         if usage := self._usage(self.plan.tokens):

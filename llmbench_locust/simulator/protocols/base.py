@@ -43,7 +43,7 @@ class Script:
     @classmethod
     def streams(cls, body: Json, path: str) -> bool:
         """Whether a stream was asked for."""
-        return bool(body.get("stream"))
+        return cls.generates and bool(body.get("stream"))
 
     @classmethod
     def refusal_body(cls, refusal: Refusal) -> JsonValue:

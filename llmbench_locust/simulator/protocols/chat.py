@@ -13,7 +13,7 @@ TOOL = "get_weather"
 
 
 class Chat(OpenAIScript):
-    """A chunk with the role comes first."""
+    """The first chunk has the role and no content."""
 
     reasons = True
     tools = True

@@ -79,14 +79,7 @@ class OllamaGenerate(Script):
             )
         return (
             b'%b%b,"done":true,"done_reason":"%b","total_duration":%d,"load_duration":0%b,"eval_duration":%d}'
-            % (
-                self.start,
-                self._content(text, thought),
-                reason,
-                spent,
-                counts,
-                spent,
-            )
+            % (self.start, self._content(text, thought), reason, spent, counts, spent)
         )
 
     def failure(self, message: str) -> Frames:

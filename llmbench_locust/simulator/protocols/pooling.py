@@ -29,7 +29,6 @@ def vector(dimensions: int, as_base64: bool) -> bytes:
 
 
 def _items(given: object) -> int:
-    """How many texts an `input` holds."""
     return len(given) if isinstance(given, list) and given and not isinstance(given[0], int) else 1
 
 
@@ -57,10 +56,6 @@ class Embeddings(Script):
             base64=body.get("encoding_format") == "base64",
             dimensions=body["dimensions"] if isinstance(body.get("dimensions"), int) else 0,
         )
-
-    @classmethod
-    def streams(cls, body: Json, path: str) -> bool:
-        return False
 
     def whole(self) -> bytes:
         ask = self.ask
@@ -115,10 +110,6 @@ class Rerank(Script):
             + prompt_tokens(documents, count),
             items=len(documents),
         )
-
-    @classmethod
-    def streams(cls, body: Json, path: str) -> bool:
-        return False
 
     def whole(self) -> bytes:
         tokens = self.ask.prompt_tokens

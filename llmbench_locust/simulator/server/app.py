@@ -1,4 +1,4 @@
-"""Sends generation requests to a job on the clock, all others to Flask's routes (control.py)."""
+"""Sends generation requests to a job on the clock, all others to the views of control.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import time
 import uuid
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,25 +14,23 @@ import orjson
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
-from llmbench_locust.simulator.ask import Ask, Refusal, json_body
+from llmbench_locust.simulator.ask import Ask, Refusal, json_body, read_form
 from llmbench_locust.simulator.counting import load_tokenizer, make_counter
 from llmbench_locust.simulator.engine.fault_filter import FaultFilter
 from llmbench_locust.simulator.engine.job import Job
-from llmbench_locust.simulator.engine.latency_models import Clock, Engine, EngineClock, FixedClock
+from llmbench_locust.simulator.engine.latency_models import Clock, EngineClock, FixedClock
 from llmbench_locust.simulator.engine.outlet import Outlet
 from llmbench_locust.simulator.engine.planning import job_seed, make_plan
-from llmbench_locust.simulator.engine.power import PowerMeter
 from llmbench_locust.simulator.engine.prefix_cache import PrefixCache
 from llmbench_locust.simulator.engine.text import prompt_sha
 from llmbench_locust.simulator.engine.wheel import Wheel
 from llmbench_locust.simulator.faults import NONE, Faults, header_faults
 from llmbench_locust.simulator.protocols import ROUTES
 from llmbench_locust.simulator.protocols.base import Script
-from llmbench_locust.simulator.server.control import make_control
-from llmbench_locust.simulator.server.forms import read_form
-from llmbench_locust.simulator.server.metrics_page import add_metrics
+from llmbench_locust.simulator.server.control import Reply, control_views, json_reply
+from llmbench_locust.simulator.server.metrics_page import metrics_views
 from llmbench_locust.simulator.settings import Settings
-from llmbench_locust.simulator.stats import Seen, Stats, header_subset
+from llmbench_locust.simulator.stats import PowerMeter, Seen, Stats, header_subset
 
 if TYPE_CHECKING:
     import socket
@@ -57,8 +55,7 @@ class Connection(Protocol):
 def make_clock(settings: Settings, wheel: Wheel) -> Clock:
     if settings.clock == "fixed":
         return FixedClock(wheel, settings.ttft_s, settings.itl_s, settings.jitter)
-    engine = Engine(*(getattr(settings, field.name) for field in fields(Engine)))
-    return EngineClock(wheel, engine)
+    return EngineClock(wheel, settings)
 
 
 class Simulator:
@@ -74,8 +71,10 @@ class Simulator:
         self.clock = make_clock(settings, self.wheel)
         tokenizer = load_tokenizer()
         self.count = make_counter(tokenizer, by_words=settings.count == "words")
-        self.control = make_control(settings, self.stats, self.wheel, tokenizer)
-        add_metrics(self.control, settings, self.stats, self.clock, self.cache)
+        self._views = {
+            **control_views(settings, self.stats, self.wheel, tokenizer),
+            **metrics_views(settings, self.stats, self.clock, self.cache),
+        }
         self._draw = random.Random(settings.seed).random
 
     def __call__(self, environ: Json, start_response: StartResponse) -> Answer:
@@ -83,12 +82,20 @@ class Simulator:
         protocol = ROUTES.get(path)
         if not self._authorized(environ, path):
             return _respond(start_response, 401, orjson.dumps({"error": "Unauthorized"}))
-        if protocol is None:
-            answer: Answer = self.control(environ, start_response)
-            return answer
-        if environ["REQUEST_METHOD"] != "POST":
-            return _respond(start_response, 405, b'{"detail":"Method Not Allowed"}')
-        return self._generate(environ, start_response, protocol)
+        if protocol is not None and environ["REQUEST_METHOD"] == "POST":
+            return self._generate(environ, start_response, protocol)
+        return _respond(start_response, *self._view(environ, path))
+
+    def _view(self, environ: Json, path: str) -> Reply:
+        view = self._views.get(path, {}).get(environ["REQUEST_METHOD"])
+        if view is None:
+            known = path in self._views or path in ROUTES
+            detail, status = ("Method Not Allowed", 405) if known else ("Not Found", 404)
+            return json_reply({"detail": detail}, status)
+        try:
+            return view(environ)
+        except Refusal as refusal:
+            return json_reply(refusal.body(), refusal.status)
 
     def _authorized(self, environ: Json, path: str) -> bool:
         key = self.settings.api_key

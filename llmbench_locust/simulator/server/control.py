@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import orjson
-from flask import Flask, Response, request
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.ask import Refusal, json_body, message_turns
@@ -18,51 +17,45 @@ from llmbench_locust.simulator.stats import Stats
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+#: Status, body and content type.
+Reply = tuple[int, bytes, str]
+#: Path → method → what answers a WSGI environment; it may raise Refusal.
+Views = dict[str, dict[str, Callable[[Json], Reply]]]
 
-def _json(value: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(value), status=status, content_type="application/json")
+EMPTY: Reply = (200, b"", "text/html; charset=utf-8")
 
 
-def make_control(
+def json_reply(value: object, status: int = 200) -> Reply:
+    return status, orjson.dumps(value), "application/json"
+
+
+def control_views(
     settings: Settings, stats: Stats, wheel: Wheel, tokenizer: Tokenizer | None
-) -> Flask:
-    app = Flask("llmbench_locust.simulator", static_folder=None)
-    app.register_error_handler(Refusal, lambda error: _json(error.body(), error.status))
-    app.register_error_handler(404, lambda _: _json({"detail": "Not Found"}, 404))
-    app.register_error_handler(405, lambda _: _json({"detail": "Method Not Allowed"}, 405))
-
-    def profile(what: str) -> Response:
+) -> Views:
+    def profile(what: str) -> Reply:
         stats.profiles.append(what)
-        return Response(b"")
+        return EMPTY
 
-    def statistics() -> Response:
-        found = stats.snapshot(request.args.get("requests", "1") != "0")
-        return _json({**found, "late": wheel.lateness()})
+    def statistics(environ: Json) -> Reply:
+        found = stats.snapshot("requests=0" not in environ["QUERY_STRING"].split("&"))
+        return json_reply({**found, "late": wheel.lateness()})
 
-    def reset() -> Response:
+    def reset(_: Json) -> Reply:
         stats.reset()
         wheel.reset()
-        return _json({})
+        return json_reply({})
 
-    routes: dict[str, dict[str, Callable[[], Response]]] = {
-        "GET": {
-            "/health": lambda: Response(b""),
-            "/ping": lambda: Response(b""),
-            "/version": lambda: _json({"version": "llmbench-sim"}),
-            "/v1/models": lambda: _json({"object": "list", "data": [_model(settings)]}),
-            "/sim/stats": statistics,
-        },
-        "POST": {
-            "/start_profile": lambda: profile("start"),
-            "/stop_profile": lambda: profile("stop"),
-            "/sim/reset": reset,
-        },
+    return {
+        "/health": {"GET": lambda _: EMPTY},
+        "/ping": {"GET": lambda _: EMPTY},
+        "/version": {"GET": lambda _: json_reply({"version": "llmbench-sim"})},
+        "/v1/models": {"GET": lambda _: json_reply({"object": "list", "data": [_model(settings)]})},
+        "/sim/stats": {"GET": statistics},
+        "/sim/reset": {"POST": reset},
+        "/start_profile": {"POST": lambda _: profile("start")},
+        "/stop_profile": {"POST": lambda _: profile("stop")},
+        **_tokenizing(settings, tokenizer),
     }
-    for method, views in routes.items():
-        for path, view in views.items():
-            app.add_url_rule(path, path, view, methods=[method])
-    _tokenizing(app, settings, tokenizer)
-    return app
 
 
 def _model(settings: Settings) -> Json:
@@ -78,7 +71,7 @@ def _model(settings: Settings) -> Json:
     }
 
 
-def _tokenizing(app: Flask, settings: Settings, tokenizer: Tokenizer | None) -> None:
+def _tokenizing(settings: Settings, tokenizer: Tokenizer | None) -> Views:
     """/tokenize and /detokenize, by the shipped tokenizer; without one a token is a byte."""
 
     def encode(text: str) -> list[int]:
@@ -91,9 +84,8 @@ def _tokenizing(app: Flask, settings: Settings, tokenizer: Tokenizer | None) -> 
             return bytes(ids).decode(errors="replace")
         return tokenizer.decode(ids, skip_special_tokens=False)
 
-    @app.post("/tokenize")
-    def tokenize() -> Response:
-        body = json_body(request.get_data())
+    def tokenize(environ: Json) -> Reply:
+        body = json_body(environ["wsgi.input"].read())
         text = body.get("prompt")
         if text is None and isinstance(body.get("messages"), list):
             text = "\n".join(turn for _, turn in message_turns(body["messages"])[1])
@@ -101,16 +93,17 @@ def _tokenizing(app: Flask, settings: Settings, tokenizer: Tokenizer | None) -> 
             raise Refusal(400, "prompt must be a text.", param="prompt")
         tokens = encode(text)
         found = {"count": len(tokens), "max_model_len": settings.max_model_len}
-        return _json({**found, "tokens": tokens, "token_strs": None})
+        return json_reply({**found, "tokens": tokens, "token_strs": None})
 
-    @app.post("/detokenize")
-    def detokenize() -> Response:
-        tokens = json_body(request.get_data()).get("tokens")
+    def detokenize(environ: Json) -> Reply:
+        tokens = json_body(environ["wsgi.input"].read()).get("tokens")
         if not isinstance(tokens, list) or not all(
             isinstance(token, int) and 0 <= token < 2**31 for token in tokens
         ):
             raise Refusal(400, "tokens must be a list of token ids.", param="tokens")
         try:
-            return _json({"prompt": decode(tokens)})
+            return json_reply({"prompt": decode(tokens)})
         except (ValueError, OverflowError) as error:
             raise Refusal(400, f"tokens: {error}", param="tokens") from None
+
+    return {"/tokenize": {"POST": tokenize}, "/detokenize": {"POST": detokenize}}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import io
 import os
 import resource
 import signal
@@ -26,12 +27,43 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.engine.job import Job
 from llmbench_locust.simulator.server.app import Simulator
 from llmbench_locust.simulator.settings import Settings
+from llmbench_locust.transport.timestamps import (
+    ANCILLARY_BYTES,
+    KernelClock,
+    ask_for_stamps,
+    stamps_work,
+)
+
+#: Of the kernel's arrival times; None where it has none.
+_CLOCK = KernelClock() if stamps_work() else None
+
+
+class Arrivals(io.RawIOBase):
+    """Reads a socket of gevent's. ``arrived_s``: when the kernel received what the last read gave,
+    however late that was read; where it does not say so, when it was read.
+    """
+
+    def __init__(self, sock: socket.socket, clock: KernelClock | None) -> None:
+        self._sock, self._clock = sock, clock
+        self.arrived_s = 0.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._clock is None:
+            size = self._sock.recv_into(buffer)
+            self.arrived_s = time.monotonic()
+            return size
+        size, ancillary, _, _ = self._sock.recvmsg_into([buffer], ANCILLARY_BYTES)
+        self._clock.look()
+        self.arrived_s = self._clock.time_of(ancillary)
+        return size
 
 
 class Handler(WSGIHandler):
     """pywsgi's handler that knows when a request arrived and lets a job answer on its socket."""
 
-    arrived_s = 0.0
     job: Job | None = None
     drop = False
 
@@ -39,11 +71,14 @@ class Handler(WSGIHandler):
         self.server.application.stats.connections += 1
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plain = getattr(self.socket, "_sslobj", None) is None
+        self._arrivals = Arrivals(self.socket, _CLOCK if plain else None)
+        self.rfile = io.BufferedReader(self._arrivals)
         super().handle()
 
     def read_requestline(self) -> Any:
         line = super().read_requestline()
-        self.arrived_s = time.monotonic()
+        self.arrived_s = self._arrivals.arrived_s
         return line
 
     def get_environ(self) -> Json:
@@ -117,6 +152,8 @@ def listen(settings: Settings) -> socket.socket:
         raise SetupError(
             f"--port: {settings.host} port {settings.port}: {error.strerror or error}"
         ) from None
+    if _CLOCK is not None:
+        ask_for_stamps(listener)  # connections have it from their listener
     listener.listen(8192)
     return listener  # type: ignore[no-any-return]
 

@@ -4,52 +4,47 @@ from __future__ import annotations
 
 import time
 
-import orjson
-from flask import Flask, Response
-
+from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.engine.latency_models import Clock
-from llmbench_locust.simulator.engine.power import PowerMeter
 from llmbench_locust.simulator.engine.prefix_cache import PrefixCache
+from llmbench_locust.simulator.server.control import Reply, Views, json_reply
 from llmbench_locust.simulator.settings import Settings
-from llmbench_locust.simulator.stats import Stats
+from llmbench_locust.simulator.stats import PowerMeter, Stats
 
 
-def add_metrics(
-    app: Flask, settings: Settings, stats: Stats, clock: Clock, cache: PrefixCache | None
-) -> None:
-    """Add the routes. The resets exist only where there is a cache, as in vLLM's dev mode."""
+def metrics_views(
+    settings: Settings, stats: Stats, clock: Clock, cache: PrefixCache | None
+) -> Views:
+    """The resets exist only where there is a cache, as in vLLM's dev mode."""
 
-    def text(body: str) -> Response:
-        return Response(body, content_type="text/plain; version=0.0.4; charset=utf-8")
+    def text(body: str) -> Reply:
+        return 200, body.encode(), "text/plain; version=0.0.4; charset=utf-8"
 
-    @app.get("/metrics")
-    def metrics() -> Response:
-        return text(metrics_text(settings, stats, clock, cache))
-
-    @app.get("/dcgm/metrics")
-    def dcgm() -> Response:
+    def dcgm(_: Json) -> Reply:
         stats.power.update(time.monotonic(), stats.in_flight)
         return text(dcgm_text(stats.power))
 
-    if cache is None:
-        return
-
-    def reset_if_idle() -> bool:
+    def reset_if_idle(cache: PrefixCache) -> bool:
         idle = clock.running == clock.waiting == 0
         if idle:
             cache.reset()
         return idle
 
-    @app.post("/reset_prefix_cache")
-    def reset_prefix_cache() -> Response:
-        body = orjson.dumps({"success": reset_if_idle()})
-        return Response(body, content_type="application/json")
+    views: Views = {
+        "/metrics": {"GET": lambda _: text(metrics_text(settings, stats, clock, cache))},
+        "/dcgm/metrics": {"GET": dcgm},
+    }
+    if cache is None:
+        return views
 
-    @app.route("/flush_cache", methods=["GET", "POST"])
-    def flush_cache() -> Response:
-        flushed = reset_if_idle()
-        said = "Cache flushed." if flushed else "Failed to flush: requests are running."
-        return Response(said, status=200 if flushed else 400)
+    def flush(_: Json) -> Reply:
+        if reset_if_idle(cache):
+            return 200, b"Cache flushed.", "text/plain"
+        return 400, b"Failed to flush: requests are running.", "text/plain"
+
+    views["/reset_prefix_cache"] = {"POST": lambda _: json_reply({"success": reset_if_idle(cache)})}
+    views["/flush_cache"] = {"GET": flush, "POST": flush}
+    return views
 
 
 def metrics_text(settings: Settings, stats: Stats, clock: Clock, cache: PrefixCache | None) -> str:

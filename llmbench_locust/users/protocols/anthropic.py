@@ -6,7 +6,7 @@ from llmbench_locust.backends import BACKENDS
 from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import message_text, plain_messages
-from llmbench_locust.users.protocols.sinks import TextSink, count
+from llmbench_locust.users.protocols.sinks import TextSink, as_object, count
 from llmbench_locust.workload.sample import SampleRequest
 
 # The protocol demands a bound; for samples that leave the length to the server.
@@ -19,19 +19,14 @@ _PLAIN = {"type", "index", "delta"}
 class AnthropicSink(TextSink):
     markers = (b'"text":"', b'"thinking":"', b'"partial_json":"')
 
-    def on_event(self, data: bytes) -> int:
-        event = self.parse(data)
-        if event is None:
-            return 0
+    def on_object(self, event: Json) -> int:
         kind = event.get("type")
         if kind == "content_block_delta":
             return self._delta(event)
         if kind == "message_start":
-            message = event.get("message")
-            self._usage(message.get("usage") if isinstance(message, dict) else None)
+            self._usage(as_object(event.get("message")).get("usage"))
         elif kind == "message_delta":
-            delta = event.get("delta")
-            self.finish(delta.get("stop_reason") if isinstance(delta, dict) else None)
+            self.finish(as_object(event.get("delta")).get("stop_reason"))
             self._usage(event.get("usage"), ended=True)
         elif kind == "message_stop":
             self.finished = True
@@ -40,9 +35,7 @@ class AnthropicSink(TextSink):
         return 0
 
     def _delta(self, event: Json) -> int:
-        delta = event.get("delta")
-        if not isinstance(delta, dict):
-            return 0
+        delta = as_object(event.get("delta"))
         like_others = event.keys() <= _PLAIN and len(delta) == 2
         kind = delta.get("type")
         if kind == "text_delta":
@@ -63,8 +56,7 @@ class AnthropicSink(TextSink):
             self.input_tokens = n + sum(max(count(usage.get(name)), 0) for name in _CACHED)
             self.cached_tokens = count(usage.get(_CACHED[0]))
         # The output count of the first event is provisional.
-        if ended and (n := count(usage.get("output_tokens"))) >= 0:
-            self.output_tokens = n
+        self.counts(output=usage.get("output_tokens") if ended else None)
 
 
 class Anthropic(Protocol):

@@ -136,7 +136,7 @@ class Protocol:
             turn=_or_none(sample.turn),
         )
         kind, error = self.fault(exchange, sink)
-        record.error_kind, record.error = kind, redacted(error, self._secrets)
+        record.error_kind, record.error = kind, error and redacted(error, self._secrets)
         record.success = not kind
         first = sink.reasoning_events
         if (sink.answered or not sink.thoughts) and first < len(exchange.token_times):

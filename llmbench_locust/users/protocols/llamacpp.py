@@ -18,14 +18,14 @@ class LlamaCppSink(TextSink):
         super().__init__()
         self._counted = 0
 
-    def on_event(self, data: bytes) -> int:
-        event = self.parse(data)
-        if event is None:
-            return 0
+    def on_object(self, event: Json) -> int:
         stop = bool(event.get("stop"))
         predicted = count(event.get("tokens_predicted"))
         if stop:
-            self._end(event)
+            self.finished = True
+            self.counts(output=predicted, input=event.get("tokens_evaluated"))
+            older = "length" if event.get("stopped_limit") else "stop"
+            self.finish(event.get("stop_type") or older)
         content = event.get("content")
         if not content:
             return 0
@@ -35,13 +35,6 @@ class LlamaCppSink(TextSink):
         # A character of several tokens comes in one event: with the last of them.
         added, self._counted = predicted - self._counted, predicted
         return max(1, added)
-
-    def _end(self, event: Json) -> None:
-        self.finished = True
-        self.output_tokens = count(event.get("tokens_predicted"))
-        self.input_tokens = count(event.get("tokens_evaluated"))
-        older = "length" if event.get("stopped_limit") else "stop"
-        self.finish(event.get("stop_type") or older)
 
 
 class LlamaCpp(Protocol):

@@ -6,7 +6,7 @@ from llmbench_locust.backends import BACKENDS
 from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import plain_messages, text_of
-from llmbench_locust.users.protocols.sinks import TextSink, count
+from llmbench_locust.users.protocols.sinks import TextSink
 from llmbench_locust.workload.sample import SampleRequest
 
 
@@ -16,18 +16,14 @@ class OllamaSink(TextSink):
     framing = "ndjson"
     markers = (b'"response":"', b'"content":"')
 
-    def on_event(self, data: bytes) -> int:
-        event = self.parse(data)
-        if event is None:
-            return 0
+    def on_object(self, event: Json) -> int:
         message = event.get("message")
         source = message if isinstance(message, dict) else event
         text = source.get("content" if source is message else "response")
         done = bool(event.get("done"))
         if done:
             self.finished = True
-            self.output_tokens = count(event.get("eval_count"))
-            self.input_tokens = count(event.get("prompt_eval_count"))
+            self.counts(output=event.get("eval_count"), input=event.get("prompt_eval_count"))
             self.finish(event.get("done_reason") or "stop")
         if source.get("tool_calls"):
             self.answer(f"{text or ''}{_calls(source['tool_calls'])}")

@@ -6,7 +6,7 @@ from llmbench_locust.backends import BACKENDS
 from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import chat_messages
-from llmbench_locust.users.protocols.sinks import TextSink, count, seconds
+from llmbench_locust.users.protocols.sinks import TextSink, as_object, seconds
 from llmbench_locust.workload.sample import SampleRequest
 
 
@@ -19,10 +19,7 @@ class OpenAISink(TextSink):
         # it carried.
         self._usage_on_each = True
 
-    def on_event(self, data: bytes) -> int:
-        event = self.parse(data)
-        if event is None:
-            return 0
+    def on_object(self, event: Json) -> int:
         before = max(self.output_tokens, 0)
         usage = event.get("usage")
         if isinstance(usage, dict):
@@ -47,16 +44,12 @@ class OpenAISink(TextSink):
         return -1 if plain and not reason and alone else 1
 
     def _usage(self, usage: Json) -> None:
-        if (n := count(usage.get("completion_tokens"))) >= 0:
-            self.output_tokens = n
-        if (n := count(usage.get("prompt_tokens"))) >= 0:
-            self.input_tokens = n
-        details = usage.get("prompt_tokens_details")
-        if isinstance(details, dict) and (n := count(details.get("cached_tokens"))) >= 0:
-            self.cached_tokens = n
-        details = usage.get("completion_tokens_details")
-        if isinstance(details, dict) and (n := count(details.get("reasoning_tokens"))) >= 0:
-            self.reasoning_tokens = n
+        self.counts(
+            output=usage.get("completion_tokens"),
+            input=usage.get("prompt_tokens"),
+            cached=as_object(usage.get("prompt_tokens_details")).get("cached_tokens"),
+            reasoning=as_object(usage.get("completion_tokens_details")).get("reasoning_tokens"),
+        )
 
     def _token(self, choice: Json) -> bool | None:
         """None: no token. True: nothing but its text may differ in the next one like it."""

@@ -47,7 +47,6 @@ class PoolingProtocol(Protocol):
         return record
 
     def sequences(self, sample: SampleRequest) -> int:
-        """How many texts the request holds."""
         prompt = sample.prompt
         if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
             return len(prompt)

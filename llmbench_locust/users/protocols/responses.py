@@ -7,7 +7,7 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import own_messages, text_of
 from llmbench_locust.users.protocols.server_errors import message_of
-from llmbench_locust.users.protocols.sinks import TextSink, count
+from llmbench_locust.users.protocols.sinks import TextSink, as_object
 from llmbench_locust.workload.sample import SampleRequest
 
 
@@ -16,10 +16,7 @@ class ResponsesSink(TextSink):
 
     done_ends = False
 
-    def on_event(self, data: bytes) -> int:
-        event = self.parse(data)
-        if event is None:
-            return 0
+    def on_object(self, event: Json) -> int:
         kind = event.get("type")
         if kind in ("response.output_text.delta", "response.function_call_arguments.delta"):
             self.answer(str(event.get("delta") or ""))
@@ -27,8 +24,7 @@ class ResponsesSink(TextSink):
         if kind == "response.reasoning_text.delta":
             self.reasoning(str(event.get("delta") or ""))
             return 1
-        response = event.get("response")
-        response = response if isinstance(response, dict) else {}
+        response = as_object(event.get("response"))
         if kind in ("response.completed", "response.incomplete"):
             self._end(kind, response)
         elif kind == "error":
@@ -38,18 +34,14 @@ class ResponsesSink(TextSink):
         return 0
 
     def _end(self, kind: str, response: Json) -> None:
-        usage = response.get("usage")
-        if isinstance(usage, dict):
-            self.output_tokens = count(usage.get("output_tokens"))
-            self.input_tokens = count(usage.get("input_tokens"))
-            details = usage.get("input_tokens_details")
-            if isinstance(details, dict):
-                self.cached_tokens = count(details.get("cached_tokens"))
-            details = usage.get("output_tokens_details")
-            if isinstance(details, dict):
-                self.reasoning_tokens = count(details.get("reasoning_tokens"))
-        why = response.get("incomplete_details")
-        reason = why.get("reason") if isinstance(why, dict) else None
+        usage = as_object(response.get("usage"))
+        self.counts(
+            output=usage.get("output_tokens"),
+            input=usage.get("input_tokens"),
+            cached=as_object(usage.get("input_tokens_details")).get("cached_tokens"),
+            reasoning=as_object(usage.get("output_tokens_details")).get("reasoning_tokens"),
+        )
+        reason = as_object(response.get("incomplete_details")).get("reason")
         cut = kind == "response.incomplete" or response.get("status") == "incomplete"
         self.finish(reason or ("length" if cut else "stop"))
         self.finished = True

@@ -64,7 +64,7 @@ def _without_tags(page: str) -> str:
 
 
 def status_words(status: int) -> str:
-    """A status whose answer said nothing more."""
+    """What to say of a status whose response has no message."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:

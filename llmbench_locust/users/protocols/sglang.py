@@ -6,27 +6,20 @@ from llmbench_locust.backends import BACKENDS
 from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import text_of
-from llmbench_locust.users.protocols.sinks import TextSink, count
+from llmbench_locust.users.protocols.sinks import TextSink, as_object, count
 from llmbench_locust.workload.sample import SampleRequest
 
 
 class SGLangSink(TextSink):
     """Keeps the last text only, since it holds those before."""
 
-    def on_event(self, data: bytes) -> int:
-        event = self.parse(data)
-        if event is None:
-            return 0
-        meta = event.get("meta_info")
-        meta = meta if isinstance(meta, dict) else {}
+    def on_object(self, event: Json) -> int:
+        meta = as_object(event.get("meta_info"))
         before = max(self.output_tokens, 0)
         counted = count(meta.get("completion_tokens"))
-        if counted >= 0:
-            self.output_tokens = counted
-        if (n := count(meta.get("prompt_tokens"))) >= 0:
-            self.input_tokens = n
-        if (n := count(meta.get("cached_tokens"))) >= 0:
-            self.cached_tokens = n
+        self.counts(
+            output=counted, input=meta.get("prompt_tokens"), cached=meta.get("cached_tokens")
+        )
         self._finish(meta.get("finish_reason"))
         text = event.get("text")
         if self.error or not isinstance(text, str):

@@ -29,15 +29,16 @@ FINISH_REASONS = {
 
 
 class TextSink:
-    """Reads one answer. A backend overrides `on_event`; most of an answer comes by `on_texts`.
+    """Reads one answer, most of which comes by `on_texts`.
 
     ``output_tokens``, ``input_tokens``, ``cached_tokens`` (of the input), ``reasoning_tokens``: the
     server's counts, -1 when it gave none. ``server_queue_s``, ``server_ttft_s``: its own times of
     the request, NaN without one. ``finish_reason``: in OpenAI's terms. ``error_kind``: of
     ``error``; "server" for what the server reported, "protocol" for what cannot be parsed.
 
-    Each token event adds exactly one piece, by `answer`, `reasoning` or `nothing`: so it is known
-    which event began the answer.
+    A backend whose events are JSON overrides `on_object`, any other one `on_event`. Each token
+    event adds exactly one piece, by `answer`, `reasoning` or `nothing`: so it is known which event
+    began the answer.
     """
 
     framing = "sse"
@@ -62,7 +63,8 @@ class TextSink:
     # --- what the transport calls
 
     def on_event(self, data: bytes) -> int:
-        raise NotImplementedError
+        event = self.parse(data)
+        return 0 if event is None else self.on_object(event)
 
     def on_texts(self, texts: bytes, ends: Sequence[int]) -> None:
         # Until the answer begins, what is like the event before is reasoning; see `answer`.
@@ -76,7 +78,11 @@ class TextSink:
         said = message_of(body)
         self.fail(said or "one body in place of a stream", "server" if said else "protocol")
 
-    # --- what backends use
+    # --- what backends override or use
+
+    def on_object(self, event: Json) -> int:
+        """An event that is neither ``[DONE]`` nor an error. Returns what `on_event` does."""
+        raise NotImplementedError
 
     def parse(self, data: bytes) -> Json | None:
         """The event as an object. None for ``[DONE]``, and, with ``error`` set, for an error."""
@@ -125,8 +131,15 @@ class TextSink:
         self.thoughts.append(piece)
         return not self.answered
 
+    def counts(self, **told: object) -> None:
+        """Keep the server's counts of tokens, as far as they are told: ``output``, ``input``,
+        ``cached``, ``reasoning``.
+        """
+        for name, value in told.items():
+            if (n := count(value)) >= 0:
+                setattr(self, f"{name}_tokens", n)
+
     def finish(self, reason: object) -> None:
-        """Keep why the answer ended, if it says so."""
         if reason:
             self.finish_reason = FINISH_REASONS.get(str(reason), str(reason))
 
@@ -181,8 +194,13 @@ def count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else -1
 
 
+def as_object(value: object) -> Json:
+    """``value`` if it is a JSON object, else {}."""
+    return value if isinstance(value, dict) else {}
+
+
 def seconds(milliseconds: object) -> float:
-    """A time of an answer, NaN for anything else."""
+    """Milliseconds in seconds; NaN for anything but a number."""
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
         return float("nan")
     return milliseconds / 1e3

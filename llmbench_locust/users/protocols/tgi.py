@@ -6,7 +6,7 @@ from llmbench_locust.backends import BACKENDS
 from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import text_of
-from llmbench_locust.users.protocols.sinks import TextSink, count
+from llmbench_locust.users.protocols.sinks import TextSink
 from llmbench_locust.workload.sample import SampleRequest
 
 # TGI refuses a temperature of 0 and a top_p of 1; these are vLLM's stand-ins.
@@ -17,14 +17,11 @@ _WIDEST = 0.99
 class TGISink(TextSink):
     """Each event is one token with id and log probability, so that each differs."""
 
-    def on_event(self, data: bytes) -> int:
-        event = self.parse(data)
-        if event is None:
-            return 0
+    def on_object(self, event: Json) -> int:
         details = event.get("details")
         if isinstance(details, dict):
-            self.output_tokens = count(details.get("generated_tokens"))
-            self.input_tokens = count(details.get("input_length"))
+            tokens = details.get("generated_tokens")
+            self.counts(output=tokens, input=details.get("input_length"))
             self.finish(details.get("finish_reason"))
         if event.get("generated_text") is not None:
             self.finished = True

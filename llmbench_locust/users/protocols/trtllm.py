@@ -25,10 +25,7 @@ class TensorRTLLMSink(TextSink):
     def ended(self) -> bool:
         return True
 
-    def on_event(self, data: bytes) -> int:
-        event = self.parse(data)
-        if event is None:
-            return 0
+    def on_object(self, event: Json) -> int:
         text = event.get("text_output")
         if text is None:
             return 0

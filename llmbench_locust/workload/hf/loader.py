@@ -10,11 +10,13 @@ from llmbench_locust.workload.choose import oversample, reference
 from llmbench_locust.workload.hf.adapter import Adapter, Context, Row
 from llmbench_locust.workload.hf.source import ended_threads, local_folder, open_rows
 from llmbench_locust.workload.hf.table import ANY, BY_ID
-from llmbench_locust.workload.sample import Progress, SampleRequest
+from llmbench_locust.workload.sample import Progress, SampleRequest, silent
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 
-def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> list[SampleRequest]:
+def load(
+    config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
+) -> list[SampleRequest]:
     """``--num-prompts`` requests of a dataset that is known by ``--hf-name`` or ``--dataset-path``,
     or of any by its column.
 
@@ -43,10 +45,7 @@ def load(config: RunConfig, tokenizer: Tokenizer, progress: Progress = None) -> 
 
 
 def _samples(
-    adapter: Adapter,
-    rows: Iterable[Row],
-    context: Context,
-    progress: Progress,
+    adapter: Adapter, rows: Iterable[Row], context: Context, progress: Progress
 ) -> list[SampleRequest]:
     wanted, prefix = context.config.num_prompts, context.config.request_id_prefix
     samples: list[SampleRequest] = []
@@ -58,8 +57,7 @@ def _samples(
         if isinstance(row, dict):
             sample.reference = reference(row, context.config)
         samples.append(sample)
-        if progress is not None:
-            progress(len(samples), wanted)
+        progress(len(samples), wanted)
         if len(samples) >= wanted:
             break
     return samples
@@ -76,9 +74,8 @@ def choose(config: RunConfig) -> Adapter:
             return BY_ID[name]
     shown = config.hf_name or config.dataset_path
     raise ConfigError(
-        f"--dataset-path: {shown!r} is not known by name; give --hf-prompt-column, or "
-        "--hf-name where it is a copy of one of "
-        f"{', '.join(BY_ID)}"
+        f"--dataset-path: {shown!r} is not known by name; give --hf-prompt-column, or --hf-name "
+        f"where it is a copy of one of {', '.join(BY_ID)}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from llmbench_locust.workload.hf import media, speech, text, tools
+from llmbench_locust.workload.hf import media, text, tools
 from llmbench_locust.workload.hf.adapter import Adapter
 
 #: Datasets of images without subsets.
@@ -14,13 +14,13 @@ ADAPTERS: tuple[Adapter, ...] = (
     _images(
         "VisionArena",
         ("lmarena-ai/VisionArena-Chat",),
-        media.vision_arena_chat,
+        partial(media.vision_arena, "conversation"),
         "conversation, images",
     ),
     _images(
         "VisionArena bench",
         ("lmarena-ai/vision-arena-bench-v0.1",),
-        media.vision_arena_bench,
+        partial(media.vision_arena, "turns"),
         "turns, images",
     ),
     Adapter(
@@ -35,9 +35,11 @@ ADAPTERS: tuple[Adapter, ...] = (
     Adapter(
         "InstructCoder", ("likaixin/InstructCoder",), text.instruct_coder, "input, instruction"
     ),
-    Adapter("MT-Bench", ("philschmid/mt-bench",), text.mt_bench, "turns"),
-    Adapter("HumanEval", ("openai/openai_humaneval",), text.human_eval, "prompt", split="test"),
-    Adapter("GSM8K", ("openai/gsm8k",), text.gsm8k, "question", split="test", subset="main"),
+    Adapter("MT-Bench", ("philschmid/mt-bench",), text.asks("turns", 0), "turns"),
+    Adapter("HumanEval", ("openai/openai_humaneval",), text.asks("prompt"), "prompt", split="test"),
+    Adapter(
+        "GSM8K", ("openai/gsm8k",), text.asks("question"), "question", split="test", subset="main"
+    ),
     Adapter(
         "multi-modal conversation",
         ("lmms-lab/LLaVA-OneVision-Data",),
@@ -73,7 +75,7 @@ ADAPTERS: tuple[Adapter, ...] = (
             "ArtificialAnalysis/Earnings22-Cleaned-AA",
             "D4nt3/esb-datasets-earnings22-validation-tiny-filtered",
         ),
-        speech.transcription,
+        media.transcription,
         "audio (or url)",
         modality="audio",
     ),

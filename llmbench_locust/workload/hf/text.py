@@ -4,8 +4,9 @@ authors: it must be equal wherever figures are to be compared.
 
 from __future__ import annotations
 
+from llmbench_locust.json_types import JsonValue
 from llmbench_locust.workload.choose import fits
-from llmbench_locust.workload.hf.adapter import Context, Row
+from llmbench_locust.workload.hf.adapter import Context, Make, Row
 from llmbench_locust.workload.sample import SampleRequest
 
 
@@ -17,16 +18,16 @@ def instruct_coder(row: Row, context: Context) -> SampleRequest:
     return context.question(asked, context.output_len(200))
 
 
-def mt_bench(row: Row, context: Context) -> SampleRequest:
-    return context.question(row["turns"][0], context.output_len(256))
+def asks(*path: str | int) -> Make:
+    """The question that stands at ``path`` in the row."""
 
+    def make(row: Row, context: Context) -> SampleRequest:
+        found: JsonValue = row
+        for key in path:
+            found = found[key]
+        return context.question(found, context.output_len(256))
 
-def human_eval(row: Row, context: Context) -> SampleRequest:
-    return context.question(row["prompt"], context.output_len(256))
-
-
-def gsm8k(row: Row, context: Context) -> SampleRequest:
-    return context.question(row["question"], context.output_len(256))
+    return make
 
 
 def blazedit(row: Row, context: Context) -> SampleRequest | None:

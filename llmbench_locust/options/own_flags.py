@@ -1,22 +1,24 @@
-"""Flags of what users do besides waiting for a response."""
+"""Flags that vLLM does not have: what users do, what a server costs, the search for a capacity."""
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options import checks
-from llmbench_locust.options.flag import flag
+from llmbench_locust.options.flag import flag, section
+from llmbench_locust.options.values import integer, seconds
 
 
-@dataclass(frozen=True)
+@section
 class Behaviour:
+    """What users do besides waiting for a response."""
+
     preset: str | None = flag(
         None,
-        "Workload with a name, whose flags others given besides replace; list prints all of them.",
+        "Named workload, a set of flags; flags given with it replace its own. list prints all.",
         metavar="NAME|list",
     )
     cancel_rate: float = flag(
@@ -25,22 +27,14 @@ class Behaviour:
         least=0,
         most=1,
     )
-    cancel_after_s: float | None = flag(
-        None,
+    cancel_after_s: float | None = checks.time_flag(
+        "cancel-after",
         "Time after which such a request is cancelled by closing its connection, such as 2s.",
-        name="cancel-after",
-        kind="text",
-        metavar="TIME",
-        parse=checks.duration("cancel-after"),
     )
-    client_timeout_s: float | None = flag(
-        None,
+    client_timeout_s: float | None = checks.time_flag(
+        "client-timeout",
         "Time after which the client gives up an attempt, such as 30s; --request-timeout is for "
         "all attempts of a request together.",
-        name="client-timeout",
-        kind="text",
-        metavar="TIME",
-        parse=checks.duration("client-timeout"),
     )
     retries: int = flag(
         0,
@@ -86,14 +80,111 @@ class Behaviour:
     )
 
 
+@section
+class Cost:
+    num_gpus: int | None = flag(
+        None,
+        "Number of GPUs of the server; adds the throughput of one GPU. Prices take 1 by default.",
+        least=1,
+    )
+    gpu_hour_price: float | None = flag(
+        None,
+        "Price of one GPU for an hour, in any currency: adds what tokens and requests cost.",
+        above=0,
+        finite=True,
+    )
+    price_input: float | None = flag(
+        None, "Price of a million prompt tokens of an API.", least=0, finite=True
+    )
+    price_output: float | None = flag(
+        None, "Price of a million output tokens of an API.", least=0, finite=True
+    )
+    gpu_metrics: tuple[str, ...] = flag(
+        None,
+        "Metrics pages of DCGM exporters with the power and energy of the server's GPUs, or nvml "
+        "for the GPUs of this machine. nvml#0,1 counts only these.",
+        parse=checks.gpu_pages,
+        metavar="URL|nvml",
+    )
+
+
+@section
+class Capacity:
+    capacity: bool = flag(
+        False, "Search for the largest load that meets the objectives of --goodput and --slo."
+    )
+    attainment: float = flag(
+        0.99, "Share of all requests that must meet every objective of --goodput.", above=0, most=1
+    )
+    slo: tuple[str, ...] = flag(
+        None,
+        "Conditions on figures of the result, as 'p99_ttft_ms<=300'; may be repeated.",
+        metavar="CONDITION",
+        repeats=True,
+    )
+    search: str = flag(
+        "request-rate",
+        "Load to search: requests per second, or users of a closed loop.",
+        allowed=("request-rate", "max-concurrency"),
+    )
+    min: float | None = flag(
+        None, "Lowest load to try. Default: 0.5 requests per second, or 1 user.", above=0
+    )
+    max: float = flag(10_000.0, "Highest load to try.", above=0, finite=True)
+    tolerance: float = flag(
+        0.05,
+        "Stop at this half-width of the 95% interval, as a share of the capacity.",
+        above=0,
+        finite=True,
+    )
+    budget: tuple[float | None, int | None] = flag(
+        "15m",
+        "Stop after this time (15m), or this many requests (10000req).",
+        kind="text",
+        parse=lambda text: _budget(text),
+    )
+    probe_time: float = flag(
+        20.0, "Shortest duration of a probe near the capacity, in seconds.", above=0, finite=True
+    )
+    same_prompts: bool = flag(False, "Send the same prompts in every probe.")
+    resume: str | None = flag(
+        None,
+        "Directory of an earlier search to continue; or journal of a run, whose missing requests "
+        "are sent with its flags.",
+        metavar="PATH",
+    )
+
+
+def _budget(text: object) -> tuple[float | None, int | None]:
+    """(seconds, requests) of ``15m`` or ``10000req``."""
+    given = str(text).lower().strip()
+    count = given.removesuffix("requests").removesuffix("req").strip()
+    if count == given:
+        return seconds("--budget", given), None
+    requests = integer("--budget", count)
+    if requests < 1:
+        raise ConfigError(f"--budget: {requests} requests are too few; use 1 or more")
+    return None, requests
+
+
 _CHECKS = ("nonempty", "json", "json_schema", "tool_call")
 
 
 def check(v: Json) -> None:
     """Which of them go together. Raises ConfigError."""
+    by_token = next((n for n in ("price_input", "price_output") if v[n] is not None), None)
+    if by_token and v["gpu_hour_price"] is not None:
+        raise ConfigError(
+            f"--{by_token.replace('_', '-')}: cannot be used with --gpu-hour-price; a server is "
+            "paid by the token or by the hour"
+        )
     if v["preset"] is not None:
         raise ConfigError("--preset: give it on the command line")
     _check_answers(v)
+    for name in ("session_header", "session_echo"):
+        if v[name]:
+            checks.header_name(f"--{name.replace('_', '-')}", v[name])
+    checks.header_value(f"--request-id-prefix: {v['request_id_prefix']!r}", v["request_id_prefix"])
     if v["structured_output"] is None and v["structured_output_ratio"] != 1:
         raise ConfigError("--structured-output-ratio: only with --structured-output")
     for name in ("structured_output", "expect_same_as"):
