@@ -1,7 +1,9 @@
 """Runs the command as a user does: a real Locust process, a real simulator over a real socket."""
 
+import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -21,14 +23,22 @@ SMALL = (
     "llmbench",
 )
 
+#: For a process that a test has started: none depends on how fast the machine is.
+MOST_S = 150
+
 
 def free_port():
-    with socket.create_server(("", 0)) as probe:
-        return probe.getsockname()[1]
+    """Below those that the kernel gives to connections: one of them could take it before the test
+    does.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            return port
 
 
 def command(*argv, locustfile=SERVE, headless=True):
-    first = [sys.executable, "-m", "locust", "-f", str(locustfile)]
+    first = [sys.executable, "-m", "tests.start", "-f", str(locustfile)]
     if "--processes" in argv:
         port = free_port()  # not 5557, where the master of another test may listen
         first += ["--master-bind-port", str(port), "--master-port", str(port)]
@@ -40,7 +50,7 @@ def environment(**more):
     return {**kept, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), **more}
 
 
-def locust(*argv, timeout=60, env=None, **options):
+def locust(*argv, timeout=MOST_S, env=None, **options):
     """A whole run: its exit status and what it printed."""
     return subprocess.run(
         command(*argv, **options),
@@ -69,7 +79,7 @@ def hear_interrupts():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def finish(process, timeout=60):
+def finish(process, timeout=MOST_S):
     """What it printed; the whole process group is gone afterwards."""
     try:
         output, _ = process.communicate(timeout=timeout)
@@ -80,13 +90,31 @@ def finish(process, timeout=60):
             process.communicate()
 
 
+@contextlib.contextmanager
+def cluster(workers, *argv, forked=False):
+    """A master and its workers, each a process of its own. ``forked``: by one that starts up."""
+    port = free_port()
+    master = start(*argv, "--master", "--master-bind-port", port, "--expect-workers", workers)
+    words = ["--worker", "--master-port", port]
+    commands = [[*words, "--processes", workers]] if forked else [words] * workers
+    crew = [start(*command, headless=False) for command in commands]
+    try:
+        yield master, crew, port
+    finally:
+        for process in (*crew, master):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGCONT)
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
 def result(directory):
     """The one result file of a directory."""
     (path,) = [p for p in Path(directory).glob("*.json") if not p.name.endswith(".pytorch.json")]
     return json.loads(path.read_text())
 
 
-def wait_for(condition, timeout=60.0):
+def wait_for(condition, timeout=MOST_S):
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         found = condition()

@@ -5,16 +5,18 @@ import inspect
 import logging
 import subprocess
 import sys
+import time
 
 import gevent
 import locust
 import pytest
-from locust import LoadTestShape, User, argument_parser, constant, task
+from locust import LoadTestShape, User, argument_parser, constant, runners, task
 from locust.env import Environment
 from locust.event import Events
 from locust.runners import WorkerNode, WorkerNodes, WorkerRunner
 
 from llmbench_locust import locust_seam
+from tests.waiting import MOST_S, until
 
 
 class Idle(User):
@@ -41,13 +43,31 @@ def test_an_event_tells_whether_anyone_listens():
     assert not locust_seam.listened(events, "of_nobody")
 
 
+def test_statistics_of_long_ago_are_forgotten(environment):
+    stats, now = environment.stats, int(time.time())
+    stats.log_request("POST", "vllm", 10, 0)
+    for entry in (stats.total, stats.get("vllm", "POST")):
+        entry.start_time = now - 20_000
+        for counts in (entry.num_reqs_per_sec, entry.num_fail_per_sec):
+            counts.update(dict.fromkeys(range(now - 20_000, now), 7))
+    stats.history = [{"time": n} for n in range(20_000)]
+    rps, fails = stats.total.current_rps, stats.total.current_fail_per_sec
+    assert min(rps, fails) > 0
+    locust_seam.forget_old(stats)
+    assert (stats.total.current_rps, stats.total.current_fail_per_sec) == (rps, fails)
+    assert len(stats.total.num_reqs_per_sec) == len(stats.total.num_fail_per_sec) == 600
+    assert len(stats.get("vllm", "POST").num_reqs_per_sec) == 600
+    assert len(stats.history) == 10_001
+    assert (stats.history[0], stats.history[-1]) == ({"time": 0}, {"time": 19_999})
+
+
 def test_greenlet_exit_out_of_test_start_spawns_nobody(environment):
     def refuse(**_):
         raise gevent.GreenletExit
 
     environment.events.test_start.add_listener(refuse)
     environment.runner.start(3, 3)
-    environment.runner.spawning_greenlet.join(timeout=10)
+    environment.runner.spawning_greenlet.join(timeout=MOST_S)
     assert environment.runner.user_count == 0
 
 
@@ -55,7 +75,7 @@ def test_a_tick_may_last_as_long_as_the_test_and_start_the_users_itself(environm
     class OneTick(LoadTestShape):
         def tick(self):
             self.runner.start(2, 2)
-            gevent.sleep(0.2)
+            until(lambda: self.runner.user_count == 2)
             self.users = self.runner.user_count
 
     shape = OneTick()
@@ -63,16 +83,17 @@ def test_a_tick_may_last_as_long_as_the_test_and_start_the_users_itself(environm
     environment.shape_class = shape
     environment.parsed_options = argparse.Namespace(headless=False)
     environment.runner.start_shape()
-    environment.runner.shape_greenlet.join(timeout=10)
+    environment.runner.shape_greenlet.join(timeout=MOST_S)
     assert shape.users == 2
     assert (environment.runner.user_count, environment.runner.state) == (0, "stopped")
 
 
 def test_a_stop_fires_test_stopping_then_ends_the_shape_then_fires_test_stop(environment):
-    order = []
+    order, began = [], gevent.event.Event()
 
     class ForEver(LoadTestShape):
         def tick(self):
+            began.set()
             try:
                 gevent.sleep(60)
             finally:
@@ -84,7 +105,7 @@ def test_a_stop_fires_test_stopping_then_ends_the_shape_then_fires_test_stop(env
     environment.events.test_stopping.add_listener(lambda **_: order.append("stopping"))
     environment.events.test_stop.add_listener(lambda **_: order.append("stop"))
     environment.runner.start_shape()
-    gevent.sleep(0.05)
+    assert began.wait(MOST_S)
     environment.runner.stop()
     assert order == ["stopping", "shape", "stop"]
 
@@ -109,7 +130,7 @@ def test_the_warning_of_many_users_at_once_is_not_logged(environment, caplog):
     locust_seam.hush(options, level_asked_for=True)
     with caplog.at_level(logging.WARNING, "locust.runners"):
         environment.runner.start(1, 1000)
-        environment.runner.spawning_greenlet.join(timeout=10)
+        environment.runner.spawning_greenlet.join(timeout=MOST_S)
     assert not [r for r in caplog.records if "spawn rate" in r.getMessage()]
 
 
@@ -121,6 +142,17 @@ def test_a_worker_makes_locusts_defaults_once(monkeypatch):
         assert argument_parser.default_args_dict() == {}
     assert made == [1]
     assert "argument_parser.default_args_dict()" in inspect.getsource(WorkerRunner.handle_message)
+
+
+def test_a_runner_that_stops_names_its_caller_and_reads_no_source(environment, caplog, monkeypatch):
+    assert inspect.getsource(runners).count("inspect.") == 2
+    monkeypatch.setattr(runners, "inspect", inspect)  # put back afterwards
+    locust_seam.stop_without_sources()
+    monkeypatch.setattr(inspect, "findsource", None)
+    environment.runner.start(1, 1)
+    with caplog.at_level(logging.DEBUG, "locust.runners"):
+        environment.runner.stop()
+    assert f"called from {runners.__file__}:" in caplog.text
 
 
 def test_headless_without_tables_is_only_summary():

@@ -2,7 +2,7 @@
 
 import gevent
 
-#: No test waits longer than this.
+#: For greenlets, threads and sockets in the test's own process.
 MOST_S = 60.0
 
 

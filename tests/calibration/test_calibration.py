@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import requests
@@ -24,12 +26,18 @@ from llmbench_locust.cli import main
 from llmbench_locust.cli.calibrate import sentence
 from tests.commands import SMALL, locust
 
-IN_TIME = {"sends": 1, "late_mean_ms": 0.1, "late_p99_ms": 0.4, "late_max_ms": 0.5}
+IN_TIME = {
+    "sends": 1,
+    "late_mean_ms": 0.1,
+    "late_max_ms": 9.0,
+    "first_late_mean_ms": 0.7,
+    "gap_late_p99_ms": 4.0,
+}
 
 
 def measured(level, error_ms, late=IN_TIME):
-    itl = level.itl_ms + late["late_p99_ms"] + error_ms
-    return Measured(level, 0, TTFT_MS + late["late_mean_ms"] + 0.05, itl, late)
+    itl = level.itl_ms + late["gap_late_p99_ms"] + error_ms
+    return Measured(level, 0, TTFT_MS + late["first_late_mean_ms"] + 0.05, itl, late)
 
 
 @given(st.floats(2 * LEAST, 2_000_000), st.integers(10, 5000))
@@ -53,9 +61,12 @@ def test_the_servers_own_lateness_is_no_error_of_the_client():
     assert found.ttft_error_ms == pytest.approx(0.05)
     assert found.holds
     assert not Measured(level, 1, found.mean_ttft_ms, found.p99_itl_ms, IN_TIME).holds
-    late = measured(level, 0.3, {**IN_TIME, "late_p99_ms": 3.0})
+    late = measured(level, 0.3, {**IN_TIME, "late_mean_ms": 3.0})
     assert late.server_late
     assert not late.holds
+    wrong = measured(level, 100, late.late)
+    assert not wrong.holds
+    assert not wrong.server_late, "an error beyond the server's log is the client's"
 
 
 @pytest.mark.parametrize("kind", ["compiled", "simulator"])
@@ -66,13 +77,34 @@ def test_an_exact_server_counts_its_own_sends(kind, tmp_path):
     late = server.stop()
     assert answer.count('"finish_reason"') == late["sends"] == 7
     assert 0 <= late["late_mean_ms"] <= late["late_max_ms"]
+    assert 0 <= late["first_late_mean_ms"] <= late["late_max_ms"]
+    assert abs(late["gap_late_p99_ms"]) <= late["late_max_ms"]
+
+
+def test_a_server_that_stood_still_says_what_its_gaps_were(tmp_path):
+    """It is stopped for 600 ms in the middle: one gap of 30 is longer by about that."""
+    server = Paced(build(tmp_path), 20, 20)
+    body = {"model": "paced", "prompt": "x", "max_tokens": 31, "stream": True}
+    with requests.post(f"{server.url}/v1/completions", json=body, stream=True, timeout=20) as got:
+        lines = got.iter_lines()
+        next(lines)
+        os.kill(server.pid, signal.SIGSTOP)
+        time.sleep(0.6)
+        os.kill(server.pid, signal.SIGCONT)
+        assert sum(line.startswith(b"data: {") for line in lines) >= 30
+    late = server.stop()
+    assert late["first_late_mean_ms"] < 300 < late["late_max_ms"]
+    assert late["gap_late_p99_ms"] >= 99  # counted up to 100
 
 
 def test_a_calibration_is_kept_and_quoted(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     command = [sys.executable, "-m", "llmbench_locust", "calibrate"]
     done = subprocess.run(
-        [*command, "--streams", "40", "--seconds", "1"], capture_output=True, text=True, timeout=100
+        [*command, "--streams", "40", "--seconds", "1", "--against", "sglang"],
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
     assert "40 streams ×    25/s =    1,000 chunks/s" in done.stdout, done.stderr
     if done.returncode:  # a busy machine
@@ -80,6 +112,7 @@ def test_a_calibration_is_kept_and_quoted(tmp_path, monkeypatch):
         kept.keep({"processes": 1, "limit_chunks_per_s": 1000.0, "levels": [], "streams": 40})
     else:
         assert "This machine, 1 process: TTFT error" in done.stdout
+        assert done.stdout.endswith("\nsglang: not installed here\n")
     found = kept.kept(1)
     for level in found["levels"]:
         assert level["server"]["sends"] == 40 * 75
@@ -108,8 +141,7 @@ def test_the_sentence():
     ("argv", "line"),
     [
         (["--against", "curl"], "--against: curl: unknown; allowed: vllm, vllm-rs, sglang"),
-        (["--processes", "0"], "--processes: 0 is not allowed; a whole number from 1 to 1000"),
-        (["--against", "sglang"], "--against: sglang is not installed here"),
+        (["--processes", "0"], "--processes: 0 is not allowed; use a whole number from 1 to 1000"),
     ],
 )
 def test_bad_input_is_one_line(argv, line, capfd):

@@ -22,14 +22,15 @@ FLAGS = ["--tokenizer", "llmbench", "--input-len", "16", "--output-len", "8",
 
 @pytest.fixture(scope="module")
 def servers():
-    fast, slow = (launch(["--clock", "fixed", "--ttft-ms", ms]) for ms in ("20", "60"))
+    fast, slow = (launch(["--clock", "fixed", "--ttft-ms", ms]) for ms in ("200", "1000"))
     with fast, slow:
         yield fast.url, slow.url
 
 
 def test_a_slower_server_fails_the_gate(servers, tmp_path, capsys):
+    """By P10, which a stall of a busy machine does not move."""
     a, b = (f"--base-url {url}" for url in servers)
-    gate = ["--metrics", "mean_ttft_ms", "--fail-on", "mean_ttft_ms>+20%", "--force"]
+    gate = ["--metrics", "p10_ttft_ms", "--fail-on", "p10_ttft_ms>+20%", "--force"]
     assert main(["ab", "--a", a, "--b", b, *FLAGS, *gate, "--dir", str(tmp_path)]) == 3
     shown = capsys.readouterr().out
     assert [line[:8] for line in shown.splitlines()[:4]] == ["A, run 1", "B, run 1", "B, run 2",
@@ -80,7 +81,7 @@ def test_a_pair_that_stays_disturbed_is_left_out_while_two_are_left(tmp_path, ca
     ("argv", "line"),
     [
         (["--a", "x"], "the following arguments are required: --b"),
-        (["--repeat", "1"], "--repeat: 1 is not allowed; a whole number from 2 to 1000"),
+        (["--repeat", "1"], "--repeat: 1 is not allowed; use a whole number from 2 to 1000"),
         (["--fail-on", "x"], "--fail-on: 'x' is not a condition"),
         (["--result-dir", "d"], "--result-dir: not in a run of an A/B comparison; use --dir"),
         (["--a=--seed 1"], "--seed: not in a run of an A/B comparison; give it outside --a"),
@@ -94,7 +95,7 @@ def test_bad_input_is_one_line(tmp_path, capsys, argv, line):
 
 
 def received(url):
-    with urlopen(f"{url}/sim/stats", timeout=10) as response:
+    with urlopen(f"{url}/sim/stats", timeout=60) as response:
         return json.load(response)["received"]
 
 
@@ -113,7 +114,7 @@ def test_ctrl_c_ends_the_run_and_says_what_is_complete(servers, tmp_path):
     )
     try:
         assert process.stdout.readline().startswith("A, run 1 of 2")
-        wait_for(lambda: received(servers[0]) > before, timeout=60)
+        wait_for(lambda: received(servers[0]) > before)
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)
         assert error == f"llmbench: interrupted: 0 of 2 pairs are complete in {tmp_path}\n"

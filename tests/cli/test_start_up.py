@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 
-from tests.commands import SMALL, environment
+from tests.commands import MOST_S, SMALL, environment
 
 #: Of a plain run's own imports: nothing of these, ever.
 NEVER = {
@@ -23,10 +23,26 @@ def test_a_plain_run_imports_only_what_it_needs(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=MOST_S,
         env=environment(),
         check=True,
     )
     imported = re.findall(r"^import time:.*\|\s*([\w.]+)$", done.stderr, re.MULTILINE)
     assert "llmbench_locust.plugin" in imported
     assert NEVER.isdisjoint(imported), NEVER.intersection(imported)
+    # What the report takes comes later than the prompts: while the server answers the ready check.
+    assert imported.index("tokenizers") < imported.index("llmbench_locust.metrics.extended")
+
+
+def test_the_end_of_a_process_looks_for_no_garbage():
+    code = (
+        "import atexit, gc\n"
+        "atexit.register(lambda: print(len(gc.get_objects())))  # when all else has run\n"
+        "import llmbench_locust\n"
+        "llmbench_locust.install\n"
+        "kept = [[] for _ in range(10_000)]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=MOST_S, check=True
+    )
+    assert int(done.stdout) < 10_000

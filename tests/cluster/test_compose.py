@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 
@@ -14,7 +13,7 @@ import pytest
 import requests
 import yaml
 
-from tests.commands import ROOT, environment, result, wait_for
+from tests.commands import ROOT, environment, free_port, result, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -40,6 +39,7 @@ def spawn(service, values, ports):
     words = [here.get(w, str(ports["sim"]) if w == "8000" else w) for w in words]
     program = ["-m", "llmbench_locust"] if words[0] == "llmbench" else ["-m", "locust"]
     more = {
+        "simulator": ["--api-key", values["OPENAI_API_KEY"]],
         "master": ["--web-port", str(ports["web"]), "--master-bind-port", str(ports["master"])],
         "worker": ["--master-port", str(ports["master"])],
     }
@@ -54,16 +54,6 @@ def spawn(service, values, ports):
     )
 
 
-def free_ports(*names):
-    sockets = [socket.socket() for _ in names]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = {name: s.getsockname()[1] for name, s in zip(names, sockets, strict=True)}
-    for s in sockets:
-        s.close()
-    return ports
-
-
 def answers(url):
     try:
         return requests.get(url, timeout=2).ok
@@ -72,12 +62,13 @@ def answers(url):
 
 
 def test_every_service_runs_and_a_benchmark_goes_through(tmp_path):
-    ports = free_ports("sim", "web", "master")
+    ports = {name: free_port() for name in ("sim", "web", "master")}
     values = {
         "EXPECT_WORKERS": "2",
         "LLMBENCH_BASE_URL": f"http://127.0.0.1:{ports['sim']}",
         "LLMBENCH_NUM_PROMPTS": "60",
         "LLMBENCH_REQUEST_RATE": "60",
+        "OPENAI_API_KEY": "master-and-workers-need-it",
     }
     started = [spawn("simulator", values, ports)]
     COMPOSE["services"]["master"]["environment"]["LLMBENCH_RESULT_DIR"] = str(tmp_path)
@@ -88,14 +79,14 @@ def test_every_service_runs_and_a_benchmark_goes_through(tmp_path):
         wait_for(lambda: answers(page))
         started += [spawn("worker", values, ports) for _ in range(2)]
         wait_for(
-            lambda: requests.get(f"{page}/stats/requests", timeout=5).json().get("workers") or None
+            lambda: requests.get(f"{page}/stats/requests", timeout=60).json().get("workers") or None
         )
         wait_for(
-            lambda: len(requests.get(f"{page}/stats/requests", timeout=5).json()["workers"]) == 2
+            lambda: len(requests.get(f"{page}/stats/requests", timeout=60).json()["workers"]) == 2
         )
-        answer = requests.post(f"{page}/swarm", data={}, timeout=10).json()
+        answer = requests.post(f"{page}/swarm", data={}, timeout=60).json()
         assert answer["success"], answer
-        wait_for(lambda: list(tmp_path.glob("*.json")), 60)
+        wait_for(lambda: list(tmp_path.glob("*.json")))
     finally:
         outputs = []
         for process in reversed(started):

@@ -63,7 +63,7 @@ def run(sim, *argv, worker_env):
             threading.Event().wait(0.1)
     worker = start("--worker", "--master-port", tap.port, headless=False, env=worker_env(env))
     try:
-        output = finish(master, 60)
+        output = finish(master)
     finally:
         worker.kill()
         worker.communicate()
@@ -99,7 +99,7 @@ def test_strangers_do_not_end_a_run(sim, tmp_path):
     stop = threading.Event()
     threading.Thread(target=shout, args=(port, stop), daemon=True).start()
     try:
-        output = finish(master, 60)
+        output = finish(master)
     finally:
         stop.set()
         worker.kill()

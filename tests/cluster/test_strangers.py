@@ -40,7 +40,7 @@ def test_a_worker_without_the_package_and_one_of_another_version(tmp_path):
         *("--master", "--master-bind-port", port, "--expect-workers", 3),
     )
     try:
-        output = finish(master, 50)
+        output = finish(master)
     finally:
         for process in processes:
             with contextlib.suppress(ProcessLookupError):

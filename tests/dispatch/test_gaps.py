@@ -69,3 +69,19 @@ def test_the_dispatcher_tells_when_it_sends_next() -> None:
     assert gaps.next_s == pytest.approx(start_s + 30.0)
     assert dispatcher.close() == [1]
     assert gaps.next_s == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("permits", "following", "awaited"),
+    [(None, False, False), (2, False, True), (None, True, True)],
+    ids=["a rate alone", "a cap", "sessions"],
+)
+def test_the_dispatcher_tells_whether_something_waits_for_an_end(permits, following, awaited):
+    gaps = Gaps()
+    dispatcher = Dispatcher(lambda *_: None, permits=permits, gaps=gaps)
+    first, second = tickets(30.0, float("nan"))
+    first.following = [second] if following else []
+    dispatcher.add([first])
+    assert gaps.ends_awaited is awaited
+    dispatcher.close()
+    assert gaps.ends_awaited  # until the next run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import gevent
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench_locust.dispatch import coordinator as coordination
+from llmbench_locust.dispatch.accounts import Accounts
 from llmbench_locust.dispatch.backlog import BATCH, Listed, PlannedTickets, RunPlan
 from llmbench_locust.dispatch.coordinator import Coordinator
 from llmbench_locust.dispatch.tickets import Ticket
@@ -45,9 +48,9 @@ def hand_out(
     """
     delivered: list[tuple[int, int]] = []
 
-    def deliver(number: int, indexes: np.ndarray, weight: int) -> None:
+    def deliver(number: int, indexes: list[int], weight: int) -> None:
         room[number] -= len(indexes)
-        delivered.extend((number, index) for index in indexes.tolist())
+        delivered.extend((number, index) for index in indexes)
 
     carried = []
     for number, batch in planned.batches(until_s, takers, lambda n: room[n] > 0, deliver):
@@ -109,6 +112,19 @@ def test_what_is_left_is_told_and_handed_out_no_more() -> None:
     hand_out(planned, 1.5, [0], {0: 10})
     assert planned.clear().tolist() == [2, 3, 4, 5]
     assert hand_out(planned, ALWAYS, [0], {0: 10}) == []
+
+
+def test_the_end_of_a_long_plan_does_not_stall_the_loop() -> None:
+    """To free the tickets of half a million requests takes half a second, in which the loop that
+    reads the last responses would stand still.
+    """
+    accounts = Accounts(plan_of([float(k) for k in range(100_000)]), lambda columns: None)
+    hand_out(accounts.tickets, 10.0, [0], {0: 100})
+    began = time.process_time()
+    accounts.cancel()
+    cancelled = time.process_time()
+    del accounts
+    assert cancelled - began < (time.process_time() - cancelled) / 5  # usually a hundredth
 
 
 def test_a_worker_that_comes_late_is_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from llmbench_locust.dispatch.preparer import PREPARED, Preparer
 from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.transport.gaps import Gaps
 from llmbench_locust.workload.sample import SampleRequest
+from tests.waiting import until
 
 
 def some(n):
@@ -31,18 +32,17 @@ def preparer(encoded):
     made.close()
 
 
-def settle(encoded):
-    before = -1
-    while len(encoded) != before:
-        before = len(encoded)
-        gevent.sleep(0.05)
+def settle(encoded, number):
+    """Until so many are encoded, and no more."""
+    until(lambda: len(encoded) >= number)
+    gevent.sleep(0.05)
+    assert len(encoded) == number
 
 
 def test_a_bounded_number_lies_ready_and_more_follow(preparer, encoded):
     tickets = some(1000)
     preparer.add(tickets)
-    settle(encoded)
-    assert len(encoded) == PREPARED
+    settle(encoded, PREPARED)
     taken = []
     for ticket in tickets:
         taken.append(preparer.take(ticket))
@@ -63,7 +63,17 @@ def test_what_was_sent_before_its_turn_is_not_encoded(preparer, encoded):
     preparer.add(tickets)
     for ticket in tickets[:10]:
         assert preparer.take(ticket) is None  # no turn of the loop yet
-    settle(encoded)
+    settle(encoded, 10)
     assert encoded == [f"p{i}" for i in range(10, 20)]
     assert preparer.take(tickets[10]) == "request of p10"
     assert preparer.take(tickets[10]) is None
+
+
+def test_later_turns_are_encoded_before_all_others(preparer, encoded):
+    tickets = some(2000)
+    preparer.add(tickets[1000:])
+    settle(encoded, PREPARED)
+    preparer.add_turns(tickets[10:])
+    settle(encoded, 2 * PREPARED)
+    assert encoded[PREPARED:] == [f"p{i}" for i in range(10, 10 + PREPARED)]
+    assert preparer.take(tickets[10]) == "request of p10"

@@ -72,7 +72,7 @@ def test_the_steps_of_the_job_run_in_an_empty_directory(installed, tmp_path):
         start_new_session=True,
     )
     try:
-        status = process.wait(timeout=120)
+        status = process.wait(timeout=250)
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # both simulators
     shown = (tmp_path / "out").read_text()

@@ -1,13 +1,17 @@
 """A search for the capacity as a user starts it: probes, the files that it leaves, going on."""
 
 import json
+import signal
 
+import psutil
 import pytest
+import requests
 
 from llmbench_locust.simulator.launch import launch
-from tests.commands import SMALL, locust
+from tests.commands import SMALL, finish, free_port, locust, start, wait_for
 
-LOADS = ("--capacity", "--min", "20", "--max", "80", "--probe-time", "1")
+CHATS = ("--goodput", "ttft:9", "--backend", "openai-chat", "--multi-turn")
+LOADS = ("--capacity", "--min", "10", "--max", "80", "--probe-time", "1")
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +21,7 @@ def sim():
 
 
 def search(sim, *argv):
-    return locust("--base-url", sim, *LOADS, *SMALL, *argv, timeout=120)
+    return locust("--base-url", sim, *LOADS, *SMALL, *argv)
 
 
 def found(directory):
@@ -28,33 +32,130 @@ def found(directory):
     return document, sorted(probes)
 
 
-def test_a_search_leaves_its_probes_and_goes_on_from_them(sim, tmp_path):
+def test_a_lost_worker_costs_its_probe_and_a_search_goes_on_after_ctrl_c(sim, tmp_path):
     goal = ("--goodput", "e2el:60000")
-    done = search(sim, *goal, "--budget", "30req", "--result-dir", tmp_path)
-    # Whether the client was the limit depends on this machine.
-    assert done.returncode in (0, 1, 4), done.stderr
-    assert "Traceback" not in done.stderr
-    assert "Capacity:" in done.stdout
+    words = (*LOADS, *SMALL, *goal, "--processes", 2, "--result-dir", tmp_path)
+    process = start("--base-url", sim, *words)
+    try:
+        _in_probe(sim, tmp_path, 0)
+        psutil.Process(process.pid).children()[0].kill()
+        _in_probe(sim, tmp_path, 2)
+        process.send_signal(signal.SIGINT)
+    finally:
+        output = finish(process)
+    assert "Traceback" not in output
+    assert "Capacity:" in output
     (directory,) = tmp_path.iterdir()
     document, probes = found(directory)
     assert [goal["name"] for goal in document["goals"]] == ["e2el ≤ 60000 ms"]
     assert probes == [f"{n:02d}" for n in range(1, len(probes) + 1)]
-    for path in (directory / "probes").iterdir():
-        probe = json.loads(path.read_text())
-        assert (probe["completed"], probe["failed"]) == (probe["num_prompts"], 0)
+    lost = [p for p in document["probes"] if "workers lost" in p["problem"]]
+    assert len(lost) == 1
+    for row in document["probes"]:
+        probe = json.loads((directory / row["file"]).read_text())
+        assert row in lost or (probe["completed"], probe["failed"]) == (probe["num_prompts"], 0)
         assert probe["request_rate"] == probe["capacity_probe"]["load"]
 
-    done = search(sim, *goal, "--budget", "90req", "--resume", directory)
+    spent = sum(row["requests"] for row in document["probes"])
+    for other in (("--search", "max-concurrency"), ("--attainment", 0.5)):
+        done = search(sim, *goal, *other, "--resume", directory)
+        assert (done.returncode, "answers another question" in done.stderr) == (2, True)
+    done = search(sim, *goal, "--budget", f"{spent + 20}req", "--resume", directory)
+    # Whether the client was the limit depends on this machine.
     assert done.returncode in (0, 1, 4), done.stderr
     _, more = found(directory)
     assert more[: len(probes)] == probes
     assert len(more) > len(probes)
 
 
+def _in_probe(sim, directory, number):
+    """Wait until ``number`` probes are done and the next one is being sent."""
+    wait_for(lambda: len(list(directory.glob("*/probes/*"))) >= number)
+    before = _received(sim)
+    wait_for(lambda: _received(sim) > before + 3)
+
+
+def _received(sim):
+    return requests.get(f"{sim}/sim/stats?requests=0", timeout=60).json()["received"]
+
+
+def test_a_server_that_goes_away_ends_the_search(tmp_path):
+    """Its refusals are no answers to a load."""
+    with launch(["--clock", "fixed", "--ttft-ms", "20", "--itl-ms", "2"]) as own:
+        words = (*LOADS, *SMALL, "--goodput", "e2el:60000", "--result-dir", tmp_path)
+        process = start("--base-url", own.url, *words)
+        try:
+            wait_for(lambda: list(tmp_path.glob("*/capacity.json")))
+            _in_probe(own.url, tmp_path, 1)
+            own.stop()
+        finally:
+            output = finish(process)
+    assert process.returncode == 1, output
+    assert "no connection to the server at the end of the probe" in output
+    [directory] = tmp_path.iterdir()
+    assert f"start it again and go on with --resume {directory}" in output
+    document = json.loads((directory / "capacity.json").read_text())
+    # The last one may have ended with one or two refusals.
+    assert all(row["share"] == 1 for row in document["probes"][:-1])
+    assert document["probes"][-1]["share"] > 0
+
+
+def test_a_dataset_that_is_too_small_for_a_probe_is_named(sim, tmp_path):
+    file = tmp_path / "few.jsonl"
+    file.write_text('{"prompt": "Hello."}\n' * 12)
+    dataset = ("--dataset-name", "custom", "--dataset-path", file, "--no-oversample")
+    done = search(sim, *dataset, "--goodput", "ttft:60000", "--result-dir", tmp_path)
+    assert done.returncode == 2, done.stdout
+    assert "the dataset has 12 requests" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--dataset-name", "prefix_repetition", "--prefix-repetition-num-prefixes", 7),
+        ("--backend", "openai-embeddings", "--random-batch-size", 4),
+    ],
+)
+def test_a_dataset_that_makes_fewer_requests_than_asked_for_is_searched_with(argv, sim, tmp_path):
+    words = (*argv, "--goodput", "e2el:60000", "--budget", "60req", "--result-dir", tmp_path)
+    done = search(sim, *words)
+    assert done.returncode in (0, 1, 4), done.stderr  # the client may be the limit here
+    assert "leave out --no-oversample" not in done.stderr
+    [directory] = tmp_path.iterdir()
+    document, _ = found(directory)
+    assert document["probes"]
+
+
+def test_connections_that_a_server_closes_are_a_load_that_is_too_high(tmp_path):
+    """It is there after the probe."""
+    with launch(["--clock", "fixed", "--fault", "disconnect"]) as broken:
+        words = ("--goodput", "e2el:60000", "--ready-check-timeout-sec", 0, "--model", "llmbench")
+        done = search(broken.url, *words, "--budget", "60req", "--result-dir", tmp_path)
+    assert "no connection to the server" not in done.stderr
+    [directory] = tmp_path.iterdir()
+    document, _ = found(directory)
+    assert {row["share"] for row in document["probes"]} == {0}
+
+
+def test_nobody_in_the_first_probe_is_no_search_to_go_on_with(tmp_path):
+    words = ("--goodput", "e2el:60000", "--ready-check-timeout-sec", 0, "--model", "llmbench")
+    done = search(f"http://127.0.0.1:{free_port()}", *words, "--result-dir", tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "no connection to the server at the end of the probe at 10" in done.stderr
+    assert "--resume" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        (("--goodput", "ttft:9", "--request-rate", 3), "--request-rate: not with --capacity"),
+        (("--goodput", "ttft:9", "--repeat", 3), "--repeat: not with --capacity"),
+        (("--goodput", "ttft:9", "--run-time", "5s"), "--run-time: not with --capacity"),
+        (("--goodput", "ttft:9", "--check", "failed<=0"), "--check: not with --capacity"),
+        (("--goodput", "ttft:9", "--per-request", "x.csv"), "--per-request: not with --capacity"),
+        ((*CHATS, "--num-sessions", 5), "--num-sessions: not with --capacity"),
+        ((*CHATS, "--concurrent-sessions", 5), "--concurrent-sessions: not with --capacity"),
+        ((*CHATS, "--user-rate", 1, "--users", 5), "--user-rate: not with --capacity"),
+        (("--goodput", "ttft:9", "--llm-html", "x.html"), "under locust -f --llm-html: not with"),
         (("--goodput", "ttft:9", "--resume", "nowhere"), "is not a capacity.json"),
     ],
 )

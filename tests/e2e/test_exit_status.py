@@ -71,7 +71,7 @@ def test_a_taken_port_is_one_line_and_leaves_no_process(flag):
         taken = (flag, other.getsockname()[1])
         argv = ("--processes", 2, *taken) if headless else taken
         process = start("--sim", *SMALL, *argv, headless=headless)
-        output = finish(process, 40)  # to the end of its output, which workers share
+        output = finish(process)  # to the end of its output, which workers share
     assert process.returncode == 1, output
     assert output.splitlines()[-1].startswith(f"error: {flag}: "), output
     assert "Address already in use" in output
@@ -94,10 +94,10 @@ def test_a_killed_worker_is_no_success(tmp_path):
             *("--request-rate", 100, "--save-result", "--result-dir", tmp_path),
             *("--exit-code-on-error", 0),
         )
-        workers = wait_for(lambda: _children(process.pid, "locust", 2), 30)
-        wait_for(lambda: _received(sim.url) > 20, 40)
+        workers = wait_for(lambda: _children(process.pid, "locust", 2))
+        wait_for(lambda: _received(sim.url) > 20)
         os.kill(workers[0], signal.SIGKILL)
-        output = finish(process, 60)
+        output = finish(process)
     assert process.returncode == 1, output
     assert sum(worker["lost"] for worker in result(tmp_path)["llmbench"]["workers"]) == 1
 
@@ -113,4 +113,4 @@ def _children(pid, name, count):
 
 
 def _received(url):
-    return requests.get(f"{url}/sim/stats?requests=0", timeout=5).json()["received"]
+    return requests.get(f"{url}/sim/stats?requests=0", timeout=60).json()["received"]

@@ -149,17 +149,23 @@ def test_an_answer_that_is_none(answer, forever, words):
 
 
 class Loading(BaseHTTPRequestHandler):
-    """Says that it is loading for a while, in the several ways of real servers."""
+    """Says that it is loading for six seconds after the first request, in the several ways of real
+    servers.
+    """
 
     protocol_version = "HTTP/1.1"
-    ready_at = 0.0
+    first_asked: list[float] = []
+
+    def loading(self):
+        self.first_asked.append(time.monotonic())
+        return time.monotonic() < self.first_asked[0] + 6
 
     def do_GET(self):
-        self.answer(200 if time.monotonic() > self.ready_at else 503, b"{}")
+        self.answer(503 if self.loading() else 200, b"{}")
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
-        if time.monotonic() <= self.ready_at:
+        if self.loading():
             self.answer(404, b'{"detail": "Not Found"}')
             return
         choice = {"index": 0, "text": "hi", "finish_reason": "length"}
@@ -183,7 +189,6 @@ class Loading(BaseHTTPRequestHandler):
 def test_a_server_that_is_still_loading_is_waited_for():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Loading)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    Loading.ready_at = time.monotonic() + 6
     url = f"http://127.0.0.1:{server.server_port}"
     done = run("--base-url", url, "--model", "m")
     server.shutdown()

@@ -86,13 +86,16 @@ def test_requests_go_round_and_each_server_is_told_apart(tmp_path):
     sims = ["--clock", "fixed", "--ttft-ms", "20", "--itl-ms", "5"]
     with launch(sims) as a, launch(sims) as b:
         done = locust(
-            *("--base-url", a.url, "--base-url", b.url, *SMALL, "--num-prompts", 20),
-            *("--lora-modules", "x", "--save-result", "--result-dir", tmp_path),
+            *("--base-url", a.url, "--base-url", b.url.replace("//", "//u:pa55@"), *SMALL),
+            *("--num-prompts", 20, "--lora-modules", "x", "--per-request", tmp_path / "r.csv"),
+            *("--save-result", "--result-dir", tmp_path),
         )
     assert done.returncode == 0, done.stderr
+    assert not any("pa55" in path.read_text() for path in tmp_path.iterdir())
     block = result(tmp_path)["llmbench"]
+    masked = b.url.replace("//", "//***@")
     assert Counter({k: v["completed"] for k, v in block["by_server"].items()}) == {
         a.url: 10,
-        b.url: 10,
+        masked: 10,
     }
-    assert f"--base-url {a.url} --base-url {b.url}" in block["command"]
+    assert f"--base-url {a.url} --base-url '{masked}'" in block["command"]

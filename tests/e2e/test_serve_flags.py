@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.commands import environment, result
+from tests.commands import MOST_S, environment, result
 
 QUICK = (
     *("--sim", "--tokenizer", "llmbench", "--disable-tqdm"),
@@ -18,7 +18,7 @@ def serve(*argv):
         [sys.executable, "-m", "llmbench_locust", "serve", *map(str, argv)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=MOST_S,
         env=environment(),
         check=False,
     )
@@ -47,12 +47,12 @@ def test_a_duration_under_a_cap_ends_with_the_time(tmp_path):
 
 def test_a_dry_run_prints_the_plan_and_needs_no_server():
     done = serve(
-        *("--dry-run", "--tokenizer", "llmbench", "--base-url", "http://127.0.0.1:9"),
+        *("--dry-run", "--tokenizer", "llmbench", "--base-url", "http://u:pa55@127.0.0.1:9"),
         *("--num-prompts", 50, "--request-rate", 10, "--random-input-len", 16),
         *("--random-output-len", 4, "--disable-tqdm"),
     )
     assert done.returncode == 0, done.stderr
-    assert "Requests:             50 to http://127.0.0.1:9/v1/completions" in done.stdout
+    assert "Requests:             50 to http://***@127.0.0.1:9/v1/completions" in done.stdout
     assert "10.00 req/s, the last after 5.0 s" in done.stdout
     assert "Output tokens:        200 in all, 4 to 4" in done.stdout
     assert '"max_tokens":4' in done.stdout.replace(" ", "")

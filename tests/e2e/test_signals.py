@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -21,6 +22,7 @@ import requests
 
 from llmbench_locust.simulator.launch import launch
 from tests.commands import (
+    MOST_S,
     SERVE,
     SMALL,
     command,
@@ -68,15 +70,15 @@ late = Late()
 
 
 class Run:
-    """A benchmark as its processes; ``wait_for`` and the tables below look at it."""
+    """A benchmark as its processes, and its server, for ``wait_for`` and the tables below."""
 
-    def __init__(self, phase, mode, url, tmp_path):
+    def __init__(self, phase, mode, tmp_path):
         self.phase = PHASES[phase]
-        self.url = url
+        self.sim = launch(SLOW)
+        self.url = self.sim.url
         self.fifo = tmp_path / "prompts.jsonl"
         self.out = tmp_path / "out"
         self.port = free_port()
-        self._before = received(url)
         self._lines = []
         self._readers = []
         os.mkfifo(self.fifo)
@@ -85,7 +87,7 @@ class Run:
             locustfile = tmp_path / "slow.py"
             locustfile.write_text(LONG_REPORT)
         flags = [*(str(flag).format(run=self) for flag in self.phase.flags)]
-        argv = ["--base-url", url, *SMALL, *flags, "--save-result", "--result-dir", self.out]
+        argv = ["--base-url", self.url, *SMALL, *flags, "--save-result", "--result-dir", self.out]
         argv += ["--num-prompts", 500, "--request-rate", 50] * ("--request-rate" not in flags)
         argv += ["--processes", 2] * (mode == "processes")
         if mode == "master":
@@ -110,7 +112,8 @@ class Run:
 
     def sent(self):
         """Requests that the server has got."""
-        return received(self.url) - self._before
+        found = requests.get(f"{self.url}/sim/stats?requests=0", timeout=60).json()
+        return found["received"]
 
     def reads_prompts(self):
         """Whether it waits for what is written to the file of its prompts."""
@@ -135,8 +138,8 @@ class Run:
 
     def ended(self):
         """Its exit status, once no process of it is left."""
-        status = self.main.wait(30)
-        wait_for(lambda: not _alive(self.main.pid), 5)
+        status = self.main.wait(60)
+        wait_for(lambda: not _alive(self.main.pid))
         return status
 
     def close(self):
@@ -146,6 +149,7 @@ class Run:
             process.wait()
         for reader in self._readers:
             reader.join()
+        self.sim.stop()
 
     def result(self):
         return result(self.out)
@@ -158,10 +162,6 @@ def _alive(group):
     except ProcessLookupError:
         return False
     return True
-
-
-def received(url):
-    return requests.get(f"{url}/sim/stats?requests=0", timeout=5).json()["received"]
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _cells():
     phase, all of them. The others are for `pytest -m by_hand`.
     """
     for p, phase in enumerate(PHASES):
-        for m, mode in enumerate(MODES):
+        for m, mode in enumerate(MODES, 1):  # so that the master waits for workers once
             if phase == "waiting for workers" and mode != "master":
                 continue
             for c, count in enumerate(COUNTS):
@@ -207,34 +207,55 @@ def _cells():
                 )
 
 
+#: A server whose first token takes half a second, so that each phase lasts.
+SLOW = ("--clock", "fixed", "--ttft-ms", "500", "--itl-ms", "150")
+
+
+@contextlib.contextmanager
+def run_in(phase, mode, tmp_path):
+    """A run that is in that phase now."""
+    run = Run(phase, mode, tmp_path)
+    try:
+        wait_for(lambda: run.phase.begun(run) or run.main.poll() is not None)
+        assert run.main.poll() is None, run.output
+        yield run
+    finally:
+        run.close()
+
+
+def tried(tmp_path, phase, mode, count, number):
+    """The run after its signals, its exit status, and how many requests it sent."""
+    with run_in(phase, mode, tmp_path) as run:
+        run.signal(number, COUNTS[count])
+        status, sent = run.ended(), run.sent()
+        if COUNTS[count] < 3:
+            for worker in run.workers:
+                worker.wait(60)
+    return run, status, sent
+
+
 @pytest.fixture(scope="module")
-def slow():
-    """A server whose first token takes half a second, so that each phase lasts."""
-    with launch(["--clock", "fixed", "--ttft-ms", "500", "--itl-ms", "100"]) as sim:
-        yield sim.url
+def outcomes(request, tmp_path_factory):
+    """What came out of each cell that is asked for. They wait most of their time: several go on at
+    once.
+    """
+    cells = [
+        tuple(item.callspec.params[name] for name in CELL)
+        for item in request.session.items
+        if item.name.startswith("test_a_signal_ends_the_run_in_order[")
+    ]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {c: pool.submit(tried, tmp_path_factory.mktemp("run"), *c) for c in cells}
 
 
-@pytest.fixture
-def run(slow, tmp_path):
-    """run(phase, mode): a run that is in that phase now."""
-    runs = []
-
-    def begin(phase, mode, **more):
-        runs.append(Run(phase, mode, slow, tmp_path, **more))
-        wait_for(lambda: runs[0].phase.begun(runs[0]) or runs[0].main.poll() is not None, 40)
-        assert runs[0].main.poll() is None, runs[0].output
-        return runs[0]
-
-    yield begin
-    for one in runs:
-        one.close()
+CELL = ("phase", "mode", "count", "number")
+AT_ONCE = 3
 
 
-@pytest.mark.parametrize(("phase", "mode", "count", "number"), _cells())
-def test_a_signal_ends_the_run_in_order(phase, mode, count, number, run):
-    running = run(phase, mode)
-    running.signal(number, COUNTS[count])
-    assert running.ended() == SIGNALS[number], running.output
+@pytest.mark.parametrize(CELL, _cells())
+def test_a_signal_ends_the_run_in_order(phase, mode, count, number, outcomes):
+    running, status, sent = outcomes[phase, mode, count, number].result()
+    assert status == SIGNALS[number], running.output
     assert "Traceback" not in running.output
     assert "Interrupted" in running.output
     for path in running.out.glob("*.json"):
@@ -242,7 +263,7 @@ def test_a_signal_ends_the_run_in_order(phase, mode, count, number, run):
     if COUNTS[count] > 2:
         return
     if running.phase.sends is not None:
-        assert running.sent() <= running.phase.sends
+        assert sent <= running.phase.sends
         return
     found = running.result()
     block = found["llmbench"]
@@ -251,47 +272,45 @@ def test_a_signal_ends_the_run_in_order(phase, mode, count, number, run):
     assert "no outcome" not in running.output
     assert not any(worker["lost"] for worker in block["workers"])
     for worker in running.workers:
-        assert worker.wait(20) == 0
+        assert worker.returncode == 0
 
 
-def test_a_third_signal_waits_for_no_report(run):
-    running = run("reporting", "alone")
-    running.signal(signal.SIGINT, 3)
-    assert running.ended() == 130
+def test_a_third_signal_waits_for_no_report(tmp_path):
+    with run_in("reporting", "alone", tmp_path) as running:
+        running.signal(signal.SIGINT, 3)
+        assert running.ended() == 130
     assert "Still writing results; once more ends at once" in running.output
     assert not list(running.out.glob("*.json")), running.output
 
 
-def test_sigterm_to_all_processes_of_the_group(run):
+def test_sigterm_to_all_processes_of_the_group(tmp_path):
     """As `timeout` and service managers send it: the workers leave the end to their master."""
-    running = run("running", "processes")
-    os.killpg(running.main.pid, signal.SIGTERM)
-    assert running.ended() == 143, running.output
+    with run_in("running", "processes", tmp_path) as running:
+        os.killpg(running.main.pid, signal.SIGTERM)
+        assert running.ended() == 143, running.output
     assert running.result()["llmbench"]["interrupted"] is True
     assert "no outcome" not in running.output
 
 
-def test_a_signal_while_the_process_ends_changes_nothing(slow, tmp_path):
+def test_a_signal_while_the_process_ends_changes_nothing(tmp_path):
     """All files are written: the run was carried out, whatever comes in the last milliseconds."""
     (tmp_path / "late.py").write_text(LATE)
     files = ("--save-result", "--result-dir", tmp_path / "out")
-    done = locust(
-        *("--base-url", slow, *SMALL, "--num-prompts", 2, *files), locustfile=tmp_path / "late.py"
-    )
+    done = locust("--sim", *SMALL, "--num-prompts", 2, *files, locustfile=tmp_path / "late.py")
     assert done.returncode == 0, done.stderr
     assert result(tmp_path / "out")["completed"] == 2
 
 
-def test_a_full_disk_under_the_output_ends_no_run(slow, tmp_path):
+def test_a_full_disk_under_the_output_ends_no_run(tmp_path):
     files = ["--save-result", "--result-dir", tmp_path / "out"]
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            command("--base-url", slow, *SMALL, "--num-prompts", 3, *files),
+            command("--sim", *SMALL, "--num-prompts", 3, *files),
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
             env=environment(),
-            timeout=60,
+            timeout=MOST_S,
             check=False,
         )
     assert "warning: standard output cannot be written: No space left on device" in done.stderr
@@ -299,14 +318,14 @@ def test_a_full_disk_under_the_output_ends_no_run(slow, tmp_path):
     assert result(tmp_path / "out")["completed"] == 3
 
 
-def test_a_reader_that_leaves_ends_no_run(slow, tmp_path):
-    command = [sys.executable, "-m", "llmbench_locust", "serve", *map(str, SMALL)]
-    command += ["--base-url", slow, "--num-prompts", "3", "--save-result"]
+def test_a_reader_that_leaves_ends_no_run(tmp_path):
+    command = [sys.executable, "-m", "llmbench_locust", "serve", "--sim", *SMALL]
+    command += ["--num-prompts", "3", "--save-result"]
     shell = subprocess.run(
         ["bash", "-c", f"{' '.join(command)} --result-dir {tmp_path}/out | head -1"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=MOST_S,
         check=False,
     )
     assert "BrokenPipe" not in shell.stderr

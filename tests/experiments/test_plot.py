@@ -23,12 +23,12 @@ def sweep(tmp_path):
             figures = {"max_concurrency": users, "output_throughput": tokens + run}
             write(
                 tmp_path,
-                f"BENCH-u={users}/run={run}.json",
+                f"BENCH--u={users}/run={run}.json",
                 request_rate=float(users),
                 median_ttft_ms=10.0 * users,
                 **figures,
             )
-    write(tmp_path, "BENCH-u=1/run=2.failure.json", error="no")
+    write(tmp_path, "BENCH--u=1/run=2.failure.json", error="no")
     return tmp_path
 
 
@@ -38,7 +38,7 @@ def test_a_page_has_the_curves_the_table_and_the_costs(sweep):
     for words in (
         "TTFT against rate",
         "Pareto frontier",
-        "BENCH-u=4",
+        "BENCH--u=4",
         "$ per million output tokens",
         "Cost against rate",
     ):
@@ -99,6 +99,19 @@ def test_the_cost_at_the_capacity_is_of_the_nearest_probes_tokens(tmp_path):
     # 100 output tokens a request: 1,000 tokens a second at a thousandth of a dollar a second
     assert line.endswith("10 req/s $1 per million output tokens, $0.5 per million tokens")
     assert curves.cost_at_capacity(tmp_path, cells, curves.Prices()) == ""
+    write(tmp_path, "capacity.json", capacity=10, unit="users")
+    assert curves.capacity_of(tmp_path) is None
+
+
+def test_cells_that_keep_their_requests_have_a_box_each(tmp_path):
+    for rate, first in ((10.0, 0.1), (2.0, 0.3)):
+        found = {"ttfts": [first, 9.0], "latencies": [1.1, 9.0], "output_lens": [11, 1]}
+        write(tmp_path, f"r={rate}/run=0.json", request_rate=rate, errors=["", "lost"], **found)
+    write(tmp_path, "r=5/run=0.json", request_rate=5.0)
+    drawn = dict(curves.charts(curves.cells_of(tmp_path), curves.Prices(), []))
+    (box,) = drawn["TTFT by cell"]["data"]
+    assert (box["x"], box["median"]) == (("r=2.0", "r=10.0"), (300.0, 100.0))
+    assert drawn["TPOT by cell"]["data"][0]["q3"] == pytest.approx((80.0, 100.0))
 
 
 def test_images_without_kaleido_are_one_line(sweep, monkeypatch):

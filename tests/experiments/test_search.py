@@ -7,10 +7,11 @@ import pytest
 
 from llmbench_locust.arrivals import arrival_offsets
 from llmbench_locust.experiments.answer import as_dict, outcomes_of, text
-from llmbench_locust.experiments.search import Goal, Outcome, Settings, search
+from llmbench_locust.experiments.evidence import Goal, Outcome, evidence
+from llmbench_locust.experiments.search import Settings, search
 from llmbench_locust.statistics.crossing import Unit
-from llmbench_locust.statistics.crowding import crowding
-from llmbench_locust.statistics.transients import grows, steady_window
+from llmbench_locust.statistics.crowding import crowding, crowding_dispersion
+from llmbench_locust.statistics.transients import completion_rate, grows, steady_window
 from tests.experiments.queues import QUEUES
 
 SEEDS = 20
@@ -44,6 +45,69 @@ def server(capacity, steepness=8.0, **more):
     return probe
 
 
+@pytest.mark.parametrize("capacity", [131.0, 148.0, 190.0, 233.0])
+@pytest.mark.parametrize("odd", [0, 6, 7, 9])
+def test_a_share_that_falls_at_one_load_leaves_the_gap_in_the_interval(capacity, odd):
+    """``odd``: number of a probe that is out of order."""
+    count = 0
+
+    def probe(load, requests, seed):
+        nonlocal count
+        count += 1
+        share = 0.7 if count == odd else float(load <= capacity)
+        unit = Unit(load, float(round(share * requests)), float(requests))
+        return Outcome(load, (unit,), requests, requests / load + 0.1, 0.1, load)
+
+    answer = search(probe, settings(0.9, lowest=8.0))
+    low, high = answer.low or 0, answer.high or np.inf
+    assert low <= capacity <= high
+    if not odd:
+        met = max(o.load for o in answer.probes if o.units[0].value)
+        missed = min(o.load for o in answer.probes if not o.units[0].value)
+        assert low * 0.999 < met < missed < high * 1.001 < 1.1 * low
+
+
+def test_a_server_that_is_saturated_carries_no_more_than_it_completes():
+    rng = np.random.default_rng(2)
+    due = np.cumsum(rng.exponential(1 / 150, 2000))
+    ends = due + 0.1
+    assert completion_rate(due, ends) == (pytest.approx(150, rel=0.1), False)
+    late = 0.1 + np.arange(2000) / 100  # one each 10 ms
+    assert completion_rate(due, np.maximum(ends, late)) == (pytest.approx(100, rel=0.01), True)
+    assert completion_rate(due[:1], ends[:1]) == (pytest.approx(10), False)
+    assert completion_rate(due, np.full(2000, np.nan)) == (0.0, False)
+    due[7] = np.nan  # was never sent
+    assert np.isfinite(completion_rate(due, ends)[0])
+
+
+@pytest.mark.parametrize(
+    ("rate", "latency_s", "seconds"), [(20, 10, 112), (8, 10, 30), (10, 60, 180)]
+)
+def test_a_server_that_still_fills_up_is_not_saturated(rate, latency_s, seconds):
+    """Unlimited places, answers of very different lengths."""
+    called = 0
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        due = np.sort(rng.uniform(0, seconds, rate * seconds))
+        taken = latency_s * rng.lognormal(-0.32, 0.8, len(due))
+        taken[0] = 0.01  # and one that ends at once
+        called += completion_rate(due, due + taken)[1]
+    assert called == 0
+
+
+def test_a_short_probe_near_saturation_says_little_unless_it_missed():
+    goal = Goal("ttft", 0.9)
+
+    def counted(load, met, requests=1000):
+        outcome = Outcome(load, (Unit(load, met, requests),), requests, 100.0, 0.1, load)
+        return evidence(outcome, 0, goal, 100.0).weight
+
+    assert counted(50.0, 1000.0) == 1000.0
+    assert counted(97.0, 1000.0) < 100.0
+    assert counted(97.0, 800.0) == 1000.0
+    assert counted(97.0, 100_000.0, 100_000) == 100_000.0
+
+
 @pytest.mark.parametrize(
     ("capacity", "verdict", "words"),
     [(0.1, "below", "below 0.5 req/s"), (5000.0, "at least", "at least 400 req/s")],
@@ -56,8 +120,20 @@ def test_a_capacity_beyond_the_allowed_loads_is_an_answer(capacity, verdict, wor
 
 def test_users_of_a_closed_loop_are_whole():
     answer = search(server(23.5), settings(whole=True, lowest=1.0))
-    assert answer.load == int(answer.load)
-    assert answer.low <= 23.5 <= answer.high
+    assert all(x == int(x) for x in (answer.low, answer.load, answer.high))
+    assert answer.low <= 23 <= answer.high
+    assert answer.low <= answer.load <= answer.high
+
+
+def test_a_limit_of_users_that_is_met_is_in_the_interval():
+    for users in (3, 5, 8):
+
+        def probe(load, requests, seed, users=users):
+            unit = Unit(load, float(requests * (load <= users)), float(requests))
+            return Outcome(load, (unit,), requests, 100.0, 0.1, load)
+
+        answer = search(probe, settings(whole=True, lowest=1.0))
+        assert (answer.low, answer.high) == (users, users + 1)
 
 
 def test_a_spoilt_probe_is_repeated_once_and_does_not_count():
@@ -72,6 +148,15 @@ def test_a_spoilt_probe_is_repeated_once_and_does_not_count():
     assert answer.verdict == "found"
     assert len(answer.spoilt) == 1
     assert len(set(seen)) == len(seen)
+
+
+def test_probes_that_say_nothing_are_no_capacity():
+    def probe(load, requests, seed):
+        outcome = server(20.0)(load, requests, seed)
+        return replace(outcome, units=(Unit(load, 0.0, 0.0),))
+
+    answer = search(probe, settings(highest=8.0))
+    assert (answer.verdict, answer.load) == ("unknown", None)
 
 
 def test_a_client_that_is_the_limit_is_no_capacity():
@@ -103,8 +188,12 @@ def test_a_search_goes_on_from_its_file():
 
     part = search(first, settings())
     assert len(part.probes) == 6
-    done = outcomes_of(as_dict(part))
+    document = as_dict(part)
+    done = outcomes_of(document)
     assert tuple(done) == part.probes
+    for probe in document["probes"]:  # of a version that did not know it
+        del probe["saturated"]
+    assert tuple(outcomes_of(document)) == part.probes
     assert search(server(20.0), settings(), done).probes[:6] == part.probes
 
 
@@ -146,4 +235,16 @@ def test_the_steady_window_leaves_out_filling_and_draining():
     start = np.arange(0.0, 100.0)
     rows = steady_window(start, start + 5.0)
     assert (start[rows].min(), start[rows].max()) == (15.0, 94.0)
+    assert steady_window(np.array([0.0, 9.0]), np.array([1.0, 10.0])).all()
     assert not len(steady_window(np.empty(0), np.empty(0)))
+
+
+@pytest.mark.parametrize(("in_flight", "share"), [(4.0, 0.8), (20.0, 0.95)])
+def test_the_dispersion_of_the_crowding_is_that_of_poisson_arrivals(in_flight, share):
+    rng, n = np.random.default_rng(5), 4000
+    found = [
+        crowding(np.cumsum(rng.exponential(1.0, n)), np.ones(n, bool), (1.0, 1.0), in_flight, share)
+        for _ in range(300)
+    ]
+    ratio = n * np.mean(np.square(found)) / (share * (1 - share))
+    assert ratio == pytest.approx(crowding_dispersion(in_flight, share), rel=0.3)

@@ -41,19 +41,20 @@ def bench(tmp_path):
 
 
 def run(bench, tmp_path, *words, verb="serve"):
-    return main([verb, "--bench-cmd", bench, "-o", str(tmp_path / "out"), "-e", "x", *words])
+    first = ("--bench-cmd", bench, "--after-bench-cmd", "true", "-e", "x")
+    return main([verb, *first, "-o", str(tmp_path / "out"), *words])
 
 
 def test_a_grid_is_laid_out_as_vllm_does_and_resumed(bench, tmp_path, capsys):
     words = ("--bench-params", "request_rate=[1,4]", "--num-runs", "2")
     assert run(bench, tmp_path, *words) == 0
-    cell = tmp_path / "out/x/BENCH-request_rate=4"
+    cell = tmp_path / "out/x/BENCH--request_rate=4"
     assert sorted(p.name for p in cell.iterdir()) == ["run=0.json", "run=1.json", "summary.json"]
     summary = json.loads((cell / "summary.json").read_text())
     assert [(r["run_number"], r["request_rate"]) for r in summary] == [(0, 4), (1, 4)]
     assert len((tmp_path / "out/x/summary.csv").read_text().splitlines()) == 5
-    assert "BENCH-request_rate=4" in capsys.readouterr().out
-    with pytest.raises(ConfigError, match="--resume goes on"):
+    assert "BENCH--request_rate=4" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="--resume to continue it"):
         run(bench, tmp_path, *words)
     (cell / "run=0.json").unlink()
     (cell / "run=1.json").write_text(json.dumps({**summary[1], "mine": 1}))
@@ -68,8 +69,33 @@ def test_a_failure_ends_the_sweep_or_costs_its_run(bench, tmp_path):
         run(bench, tmp_path, *words)
     assert run(bench, tmp_path, *words, "--resume", "--continue-on-error") == 1
     cells = tmp_path / "out/x"
-    assert (cells / "BENCH-request_rate=13/run=0.failure.json").exists()
-    assert (cells / "BENCH-request_rate=4/summary.json").exists()
+    assert (cells / "BENCH--request_rate=13/run=0.failure.json").exists()
+    assert (cells / "BENCH--request_rate=4/summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ("request_rate=[1,-1]", "--bench-params: --request-rate: -1 is too small"),
+        (
+            "reqest_rate=[1]",
+            "--bench-params: --reqest-rate: unknown flag; did you mean --request",
+        ),
+        ("save_detailed=[true,false]", "--bench-params: --no-save-detailed: unknown flag"),
+        ("seed=[1] 'x", "--bench-params: No closing quotation"),
+    ],
+)
+def test_parameters_that_serve_refuses_are_one_line_before_anything_runs(params, words, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(ConfigError, match=f"^{words}.*$"):
+        main(["serve", "--bench-params", params, "-o", str(out), "--", "--model", "m"])
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("number", ["inf", "-1", "0"])
+def test_serve_workload_needs_a_number_of_prompts(number, tmp_path):
+    with pytest.raises(ConfigError, match=f"^--num-prompts: '{number}'; serve_workload needs"):
+        main(["serve_workload", "-o", str(tmp_path / "out"), "--", "--num-prompts", number])
 
 
 def test_serve_workload_goes_from_serial_to_batch(bench, tmp_path):
@@ -114,7 +140,7 @@ def test_sigterm_to_the_sweep_ends_its_run_and_its_server(tmp_path):
         start_new_session=True,
     )
     try:
-        wait_for(lambda: _received(url) > 1, timeout=60)
+        wait_for(lambda: _received(url) > 1)
         process.terminate()
         assert process.wait(60) == 143
         assert _received(url) == 0
@@ -129,7 +155,7 @@ def test_sigterm_to_the_sweep_ends_its_run_and_its_server(tmp_path):
 def _received(url):
     """Requests that the simulator has got; 0 without one."""
     with contextlib.suppress(requests.RequestException):
-        return requests.get(f"{url}/sim/stats?requests=0", timeout=10).json()["received"]
+        return requests.get(f"{url}/sim/stats?requests=0", timeout=60).json()["received"]
     return 0
 
 
@@ -139,7 +165,7 @@ def test_names_and_links():
         ({"s": 1}, [{"b": 1}]),
         ({"s": 2}, [{"b": 2}]),
     ]
-    assert grid.directory({"a": "x/y"}, {"_benchmark_name": "n"}) == "SERVE-a=x_y-BENCH-n"
+    assert grid.directory({"a": "x/y"}, {"_benchmark_name": "n"}) == "SERVE--a=x_y-BENCH--n"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "3"])

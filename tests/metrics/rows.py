@@ -2,7 +2,18 @@
 
 import numpy as np
 
+from llmbench_locust.metrics.histogram import Histogram
 from llmbench_locust.records import RecordColumns, RequestRecord
+
+
+def histogram(seconds):
+    found = Histogram()
+    found.add(seconds)
+    return found
+
+
+def lags(seconds, n=100):
+    return histogram(np.full(n, seconds))
 
 
 def row(index=0, start=0.0, ttft=0.1, gaps=(), *, tail=0.0, tokens=None, **more):

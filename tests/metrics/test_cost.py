@@ -6,7 +6,6 @@ import pytest
 
 from llmbench_locust.cli import main
 from llmbench_locust.metrics.cost import Product, money, unit_costs
-from llmbench_locust.options.cost_flags import Cost
 from llmbench_locust.results.console import render_console
 from llmbench_locust.results.document import build_document
 from llmbench_locust.results.headline import tiles
@@ -70,7 +69,7 @@ def test_without_prices_there_is_no_cost():
 
 
 def test_one_gpu_is_meant_without_a_number():
-    prices = Cost(**{**FREE, "gpu_hour_price": 2.0}, gpu_metrics=())
+    prices = replace(config(), **{**FREE, "gpu_hour_price": 2.0})
     assert money(prices, 1800.0, Product(0, 0, 0)) == 1.0
     assert unit_costs(1.0, Product(0, 0, 0)) == dict.fromkeys(
         ("per_million_output_tokens", "per_million_total_tokens", "per_thousand_requests")

@@ -8,7 +8,7 @@ import pytest
 from llmbench_locust.metrics.audit import AuditInputs
 from tests.results.runs import config, figures
 
-from .rows import columns, failed, row
+from .rows import columns, failed, lags, row
 
 
 def block(*records, goodput=None, kind="generation", duration=10.0, **more):
@@ -139,6 +139,15 @@ def test_steady_state():
     assert found["mean_ttft_ms"] == pytest.approx(100)
 
 
+def test_a_queue_that_grows_has_no_steady_state():
+    # 60 a second arrive and 48 are served, so the nth waits n/48 - n/60 s.
+    rows = [row(i, i / 60, 0.1 + i / 48 - i / 60) for i in range(1200)]
+    found = block(*rows, duration=25.0)
+    assert found["overload"]["offered"] == pytest.approx(60, rel=0.02)
+    assert found["overload"]["completed"] == pytest.approx(48, rel=0.02)
+    assert found["steady_state"] is None
+
+
 def test_missing_is_none_and_never_0():
     found = block(failed(0), duration=1.0)
     for key in (
@@ -158,7 +167,7 @@ def test_missing_is_none_and_never_0():
 
 
 def test_of_the_run():
-    audit = AuditInputs(np.full(50, 0.001), np.full(50, 0.001))
+    audit = AuditInputs(lags(0.001), lags(0.001))
     found = block(
         row(0),
         audit=audit,

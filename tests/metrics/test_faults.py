@@ -4,7 +4,7 @@ harmless to a terminal.
 
 import pytest
 
-from llmbench_locust.metrics.error_kinds import MOST_KINDS, errors_by_kind
+from llmbench_locust.metrics.extended import MOST_KINDS, errors_by_kind
 from llmbench_locust.redact import redacted
 
 from .rows import columns, failed

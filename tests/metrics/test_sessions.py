@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmbench_locust.metrics.sessions import sessions
+from llmbench_locust.metrics.groups import sessions
 from tests.metrics.rows import columns, failed, row
 
 NAN = float("nan")

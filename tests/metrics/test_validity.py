@@ -12,7 +12,7 @@ from llmbench_locust.server_metrics.reading import Reading
 from llmbench_locust.statistics.certified import certified, least_samples
 from llmbench_locust.workload.sample import SampleRequest
 from llmbench_locust.workload.sharing import Sharing, sharing
-from tests.metrics.rows import columns, failed, row
+from tests.metrics.rows import columns, failed, lags, row
 from tests.results.runs import config, figures
 
 N = 700
@@ -48,7 +48,7 @@ def test_a_clean_run_is_valid():
 @pytest.mark.parametrize(
     ("name", "changed"),
     [
-        ("client_limited", {"audit": AuditInputs(np.full(100, 0.05), np.zeros(100))}),
+        ("client_limited", {"audit": AuditInputs(lags(0.05), lags(0.0))}),
         ("warm_cache", {"server": {**CLEAN, "prefix_cache_hits": 1600}}),
         ("duplicate_prompts", {"known": Sharing(N, 49, 7000, 0.2)}),
         ("other_traffic", {"server": {**CLEAN, "requests_finished": 710}}),

@@ -79,12 +79,12 @@ def command(tmp_path_factory):
         }
         variables["PYTHONPATH"] = os.pathsep.join([str(ROOT), *map(str, path)])
         done = subprocess.run(
-            [sys.executable, "-m", "locust", *argv],
+            [sys.executable, "-m", "tests.start", *argv],
             cwd=folder,
             env={**variables, **(env or {})},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=150,
             check=False,
         )
         shown = [

@@ -3,14 +3,16 @@
 import json
 import re
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 
 from llmbench_locust.backends import BACKENDS, BackendInfo, backend_names, register_backend
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import build_config
-from llmbench_locust.options.manual import flags_page
 from llmbench_locust.options.table import FLAGS
+
+CHATS = ("--backend", "openai-chat", "--multi-turn")
 
 PAGE = (Path(__file__).parent.parent / "data/reference/vllm-bench-serve.md").read_text()
 
@@ -69,6 +71,7 @@ BAD = [
     (["--num-prompts", "0"], "--num-prompts: 0 is too small; use 1 or more"),
     (["--num-prompts", "inf"], "--num-prompts: inf needs an end; use it with --duration"),
     (["--num-prompts", "1.5"], "--num-prompts: '1.5' is not a whole number"),
+    (["--output-len", "9" * 20], f"--output-len: {'9' * 20} is too large"),
     (["--max-concurrency", "0"], "--max-concurrency: 0 is too small; use 1 or more"),
     (
         ["--goodput", "foo:1"],
@@ -361,6 +364,10 @@ BAD = [
         "--random-mm-bucket-config: all probabilities are 0",
     ),
     (
+        ["--search", "max-concurrency", "--min", "1.5"],
+        "--min: 1.5 users; use a whole number",
+    ),
+    (
         ["--blazedit-min-distance", "0.5", "--blazedit-max-distance", "0.4"],
         "--blazedit-max-distance: 0.4 is below --blazedit-min-distance, which is 0.5",
     ),
@@ -372,6 +379,14 @@ BAD = [
     (["--llm-html", "/"], "--llm-html: '/' is a directory"),
     (["--save-result", "--num-prompts", "many"], "--num-prompts: 'many' is not a whole number"),
 ]
+
+
+def test_connections_ahead_are_a_number_or_auto(config):
+    given = [config("--prewarm-connections", n).prewarm_connections for n in ("auto", "0", "7")]
+    assert given == [None, 0, 7]
+    for bad in ("-1", "\N{SUPERSCRIPT TWO}"):
+        with pytest.raises(ConfigError, match=r"--prewarm-connections: '.*'; use a number from 0"):
+            config(f"--prewarm-connections={bad}")
 
 
 @pytest.mark.parametrize(("argv", "line"), BAD, ids=[" ".join(argv) for argv, _ in BAD])
@@ -581,8 +596,9 @@ def test_a_backend_of_a_locustfile(config):
 
 
 def test_the_page_of_flags_is_up_to_date():
-    page = (Path(__file__).parent.parent.parent / "docs/flags.md").read_text()
-    assert page == flags_page(), "python -m llmbench_locust.options.manual > docs/flags.md"
+    docs = Path(__file__).parent.parent.parent / "docs"
+    page = (docs / "flags.md").read_text()
+    assert page == run_path(str(docs / "flags.py"))["page"](page), "python docs/flags.py"
     assert all(f"| `--{flag.name}` |" in page for flag in FLAGS.values())
 
 
@@ -631,3 +647,20 @@ def test_several_servers(config):
         config("--base-url", "http://a:1", "--base-url", "http://a:1/")
     with pytest.raises(ConfigError, match="--balance: only with several --base-url"):
         config("--base-url", "http://a:1", "--balance", "session")
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (("--slo", "p99_ttft_ms<=3"), "--slo: only with --capacity"),
+        (("--resume", "nowhere.journal"), "--resume: 'nowhere.journal' is not a file"),
+        (("--resume", "."), "--resume: '.' is not a file"),
+        ((*CHATS, "--session-header", "X-A: b"), "--session-header: 'X-A: b' is not a header name"),
+        ((*CHATS, "--session-echo", "a\r\nb"), "--session-echo: .* is not a header name"),
+        (("--request-id-prefix", "\u20ac"), "--request-id-prefix: '\u20ac' has characters that"),
+        (("--request-id-prefix", "a\r\nb: c"), "--request-id-prefix: .* has characters that"),
+    ],
+)
+def test_what_would_be_ignored_or_break_a_header_is_refused(config, argv, line):
+    with pytest.raises(ConfigError, match=line):
+        config(*argv)

@@ -1,6 +1,7 @@
 """Secrets of the start go to the server of the start; the form writes where the start allows."""
 
 from argparse import Namespace
+from dataclasses import asdict
 
 import pytest
 
@@ -35,6 +36,8 @@ def test_a_masked_header_stays_with_the_server_of_the_start(form):
     with pytest.raises(ConfigError, match="is not sent to --sim"):
         form(SECRET, base_url="", sim=True)
     assert form(SECRET, base_url="http://other", header="").header == {}
+    user = ("--base-url", "http://user:pw@home")
+    assert form(user, base_url="http://***@home").base_url == "http://user:pw@home"
     own = form(SECRET, base_url="http://other", header="X-Api=mine")
     assert (own.header, own.typed) == ({"X-Api": "mine"}, ("X-Api",))
 
@@ -88,7 +91,8 @@ def test_a_form_reads_only_where_the_start_does(form, tmp_path, monkeypatch):
     beside = {"dataset_name": "custom", "dataset_path": f"{tmp_path}/b.jsonl"}
     given = ("--dataset-name", "custom", "--dataset-path", f"{tmp_path}/a.jsonl")
     assert form(given, **beside).dataset_path == beside["dataset_path"]
-    for fields in (beside, {"system_prompt": "/etc/passwd"}, {"mix": "../mix.json"}):
+    others = [{name: f"{tmp_path}/b.jsonl"} for name in ("structured_output", "expect_same_as")]
+    for fields in (beside, {"system_prompt": "/etc/passwd"}, {"mix": "../mix.json"}, *others):
         with pytest.raises(ConfigError, match=r"the web form reads only files in the directory"):
             form((), **fields)
 
@@ -145,7 +149,7 @@ def test_workers_put_in_their_own_secrets(form, monkeypatch):
     config = form((*SECRET, "--model", "m"))
     wire = wire_config(config, api_key_for(config))
     sent = for_workers(wire, config)
-    assert "s3cret" not in str(sent.to_message())
+    assert "s3cret" not in str(asdict(sent))
     assert with_own_secrets(sent, ("x-api=s3cret",)) == wire
     with pytest.raises(SetupError, match="the header 'X-Api' has no value there"):
         with_own_secrets(sent, ())

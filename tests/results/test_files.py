@@ -31,7 +31,7 @@ def strict(text):
 
 def test_what_is_read_is_what_was_written(tmp_path):
     *_, document = run()
-    write_result(document, tmp_path / "new" / "r.json", detailed=True, append=False)
+    write_result(document, tmp_path / "new" / "r.json", append=False)
     assert strict((tmp_path / "new/r.json").read_text()) == json.loads(json.dumps(document))
     assert os.listdir(tmp_path / "new") == ["r.json"]
 
@@ -46,7 +46,7 @@ def test_not_a_number_is_null_and_infinity_a_word():
 
 def test_half_a_character_in_an_answer_does_not_lose_the_file(tmp_path):
     *_, document = run(row(0, text="\ud83d and é"))
-    write_result(document, tmp_path / "r.json", detailed=True, append=False)
+    write_result(document, tmp_path / "r.json", append=False)
     assert strict((tmp_path / "r.json").read_text(encoding="utf-8"))["generated_texts"] == [
         "\ud83d and é"
     ]
@@ -56,12 +56,12 @@ def test_each_run_is_a_line(tmp_path):
     *_, document = run()
     path = tmp_path / "all.json"
     for n in range(3):
-        write_result(document | {"num_prompts": n}, path, detailed=False, append=True)
+        write_result(document | {"num_prompts": n}, path, append=True)
     assert [strict(line)["num_prompts"] for line in path.read_text().split("\n")] == [0, 1, 2]
     # vLLM's own line after ours: it puts a newline first, and none at the end.
     with path.open("a+") as file:
         file.write("\n" + json.dumps({"num_prompts": 3}))
-    write_result(document | {"num_prompts": 4}, path, detailed=False, append=True)
+    write_result(document | {"num_prompts": 4}, path, append=True)
     assert [strict(line)["num_prompts"] for line in path.read_text().split("\n")] == [0, 1, 2, 3, 4]
 
 
@@ -95,11 +95,11 @@ def test_a_file_that_ends_with_a_newline_gets_no_empty_line(tmp_path):
     path = tmp_path / "all.json"
     path.write_text('{"old": 1}\n')
     *_, document = run(detailed=False)
-    write_result(document, path, detailed=False, append=True)
+    write_result(document, path, append=True)
     lines = path.read_text().split("\n")
     assert [next(iter(strict(line))) for line in lines] == ["old", "date"]
     path.write_text("")
-    write_result(document, path, detailed=False, append=True)
+    write_result(document, path, append=True)
     assert strict(path.read_text())["completed"] == 2
 
 
@@ -141,11 +141,11 @@ def test_pytorchs_format(tmp_path, monkeypatch):
     *_, document = run(given=config(metadata={"tensor_parallel_size": "2"}))
     path = tmp_path / "r.json"
     monkeypatch.delenv("SAVE_TO_PYTORCH_BENCHMARK_FORMAT", raising=False)
-    write_result(document, path, detailed=False, append=False)
+    write_result(document, path, append=False)
     assert os.listdir(tmp_path) == ["r.json"]
     monkeypatch.setenv("SAVE_TO_PYTORCH_BENCHMARK_FORMAT", "1")
     arguments = {"model": "org/tiny", "header": {"x": "***"}, "request_rate": float("inf")}
-    write_result(document, path, detailed=False, append=False, arguments=arguments)
+    write_result(document, path, append=False, arguments=arguments)
     records = strict((tmp_path / "r.pytorch.json").read_text())
     by_name = {r["metric"]["name"]: r for r in records}
     assert set(by_name) == {

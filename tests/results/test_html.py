@@ -13,7 +13,7 @@ from llmbench_locust.results.document import build_document
 from llmbench_locust.results.html import charts_html, dataset_stats_html, report_html, timeline_html
 from llmbench_locust.results.shown import Shown
 from llmbench_locust.results.timeline import MOST_PIECES, MOST_ROWS, timeline
-from tests.metrics.rows import columns, failed, row
+from tests.metrics.rows import columns, failed, lags, row
 
 from .runs import config, finished
 from .runs import figures as derived
@@ -77,7 +77,7 @@ def hostile():
         for i in range(30)
     ]
     records.append(failed(30, 1.0, 2.0, kind=EVIL, error=EVIL, request_id=EVIL, label="b"))
-    audit = AuditInputs(np.full(50, 0.5), np.full(50, 0.001), {EVIL: 0.1})
+    audit = AuditInputs(lags(0.5), lags(0.001), {EVIL: 0.1})
     given = config(model=EVIL, goodput={"ttft": 50.0, "e2el": 400.0}, metadata={EVIL: EVIL})
     return finished(*records, given=given, audit=audit)
 
@@ -246,3 +246,13 @@ def test_it_opens_with_a_headline_and_tiles():
     for title in ("TTFT P50 / P99 (ms)", "Output tokens/s", "Goodput (req/s)", "Failed"):
         assert title in text
     assert "1 of 3" in text
+
+
+def test_answers_in_one_piece_have_no_time_between_tokens():
+    """Whole answers from a proxy that buffers: 0 ms is what lies between the reads of no chunks."""
+    page = Page(report(finished(*(row(i, i, 0.1, (0.0, 0.0)) for i in range(3)))))
+    assert "TPOT P50 / P99 (ms)" in page.text
+    assert "n/a / n/aTPOT" in page.text
+    assert "ITL (ms)" not in page.text
+    assert "answers_in_one_piece" in page.text
+    assert "answers_in_one_piece" not in report(finished())

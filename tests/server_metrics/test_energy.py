@@ -114,7 +114,7 @@ def test_the_gpus_of_this_machine(tmp_path):
     library = tmp_path / "libnvidia-ml.so.1"
     build = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)]
     subprocess.run(build, input=LIBRARY.encode(), check=True)
-    code = "from llmbench_locust.server_metrics.nvml import read_gpus as r; print(r(()).values, "
+    code = "from llmbench_locust.server_metrics.scraper import read_gpus as r; print(r(()).values, "
     done = subprocess.run(
         [sys.executable, "-c", code + "r(['1']).values)"],
         env={"LD_LIBRARY_PATH": str(tmp_path)},

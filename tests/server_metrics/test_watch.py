@@ -2,11 +2,14 @@
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 
 import psutil
 import pytest
 
-from llmbench_locust.server_metrics.watch import ServerWatch, server_block
+from llmbench_locust.server_metrics.figures import gauges_of
+from llmbench_locust.server_metrics.reading import Reading
+from llmbench_locust.server_metrics.watch import MOST_READINGS, ServerWatch, server_block, thin
 from tests.commands import wait_for
 
 
@@ -72,6 +75,7 @@ def test_counters_are_read_until_the_end_with_the_headers_given(pages):
     [
         (answer(b"no", 404), "status 404"),
         (answer(b"<html>hello</html>"), "not Prometheus text"),
+        (answer(b"\x1b[31mred\x07"), "not Prometheus text"),
         (answer(lambda: b"# x\n" * (5 << 20)), "more than 8 MB"),
     ],
 )
@@ -82,6 +86,7 @@ def test_a_page_that_cannot_be_read_costs_one_line(pages, page, reason):
     assert not watch.wait_for_first(30)
     watch.stop()
     assert reason in watch.errors[url]
+    assert watch.errors[url].isprintable()
     assert watch.readings[url] == []
 
 
@@ -102,15 +107,14 @@ def test_a_server_that_is_not_there_is_said():
     assert list(watch.errors.values()) == ["no connection"]
 
 
-def test_the_window_of_a_run_reaches_just_beyond_it(pages):
+def test_the_readings_of_a_run_begin_just_before_it(pages):
     pages["/metrics"] = answer(b"vllm:num_requests_running 1\n")
     url = pages["url"] + "/metrics"
     watch = watching({url: {}}, 0.02)
     wait_for(lambda: len(watch.readings[url]) >= 8)
     watch.stop()
     times = [r.time_s for r in watch.readings[url]]
-    inside = [r.time_s for r in watch.window(times[2] + 1e-6, times[4] + 1e-6)[url]]
-    assert inside == times[2:6]
+    assert [r.time_s for r in watch.of_run(times[2] + 1e-6)[url]] == times[2:]
 
 
 @pytest.mark.parametrize("text", [b"# none\n", b"other_total 3\n", b"<html></html>"])
@@ -141,3 +145,15 @@ def test_a_server_that_comes_later_is_read(pages):
     wait_for(lambda: watch.readings[url])
     watch.stop()
     assert watch.errors[url] == "status 503"
+
+
+def test_the_readings_of_a_long_run_stay_evenly_apart():
+    """Two days, of which the first has one request running, and the second three."""
+    readings, day_s = [], 86_400
+    for second in range(2 * day_s):
+        thin(readings, [Reading(second, {"running": 1 + 2 * (second >= day_s)})])
+    apart = [b.time_s - a.time_s for a, b in pairwise(readings)]
+    assert len(readings) <= MOST_READINGS
+    assert max(apart) < 2 * day_s / 4000
+    assert (readings[0].time_s, readings[-1].time_s) == (0, 2 * day_s - 1)
+    assert gauges_of(readings)["running"]["mean"] == pytest.approx(2, abs=0.01)

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench_locust.simulator.engine.latency_models import Clock, Engine, EngineClock, FixedClock
+from llmbench_locust.simulator.engine.latency_models import Clock, EngineClock, FixedClock
 from llmbench_locust.simulator.launch import SimProcess
+from llmbench_locust.simulator.settings import Settings
 from tests.simulator.wire import post
 
 
@@ -77,7 +78,7 @@ def engine(timer: HandTurned, **changes: float) -> EngineClock:
         "max_num_seqs": 8,
         "max_batched_tokens": 100,
     }
-    return EngineClock(timer, Engine(**{**values, **changes}))  # type: ignore[arg-type]
+    return EngineClock(timer, Settings(**{**values, **changes}))  # type: ignore[arg-type]
 
 
 def test_cached_tokens_need_no_prefill() -> None:
@@ -268,22 +269,20 @@ def test_more_load_makes_an_engine_slower() -> None:
 
 
 def test_fixed_schedule_on_the_wire_is_never_early(sim: SimProcess) -> None:
-    body = {"prompt": "x", "max_tokens": 20, "stream": True}
-    headers = {"x-sim-ttft-ms": "100", "x-sim-itl-ms": "10"}
-    lateness = []
-    for _ in range(3):
+    tokens = 500
+    body = {"prompt": "x", "max_tokens": tokens, "stream": True}
+    headers = {"x-sim-ttft-ms": "100", "x-sim-itl-ms": "1"}
+    end_late_s: list[float] = []
+    while len(end_late_s) < 5 and min(end_late_s, default=1) >= 0.01:
         answer = post(sim.url, "/v1/completions", body, headers)
-        offsets = [at - answer.sent_s for at in answer.times[:20]]
-        due = [0.1 + 0.01 * index for index in range(20)]
-        assert all(
-            offset >= expected - 0.0005 for offset, expected in zip(offsets, due, strict=True)
-        )
-        lateness.append(
-            max(offset - expected for offset, expected in zip(offsets, due, strict=True))
-        )
-    assert (
-        min(lateness) < 0.05
-    )  # errors do not add up: the best of three runs is near its schedule to the end
+        sent = answer.sent_s
+        late_s = [at - sent - 0.1 - 0.001 * n for n, at in enumerate(answer.times[:tokens])]
+        assert len(late_s) == tokens
+        assert min(late_s) >= -0.0005
+        end_late_s.append(min(late_s[-50:]))
+    # The errors of 450 steps and more do not add up: the end is near its schedule, unless the
+    # machine stands still just then.
+    assert min(end_late_s) < 0.01, end_late_s
 
 
 def test_whole_answer_on_the_wire_comes_at_its_end(sim: SimProcess) -> None:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from llmbench_locust.server_metrics.figures import figures_of
 from llmbench_locust.server_metrics.reading import parse
-from llmbench_locust.simulator.engine.power import PowerMeter
 from llmbench_locust.simulator.engine.prefix_cache import PrefixCache
 from llmbench_locust.simulator.launch import launch
+from llmbench_locust.simulator.stats import PowerMeter
 
 
 def test_the_cached_part_is_whole_blocks_and_never_the_last_token() -> None:
@@ -87,12 +87,24 @@ def get(url, data=None):
         return response.read().decode()
 
 
-def test_its_metrics_page_agrees_with_what_was_sent(server) -> None:
+def two_requests(server, prompt):
+    """The answers, and the figures of the pages before and after them."""
     before = parse(get(f"{server}/metrics"), 0)
-    first = ask(server, "a b " * 20)
-    second = ask(server, "a b " * 20)
+    answers = [ask(server, prompt) for _ in range(2)]
     after = parse(get(f"{server}/metrics"), 1)
-    figures = figures_of([before, after], [50])
+    return answers, figures_of([before, after], [50])
+
+
+def test_the_ttft_of_its_metrics_page_is_the_one_it_was_told(server) -> None:
+    # The best of five: where the machine stands still, the server is late, and says so.
+    means = [
+        two_requests(server, "t " * 5)[1]["latencies"]["server_ttft"]["mean"] for _ in range(5)
+    ]
+    assert 0.04 <= min(means) < 0.07, means
+
+
+def test_its_metrics_page_agrees_with_what_was_sent(server) -> None:
+    (first, second), figures = two_requests(server, "a b " * 20)
     assert first["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
     assert second["usage"]["prompt_tokens_details"] == {"cached_tokens": 32}
     assert figures["counters"] == pytest.approx(
@@ -106,7 +118,6 @@ def test_its_metrics_page_agrees_with_what_was_sent(server) -> None:
             "requests_finished": 2,
         }
     )
-    assert figures["latencies"]["server_ttft"]["mean"] == pytest.approx(0.04, abs=0.03)
     assert figures["latencies"]["server_itl"]["count"] == 8
     assert set(figures["gauges"]) >= {"running", "waiting", "kv_cache_usage"}
     told = second["metrics"]

@@ -24,13 +24,13 @@ from tests.simulator.wire import Connection, get
 def llmbench(*args: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "llmbench_locust", *args]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+        command, capture_output=True, text=True, timeout=150, stdin=subprocess.DEVNULL
     )
 
 
 def gone(pid: int) -> bool:
-    """Within ten seconds."""
-    deadline = time.monotonic() + 10
+    """Within a minute."""
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             os.kill(pid, 0)
@@ -89,7 +89,9 @@ def test_it_stops_in_the_middle_of_streams() -> None:
 
 
 def test_bad_flags_raise_with_the_line() -> None:
-    with pytest.raises(ConfigError, match=r"^--jitter: 3 is not allowed; a number from 0 to 1$"):
+    with pytest.raises(
+        ConfigError, match=r"^--jitter: 3 is not allowed; use a number from 0 to 1$"
+    ):
         launch(["--jitter", "3"])
 
 
@@ -183,7 +185,7 @@ assert len(ticks) > 3, len(ticks)
         (["sim", "--port", "x"], "llmbench: --port: invalid whole number value: 'x'"),
         (
             ["sim", "--port", "70000"],
-            "llmbench: --port: 70000 is not allowed; a whole number from 0 to 65535",
+            "llmbench: --port: 70000 is not allowed; use a whole number from 0 to 65535",
         ),
         (["sim", "--clock", "wall"], "llmbench: --clock: invalid choice: 'wall'"),
         (
@@ -192,15 +194,15 @@ assert len(ticks) > 3, len(ticks)
         ),
         (
             ["sim", "--fault", "cut=-1"],
-            "llmbench: --fault: cut=-1 is not allowed; a number from 0 to",
+            "llmbench: --fault: cut=-1 is not allowed; use a number from 0 to",
         ),
         (
             ["sim", "--error-rate", "2"],
-            "llmbench: --error-rate: 2 is not allowed; a number from 0 to 1",
+            "llmbench: --error-rate: 2 is not allowed; use a number from 0 to 1",
         ),
         (
             ["sim", "--error-rate", "0.5", "--fault", "html"],
-            "llmbench: --error-rate: is itself a --fault",
+            "llmbench: --error-rate: cannot be used with --fault",
         ),
         (["sim", "--tls-key", "k"], "llmbench: --tls-key: needs --tls-cert"),
         (["sim", "--tls-cert", "/nowhere", "--port", "0"], "llmbench: --tls-cert: /nowhere: "),

@@ -76,7 +76,7 @@ def test_transcription_is_a_multipart_form(sim: SimProcess) -> None:
         url,
         data={**form, "stream": "true", "stream_include_usage": "true"},
         files=files,
-        timeout=10,
+        timeout=150,
     )
     answer = Answer(200, {}, [streamed.content], [], True)
     assert [event["object"] for event in answer.events] == ["transcription.chunk"] * 3
@@ -87,9 +87,9 @@ def test_transcription_is_a_multipart_form(sim: SimProcess) -> None:
         "completion_tokens": 2,
     }
     assert answer.data[-1] == "[DONE]"
-    whole = requests.post(url, data=form, files=files, timeout=10).json()
+    whole = requests.post(url, data=form, files=files, timeout=60).json()
     assert whole == {"text": text, "usage": {"type": "duration", "seconds": 1}}
-    assert requests.post(url, json={"file": "x"}, timeout=10).status_code == 400
+    assert requests.post(url, json={"file": "x"}, timeout=60).status_code == 400
 
 
 def test_embeddings(sim: SimProcess) -> None:

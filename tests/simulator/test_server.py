@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import socket
 import subprocess
 import threading
@@ -18,6 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from llmbench_locust.simulator.launch import SimProcess, launch
+from llmbench_locust.transport.timestamps import stamps_work
 from tests.simulator.wire import MESSAGES, Connection, get, post
 
 GOLD = Path(__file__).parents[1] / "data" / "streams"
@@ -125,6 +128,27 @@ def test_log_has_each_request_once_with_its_arrival(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.skipif(not stamps_work(), reason="no kernel arrival times")
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_request_has_arrived_when_the_kernel_has_it(before: int) -> None:
+    """``before``: requests on the same connection, while the simulator read at once."""
+    prompt = {"prompt": "x", "max_tokens": 2, "stream": True}
+    with launch(FAST) as sim:
+        connection = Connection(sim.url)
+        for _ in range(before):
+            connection.send("/v1/completions", prompt)
+            assert connection.receive() is not None
+        os.kill(sim.pid, signal.SIGSTOP)
+        sent = connection.send("/v1/completions", prompt)
+        time.sleep(0.2)
+        resumed = time.monotonic()
+        os.kill(sim.pid, signal.SIGCONT)
+        assert connection.receive() is not None
+        connection.close()
+        seen = get(sim.url, "/sim/stats").json["requests"][-1]
+    assert sent - 0.001 < seen["t"] < resumed <= seen["first"]
+
+
 def test_the_hash_is_of_sorted_keys(sim: SimProcess) -> None:
     messages = [{"role": "system", "content": "be"}, {"role": "user", "content": "hi"}]
     post(sim.url, "/v1/chat/completions", {"messages": messages, "max_tokens": 1})
@@ -166,7 +190,7 @@ def test_statistics_have_no_secrets_and_can_be_reset() -> None:
 
 
 def test_peak_of_requests_in_flight() -> None:
-    with launch([*FAST, "--ttft-ms", "400"]) as sim:
+    with launch([*FAST, "--ttft-ms", "2000"]) as sim:
         connections = [Connection(sim.url) for _ in range(7)]
         for connection in connections:
             connection.send("/v1/completions", {"prompt": "x", "max_tokens": 1, "stream": True})

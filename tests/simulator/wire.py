@@ -56,7 +56,7 @@ class Answer:
 class Connection:
     """A keep-alive connection."""
 
-    def __init__(self, url: str, timeout_s: float = 10.0, insecure_tls: bool = True) -> None:
+    def __init__(self, url: str, timeout_s: float = 60.0, insecure_tls: bool = True) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
         self.host = parts.netloc

@@ -12,9 +12,11 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.monkey import get_original
 
 from llmbench_locust.transport.exchange import Limit, Request
 from tests.commands import free_port
+from tests.waiting import MOST_S, until
 
 from .conftest import DONE, HEAD, LAST, POST, Peer, TextSink, answer, chunk, sse
 
@@ -79,7 +81,7 @@ def test_paced_events_have_the_times_at_which_they_came(serve, connect):
     exchange = connect(serve(handler).url).exchange(POST, TextSink())
     late = exchange.token_times - sent
     assert late.min() >= 0
-    assert sorted(late)[5] < 0.02  # the median: a busy machine delays some
+    assert sorted(late)[2] < 0.02  # a busy machine delays most of them
 
 
 def test_plain_events_take_the_fast_path_and_others_do_not(serve, connect):
@@ -130,18 +132,21 @@ def test_a_connection_that_the_server_will_close_is_not_used_again(serve, connec
 
 
 def test_an_idle_connection_that_speaks_is_dropped(serve, connect):
+    idle = threading.Event()
+
     def handler(peer: Peer) -> None:
         peer.request()
         peer.send(answer("a"))
         if peer.number == 1:
-            time.sleep(0.05)
+            idle.wait(MOST_S)
             peer.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
         peer.request()
 
     server = serve(handler)
     transport = connect(server.url)
     transport.exchange(POST, TextSink())
-    gevent.sleep(0.2)
+    idle.set()
+    until(lambda: not transport._pool.idle)
     exchange = transport.exchange(POST, TextSink())
     assert exchange.status == 200
     assert not exchange.resent
@@ -162,7 +167,7 @@ def test_counts_stay_right_when_plain_events_follow_one_of_several_tokens(serve,
         for event in ({"text": "a"}, {"text": "bcd", "n": 3}, {"text": "e"}):
             peer.send(chunk(sse(event)))
             time.sleep(0.02)
-        go_on.wait(10)
+        go_on.wait(MOST_S)
         for text in "fg":
             peer.send(chunk(sse({"text": text})))
             time.sleep(0.02)
@@ -171,12 +176,10 @@ def test_counts_stay_right_when_plain_events_follow_one_of_several_tokens(serve,
     transport = connect(serve(handler).url)
     greenlet = gevent.spawn(transport.exchange, POST, TextSink())
     try:
-        with gevent.Timeout(5):
-            while transport.counters.token_events < 3:
-                gevent.sleep(0.01)
+        until(lambda: transport.counters.token_events >= 3)
     finally:
         go_on.set()  # by now "e" was decoded, and is what the next ones are compared with
-    counts = greenlet.get(timeout=10).token_counts
+    counts = greenlet.get(timeout=MOST_S).token_counts
     assert counts is not None
     assert counts.tolist() == [1, 3, 1, 1, 1]
 
@@ -250,13 +253,16 @@ def test_an_end_marker_before_the_cut_is_a_success(serve, connect):
 
 
 def test_a_reset_connection_is_cut_with_the_reason(serve, connect):
+    read = threading.Event()
+
     def handler(peer: Peer) -> None:
         peer.request()
         peer.send(HEAD + chunk(sse({"text": "a"})))
-        time.sleep(0.1)
+        read.wait(MOST_S)
         peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
-    exchange = connect(serve(handler).url).exchange(POST, TextSink())
+    transport = connect(serve(handler).url)
+    exchange = transport.exchange(POST, TextSink(), on_first_token=lambda _: read.set())
     assert exchange.error_kind == "cut"
     assert "reset" in exchange.error
     assert len(exchange.token_times) == 1
@@ -296,7 +302,7 @@ def test_an_idle_connection_that_the_server_closed_is_noticed(serve, connect):
     server = serve(once(answer("a")))
     transport = connect(server.url)
     transport.exchange(POST, TextSink())
-    gevent.sleep(0.2)
+    until(lambda: not transport._pool.idle)
     exchange = transport.exchange(POST, TextSink())
     assert exchange.error == ""
     assert not exchange.resent
@@ -377,16 +383,16 @@ def test_a_timeout_keeps_what_came_and_closes(serve, connect):
         if peer.request() is None:
             return
         peer.send(HEAD + chunk(sse({"text": "a"})))
-        peer.sock.settimeout(10)
+        peer.sock.settimeout(MOST_S)
         peer.request()
 
     server = serve(handler)
-    transport = connect(server.url, request_timeout_s=0.3)
+    transport = connect(server.url, request_timeout_s=1.5)
     exchange = transport.exchange(POST, TextSink())
     assert exchange.error_kind == "timeout"
     assert len(exchange.token_times) == 1
-    assert 0.2 < exchange.end_time - exchange.start_time < 5
-    transport.exchange(POST, TextSink(), limit=Limit(0.1))
+    assert 1.4 < exchange.end_time - exchange.start_time < MOST_S
+    transport.exchange(POST, TextSink(), limit=Limit(0.5))
     assert server.connections == 2
     assert transport.counters.in_flight == 0
 
@@ -397,7 +403,7 @@ def test_a_killed_greenlet_closes_its_connection(serve, connect):
     def handler(peer: Peer) -> None:
         peer.request()
         peer.send(HEAD + chunk(sse({"text": "a"})))
-        peer.sock.settimeout(10)
+        peer.sock.settimeout(MOST_S)
         if peer.request() is None:
             closed.set()
 
@@ -407,7 +413,7 @@ def test_a_killed_greenlet_closes_its_connection(serve, connect):
     while not seen:
         gevent.sleep(0.01)
     greenlet.kill()
-    assert closed.wait(5)
+    assert closed.wait(MOST_S)
     assert isinstance(greenlet.value, gevent.GreenletExit)
     assert transport.counters.in_flight == 0
 
@@ -473,14 +479,17 @@ def test_a_large_request_arrives_whole_and_others_go_on(serve, connect):
 
 
 def test_an_answer_before_the_request_was_read_counts(serve, connect):
+    over = threading.Event()
+
     def handler(peer: Peer) -> None:
         peer.sock.recv(1000)
         peer.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
-        time.sleep(0.3)
+        over.wait(MOST_S)
 
     exchange = connect(serve(handler).url).exchange(
         Request("/x", {}, b"x" * (20 << 20)), TextSink()
     )
+    over.set()
     assert exchange.status == 413
     assert exchange.error_body == b"big"
 
@@ -578,9 +587,10 @@ def redirecting(location, status=307):
     return handler
 
 
-def test_a_redirect_within_the_origin_is_followed(serve, connect):
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_redirect_within_the_origin_is_followed(serve, connect, status):
     sink = TextSink()
-    exchange = connect(serve(redirecting("/there")).url).exchange(POST, sink)
+    exchange = connect(serve(redirecting("/there", status)).url).exchange(POST, sink)
     assert (exchange.status, exchange.error, sink.texts) == (200, "", ["a"])
 
 
@@ -663,18 +673,16 @@ def test_live_counts_do_not_wait_for_the_end(serve, connect, kernel, texts):
         for text in texts:
             time.sleep(0.03)
             peer.send(chunk(sse({"text": text})))
-        go_on.wait(10)
+        go_on.wait(MOST_S)
         peer.send(chunk(DONE) + LAST)
 
     transport = connect(serve(handler).url, kernel_timestamps=kernel)
     greenlet = gevent.spawn(transport.exchange, POST, TextSink())
     try:
-        with gevent.Timeout(5):
-            while transport.counters.token_events < len(texts):
-                gevent.sleep(0.01)
+        until(lambda: transport.counters.token_events >= len(texts))
     finally:
         go_on.set()
-    assert greenlet.get(timeout=10).token_times.size == len(texts)
+    assert greenlet.get(timeout=MOST_S).token_times.size == len(texts)
 
 
 SLOW_SERVER = """
@@ -687,8 +695,8 @@ head, first, second, end = (bytes.fromhex(part) for part in sys.argv[1:])
 sock.recv(65536)
 sock.sendall(head + first)
 time.sleep(0.3)
-print(time.perf_counter(), flush=True)
 sock.sendall(second)
+print(time.perf_counter(), flush=True)
 time.sleep(1)
 sock.sendall(end)
 sock.recv(1)
@@ -711,9 +719,12 @@ def test_kernel_timestamps_do_not_see_a_late_reader(connect, kernel):
         greenlet = gevent.spawn(transport.exchange, POST, TextSink(), on_first_token=seen.append)
         while not seen:
             gevent.sleep(0.001)
-        busy_until = time.perf_counter() + 0.9
-        while time.perf_counter() < busy_until:
+        readable = get_original("select", "select")
+        while not readable([server.stdout], [], [], 0)[0]:
             pass  # this process has no time to read
+        busy_until = time.perf_counter() + 0.6
+        while time.perf_counter() < busy_until:
+            pass
         late = greenlet.get().token_times[1] - float(server.stdout.readline())
         transport.close()
         server.kill()

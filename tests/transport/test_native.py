@@ -59,14 +59,16 @@ def test_wrong_arguments_are_refused():
         lambda: one.follow(1 << 30, lane),
         lambda: one.follow(1, lane),
         lambda: one.follow(1, object()),
+        lambda: one.follow(-1, None),
         lambda: lane.feed("text", 0.0),
         lambda: one.poll(8, 0.0, 0.0, None, None, None),
         lambda: native.Lane(b""),
     ):
         with pytest.raises((TypeError, ValueError, OSError)):
             call()
-    one.leave(12345)
-    one.leave(-5)
+    for call in (one.leave, one.forget):
+        call(12345)
+        call(-5)
 
 
 def test_callbacks_may_leave_and_raise():
@@ -89,6 +91,10 @@ def test_callbacks_may_leave_and_raise():
         left = one.poll(8, stop_s, float("nan"), other, unknown, None)
         assert left == (1, False, 0, 0, 0, 1)
         assert seen[0][0] == b"3\r\n<a>\r\nodd"
+        theirs.sendall(b"3\r\n<a>\r\n")
+        one.poll(8, stop_s, float("nan"), other, unknown, None)
+        assert seen[1][0] == b"3\r\n<a>\r\n", "without a lane it is handed on"
+        one.forget(ours.fileno())
         theirs.sendall(b"x")
         with pytest.raises(RuntimeError, match="nobody"):
             one.poll(8, stop_s, 0.0, other, unknown, None)

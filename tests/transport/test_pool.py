@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-import time
+import threading
 
 import gevent
 import pytest
@@ -16,6 +16,19 @@ from tests.waiting import until
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(pool_module, "TRIM_S", 0.02)
+    monkeypatch.setattr(pool_module, "KEEP_S", 0.1)
+
+
+def held(serve):
+    """(URL of a server, what lets it answer)."""
+    release = threading.Event()
+
+    def peer_of(peer):
+        while peer.request() is not None:
+            release.wait()
+            peer.send(answer("a"))
+
+    return serve(peer_of).url, release
 
 
 def test_connections_opened_ahead_stay_until_the_first_request(serve, connect):
@@ -39,18 +52,41 @@ def test_those_that_nobody_needs_are_closed(serve, connect):
 
 
 def test_spare_connections_are_opened_as_the_load_grows(serve, connect):
-    def slowly(peer):
-        while peer.request() is not None:
-            time.sleep(0.5)
-            peer.send(answer("a"))
-
-    transport = connect(serve(slowly).url)
+    url, release = held(serve)
+    transport = connect(url)
     jobs = [gevent.spawn(transport.exchange, POST, TextSink()) for _ in range(20)]
-    until(lambda: transport.counters.in_flight == 20)
     until(lambda: transport._pool.idle >= 1)
+    assert transport.counters.in_flight == 20
+    release.set()
     gevent.joinall(jobs, timeout=20)
     assert transport.counters.most_in_use == 20
     assert transport.counters.idle_excess_s == 0
+
+
+def test_no_spare_ones_while_those_opened_ahead_are_enough(serve, connect):
+    url, release = held(serve)
+    transport = connect(url)
+    transport.prewarm(6)
+    jobs = [gevent.spawn(transport.exchange, POST, TextSink()) for _ in range(6)]
+    until(lambda: transport.counters.in_flight == 6)
+    gevent.sleep(0.1)
+    assert transport.counters.most_connections == 6
+    jobs.append(gevent.spawn(transport.exchange, POST, TextSink()))
+    until(lambda: transport.counters.most_connections > 7)
+    release.set()
+    gevent.joinall(jobs, timeout=20)
+
+
+def test_spare_ones_are_opened_again_after_those_ahead_were_closed(serve, connect):
+    url, release = held(serve)
+    transport = connect(url)
+    transport.prewarm(12)
+    jobs = [gevent.spawn(transport.exchange, POST, TextSink())]
+    until(lambda: transport._pool.idle <= 2)
+    jobs += [gevent.spawn(transport.exchange, POST, TextSink()) for _ in range(5)]
+    until(lambda: transport.counters.in_flight == 6 and transport._pool.idle >= 1)
+    release.set()
+    gevent.joinall(jobs, timeout=20)
 
 
 def test_a_connection_that_opens_after_the_end_is_closed(serve, connect):
@@ -62,11 +98,13 @@ def test_a_connection_that_opens_after_the_end_is_closed(serve, connect):
     assert transport._pool.idle == 0
 
 
-def test_too_few_open_files_are_said_before_the_run():
+def test_open_files_are_raised_to_the_hard_limit_and_too_few_are_said_before_the_run():
     code = (
-        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300));"
-        "from llmbench_locust.transport.pool import check_files; check_files(10);"
-        "check_files(1000)"
+        "from resource import RLIMIT_NOFILE, getrlimit, setrlimit;"
+        "from llmbench_locust.transport.pool import allow_files, check_files;"
+        "setrlimit(RLIMIT_NOFILE, (256, 2000)); check_files(1000); allow_files(1000);"
+        "assert getrlimit(RLIMIT_NOFILE) == (1256, 2000);"
+        "setrlimit(RLIMIT_NOFILE, (300, 300)); check_files(10); check_files(1000)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "the run needs about 1256 open files, and the limit is 300" in done.stderr

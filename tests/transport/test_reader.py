@@ -136,6 +136,8 @@ def test_a_round_that_finds_nothing_does_not_unsay_the_kernels_times():
 class Counted:
     """A descriptor that is always readable, and how often it was read."""
 
+    plain = False
+
     def __init__(self) -> None:
         self.fd, self._other = os.pipe()
         os.write(self._other, b"x")
@@ -156,10 +158,11 @@ def test_a_turn_is_short_when_a_request_is_due_soon(monkeypatch):
     for one in readable:
         reader.register(one)
     reader.gaps.next_s = time.perf_counter()
-    assert reader.poll() == 64
+    assert 0 < reader.poll() < 50
     assert reader.more
-    assert reader.poll() == 64
-    assert all(one.reads for one in readable), "who was left comes first in the next"
+    while not all(one.reads for one in readable):
+        reader.poll()
+    assert max(one.reads for one in readable) <= 2, "who was left comes first in the next"
     reader.gaps.next_s = time.perf_counter() + 60.0
     assert reader.poll() == 100
     assert not reader.more

@@ -14,6 +14,7 @@ import pytest
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.transport.endpoint import parse_endpoint
 from llmbench_locust.transport.exchange import Limit
+from tests.waiting import MOST_S
 
 from .conftest import DONE, HEAD, LAST, POST, Peer, TextSink, answer, chunk, sse
 from .test_client import always
@@ -109,7 +110,7 @@ def test_https_to_a_plain_server_is_a_tls_error(serve, connect):
 
 
 def test_a_silent_tls_server_times_out(serve, connect):
-    server = serve(lambda peer: threading.Event().wait(2))
+    server = serve(lambda peer: threading.Event().wait(MOST_S))
     exchange = connect(server.url.replace("http:", "https:")).exchange(
         POST, TextSink(), limit=Limit(0.2)
     )

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.commands import free_port
+from tests.commands import MOST_S, free_port
 
 ROOT = Path(__file__).parents[2]
 SERVE = ROOT / "locustfiles" / "serve.py"
@@ -88,24 +88,24 @@ class Web:
         self._processes.append(process)
 
     def _wait(self, workers: int) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + MOST_S
         while time.monotonic() < deadline:
             try:
                 if (
                     not workers
-                    or requests.get(f"{self.url}/worker-count", timeout=5).json()["worker_count"]
+                    or requests.get(f"{self.url}/worker-count", timeout=60).json()["worker_count"]
                     == workers
                 ):
-                    requests.get(f"{self.url}/login", timeout=5)
+                    requests.get(f"{self.url}/login", timeout=60)
                     return
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 pass
             assert all(p.poll() is None for p in self._processes), self.log.read_text()
             time.sleep(0.1)
         raise AssertionError(f"Locust did not come up: {self.log.read_text()}")
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        return requests.get(self.url + path, timeout=30, **options)
+        return requests.get(self.url + path, timeout=60, **options)
 
     def stop(self) -> None:
         for process in reversed(self._processes):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from llmbench_locust.web.comparison import _differences
+from llmbench_locust.web.history import _differences
 from tests.compare.files import document
 from tests.statistics import queues
 

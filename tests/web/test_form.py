@@ -69,6 +69,8 @@ def test_what_the_start_said_stands_there() -> None:
 def test_a_password_in_a_url_does_not_reach_the_page() -> None:
     field = form(options(base_url="http://user:secret@h:1"))["base_url"]
     assert (field.value, field.fixed) == ("http://***@h:1", True)
+    field = form(options(base_url="http://u:secret@h:1 http://u:secret@i:1"))["base_url"]
+    assert field.value == "http://***@h:1 http://***@i:1"
 
 
 def test_secrets_are_not_remembered() -> None:

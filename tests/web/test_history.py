@@ -7,8 +7,7 @@ import orjson
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.web import history
-from llmbench_locust.web.downloads import DOWNLOADS
-from llmbench_locust.web.history import History
+from llmbench_locust.web.history import DOWNLOADS, History
 
 
 class Done:

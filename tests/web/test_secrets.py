@@ -42,11 +42,11 @@ def elsewhere() -> Iterator[str]:
 
 def swarm(web: Web, **fields: str) -> Any:
     form = {"user_count": "1", "spawn_rate": "1", **fields}
-    return requests.post(web.url + "/swarm", form, timeout=30).json()
+    return requests.post(web.url + "/swarm", form, timeout=60).json()
 
 
 def until_state(web: Web, *states: str) -> dict[str, Any]:
-    for _ in range(300):
+    for _ in range(1200):
         shot: dict[str, Any] = web.get("/llm/stats").json()
         if shot["state"] in states:
             return shot
@@ -73,7 +73,8 @@ def test_secrets_stay_with_the_server_of_the_start(web: Any, elsewhere: str) -> 
 
 def test_one_run_at_a_time_and_files_stay_where_they_may(web: Any, tmp_path: Path) -> None:
     with launch([]) as sim:
-        started = web(SERVE, "--base-url", sim.url, "--model", "m", *SHORT)
+        given = sim.url.replace("//", "//user:pa55@")
+        started = web(SERVE, "--base-url", given, "--model", "m", *SHORT)
         refused = swarm(started, per_request="/etc/requests.csv")
         assert refused["message"].startswith("--per-request: /etc/requests.csv is outside")
         refused = swarm(started, label="../../x")
@@ -87,9 +88,11 @@ def test_one_run_at_a_time_and_files_stay_where_they_may(web: Any, tmp_path: Pat
         assert swarm(started, num_prompts="1000", request_rate="5")["success"] is True
         second = swarm(started, num_prompts="7")
         assert second["success"] is False
-        assert second["message"].startswith("a run is going on; stop it")
+        assert second["message"].startswith("a run is in progress; stop it")
         until_state(started, "running")
+        for page in ("/llm/stats", "/metrics", "/?tab=stats", "/stats/requests"):
+            assert "pa55" not in started.get(page).text, page
         assert swarm(started, num_prompts="7")["success"] is False
-        requests.post(started.url + "/stop", timeout=30)
+        requests.post(started.url + "/stop", timeout=60)
         assert until_state(started, "finished", "failed")["info"]["num_prompts"] == 1000
         assert swarm(started, num_prompts="2", request_rate="50")["success"] is True

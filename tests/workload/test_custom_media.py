@@ -12,7 +12,7 @@ import soundfile
 from PIL import Image
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.workload import custom_audio, custom_image
+from llmbench_locust.workload.custom_media import load_images, load_sounds
 from llmbench_locust.workload.media import audio_file, image_part, video_part
 from tests.workload.common import config, write_jsonl
 
@@ -59,14 +59,14 @@ def test_image_references_pass_as_they_are(tmp_path, tokenizer):
         {"prompt": "Which?", "image_files": ["a.png"]},
         {"prompt": "On the server", "image_files": ["/srv/none.png"]},
     ]
-    got = custom_image.load(
+    got = load_images(
         image_flags(write_jsonl(tmp_path / "x.jsonl", rows), "--custom-output-len", 7), tokenizer
     )
     assert [s.prompt for s in got] == [r["prompt"] for r in rows]
     assert got[0].multi_modal == [url("https://x.test/a.jpg"), url("data:image/png;base64,AA==")]
     assert got[1].multi_modal == url(f"file://{tmp_path}/a.png")
     one = write_jsonl(tmp_path / "one.jsonl", rows[1:2])
-    (embedded,) = custom_image.load(image_flags(one, "--custom-ensure-client-side-data"), tokenizer)
+    (embedded,) = load_images(image_flags(one, "--custom-ensure-client-side-data"), tokenizer)
     assert embedded.multi_modal == url("data:image/png;base64," + base64.b64encode(PNG).decode())
     assert got[2].multi_modal == url("file:///srv/none.png")
     assert {s.expected_output_len for s in got} == {7}
@@ -82,7 +82,7 @@ def test_interleaved_content_keeps_its_order(tmp_path, tokenizer):
         {"type": "image_url", "image_url": "https://x.test/c.jpg"},
     ]
     path = write_jsonl(tmp_path / "x.jsonl", [{"content": content, "output_tokens": 5}])
-    (sample,) = custom_image.load(image_flags(path, "--custom-output-len", -1), tokenizer)
+    (sample,) = load_images(image_flags(path, "--custom-output-len", -1), tokenizer)
     low = {"type": "image_url", "image_url": {"url": "https://x.test/b.jpg", "detail": "low"}}
     parts = [content[0], url("https://x.test/a.jpg"), content[2], low, url("https://x.test/c.jpg")]
     assert sample.chat_messages == [{"role": "user", "content": parts}]
@@ -94,7 +94,7 @@ def test_messages_hold_the_images_when_asked(tmp_path, tokenizer):
     path = write_jsonl(
         tmp_path / "x.jsonl", [{"prompt": "Hi", "image_files": ["https://x.test/a.jpg"]}]
     )
-    (sample,) = custom_image.load(image_flags(path, "--enable-multimodal-chat"), tokenizer)
+    (sample,) = load_images(image_flags(path, "--enable-multimodal-chat"), tokenizer)
     content = [{"text": "Hi", "type": "text"}, url("https://x.test/a.jpg")]
     assert sample.prompt == sample.chat_messages == [{"role": "user", "content": content}]
     assert sample.multi_modal is None
@@ -118,7 +118,7 @@ def test_the_order_is_the_seed_s_and_samples_repeat(tmp_path, tokenizer):
     again = random.Random(4)
     expected = [f"p{i}" for i in order]
     expected += [again.choice(expected[:8]) for _ in range(3)]
-    got = custom_image.load(config(*argv, "--num-prompts", 11), tokenizer)
+    got = load_images(config(*argv, "--num-prompts", 11), tokenizer)
     assert [s.prompt for s in got] == expected
     assert [s.request_id for s in got] == [f"g-{i}" for i in range(11)]
 
@@ -144,7 +144,7 @@ def test_a_bad_line_is_named(tmp_path, tokenizer, row, line):
         tmp_path / "x.jsonl", [{"prompt": "x", "image_files": ["https://x.test/a"]}, row]
     )
     with pytest.raises(ConfigError, match=line):
-        custom_image.load(image_flags(path), tokenizer)
+        load_images(image_flags(path), tokenizer)
 
 
 def test_files_that_are_no_jsonl(tmp_path, tokenizer):
@@ -152,13 +152,13 @@ def test_files_that_are_no_jsonl(tmp_path, tokenizer):
         '{"prompt": "x", "image_files": ["https://a"]}\n\n{"prompt"\n'
     )
     with pytest.raises(ConfigError, match=r"--dataset-path: .*x\.jsonl' line 3 is not JSON"):
-        custom_image.load(image_flags(tmp_path / "x.jsonl"), tokenizer)
+        load_images(image_flags(tmp_path / "x.jsonl"), tokenizer)
     (tmp_path / "x.jsonl").write_text("\n")
     with pytest.raises(ConfigError, match=r"is empty"):
-        custom_image.load(image_flags(tmp_path / "x.jsonl"), tokenizer)
+        load_images(image_flags(tmp_path / "x.jsonl"), tokenizer)
     (tmp_path / "x.csv").write_text("a")
     with pytest.raises(ConfigError, match=r"is not a \.jsonl file"):
-        custom_image.load(image_flags(tmp_path / "x.csv"), tokenizer)
+        load_images(image_flags(tmp_path / "x.csv"), tokenizer)
 
 
 def test_pixels_become_jpeg_on_white():
@@ -196,13 +196,11 @@ def sound(path, seconds=0.25):
 def test_audio_is_a_file_for_transcription(tmp_path, tokenizer):
     sound(tmp_path / "a.wav")
     path = write_jsonl(tmp_path / "x.jsonl", [{"prompt": "Write it down.", "audio": "a.wav"}])
-    (sample,) = custom_audio.load(
-        audio_flags(path, "openai-audio", "--skip-chat-template"), tokenizer
-    )
+    (sample,) = load_sounds(audio_flags(path, "openai-audio", "--skip-chat-template"), tokenizer)
     data = (tmp_path / "a.wav").read_bytes()
     assert sample.multi_modal == {"audio": data, "filename": "a.wav", "duration_s": 0.25}
     assert (sample.prompt, sample.expected_output_len) == ("Write it down.", 256)
-    (sample,) = custom_audio.load(audio_flags(path, "openai-audio"), tokenizer)
+    (sample,) = load_sounds(audio_flags(path, "openai-audio"), tokenizer)
     messages = [{"role": "user", "content": "Write it down."}]
     assert sample.prompt == tokenizer.apply_chat_template(messages, add_generation_prompt=True)
 
@@ -214,7 +212,7 @@ def test_audio_is_a_part_for_chat(tmp_path, tokenizer):
         {"audio": "https://x.test/a.mp3", "output_tokens": 3},
     ]
     path = write_jsonl(tmp_path / "x.jsonl", rows)
-    first, second = custom_audio.load(audio_flags(path, "openai-chat"), tokenizer)
+    first, second = load_sounds(audio_flags(path, "openai-chat"), tokenizer)
     part = first.multi_modal["input_audio"]
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(part["data"])))
     assert (first.multi_modal["type"], part["format"], rate, len(samples), samples[0]) == (
@@ -249,7 +247,7 @@ def test_samples_become_wav():
 def test_bad_audio_is_one_line(tmp_path, tokenizer, row, line):
     path = write_jsonl(tmp_path / "x.jsonl", [row])
     with pytest.raises(ConfigError, match=line):
-        custom_audio.load(audio_flags(path, "openai-audio"), tokenizer)
+        load_sounds(audio_flags(path, "openai-audio"), tokenizer)
 
 
 def test_a_length_of_its_own_must_be_there(tmp_path, tokenizer):
@@ -258,4 +256,4 @@ def test_a_length_of_its_own_must_be_there(tmp_path, tokenizer):
     with pytest.raises(
         ConfigError, match=r"line 1 has no whole number of 1 or more as 'output_tokens'"
     ):
-        custom_audio.load(audio_flags(path, "openai-audio", "--custom-output-len", -1), tokenizer)
+        load_sounds(audio_flags(path, "openai-audio", "--custom-output-len", -1), tokenizer)

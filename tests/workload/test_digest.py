@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from llmbench_locust.workload.digest import digest
 from llmbench_locust.workload.sample import SampleRequest
+from llmbench_locust.workload.sharing import digest
 from tests.results.runs import config, finished
 
 A = SampleRequest("a", 1, 5, request_id="x")

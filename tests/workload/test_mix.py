@@ -159,7 +159,7 @@ def test_a_share_that_runs_out_leaves_its_places():
         ([], r"is not a list of one or more entries"),
         ([3], r"entry 1 is not an object"),
         ([LONG, {"weight": 1}], r"entry 2 names no 'dataset-name'"),
-        ([LONG | {"weight": 0}], r"entry 1: weight 0; a number above 0"),
+        ([LONG | {"weight": 0}], r"entry 1: weight 0 is not allowed; use a number above 0"),
         ([LONG | {"weight": "x"}], r"entry 1: weight 'x'"),
         ([LONG | {"label": ""}], r"entry 1: label ''"),
         ([LONG, LONG], r"2 entries have the label 'long'; give each its own"),

@@ -1,6 +1,7 @@
 """A dataset of one's own: the example of docs/extending.md, and one that a package brings."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,15 +22,13 @@ def example():
     datasets.DATASETS.pop("lines", None)
 
 
-def package(folder, code, attribute="LINES"):
+def package(folder, code, module="own_lines"):
     """What pip leaves of an installed package with our entry point."""
-    (folder / "own_lines.py").write_text(code)
-    info = folder / "own_lines-1.dist-info"
+    (folder / f"{module}.py").write_text(code)
+    info = folder / f"{module}-1.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-lines\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(
-        f"[llmbench_locust.datasets]\nlines = own_lines:{attribute}\n"
-    )
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[llmbench_locust.datasets]\nlines = {module}:LINES\n")
 
 
 def test_the_example_of_the_docs(example, tmp_path, tokenizer):
@@ -52,6 +51,15 @@ def test_a_package_brings_one_and_a_run_uses_it(example, tmp_path):
     assert "Successful requests:                     3" in run.stdout, run.stderr
     assert run.returncode == 0
     assert "Total generated tokens:                  12" in run.stdout
+
+
+def test_the_first_of_two_packages_with_one_name_wins(example, tmp_path, monkeypatch):
+    for number, code in enumerate((example, "1 / 0")):
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        package(folder, code, module=f"own_lines_{number}")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "0"), *sys.path, str(tmp_path / "1")])
+    assert config("--dataset-name", "lines", "--dataset-path", __file__).dataset_name == "lines"
 
 
 def test_a_package_that_does_not_load_is_one_line(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from llmbench_locust.workload import random_text
 from llmbench_locust.workload.load import load_requests
 from llmbench_locust.workload.random_text import RandomPrompts
 from llmbench_locust.workload.sample import SampleRequest
-from llmbench_locust.workload.stream import MADE_AHEAD, stream_of
+from llmbench_locust.workload.stream import MADE_AHEAD, MADE_AHEAD_TIMED, stream_of
 from tests.workload.common import config
 
 IDS = ("--request-id-prefix", "r-")
@@ -54,7 +54,7 @@ def test_without_an_end_lengths_are_drawn_again_and_again(tokenizer, monkeypatch
 
 
 def test_what_is_made_ahead_by_another_process(tokenizer):
-    made = config("--random-input-len", 8, *IDS, "--num-prompts", MADE_AHEAD + 900)
+    made = config("--random-input-len", 8, *IDS, "--request-rate", 100, "--duration", "50s")
     stream, other = stream_of(made, tokenizer), stream_of(made, tokenizer)
     assert stream.digest == other.digest
     stream.salt_all("[salt]")
@@ -62,7 +62,7 @@ def test_what_is_made_ahead_by_another_process(tokenizer):
     ahead = Ahead(stream.rest(), Gaps())
     found = list(stream.first)
     with gevent.Timeout(60):
-        while len(found) < MADE_AHEAD + 900:
+        while len(found) < 5000:
             found += ahead.ready()
             gevent.sleep(0.01)
         ahead._reader.join()
@@ -87,6 +87,13 @@ def test_a_process_that_dies_is_told_of(tokenizer, capsys):
     assert "the process that makes prompts has ended" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("argv", [("--num-prompts", MADE_AHEAD), ("--multi-turn",)])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--num-prompts", MADE_AHEAD),
+        ("--request-rate", MADE_AHEAD_TIMED, "--duration", "1s"),
+        ("--multi-turn",),
+    ],
+)
 def test_what_is_made_before_the_first_is_sent(tokenizer, argv):
     assert stream_of(config("--backend", "openai-chat", *argv), tokenizer) is None

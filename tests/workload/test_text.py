@@ -157,7 +157,7 @@ def test_bad_lengths_are_one_line():
         ),
         (
             {"dataset_name": "random", "random_input_len": 0},
-            "--random-input-len: 0 leaves prompts of no token",
+            "--random-input-len: 0 leaves prompts without tokens",
         ),
         ({"dataset_name": "prefix_repetition", "num_prompts": 3}, "--num-prompts: 3 is less than"),
         (

@@ -108,7 +108,8 @@ def test_labels_chunks_and_no_times(tmp_path, tokenizer):
     ("hash-ids", "h")]
               for f in (f"--timed-trace-label-{a}", b)]  # fmt: skip
     path = write_jsonl(tmp_path / "t.jsonl", rows)
-    got = timed_trace.load(flags(path, *labels, "--timed-trace-chunk-hash-size", 4), tokenizer)
+    labels += ["--timed-trace-chunk-hash-size", 4]
+    got = timed_trace.load(flags(path, *labels), tokenizer)
     assert [s.due_s for s in got] == [2.5, 3.0]
     assert got[0].prompt[:4] == got[1].prompt
     untimed = timed_trace.load(flags(path, *labels, "--no-self-timed"), tokenizer)
@@ -137,7 +138,7 @@ def test_labels_chunks_and_no_times(tmp_path, tokenizer):
         ({"timestamp": 1, "input_length": 1.5, "output_length": 1}, r"'input_length' is 1.5"),
         (
             {"timestamp": 1, "input_length": 1, "output_length": 1, "hash_ids": 3},
-            r"'hash_ids' is not a list of ids",
+            r"'hash_ids' is not a list",
         ),
     ],
 )
