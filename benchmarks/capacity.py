@@ -1,10 +1,13 @@
-"""`llmbench capacity` end to end, against servers whose capacity is known, and beside a grid.
+"""`llmbench capacity` against queues whose capacity is known: docs/capacity.md has the figures.
 
-``python benchmarks/capacity.py [CASE …]``: each case is a server of this file, with c places, first
-come first served, and a fixed time in a place: an M/D/c queue over HTTP. Its true capacity comes
-from a long simulation of the same queue. ``python benchmarks/capacity.py grid`` measures the first
-case as `vllm bench sweep serve_workload` does: ten rates from the serial to the largest throughput,
-three runs of 1,000 requests each.
+``python benchmarks/capacity.py [CASE …]``: end to end over HTTP. Each case is a server of this
+file, with c places, first come first served, and a fixed time in a place: an M/D/c queue, whose
+true capacity comes from a long simulation. A case takes up to five minutes.
+
+``python benchmarks/capacity.py simulated [SEEDS [QUEUE …]]``: how often the interval holds the
+truth, for the queues of tests/experiments/queues.py, and beside it a grid as `vllm bench sweep
+serve_workload` has it: ten rates from the serial to the largest throughput, three runs of 1,000
+requests each.
 """
 
 from __future__ import annotations
@@ -15,60 +18,56 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import requests
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from llmbench_locust.arrivals import arrival_offsets
+from llmbench_locust.experiments.evidence import Goal
+from llmbench_locust.experiments.search import Settings, search
+from llmbench_locust.statistics.blocks import runs_interval
+from tests.experiments.queues import QUEUES, Queue
+
+BUDGET, SEED = 10_000, 90_000_000
+RATES, RUNS, REQUESTS, GRIDS = 10, 3, 1000, 5
 TOKENS = 8
-RATES, RUNS, REQUESTS = 10, 3, 1000
 EVENT = b'data: {"choices":[{"text":" a","finish_reason":null}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":8,"completion_tokens":%d}}\n\n'
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-@dataclass(frozen=True)
-class Queue:
-    """``places``; milliseconds from a place to the first token, between tokens, and allowed for the
-    first one; the share that must meet that.
-    """
-
-    places: int
-    ttft_ms: float
-    itl_ms: float
-    limit_ms: float
-    share: float
-
-    @property
-    def hold_s(self) -> float:
-        return (self.ttft_ms + (TOKENS - 1) * self.itl_ms) / 1000
-
-    def met(self, rate: float, n: int = 400_000) -> float:
-        """Share of ``n`` simulated Poisson arrivals that meet the limit."""
-        due = np.cumsum(np.random.default_rng(1).exponential(1 / rate, n))
-        start = due.copy()
-        for k in range(self.places, n, self.places):
-            rows = slice(k, min(k + self.places, n))
-            before = slice(k - self.places, rows.stop - self.places)
-            np.maximum(due[rows], start[before] + self.hold_s, out=start[rows])
-        return float(np.mean((start - due) * 1000 + self.ttft_ms <= self.limit_ms))
-
-    def capacity(self) -> float:
-        low, high = 0.05 * self.places / self.hold_s, self.places / self.hold_s
-        while high / low > 1.001:
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.met(middle) >= self.share else (low, middle)
-        return low
+def case(places: int, ttft_ms: float, itl_ms: float, limit_ms: float, share: float) -> Queue:
+    return Queue(places, ttft_ms / 1000, itl_ms / 1000, TOKENS, limit_ms / 1000, share, 0.0)
 
 
 #: Margins of 10 ms and more beside the limit: the machine's own delays must not decide.
 CASES = (
-    Queue(16, 20, 40, 60, 0.90),
-    Queue(4, 20, 30, 80, 0.95),
-    Queue(24, 20, 40, 70, 0.99),
-    Queue(32, 30, 50, 100, 0.95),
-    Queue(1, 10, 4, 120, 0.90),
+    case(16, 20, 40, 60, 0.90),
+    case(4, 10, 6, 50, 0.95),
+    case(24, 20, 40, 70, 0.99),
+    case(32, 30, 50, 100, 0.95),
+    case(1, 10, 1.5, 80, 0.90),
 )
+
+
+def attainment(queue: Queue, due: np.ndarray) -> float:
+    return float(np.mean(queue.waits(due) + queue.ttft <= queue.limit))
+
+
+def true_capacity(queue: Queue) -> float:
+    """By bisection, of 400,000 simulated Poisson arrivals."""
+    unit = np.cumsum(np.random.default_rng(1).exponential(1.0, 400_000))
+    low, high = 0.05 * queue.places / queue.hold, queue.places / queue.hold
+    while high / low > 1.001:
+        middle = (low + high) / 2
+        met = attainment(queue, unit / middle) >= queue.share
+        low, high = (middle, high) if met else (low, middle)
+    return low
 
 
 # --- the server
@@ -76,6 +75,8 @@ CASES = (
 
 async def serve(queue: Queue) -> None:
     places = asyncio.Semaphore(queue.places)  # wakes those that wait in their order
+    clock = asyncio.get_running_loop().time
+    freed, held = deque([clock()] * queue.places), []  # since when each place is free; its uses
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -84,25 +85,29 @@ async def serve(queue: Queue) -> None:
                 await reader.readexactly(int(length or 0))
                 if head.startswith(b"GET"):
                     body = b'{"data":[{"id":"queue"}]}' if b"/v1/models" in head else b""
+                    body = str(np.mean(held)).encode() if b"/held" in head else body
                     status = b"200 OK" if body or b"/health" in head else b"404 Not Found"
                     size = str(len(body)).encode()
                     writer.write(
                         b"HTTP/1.1 " + status + b"\r\nContent-Length: " + size + b"\r\n\r\n" + body
                     )
                     continue
+                arrived = clock()
                 async with places:
+                    begun = max(arrived, freed.popleft())
                     await stream(writer)
+                    freed.append(clock())
+                    held.append(freed[-1] - begun)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
 
     async def stream(writer: asyncio.StreamWriter) -> None:
-        clock = asyncio.get_running_loop().time
         begun = clock()
         writer.write(HEAD)
         for k in range(TOKENS):
-            at = begun + (queue.ttft_ms + k * queue.itl_ms) / 1000
+            at = begun + queue.ttft + k * queue.itl
             await asyncio.sleep(max(0.0, at - clock()))
             writer.write(b"%x\r\n%s\r\n" % (len(EVENT), EVENT))
         end = USAGE % TOKENS + b"data: [DONE]\n\n"
@@ -116,79 +121,90 @@ async def serve(queue: Queue) -> None:
 # --- what measures it
 
 
-def run(case: int, folder: str, *words: str) -> None:
-    """One command of llmbench against a server of its own."""
+def over_http(number: int) -> str:
+    """A line: the truth, what the search says, and what it took."""
+    queue, begun = CASES[number], time.monotonic()
     server = subprocess.Popen(
-        [sys.executable, __file__, "serve", str(case)], stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, "serve", str(number)], stdout=subprocess.PIPE, text=True
     )
     try:
-        assert server.stdout is not None
-        url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
-        one = ["--base-url", url, "--model", "queue", "--tokenizer", "llmbench", "--num-warmups"]
-        two = ["8", "--random-input-len", "8", "--random-output-len", str(TOKENS)]
-        goodput = ["--goodput", f"ttft:{CASES[case].limit_ms:g}", "--disable-tqdm"]
-        subprocess.run(
-            [sys.executable, "-m", "llmbench_locust", *words, *one, *two, *goodput],
-            check=False,
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
+            found = searched(queue, url, true_capacity(queue) / 16, folder)
+            held = float(requests.get(f"{url}/held", timeout=10).text)
     finally:
         server.kill()
-
-
-def search(case: int) -> str:
-    """A line: the truth, what the search says, and what it took."""
-    queue, begun = CASES[case], time.monotonic()
-    truth = queue.capacity()
-    with tempfile.TemporaryDirectory() as folder:
-        words = ("--attainment", str(queue.share), "--budget", "10000req", "--result-dir", "out")
-        run(case, folder, "capacity", *words, "--min", str(round(truth / 16, 2)))
-        found = json.loads(next(Path(folder, "out").rglob("capacity.json")).read_text())
-    requests = sum(probe["requests"] for probe in found["probes"])
+    # What the server's own timers add to each use of a place belongs to its capacity.
+    truth = true_capacity(replace(queue, itl=(held - queue.ttft) / (TOKENS - 1)))
+    sent = sum(probe["requests"] for probe in found["probes"])
     low, high, at = (found[key] or float("nan") for key in ("low", "high", "capacity"))
-    held = "holds it" if low <= truth <= high else "MISSES IT"
+    held = "holds it" if low <= truth <= high else f"DOES NOT HOLD IT ({found['verdict']})"
     return (
-        f"{queue.places:>2} places, {queue.limit_ms:g} ms, {queue.share:.0%}: true {truth:.3g}/s, "
-        f"found {at:.3g} ({at / truth - 1:+.1%}), {low:.3g} to {high:.3g} {held}, "
-        f"{requests:,} requests, {time.monotonic() - begun:.0f} s"
+        f"{queue.places:>2} places, {queue.limit * 1000:g} ms, {queue.share:.0%}: "
+        f"true {truth:.3g}/s, found {at:.3g} ({at / truth - 1:+.1%}), {low:.3g} to {high:.3g} "
+        f"{held}, {sent:,} requests, {time.monotonic() - begun:.0f} s"
     )
 
 
-def grid(case: int) -> str:
-    """The rates between which a grid with three runs at each rate shows the capacity to be."""
-    from llmbench_locust.statistics.blocks import runs_interval
+def searched(queue: Queue, url: str, lowest: float, folder: str) -> dict:
+    """capacity.json of `llmbench capacity` in ``folder``."""
+    words = (
+        f"--base-url {url} --model queue --tokenizer llmbench --num-warmups 8 "
+        f"--random-input-len 8 --random-output-len {TOKENS} --disable-tqdm --result-dir out "
+        f"--goodput ttft:{queue.limit * 1000:g} --attainment {queue.share} --min {lowest:.2f} "
+        f"--budget {BUDGET}req"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "llmbench_locust", "capacity", *words.split()],
+        check=False,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+    )
+    return json.loads(next(Path(folder, "out").rglob("capacity.json")).read_text())
 
-    queue, begun = CASES[case], time.monotonic()
-    met, missed, sent = 0.0, float("inf"), 0
-    for rate in np.linspace(1 / queue.hold_s, queue.places / queue.hold_s, RATES).round(2):
-        with tempfile.TemporaryDirectory() as folder:
-            words = ("--save-result", "--result-dir", folder, "--request-rate", str(rate))
-            for seed in range(RUNS):
-                size = ("--num-prompts", str(REQUESTS), "--seed", str(seed))
-                run(case, folder, "serve", *words, *size, "--result-filename", f"{seed}.json")
-            files = [json.loads(f.read_text()) for f in Path(folder).glob("*.json")]
-        interval = runs_interval([f["llmbench"]["slo_attainment"]["all"] for f in files])
+
+def simulated(queue: Queue, seeds: int) -> str:
+    """A row of the table: coverage, and the half-width of the grid beside it."""
+    wanted = Settings((Goal("ttft", queue.share),), budget_s=None, budget_requests=BUDGET)
+    answers = [
+        search(queue.probe, replace(wanted, seed=SEED + 1000 * number)) for number in range(seeds)
+    ]
+    held = np.mean([(a.low or 0) <= queue.capacity <= (a.high or np.inf) for a in answers])
+    near = np.mean([abs((a.load or 0) / queue.capacity - 1) <= 0.05 for a in answers])
+    half = np.median([a.found.half_width for a in answers if a.found])
+    sent = np.mean([sum(o.requests for o in a.probes) for a in answers])
+    beside = np.median([grid(queue, number) for number in range(GRIDS)])
+    return (
+        f"| {queue.places}, {queue.limit * 1000:g} ms, {queue.share:.0%} | {queue.capacity:.4g}/s "
+        f"| {held:.0%} | {near:.0%} | {half:.1%} | {sent:,.0f} | ±{beside:.0%} |"
+    )
+
+
+def grid(queue: Queue, seed: int) -> float:
+    """Half-width between the rates that three runs each show to meet and to miss the objective."""
+    met, missed = 0.0, queue.places / queue.hold
+    for rate in np.linspace(1 / queue.hold, queue.places / queue.hold, RATES):
+        shares = [
+            attainment(queue, arrival_offsets(REQUESTS, request_rate=rate, seed=100 * seed + run))
+            for run in range(RUNS)
+        ]
+        interval = runs_interval(shares)
         assert interval is not None
-        sent += RUNS * REQUESTS
         met = max(met, rate) if interval.low >= queue.share else met
         missed = min(missed, rate) if interval.high < queue.share else missed
-        print(f"  {rate:g}/s: {interval.low:.1%} to {interval.high:.1%}", flush=True)
-    half = (missed - met) / (missed + met)
-    return (
-        f"grid, {queue.places} places: between {met:g} and {missed:g} (±{half:.0%}), "
-        f"{sent:,} requests, {time.monotonic() - begun:.0f} s"
-    )
+    return (missed - met) / (missed + met)
 
 
 def main(argv: list[str]) -> None:
     if argv[:1] == ["serve"]:
         asyncio.run(serve(CASES[int(argv[1])]))
-    elif argv[:1] == ["grid"]:
-        print(grid(0), flush=True)
+    elif argv[:1] == ["simulated"]:
+        seeds, *some = map(int, argv[1:] or [100])
+        for number in some or range(len(QUEUES)):
+            print(simulated(QUEUES[number], seeds), flush=True)
     else:
-        for case in map(int, argv or range(len(CASES))):
-            print(search(case), flush=True)
+        for number in map(int, argv or range(len(CASES))):
+            print(over_http(number), flush=True)
 
 
 if __name__ == "__main__":

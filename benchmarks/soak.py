@@ -1,8 +1,9 @@
 """An hour, or as many minutes as one has: memory and descriptors of the client while it sends.
 
-``python benchmarks/soak.py MINUTES [RATE]``: 300 requests a second by default against the
-simulator, 16 tokens each. Samples the client's resident memory and open descriptors, and prints
-what a request's record costs: the slope of memory over completed requests after the first minute.
+``python benchmarks/soak.py MINUTES [RATE [FLAG…]]``: 300 requests a second by default against the
+simulator, 16 tokens each; ``--no-journal`` keeps outcomes in memory. Samples the client's resident
+memory and open descriptors, and prints the slope of memory over completed requests after the first
+minute.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def main() -> int:
             *(sys.executable, "-m", "llmbench_locust", "serve", "--base-url", sim.url),
             *("--tokenizer", "llmbench", "--random-input-len", "16", "--random-output-len", "16"),
             *("--num-prompts", str(count), "--request-rate", str(rate), "--disable-tqdm"),
-            *("--save-result", "--result-dir", folder),
+            *("--save-result", "--result-dir", folder, *sys.argv[3:]),
         ]
         client = subprocess.Popen(command)
         rows: list[tuple[float, int, float, int]] = []

@@ -19,31 +19,23 @@ from typing import Any
 
 import numpy as np
 
-from llmbench_locust.options.table import FLAGS
+from llmbench_locust.options.config import RunConfig, build_config
 from llmbench_locust.workload.load import load_requests
-from llmbench_locust.workload.random_text import allowed_tokens, draw_lengths, row
+from llmbench_locust.workload.random_tokens import draw_lengths, row, tokens_without
 from llmbench_locust.workload.tokenizers import DEFAULT_TOKENIZER, load_tokenizer
 
 
-def config(**values: Any) -> Any:
-    defaults = {flag.dest: flag.default for flag in FLAGS.values()}
-    own = {
-        "random_range_ratio": (0.0, 0.0),
-        "request_id_prefix": "b-",
-        "self_timed": False,
-        "chat_template_kwargs": {},
-    }
-    return SimpleNamespace(
-        **{**defaults, **own, "backend_info": SimpleNamespace(chat=False, name="openai"), **values}
-    )
+def config(**values: object) -> RunConfig:
+    given = {name: str(value) for name, value in values.items()}
+    return build_config(SimpleNamespace(host=None, request_id_prefix="b-", **given))
 
 
 def random_one_by_one(made: Any, tokenizer: Any, ours: Any) -> list[tuple[str, int]]:
     rng = np.random.default_rng(made.seed)
     lens, _, offsets = draw_lengths(
-        rng, made.num_prompts, (0.0, 0.0), made.random_input_len, made.random_output_len, ours
+        rng, made.num_prompts, (0.0, 0.0), (made.random_input_len, made.random_output_len), ours
     )
-    allowed = allowed_tokens(ours)
+    allowed = tokens_without(ours, ours.all_special_ids)
     found = []
     for i in range(made.num_prompts):
         ids, target = row(allowed, int(offsets[i]) + i, int(lens[i])), int(lens[i])
