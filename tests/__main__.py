@@ -19,7 +19,14 @@ BY_FILE = ("cluster", "e2e", "web")
 # These take longest, so they come first.
 FIRST = (
     *("web/test_browser.py", "cluster/test_cluster.py", "e2e/test_signals.py", "workload", "docs"),
-    *("web/test_routes.py", "e2e/test_validity.py", "e2e/test_serve.py", "experiments", "cli"),
+    *(
+        "transport",
+        "web/test_routes.py",
+        "e2e/test_validity.py",
+        "e2e/test_serve.py",
+        "experiments",
+        "cli",
+    ),
     *("e2e/test_own_tasks.py", "e2e/test_ready.py", "options", "simulator"),
 )
 # These say what a client does that nothing disturbs: one after the other, when the rest is done.

@@ -194,7 +194,7 @@ static void on_signal(int s) {
 }
 
 static void say(void) {
-    printf("{\"sends\": %ld, \"late_mean_ms\": %.4f, \"late_max_ms\": %.3f, \"first_late_mean_ms\": %.4f, \"gap_late_p99_ms\": %.3f, \"cpu_s\": %.3f}\n",
+    printf("{\"sends\": %ld, \"late_mean_ms\": %.4f, \"late_max_ms\": %.4f, \"first_late_mean_ms\": %.4f, \"gap_late_p99_ms\": %.3f, \"cpu_s\": %.3f}\n",
            sends, sends ? late_sum / sends * 1e3 : 0, late_max * 1e3, firsts ? first_late_sum / firsts * 1e3 : 0,
            sends > firsts ? gap_late_p99_ms() : 0, cpu_s());
     fflush(stdout);

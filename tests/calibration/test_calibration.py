@@ -78,7 +78,7 @@ def test_an_exact_server_counts_its_own_sends(kind, tmp_path):
     assert answer.count('"finish_reason"') == late["sends"] == 7
     assert 0 <= late["late_mean_ms"] <= late["late_max_ms"]
     assert 0 <= late["first_late_mean_ms"] <= late["late_max_ms"]
-    assert abs(late["gap_late_p99_ms"]) <= late["late_max_ms"]
+    assert abs(late["gap_late_p99_ms"]) <= late["late_max_ms"] + 0.01  # counted in bins
 
 
 def test_a_server_that_stood_still_says_what_its_gaps_were(tmp_path):
