@@ -44,8 +44,9 @@ def first_line(error: Exception) -> str:
 
 
 def last_line(output: str) -> str:
-    """What a program that failed said last."""
-    return (output.strip().splitlines() or ["no message"])[-1]
+    """What a program that failed said last, without the name that commands of ours begin with."""
+    line = (output.strip().splitlines() or ["no message"])[-1]
+    return line.removeprefix("llmbench: ").removeprefix("error: ")
 
 
 def cause_of(error: BaseException) -> BaseException:

@@ -130,9 +130,7 @@ def _serve(title: str, argv: list[str], path: Path) -> None:
     serve = [sys.executable, "-m", "llmbench_locust", "serve"]
     done = child.run([*serve, *argv, *own, "--result-filename", path.name])
     if not path.exists():
-        words = (
-            last_line(done.stderr or done.stdout).removeprefix("llmbench: ").removeprefix("error: ")
-        )
+        words = last_line(done.stderr or done.stdout)
         if done.returncode == ConfigError.exit_code:
             raise ConfigError(words)
         raise SetupError(f"{title}: {words}")

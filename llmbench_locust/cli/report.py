@@ -31,14 +31,18 @@ def main(argv: list[str]) -> int:
         "--markdown", type=Path, metavar="FILE", help="write the table; - prints it"
     )
     flags = parser.parse_args(argv)
-    if any(path.suffix == ".journal" for path in flags.paths):
+    paths: list[Path] = flags.paths
+    if any(path.suffix == ".journal" for path in paths):
         import locust  # noqa: F401  before anything has used ssl, which it patches
+
+        from llmbench_locust.run.from_journal import result_of
+
+        paths = [result_of(path) if path.suffix == ".journal" else path for path in paths]
     from llmbench_locust.compare.drawing import shown_of
     from llmbench_locust.compare.reading import read_runs
     from llmbench_locust.results import side_by_side
     from llmbench_locust.results.files import write_whole
 
-    paths = [_result_of(path) if path.suffix == ".journal" else path for path in flags.paths]
     runs = [run for path in paths for run in read_runs(path)]
     if any("capacity" in run.document for run in runs):
         raise ConfigError("report: a capacity search has a report.html of its own in its directory")
@@ -56,12 +60,6 @@ def main(argv: list[str]) -> int:
             raise ConfigError(f"report: {path}: {error.strerror}") from None
         say(f"Wrote {path}")
     return 0
-
-
-def _result_of(journal: Path) -> Path:
-    from llmbench_locust.run.from_journal import result_of
-
-    return result_of(journal)
 
 
 def _page(runs: Sequence[Run]) -> str:

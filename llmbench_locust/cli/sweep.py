@@ -102,8 +102,7 @@ def _check(bench: list[str], every: list[grid.Params]) -> None:
         if not all(ours) or any(v is False or isinstance(v, list) for v in params.values()):
             done = child.run([*grid.command(bench, params), "--dry-run"])
             if done.returncode == ConfigError.exit_code:
-                words = last_line(done.stderr).removeprefix("llmbench: ").removeprefix("error: ")
-                raise ConfigError(f"--bench-params: {words}")
+                raise ConfigError(f"--bench-params: {last_line(done.stderr)}")
 
 
 def _base_url(words: list[str]) -> str:

@@ -110,8 +110,8 @@ def compare(
     pairs = len(base) == len(new) and all(map(paired, base, new))
     figures = {m: [[figure(run, m) for run in side] for side in (base, new)] for m in metrics}
     found = {m: _difference(*sides, paired=pairs) for m, sides in figures.items()}
-    known = [m for m, d in found.items() if d is not None and math.isfinite(d.error.se)]
-    levels = dict(zip(known, holm_levels([_p(found[m]) for m in known]), strict=True))
+    known = {m: d.p_value for m, d in found.items() if d is not None and math.isfinite(d.error.se)}
+    levels = dict(zip(known, holm_levels([*known.values()]), strict=True))
     rows = [
         _row(m, figures[m], found[m], levels.get(m, 0.95), math.log1p(equivalence)) for m in metrics
     ]
@@ -125,10 +125,6 @@ def _difference(
     if len(a) < len(base) or len(b) < len(new):
         return None
     return difference(a, b, paired=paired)
-
-
-def _p(found: Difference | None) -> float:
-    return 1.0 if found is None else found.p_value
 
 
 def _row(

@@ -55,10 +55,13 @@ _CODECS: dict[object, Codec] = {
 
 @dataclass(slots=True)
 class Message:
-    """``run``: the id of the run."""
+    """``run``: the id of the run. ``kind``: what Locust calls such messages."""
 
     kind: ClassVar[str]
     run: str
+
+    def __init_subclass__(cls) -> None:
+        cls.kind = f"llmbench_{cls.__name__.lower()}"
 
 
 # --- master → worker
@@ -72,7 +75,6 @@ class Plan(Message):
     from tickets.
     """
 
-    kind = "llmbench_plan"
     permits: int | None
     prewarm: int
     chat: bool
@@ -86,13 +88,11 @@ class Plan(Message):
 class Ping(Message):
     """``sent_s``: by the master's clock."""
 
-    kind = "llmbench_ping"
     sent_s: float
 
 
 @dataclass(slots=True)
 class Tickets(Message):
-    kind = "llmbench_tickets"
     tickets: list[Ticket]
 
 
@@ -100,7 +100,6 @@ class Tickets(Message):
 class Go(Message):
     """Arrivals start, and requests may be started until ``lease_s``; by the worker's clock."""
 
-    kind = "llmbench_go"
     start_s: float
     lease_s: float
 
@@ -109,7 +108,6 @@ class Go(Message):
 class Lease(Message):
     """Requests may be started until ``until_s``, by the worker's clock."""
 
-    kind = "llmbench_lease"
     until_s: float
 
 
@@ -117,7 +115,6 @@ class Lease(Message):
 class Grant(Message):
     """This many more requests may be in flight."""
 
-    kind = "llmbench_grant"
     permits: int
 
 
@@ -125,7 +122,6 @@ class Grant(Message):
 class Recall(Message):
     """Give back at most this many unused permits; `Returned` answers."""
 
-    kind = "llmbench_recall"
     permits: int
 
 
@@ -133,7 +129,6 @@ class Recall(Message):
 class Ack(Message):
     """The report ``seq`` has arrived."""
 
-    kind = "llmbench_ack"
     seq: int
 
 
@@ -141,14 +136,10 @@ class Ack(Message):
 class Halt(Message):
     """Start nothing more; users with tasks of their own stop."""
 
-    kind = "llmbench_halt"
-
 
 @dataclass(slots=True)
 class Stop(Message):
     """Break off what is in flight, report it, and forget the run."""
-
-    kind = "llmbench_stop"
 
 
 # --- worker → master
@@ -158,7 +149,6 @@ class Stop(Message):
 class Ready(Message):
     """``prewarmed``: open connections. ``refused``: why the worker cannot take part."""
 
-    kind = "llmbench_ready"
     clock: str
     prewarmed: int
     pid: int
@@ -170,7 +160,6 @@ class Ready(Message):
 class Pong(Message):
     """``sent_s`` of the ping, ``worker_s`` by the worker's clock."""
 
-    kind = "llmbench_pong"
     sent_s: float
     worker_s: float
 
@@ -179,7 +168,6 @@ class Pong(Message):
 class Returned(Message):
     """The answer to `Recall`."""
 
-    kind = "llmbench_returned"
     permits: int
 
 
@@ -192,7 +180,6 @@ class Report(Message):
     on the worker's clock. ``closed``: nothing more comes. Times and lags in seconds.
     """
 
-    kind = "llmbench_report"
     seq: int
     in_flight: int
     waiting: int

@@ -35,16 +35,11 @@ class Preparer:
         self._woken = Event()
         self._greenlet = gevent.spawn(self._run)
 
-    def add(self, tickets: Iterable[Ticket]) -> None:
+    def add(self, tickets: Iterable[Ticket], *, turns: bool = False) -> None:
+        """``turns``: they are later turns, which may be due before all that was added."""
+        queue = self._turns if turns else self._coming
         for ticket in tickets:
-            self._coming.append(ticket)
-            self._wanted.add(ticket.index)
-        self._wake()
-
-    def add_turns(self, tickets: Iterable[Ticket]) -> None:
-        """Later turns, which may be due before all that was added."""
-        for ticket in tickets:
-            self._turns.append(ticket)
+            queue.append(ticket)
             self._wanted.add(ticket.index)
         self._wake()
 

@@ -185,7 +185,7 @@ class WorkerRun:
         elif turns:
             self._source.add_turns(turns)
             now = perf_counter()
-            self._preparer.add_turns(turn for turn, due_s in turns if due_s > now)
+            self._preparer.add((turn for turn, due_s in turns if due_s > now), turns=True)
 
     def send(self, sample: SampleRequest, user: User) -> RequestRecord:
         """One request of a user's own task; no outcome when the user is stopped meanwhile."""

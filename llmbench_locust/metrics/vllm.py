@@ -85,10 +85,6 @@ class Asked:
     goodput_ms: dict[str, float] = field(default_factory=dict)
     kind: str = "generation"
 
-    @property
-    def generation(self) -> bool:
-        return self.kind == "generation"
-
 
 def summarize(
     columns: RecordColumns,
@@ -101,7 +97,11 @@ def summarize(
     """All of vLLM's numbers. ``counted``: the tokenizer's counts of texts (-1 for none);
     ``folded``: what the store no longer holds exactly.
     """
-    percentiles, goodput_ms, generation = asked.percentiles, asked.goodput_ms, asked.generation
+    percentiles, goodput_ms, generation = (
+        asked.percentiles,
+        asked.goodput_ms,
+        asked.kind == "generation",
+    )
     lens = output_lengths(columns, counted) if generation else np.zeros(len(columns), np.int64)
     exact = None if folded is None else ~folded.mask(columns)
     found = latencies(columns, lens, asked.kind, exact)

@@ -67,40 +67,31 @@ def load_over_time(columns: RecordColumns, origin_s: float) -> Figure | None:
     return {"data": data, "layout": layout("seconds", "requests", yaxis2=right)}
 
 
-def server_over_time(
-    servers: Mapping[str, Sequence[Reading]], origin_s: float, duration_s: float
-) -> Figure | None:
-    """Requests that each server ran and queued, and how full its KV cache was."""
-    rows = (
-        ("running", "running", "y", 1.0),
-        ("waiting", "waiting", "y", 1.0),
-        ("kv_cache_usage", "KV cache %", "y2", 100.0),
-    )
-    titles = ("requests on the server", "KV cache %")
-    return _pages_over_time(servers, rows, titles, (origin_s, duration_s))
+#: Lines of `pages_over_time`: (figure, title, axis, factor).
+SERVER_LINES = (
+    ("running", "running", "y", 1.0),
+    ("waiting", "waiting", "y", 1.0),
+    ("kv_cache_usage", "KV cache %", "y2", 100.0),
+)
+GPU_LINES = (
+    ("gpu_power", "power (W)", "y", 1.0),
+    ("gpu_utilization", "utilization %", "y2", 100.0),
+)
 
 
-def gpus_over_time(
-    pages: Mapping[str, Sequence[Reading]], origin_s: float, duration_s: float
-) -> Figure | None:
-    """Power and utilization of the GPUs of each page."""
-    rows = (("gpu_power", "power (W)", "y", 1.0), ("gpu_utilization", "utilization %", "y2", 100.0))
-    return _pages_over_time(pages, rows, ("W", "utilization %"), (origin_s, duration_s))
-
-
-def _pages_over_time(
+def pages_over_time(
     pages: Mapping[str, Sequence[Reading]],
-    rows: Sequence[tuple[str, str, str, float]],
+    lines: Sequence[tuple[str, str, str, float]],
     titles: tuple[str, str],
     span: tuple[float, float],
 ) -> Figure | None:
-    """A line for each page and row: (name, title, axis, factor). ``titles``: of both axes, the
-    right one in percent. ``span``: origin and duration of the run, seconds.
+    """The ``lines`` of each metrics page. ``titles``: of both axes, the right one in percent.
+    ``span``: origin and duration of the run, seconds.
     """
     data: list[Figure] = []
     for url, readings in pages.items():
         where = f" {html.escape(url)}" if len(pages) > 1 else ""
-        for name, title, axis, scale in rows:
+        for name, title, axis, scale in lines:
             points = [(r.time_s - span[0], r.values[name]) for r in readings if name in r.values]
             if points:
                 x, y = zip(*points, strict=True)

@@ -63,12 +63,14 @@ def figures_of(run: Shown) -> list[tuple[str, charts.Figure]]:
     if drawn is None:
         return []
     columns, origin_s, found = drawn.columns, drawn.origin_s, drawn.latencies
-    objectives_ms = drawn.objectives_ms
+    objectives_ms, span = drawn.objectives_ms, (origin_s, drawn.duration_s)
+    of_server = drawn.server, charts.SERVER_LINES, ("requests on the server", "KV cache %"), span
+    of_gpus = drawn.gpus, charts.GPU_LINES, ("W", "utilization %"), span
     shown = [
         ("Load over time", charts.load_over_time(columns, origin_s)),
         ("Latency over time", charts.latency_over_time(columns, found, origin_s, objectives_ms)),
-        ("Server over time", charts.server_over_time(drawn.server, origin_s, drawn.duration_s)),
-        ("GPUs over time", charts.gpus_over_time(drawn.gpus, origin_s, drawn.duration_s)),
+        ("Server over time", charts.pages_over_time(*of_server)),
+        ("GPUs over time", charts.pages_over_time(*of_gpus)),
         ("Distributions", charts.distributions(found, objectives_ms)),
         ("Timeline of requests", _timeline(drawn)),
     ]

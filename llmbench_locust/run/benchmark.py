@@ -181,7 +181,7 @@ class Benchmark:
         return latency_s
 
     def _session(self, config: RunConfig) -> Session:
-        wire = wire_config(config, api_key_for(config))
+        wire = wire_config(config)
         return Session(self.environment, wire, servers=servers_of(wire, self._crew.gaps))
 
     # --- during

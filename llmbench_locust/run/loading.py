@@ -1,6 +1,11 @@
-"""Tokenizer and workload, loaded in a thread off the event loop. No gevent in here."""
+"""Tokenizer and workload, loaded in a thread off the event loop."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import gevent
 
 from llmbench_locust.errors import BenchError
 from llmbench_locust.options.config import RunConfig
@@ -11,13 +16,32 @@ from llmbench_locust.workload.stream import Stream, stream_of
 from llmbench_locust.workload.tokenizer import Tokenizer
 from llmbench_locust.workload.tokenizers import load_tokenizer
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What ``work`` returns, or the BenchError that it raises, from a native thread: the event loop
+    goes on meanwhile.
+    """
+
+    def caught() -> T | BenchError:
+        try:
+            return work(*args, **kwargs)
+        except BenchError as e:
+            return e  # gevent's thread pool would print what is raised
+
+    found: T | BenchError = gevent.get_hub().threadpool.apply(caught)
+    if isinstance(found, BenchError):
+        raise found
+    return found
+
 
 def load_workload(
     config: RunConfig, status: Status | None = None, *, whole: bool = False
-) -> tuple[Tokenizer | None, list[SampleRequest], Stream | None] | BenchError:
-    """(tokenizer, samples, stream), or what is wrong (gevent's thread pool would print what is
-    raised). With a stream, the samples are its first ones; ``whole``: none, all are made.
-    ``status`` shows how far it is.
+) -> tuple[Tokenizer | None, list[SampleRequest], Stream | None]:
+    """(tokenizer, samples, stream). With a stream, the samples are its first ones; ``whole``: none,
+    all are made. ``status`` shows how far it is. Raises ConfigError.
     """
 
     def progress(done: int, total: int) -> None:
@@ -28,8 +52,6 @@ def load_workload(
         tokenizer = load_tokenizer(config)
         stream = None if whole else stream_of(config, tokenizer)
         samples = load_requests(config, tokenizer, progress) if stream is None else stream.first
-    except BenchError as e:
-        return e
     finally:
         if status is not None:
             status.clear()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from llmbench_locust.errors import BenchError, SetupError
+from llmbench_locust.errors import SetupError
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.redact import without_user
 from llmbench_locust.run.loading import load_workload
@@ -23,10 +23,7 @@ def preview(environment: object, config: RunConfig) -> str:
     """The plan in a few lines. Raises ConfigError, SetupError."""
     if config.model is None:
         config = replace(config, model="MODEL")
-    loaded = load_workload(config)
-    if isinstance(loaded, BenchError):
-        raise loaded
-    _, samples, stream = loaded
+    _, samples, stream = load_workload(config)
     if not samples:
         raise SetupError("the workload is empty: nothing to send")
     if stream is None:
@@ -90,7 +87,7 @@ def _lengths(values: list[int]) -> str:
 
 
 def _body(environment: object, config: RunConfig, sample: SampleRequest) -> str:
-    session = Session(environment, wire_config(config, ""))
+    session = Session(environment, wire_config(config))
     try:
         body = session.protocol.request(sample, "").body.decode("utf-8", "replace")
     finally:

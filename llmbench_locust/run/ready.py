@@ -212,17 +212,12 @@ def _speaks_tls(base_url: str) -> bool:
 
 
 def warm_up(
-    session: Session, sample: SampleRequest, count: int, cap: int | None, *, bar: bool = True
-) -> int:
-    """Send ``count`` requests under the cap, uncounted. Returns how many succeeded."""
-    if count <= 0:
-        return 0
-    pool = Pool(min(count, cap or count, 256))
-    status, succeeded = Status(), 0
+    session: Session, sample: SampleRequest, count: int, cap: int | None, *, bar: bool
+) -> None:
+    """Send ``count`` requests under the cap, uncounted. ``bar``: show how many are done."""
+    pool, status = Pool(min(count, cap or count, 256)), Status()
     records = pool.imap_unordered(lambda _: session.perform(sample, quiet=True), range(count))
-    for done, record in enumerate(records, 1):
-        succeeded += record.success
+    for done, _ in enumerate(records, 1):
         if bar:
             status.show(f"Warm-up: {done}/{count}")
     status.clear()
-    return succeeded

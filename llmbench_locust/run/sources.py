@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 
-import gevent
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,14 +23,14 @@ from llmbench_locust.run.align import aligned, counted_anew
 from llmbench_locust.run.answer_key import answer_key
 from llmbench_locust.run.control_api import Server
 from llmbench_locust.run.crew import Crew
-from llmbench_locust.run.loading import load_workload
+from llmbench_locust.run.loading import in_thread, load_workload
 from llmbench_locust.run.schedule import (
     connections_ahead,
     lora_models,
     make_tickets,
     planned_offsets,
 )
-from llmbench_locust.run.wiring import api_key_for, for_workers, wire_config
+from llmbench_locust.run.wiring import for_workers, wire_config
 from llmbench_locust.terminal import Status
 from llmbench_locust.transport.pool import check_files
 from llmbench_locust.users.wire import WireConfig
@@ -127,11 +126,8 @@ class Planned(Source):
 
     def _load(self, config: RunConfig, *, whole: bool = False) -> None:
         status = None if config.disable_tqdm else Status()
-        threads = gevent.get_hub().threadpool
-        result = threads.apply(load_workload, (config, status), {"whole": whole})
-        if isinstance(result, BenchError):
-            raise result
-        self.tokenizer, self._samples, self._stream = result
+        loaded = in_thread(load_workload, config, status, whole=whole)
+        self.tokenizer, self._samples, self._stream = loaded
         if not self._samples:
             raise SetupError("the workload is empty: nothing to send")
         self.rehearsal = self._samples[0]
@@ -141,16 +137,15 @@ class Planned(Source):
 
     def _schedule(self, config: RunConfig) -> None:
         """What follows from the prompts."""
-        threads = gevent.get_hub().threadpool
         if self._stream is None:
-            self.prompts, self.total = threads.apply(digest, (self._samples,)), len(self._samples)
+            self.prompts, self.total = in_thread(digest, self._samples), len(self._samples)
             self._tickets = make_tickets(config, self._samples)
             self.due_s = np.array([ticket.due_s for ticket in self._tickets])
         else:
             self.prompts, self.total = self._stream.digest, self._stream.total
             self.due_s = np.zeros(len(self._samples))
             if self.total is not None:
-                self.due_s = threads.apply(planned_offsets, (config, self.total))
+                self.due_s = in_thread(planned_offsets, config, self.total)
         self.answers = answer_key(config, self._samples, self.prompts)
 
     def skip(self, done: Indexes) -> None:
@@ -174,26 +169,20 @@ class Planned(Source):
     def salt(self, mode: str) -> str | None:
         """In a thread of its own, after the digest: that is of the workload, not of a run."""
         assert self.tokenizer is not None
-        threads = gevent.get_hub().threadpool
         one = new_salt() if mode == "run" else None
         if self._stream is not None:
-            threads.apply(self._stream.salt_all, (one or "",))
+            in_thread(self._stream.salt_all, one or "")
             return one
         whose = (s.request_id if s.conversation is None else s.conversation for s in self._samples)
         own: defaultdict[str | int, str] = defaultdict(lambda: one or new_salt())
-        arguments = (self._samples, [own[key] for key in whose], self.tokenizer)
-        self._samples = threads.apply(salted, arguments)
+        self._samples = in_thread(salted, self._samples, [own[k] for k in whose], self.tokenizer)
         for ticket in self._tickets:
             for each in (ticket, *ticket.following):
                 each.sample = self._samples[each.index]
         return one
 
     def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
-        wire = wire_config(
-            config,
-            api_key_for(config),
-            turns=any(s.turn and s.continues >= 0 for s in self._samples),
-        )
+        wire = wire_config(config, turns=any(s.turn and s.continues >= 0 for s in self._samples))
         return RunPlan(
             tickets=self._supply(config, crew),
             wires=[wire if crew.local else for_workers(wire, config)],
@@ -254,13 +243,12 @@ class OwnTasks(Source):
         if config.backend_info.only:
             self.rehearsal = None
         _import_first()
-        found = gevent.get_hub().threadpool.apply(_tokenizer, (config,))
-        if not isinstance(found, BenchError):
-            self.tokenizer = found
-        elif config.tokenizer is not None:
-            raise found
-        else:
-            say(f"No tokenizer: output tokens are the server's counts only ({found})")
+        try:
+            self.tokenizer = in_thread(load_tokenizer, config)
+        except BenchError as e:
+            if config.tokenizer is not None:
+                raise
+            say(f"No tokenizer: output tokens are the server's counts only ({e})")
 
     def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
         return RunPlan(
@@ -291,16 +279,8 @@ def _speaking(config: RunConfig, backend: str) -> RunConfig:
 
 def _wire(config: RunConfig, *, local: bool) -> WireConfig:
     """With the texts of the responses, for the users."""
-    wire = replace(wire_config(config, api_key_for(config)), keep_text=True)
+    wire = replace(wire_config(config), keep_text=True)
     return wire if local else for_workers(wire, config)
-
-
-def _tokenizer(config: RunConfig) -> Tokenizer | BenchError | None:
-    """The tokenizer, or what is wrong (gevent's thread pool would print what is raised)."""
-    try:
-        return load_tokenizer(config)
-    except BenchError as e:
-        return e
 
 
 def _greeting(config: RunConfig) -> list[str]:

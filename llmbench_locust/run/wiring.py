@@ -36,7 +36,7 @@ def withheld(config: RunConfig) -> str | None:
     )
 
 
-def wire_config(config: RunConfig, api_key: str, *, turns: bool = False) -> WireConfig:
+def wire_config(config: RunConfig, *, turns: bool = False) -> WireConfig:
     """``config``: with a known model. ``turns``: whether requests build on others' answers."""
     return WireConfig(
         backend=config.backend,
@@ -48,7 +48,7 @@ def wire_config(config: RunConfig, api_key: str, *, turns: bool = False) -> Wire
         logprobs=config.logprobs,
         extra_body=dict(config.extra_body),
         headers=dict(config.header),
-        api_key=api_key,
+        api_key=api_key_for(config),
         request_timeout_s=config.request_timeout_s,
         insecure=config.insecure,
         kernel_timestamps=config.kernel_timestamps,

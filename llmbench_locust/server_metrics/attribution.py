@@ -32,15 +32,8 @@ def sentences(
     client_mean_ttft_s: float | None, server: ServerFigures, readings: Sequence[Reading]
 ) -> list[str]:
     """What the server's figures explain, one fact a line; only what they support."""
-    return [
-        line
-        for line in (
-            _ttft(client_mean_ttft_s, server),
-            _kv_cache(server, readings),
-            _prefix_cache(server),
-        )
-        if line
-    ]
+    lines = (_ttft(client_mean_ttft_s, server), _kv_cache(server, readings), _prefix_cache(server))
+    return [line for line in lines if line]
 
 
 def _ttft(client_mean_s: float | None, server: ServerFigures) -> str:

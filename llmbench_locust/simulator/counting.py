@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Sequence
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jinja2 import Template
     from tokenizers import Tokenizer
 
-_FOLDER = files("llmbench_locust") / "data" / "tokenizer"
-#: What a chat template adds, about, where none is at hand: tokens for each message, and for the
+_FOLDER = Path(__file__).parent.parent / "data" / "tokenizer"
+#: What a chat template adds, about, where words are counted: tokens for each message, and for the
 #: answer's opening.
 _PER_MESSAGE, _PER_PROMPT = 4, 3
-
 
 #: (role, text) of each message.
 Turns = list[tuple[str, str]]
 
 
-def load_tokenizer() -> Tokenizer | None:
-    """The shipped tokenizer, or None where the package has none."""
-    file = _FOLDER / "tokenizer.json"
-    if not file.is_file():
-        return None
+def load_tokenizer() -> Tokenizer:
+    """The shipped tokenizer."""
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_str(file.read_text(encoding="utf-8"))
+    return Tokenizer.from_file(str(_FOLDER / "tokenizer.json"))
 
 
 class Counter:
@@ -75,16 +70,13 @@ class Counter:
 
 
 class TokenCounter(Counter):
-    """Counts as a server with this tokenizer does. `template`: of the chat, None without one."""
+    """Counts as a server with this tokenizer and chat template does."""
 
-    def __init__(self, tokenizer: Tokenizer, template: str | None) -> None:
+    def __init__(self, tokenizer: Tokenizer, template: str) -> None:
+        from jinja2.sandbox import ImmutableSandboxedEnvironment as Sandbox
+
         self._encode = tokenizer.encode
-        self._template: Template | None = None
-        if template is not None:
-            from jinja2.sandbox import ImmutableSandboxedEnvironment as Sandbox
-
-            sandbox = Sandbox(trim_blocks=True, lstrip_blocks=True)
-            self._template = sandbox.from_string(template)
+        self._template = Sandbox(trim_blocks=True, lstrip_blocks=True).from_string(template)
 
     def __call__(self, text: str) -> int:
         return len(self._split(text))
@@ -93,14 +85,11 @@ class TokenCounter(Counter):
         return self._encode(text, add_special_tokens=False).ids
 
     def chat(self, turns: Turns) -> int:
-        if self._template is None:
-            return super().chat(turns)
         messages = [{"role": role, "content": text} for role, text in turns]
         return self(self._template.render(messages=messages, add_generation_prompt=True))
 
 
-def make_counter(tokenizer: Tokenizer | None, by_words: bool) -> Counter:
-    if tokenizer is None or by_words:
+def make_counter(tokenizer: Tokenizer, by_words: bool) -> Counter:
+    if by_words:
         return Counter()
-    file = _FOLDER / "chat_template.jinja"
-    return TokenCounter(tokenizer, file.read_text(encoding="utf-8") if file.is_file() else None)
+    return TokenCounter(tokenizer, (_FOLDER / "chat_template.jinja").read_text(encoding="utf-8"))

@@ -29,12 +29,12 @@ class Seen:
     t: float
     path: str
     request_id: str
-    sha: str
-    prompt_tokens: int
-    output_tokens: int
-    stream: bool
-    model: str
     headers: dict[str, str]
+    sha: str = ""
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    stream: bool = False
+    model: str = ""
     status: int = 200
     end: float | None = None
     outcome: str = "running"
@@ -43,9 +43,6 @@ class Seen:
     scheduled: float | None = None
     first: float | None = None
     last: float | None = None
-
-    def as_dict(self) -> Json:
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass
@@ -134,7 +131,7 @@ class Stats:
             "cpu_s": time.process_time(),
         }
         if with_requests:
-            answer["requests"] = [seen.as_dict() for seen in self.requests]
+            answer["requests"] = list(self.requests)  # orjson writes dataclasses
         return answer
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import gevent
 import orjson
@@ -36,9 +37,8 @@ class Kept:
 
     def content(self, name: str) -> bytes | str:
         """One download's content; ``name`` is in `downloads`."""
-        if name == "result.json" or self.results is None:
-            return result_json(self.document)
-        return content_of(self.results, name)
+        make = DOWNLOADS[name].make
+        return result_json(self.document) if self.results is None else make(self.results)
 
     def forget_requests(self) -> None:
         self.results = None
@@ -130,27 +130,30 @@ def _differences(base: Json, new: Json) -> Json:
     return {"head": HEAD, "rows": rows, "notes": [note.text for note in found.notes]}
 
 
-#: Name of the route under /llm → (title, content type).
-DOWNLOADS: dict[str, tuple[str, str]] = {
-    "result.json": ("Result JSON", "application/json"),
-    "requests.csv": ("Requests CSV", "text/csv; charset=utf-8"),
-    "requests.parquet": ("Requests Parquet", "application/vnd.apache.parquet"),
-    "report.html": ("HTML report", "text/html; charset=utf-8"),
-}
-
-
-def content_of(done: Report, name: str) -> bytes | str:
-    """One download's content. ``name``: a key of `DOWNLOADS` other than result.json."""
-    if name == "requests.csv":
-        return done.table_csv()
-    if name == "requests.parquet":
-        return done.table_parquet()
-    return done.report_html()
-
-
 def result_json(document: Json) -> bytes:
     """The result as its file has it."""
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+
+
+class Download(NamedTuple):
+    """``kind``: its content type. ``make``: its content from a report."""
+
+    title: str
+    kind: str
+    make: Callable[[Report], bytes | str]
+
+
+#: By the name of the route under /llm.
+DOWNLOADS = {
+    "result.json": Download(
+        "Result JSON", "application/json", lambda done: result_json(done.document)
+    ),
+    "requests.csv": Download("Requests CSV", "text/csv; charset=utf-8", Report.table_csv),
+    "requests.parquet": Download(
+        "Requests Parquet", "application/vnd.apache.parquet", Report.table_parquet
+    ),
+    "report.html": Download("HTML report", "text/html; charset=utf-8", Report.report_html),
+}
 
 
 def file_name(document: Json, name: str) -> str:

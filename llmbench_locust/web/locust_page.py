@@ -35,8 +35,8 @@ def install(web_ui: WebUI, bench: Bench, front: Callable[[], Response]) -> None:
     links = arguments.setdefault("extended_csv_files", [])
     links.append({"href": "./llm/capacity", "title": "LLM: capacity search"})
     links += [
-        {"href": f"./llm/{name}", "title": f"LLM: {title}"}
-        for name, (title, _) in DOWNLOADS.items()
+        {"href": f"./llm/{name}", "title": f"LLM: {download.title}"}
+        for name, download in DOWNLOADS.items()
     ]
     live = bench.live
     _know_the_state(web_ui, live)

@@ -158,9 +158,7 @@ class Pages:
             found = differences(*(history[run].document for run in numbers))
             return _json(found)
 
-        @routes.get(
-            "/llm/<any('result.json','requests.csv','requests.parquet','report.html'):name>"
-        )
+        @routes.get(f"/llm/<any({','.join(map(repr, DOWNLOADS))}):name>")
         @protected
         def download(name: str) -> Response:
             run = request.args.get("run", live.run, type=int)
@@ -206,7 +204,7 @@ def _page(template: str, **values: object) -> Response:
 def _file(kept: Kept, name: str) -> Response:
     # In a thread: a large table takes seconds, and the page stays alive.
     content = gevent.get_hub().threadpool.apply(kept.content, (name,))
-    response = Response(content, content_type=DOWNLOADS[name][1])
+    response = Response(content, content_type=DOWNLOADS[name].kind)
     attachment = f'attachment; filename="{file_name(kept.document, name)}"'
     response.headers["Content-Disposition"] = attachment
     return response

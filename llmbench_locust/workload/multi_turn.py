@@ -72,15 +72,12 @@ def next_request(
     return replace(following, prompt_len=prompt_len, prompt=text)
 
 
-def draw_think_times(think_time: tuple[float, float], rng: random.Random, n: int) -> list[float]:
-    """``n`` times in seconds, even between the two bounds; a constant where they are equal."""
-    low, high = think_time
-    return [rng.uniform(low, high) for _ in range(n)] if high > low else [low] * n
-
-
 def think_times(config: RunConfig, n: int) -> list[float]:
-    """The think time before each of ``n`` requests, in seconds, by ``--think-time`` and seed."""
-    return draw_think_times(config.think_time, random.Random(config.seed), n)
+    """The think time before each of ``n`` requests, in seconds, by ``--think-time`` and seed: even
+    between its two bounds, a constant where they are equal.
+    """
+    (low, high), rng = config.think_time, random.Random(config.seed)
+    return [rng.uniform(low, high) for _ in range(n)] if high > low else [low] * n
 
 
 def load(
@@ -93,7 +90,8 @@ def load(
     the same rule. When there are too few, conversations are repeated at random unless
     ``--no-oversample``. Raises ConfigError.
     """
-    entries = _read(config)
+    entries = [entry["conversations"] for entry in read_conversations(config)]
+    shuffle(entries, config)
     render = _renderer(config, tokenizer)
     conversations: list[list[SampleRequest]] = []
     total = 0
@@ -125,13 +123,6 @@ def _recorded(
         whole = next_request(found[-1], answer, turn, tokenizer, chat)
         found.append(replace(whole, history=-1))
     return found
-
-
-def _read(config: RunConfig) -> list[list[JsonValue]]:
-    """The conversations of the file in the order of their use."""
-    entries = [entry["conversations"] for entry in read_conversations(config)]
-    shuffle(entries, config)
-    return entries
 
 
 def _pairs(turns: Sequence[JsonValue]) -> list[Pair]:

@@ -1,8 +1,8 @@
 """Sessions: requests that wait for one another. What the loaders of session formats share.
 
-A loader makes a `Turn` for each request, in an order in which each stands behind those that it
-waits for. `number` repeats and cuts sessions to ``--num-prompts`` or ``--num-sessions`` and gives
-requests their ids. Nothing here knows time or network.
+A loader makes a `SampleRequest` for each request, in an order in which each stands behind those
+that it waits for. `number` repeats and cuts sessions to ``--num-prompts`` or ``--num-sessions`` and
+gives requests their ids. Nothing here knows time or network.
 """
 
 from __future__ import annotations

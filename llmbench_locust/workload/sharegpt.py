@@ -8,6 +8,7 @@ from itertools import islice
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.workload import multi_turn
 from llmbench_locust.workload.choose import collect, fits, oversample, shuffle
 from llmbench_locust.workload.files import read_conversations
 from llmbench_locust.workload.media import image_part, video_part
@@ -22,8 +23,6 @@ def load(
 ) -> list[SampleRequest]:
     """Conversations of two turns or more, shuffled, pruned by length as vLLM does."""
     if config.multi_turn:
-        from llmbench_locust.workload import multi_turn
-
         return multi_turn.load(config, tokenizer, progress)
     made = islice(_samples(config, tokenizer), config.num_prompts)
     samples = collect(made, config, progress, config.num_prompts)

@@ -79,12 +79,12 @@ def _bytes(sample: SampleRequest) -> bytes:
 
 def _known_media(samples: Sequence[SampleRequest]) -> float:
     """Share of the requests with media that an earlier one had."""
-    media = [_digest(sample.multi_modal) for sample in samples if sample.multi_modal is not None]
+    media = [
+        hashlib.sha256(orjson.dumps(sample.multi_modal, default=_of_raw)).digest()
+        for sample in samples
+        if sample.multi_modal is not None
+    ]
     return (len(media) - len(set(media))) / max(1, len(samples))
-
-
-def _digest(value: object) -> bytes:
-    return hashlib.sha256(orjson.dumps(value, default=_of_raw)).digest()
 
 
 def _of_raw(raw: bytes) -> str:

@@ -73,7 +73,7 @@ def test_later_turns_are_encoded_before_all_others(preparer, encoded):
     tickets = some(2000)
     preparer.add(tickets[1000:])
     settle(encoded, PREPARED)
-    preparer.add_turns(tickets[10:])
+    preparer.add(tickets[10:], turns=True)
     settle(encoded, 2 * PREPARED)
     assert encoded[PREPARED:] == [f"p{i}" for i in range(10, 10 + PREPARED)]
     assert preparer.take(tickets[10]) == "request of p10"

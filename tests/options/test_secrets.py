@@ -147,7 +147,7 @@ def test_only_the_start_sends_secrets_to_workers(form):
 def test_workers_put_in_their_own_secrets(form, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-s3cret")
     config = form((*SECRET, "--model", "m"))
-    wire = wire_config(config, api_key_for(config))
+    wire = wire_config(config)
     sent = for_workers(wire, config)
     assert "s3cret" not in str(asdict(sent))
     assert with_own_secrets(sent, ("x-api=s3cret",)) == wire
@@ -160,7 +160,7 @@ def test_workers_put_in_their_own_secrets(form, monkeypatch):
     assert for_workers(wire, allowed) == wire
     typed = form(SECRET, base_url="http://other", header="X-Api=mine", model="m")
     with pytest.raises(SetupError, match="'X-Api' was typed into the form"):
-        for_workers(wire_config(typed, ""), typed)
+        for_workers(wire_config(typed), typed)
 
 
 @pytest.mark.parametrize(

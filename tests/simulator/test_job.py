@@ -24,7 +24,7 @@ def test_a_failing_script_closes_its_connection_only(capfd: pytest.CaptureFixtur
     stats = Stats(keep=10)
     near, far = gevent.socket.socketpair()
     ask = Ask(prompt="x", prompt_tokens=1, stream=True)
-    seen = Seen(0.0, "/v1/completions", "r", "0" * 16, 1, 3, True, "m", {})
+    seen = Seen(0.0, "/v1/completions", "r", {}, "0" * 16, 1, 3, True, "m")
     stats.begin(seen)
     job = Job(Outlet(near), Broken(ask, Plan([b"a", b"b", b"c"], 3, "length"), "r"), seen, stats, 0)
     job.begin()

@@ -85,7 +85,7 @@ def test_a_run_over_http(web: Any) -> None:
     done = started.get("/llm/stats").json()
     assert done["state"] == "finished"
     assert done["downloads"] == list(DOWNLOADS)
-    for name, (_, kind) in DOWNLOADS.items():
+    for name, (_, kind, _make) in DOWNLOADS.items():
         answer = started.get(f"/llm/{name}")
         assert answer.headers["Content-Type"] == kind
         assert answer.headers["Content-Disposition"].startswith("attachment; filename=")

@@ -57,7 +57,7 @@ class FaultFilter:
         if faults.stall == index:
             self._flush(job)
             if not faults.stall_s:
-                return False  # nothing more until the client leaves: `abandon` ends it
+                return False  # nothing more until the client leaves, which ends it
             self._stall(job)
         last = job.at_last
         events = [] if index else list(script.lead())

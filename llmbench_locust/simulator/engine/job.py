@@ -154,10 +154,6 @@ class Job:
         self.index = index + 1
         self.finish("complete")
 
-    def abandon(self) -> None:
-        """The client closed its side."""
-        self.finish("gone")
-
     def finish(self, outcome: str, close: bool = False) -> None:
         """Account for the response and free its connection, once."""
         if self.over:

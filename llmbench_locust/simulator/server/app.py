@@ -112,11 +112,6 @@ class Simulator:
             t=handler.arrived_s,
             path=environ["PATH_INFO"],
             request_id=environ.get("HTTP_X_REQUEST_ID", "") or uuid.uuid4().hex,
-            sha="",
-            prompt_tokens=0,
-            output_tokens=0,
-            stream=False,
-            model="",
             headers=header_subset(environ),
         )
         try:

@@ -29,9 +29,7 @@ def json_reply(value: object, status: int = 200) -> Reply:
     return status, orjson.dumps(value), "application/json"
 
 
-def control_views(
-    settings: Settings, stats: Stats, wheel: Wheel, tokenizer: Tokenizer | None
-) -> Views:
+def control_views(settings: Settings, stats: Stats, wheel: Wheel, tokenizer: Tokenizer) -> Views:
     def profile(what: str) -> Reply:
         stats.profiles.append(what)
         return EMPTY
@@ -71,18 +69,8 @@ def _model(settings: Settings) -> Json:
     }
 
 
-def _tokenizing(settings: Settings, tokenizer: Tokenizer | None) -> Views:
-    """/tokenize and /detokenize, by the shipped tokenizer; without one a token is a byte."""
-
-    def encode(text: str) -> list[int]:
-        if tokenizer is None:
-            return list(text.encode())
-        return tokenizer.encode(text, add_special_tokens=False).ids
-
-    def decode(ids: list[int]) -> str:
-        if tokenizer is None:
-            return bytes(ids).decode(errors="replace")
-        return tokenizer.decode(ids, skip_special_tokens=False)
+def _tokenizing(settings: Settings, tokenizer: Tokenizer) -> Views:
+    """/tokenize and /detokenize, by the shipped tokenizer."""
 
     def tokenize(environ: Json) -> Reply:
         body = json_body(environ["wsgi.input"].read())
@@ -91,7 +79,7 @@ def _tokenizing(settings: Settings, tokenizer: Tokenizer | None) -> Views:
             text = "\n".join(turn for _, turn in message_turns(body["messages"])[1])
         if not isinstance(text, str):
             raise Refusal(400, "prompt must be a text.", param="prompt")
-        tokens = encode(text)
+        tokens = tokenizer.encode(text, add_special_tokens=False).ids
         found = {"count": len(tokens), "max_model_len": settings.max_model_len}
         return json_reply({**found, "tokens": tokens, "token_strs": None})
 
@@ -101,9 +89,6 @@ def _tokenizing(settings: Settings, tokenizer: Tokenizer | None) -> Views:
             isinstance(token, int) and 0 <= token < 2**31 for token in tokens
         ):
             raise Refusal(400, "tokens must be a list of token ids.", param="tokens")
-        try:
-            return json_reply({"prompt": decode(tokens)})
-        except (ValueError, OverflowError) as error:
-            raise Refusal(400, f"tokens: {error}", param="tokens") from None
+        return json_reply({"prompt": tokenizer.decode(tokens, skip_special_tokens=False)})
 
     return {"/tokenize": {"POST": tokenize}, "/detokenize": {"POST": detokenize}}

@@ -118,7 +118,7 @@ class Handler(WSGIHandler):
             except OSError:
                 pass
             job.outlet.lost = True
-            job.abandon()
+            job.finish("gone")
 
         watcher.start(readable)
         try:

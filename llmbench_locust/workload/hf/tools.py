@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
@@ -61,7 +60,8 @@ def function_call(row: Row, context: Context) -> SampleRequest | None:
     messages = question[0]
     if not isinstance(messages, list) or not messages:
         return None
-    tools = [{"type": "function", "function": json_schema(f)} for f in _as_list(functions)]
+    functions = functions if isinstance(functions, list) else [functions]
+    tools = [{"type": "function", "function": json_schema(f)} for f in functions]
     sample = SampleRequest(
         messages[-1].get("content", ""), _length(messages, tools, context), context.output_len(512)
     )
@@ -83,13 +83,10 @@ def json_schema(node: object) -> JsonValue:
     return found
 
 
-def _as_list(functions: object) -> list[JsonValue]:
-    return functions if isinstance(functions, list) else [functions]
-
-
 def _length(messages: list[Row], tools: list[Row], context: Context) -> int:
     """Tokens of messages and tools in the chat template, else of the plain text."""
-    for kwargs in _renderings(tools):
+    with_tools: Json = {"tools": tools}
+    for kwargs in (with_tools, {}):
         try:
             return context.tokens(context.templated(messages, **kwargs))
         except TypeError:  # a tokenizer that knows no tools
@@ -97,8 +94,3 @@ def _length(messages: list[Row], tools: list[Row], context: Context) -> int:
         except Exception:  # a template may refuse the roles, in any way it likes
             break
     return context.tokens("\n".join(str(m.get("content", "")) for m in messages))
-
-
-def _renderings(tools: list[Row]) -> Iterator[Json]:
-    yield {"tools": tools}
-    yield {}
