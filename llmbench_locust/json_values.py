@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from llmbench_locust.json_types import JsonValue
+from llmbench_locust.json_types import Json, JsonValue
 
 
 def json_value(value: object) -> JsonValue:
@@ -20,6 +20,11 @@ def json_value(value: object) -> JsonValue:
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def as_object(value: object) -> Json:
+    """``value`` if it is a JSON object, else {}."""
+    return value if isinstance(value, dict) else {}
 
 
 def number(value: object) -> float | None:

@@ -74,6 +74,12 @@ class RequestRecord:
     worker: str = ""
     server: str = ""
 
+    @property
+    def last_time(self) -> float:
+        """When its last token event came; when it ended, where it has none or is no success."""
+        whole = self.success and len(self.token_times)
+        return float(self.token_times[-1]) if whole else self.end_time
+
 
 #: Names of the columns, by the type of their field.
 _FLOATS, _INTS, _TEXTS = (

@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 from llmbench_locust.json_types import Json
+from llmbench_locust.json_values import as_object
 
 NAME = "calibration.json"
 
@@ -43,7 +44,6 @@ def _key(processes: int) -> str:
 
 def _all() -> Json:
     try:
-        found: Json = json.loads(path().read_text())
+        return as_object(json.loads(path().read_text()))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}

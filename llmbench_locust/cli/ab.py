@@ -17,7 +17,7 @@ from llmbench_locust.cli.command_line import cold_cache, overridden
 from llmbench_locust.cli.compare import add_arguments, checked, judge
 from llmbench_locust.command_parser import CommandParser
 from llmbench_locust.errors import ConfigError, SetupError, last_line
-from llmbench_locust.options.values import words_in
+from llmbench_locust.options.values import flag_of, words_in
 
 SPARE = 2  # extra pairs for each one asked for: they replace disturbed ones
 LEAST = 2  # pairs that can be compared
@@ -33,8 +33,7 @@ def main(argv: list[str]) -> int:
     if "--" in shared:
         shared.remove("--")
     words = [*shared, *words_in("--a", flags.a), *words_in("--b", flags.b)]
-    names = [word.partition("=")[0].replace("_", "-") for word in words]
-    if taken := next((name for name in names if name in _OURS), None):
+    if taken := next((flag for flag in map(flag_of, words) if flag in _OURS), None):
         use = "give it outside --a and --b" if taken in ("--repeat", "--seed") else "use --dir"
         raise ConfigError(f"{taken}: not in a run of an A/B comparison; {use}")
     with child.ended_in_order():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from llmbench_locust.errors import ConfigError, did_you_mean
 from llmbench_locust.options.table import FLAGS, OWN_GROUPS
-from llmbench_locust.options.values import read, words_of
+from llmbench_locust.options.values import by_flag, flag_of, is_flag, read, words_of
 
 #: How many values an option takes: none, one, or as many as follow.
 NONE, ONE, MANY = "none", "one", "many"
@@ -38,8 +38,7 @@ def cold_cache(argv: Sequence[str]) -> list[str]:
     """What commands of several runs add to ``argv`` of each: no run finds prompts of another one in
     the server's prefix cache. Nothing where one of the two flags is given.
     """
-    given = {word.partition("=")[0].replace("_", "-") for word in argv}
-    if given & {"--reset-cache", "--cache-bust"}:
+    if {"--reset-cache", "--cache-bust"}.intersection(map(flag_of, argv)):
         return []
     return ["--reset-cache", "auto", "--cache-bust", "auto"]
 
@@ -47,8 +46,7 @@ def cold_cache(argv: Sequence[str]) -> list[str]:
 def _translated(words: Sequence[str], locust_options: Mapping[str, str]) -> Iterator[str]:
     open_values = NONE
     for word in words:
-        # A word with a blank in it is a value, as argparse has it: --sim-args "--clock fixed".
-        if not word.startswith("-") or _is_number(word) or " " in word.partition("=")[0]:
+        if not is_flag(word):
             if open_values == NONE:
                 raise ConfigError(f"unexpected argument {word!r}: every value follows its flag")
             if open_values == ONE:
@@ -115,14 +113,6 @@ def _values_of(flag: str, locust_options: Mapping[str, str]) -> str:
     return kinds.get(row.kind, ONE)
 
 
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return word == "-"
-    return True
-
-
 # --- --config FILE.yaml ---------------------------------------------------------------------------
 
 
@@ -147,18 +137,9 @@ def overridden(words: Sequence[str], later: Sequence[str]) -> list[str]:
     """``words`` and ``later``. The servers of ``later`` replace those of ``words``: given twice,
     --base-url names two servers.
     """
-    names = [word.partition("=")[0].replace("_", "-") for word in later]
-    found: list[str] = []
-    drop = False
-    for word in words:
-        name, equals, _ = word.partition("=")
-        if drop:
-            drop = False
-        elif name.replace("_", "-") == "--base-url" and "--base-url" in names:
-            drop = not equals
-        else:
-            found.append(word)
-    return [*found, *later]
+    gone = {"--base-url"}.intersection(map(flag_of, later))
+    kept = [group for group in by_flag(words) if flag_of(group[0]) not in gone]
+    return [*(word for group in kept for word in group), *later]
 
 
 def flags_of_file(path: Path) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmbench_locust.compare.reading import Requests, Run
+from llmbench_locust.compare.reading import Requests, Run, section
 from llmbench_locust.metrics.latencies import Floats, Ints, Latencies
 from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.results.shown import Drawn, Shown
@@ -21,16 +21,15 @@ def _drawn(run: Run, found: Requests) -> Drawn:
     ttft, tpot, e2el = (_of_each(found, name) for name in ("ttft", "tpot", "e2el"))
     start = np.full(n, np.nan) if found.start is None else found.start
     lens = np.zeros(n, np.int64) if found.output is None else found.output
-    objectives = run.block.get("objectives_ms")
     origin_s = float(start[0]) if n and found.start is not None else 0.0
     return Drawn(
         columns=_columns(run, found, start, ttft),
         latencies=Latencies(found.ok, ttft, e2el, tpot, _gaps(found), np.full(n, np.nan)),
         output_lens=lens,
         origin_s=origin_s,
-        duration_s=float(str(run.document.get("duration") or 0)),
+        duration_s=float(run.document.get("duration") or 0),
         gone=np.zeros(n, np.bool_),
-        objectives_ms=objectives if isinstance(objectives, dict) else {},
+        objectives_ms=section(run.block, "objectives_ms"),
         server=_series(run, "server", origin_s),
         gpus=_series(run, "gpu", origin_s),
     )
@@ -38,11 +37,9 @@ def _drawn(run: Run, found: Requests) -> Drawn:
 
 def _series(run: Run, name: str, origin_s: float) -> dict[str, list[Reading]]:
     """The readings of each metrics page that --save-detailed kept, on the clock of the requests."""
-    block = run.block.get(name)
-    series = block.get("series") if isinstance(block, dict) else None
     return {
         url: [Reading.of({**found, "time_s": found["time_s"] + origin_s}) for found in readings]
-        for url, readings in (series.items() if isinstance(series, dict) else ())
+        for url, readings in section(section(run.block, name), "series").items()
     }
 
 

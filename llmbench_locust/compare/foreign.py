@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from llmbench_locust.json_types import JsonValue
+from llmbench_locust.json_types import Json
 
-Document = dict[str, JsonValue]
+Document = Json
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.compare.foreign import adapted
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.json_types import Json
+from llmbench_locust.json_values import as_object
 from llmbench_locust.statistics.blocks import Floats, Ints
 from llmbench_locust.statistics.estimates import Sample
 
-Document = dict[str, object]
+Document = Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,7 @@ class Run:
 
 def section(document: Document, key: str) -> Document:
     """An object inside a document; {} where there is none."""
-    found = document.get(key)
-    return cast(Document, found) if isinstance(found, dict) else {}
+    return as_object(document.get(key))
 
 
 def read_runs(path: Path) -> list[Run]:
@@ -93,7 +93,7 @@ def _documents(path: Path) -> list[Document]:
         found = [orjson.loads(data)]
     except ValueError:
         found = list(_lines(path, data.decode("utf-8", "replace")))
-    return [cast(Document, d) if isinstance(d, dict) else {} for d in found]
+    return [as_object(document) for document in found]
 
 
 def _lines(path: Path, text: str) -> Iterator[object]:

@@ -168,17 +168,12 @@ class PlannedTickets:
         """Outcomes of requests that no worker will report. ``start_s``: of the arrivals."""
         records = []
         for index in indexes.tolist():
-            record = RequestRecord(index, error=error, error_kind=kind, worker=worker)
+            record = RequestRecord(index)
             if index in self._out:
                 ticket, _ = self._out.pop(index)
-                sample = ticket.sample
-                record.request_id, record.prompt_len = sample.request_id, sample.prompt_len
-                if sample.expected_output_len is not None:
-                    record.expected_output_len = sample.expected_output_len
+                record = ticket.sample.record(index)
                 record.due_time = start_s + ticket.due_s
-                record.label = sample.label or ""
-                if sample.conversation is not None:
-                    record.conversation, record.turn = sample.conversation, sample.turn or 0
+            record.error, record.error_kind, record.worker = error, kind, worker
             records.append(record)
         return records
 

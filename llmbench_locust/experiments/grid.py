@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llmbench_locust.errors import ConfigError
-from llmbench_locust.options.values import words_in, words_of
+from llmbench_locust.options.values import by_flag, words_in, words_of
 
 NAME = "_benchmark_name"
 Params = dict[str, object]
@@ -103,16 +103,11 @@ def _set(words: list[str], key: str, value: object) -> list[str]:
     names = {flag, f"--{key}", f"--no-{flag[2:]}"}
     kept: list[str] = []
     place: int | None = None
-    skip = False
-    for word in words:
-        if skip and not word.startswith("--"):
-            continue
-        skip = word.partition("=")[0] in names
-        if skip:
-            place = len(kept) if place is None else place
-            skip = "=" not in word
-        else:
-            kept.append(word)
+    for group in by_flag(words):
+        if group[0].partition("=")[0] not in names:
+            kept += group
+        elif place is None:
+            place = len(kept)
     at = len(kept) if place is None else place
     dotted = [f"{flag}={str(value).lower()}"] if dot and isinstance(value, bool) else None
     return [*kept[:at], *(dotted or words_of(flag, value)), *kept[at:]]

@@ -146,13 +146,8 @@ def _reasons(inputs: AuditInputs, send: Json, loop: Json) -> list[str]:
         reasons.append(
             f"the event loop ran late: P99 {loop['p99']:.1f} ms (limit {LOOP_LAG_P99_S * 1000:g})"
         )
-    workers = {
-        process: used
-        for process, used in sorted(inputs.cpu_fraction.items())
-        if process != "master"
-    }
-    for process, used in workers.items():
-        if used > CPU_FRACTION:
+    for process, used in sorted(inputs.cpu_fraction.items()):
+        if process != "master" and used > CPU_FRACTION:
             reasons.append(
                 f"process {process} used {used * 100:.0f}% of a core (limit "
                 f"{CPU_FRACTION * 100:g}%)"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from llmbench_locust.metrics.audit import verdict
 from llmbench_locust.metrics.basis import Basis, named_ms
 from llmbench_locust.metrics.concurrency import Sweep, steady_window
 from llmbench_locust.metrics.cost import cost, per_gpu
-from llmbench_locust.metrics.facts import RunFacts
+from llmbench_locust.metrics.facts import Figures, RunFacts
 from llmbench_locust.metrics.groups import by_context, by_name, prefix_cache, session_figures
 from llmbench_locust.metrics.histogram import Histogram
 from llmbench_locust.metrics.intervals import intervals
@@ -35,15 +34,6 @@ from llmbench_locust.records import RecordColumns
 from llmbench_locust.redact import redacted
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """``block``: the value of the key ``llmbench`` in the result."""
-
-    facts: RunFacts
-    summary: Summary
-    block: Json
-
-
 def derive(facts: RunFacts) -> Figures:
     config = facts.config
     summary = summarize(
@@ -54,8 +44,9 @@ def derive(facts: RunFacts) -> Figures:
         folded=facts.folded,
     )
     basis = Basis(facts, summary)
-    block = {name: figure(basis) for name, figure in BLOCKS.items()}
-    return Figures(facts, summary, {**block, "validity": validity(facts, summary, block)})
+    found = Figures(facts, summary, {name: figure(basis) for name, figure in BLOCKS.items()})
+    found.block["validity"] = validity(found)
+    return found
 
 
 # --- tokens
@@ -133,7 +124,7 @@ def _sum_known(values: NDArray[np.int64]) -> int | None:
 
 def slo_attainment(summary: Summary, goodput_ms: dict[str, float]) -> dict[str, float | None]:
     """Share of all requests, failed ones too, that met each objective, and all objectives."""
-    total = summary.completed + summary.failed
+    total = summary.requests
     if not goodput_ms:
         return {}
     if not total:

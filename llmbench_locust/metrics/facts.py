@@ -13,6 +13,7 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.audit import AuditInputs
 from llmbench_locust.metrics.latencies import Ints
 from llmbench_locust.metrics.store import Folded
+from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.server_metrics.reading import Reading
@@ -77,6 +78,21 @@ class RunFacts:
         if self.folded is None:
             return np.zeros(len(self.columns), np.bool_)
         return self.folded.mask(self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """``block``: the value of the key ``llmbench`` in the result, as far as it is made."""
+
+    facts: RunFacts
+    summary: Summary
+    block: Json
+
+    @property
+    def counters(self) -> Json:
+        """What the server's counters say of the run; {} where it has none."""
+        server = self.block.get("server")
+        return server["all"]["counters"] if server else {}
 
 
 def duration_of(columns: RecordColumns, origin_s: float) -> float:

@@ -51,13 +51,22 @@ def group(basis: Basis, rows: NDArray[np.int64]) -> Json:
     }
 
 
-def cached_share(columns: RecordColumns) -> float | None:
-    """Of the prompt tokens, those that the server says its prefix cache served; None where it does
-    not say.
+def cached_tokens(columns: RecordColumns, counters: Json) -> tuple[float, float]:
+    """Prompt tokens that the prefix cache served, and all: by the server's ``counters``, else by
+    its answers; of no tokens where neither tells.
     """
+    hits, asked = (counters.get(f"prefix_cache_{n}") for n in ("hits", "queries"))
+    if hits is not None and asked:
+        return hits, asked
     cached, prompt = columns.ints["cached_tokens"], columns.ints["input_tokens"]
     told = columns.success & (cached >= 0) & (prompt > 0)
-    return float(cached[told].sum() / prompt[told].sum()) if np.any(told) else None
+    return float(cached[told].sum()), float(prompt[told].sum())
+
+
+def cached_share(columns: RecordColumns) -> float | None:
+    """Of the prompt tokens, those that the server's answers say were cached; None where none do."""
+    hits, asked = cached_tokens(columns, {})
+    return hits / asked if asked else None
 
 
 def prefix_cache(basis: Basis) -> Json | None:
@@ -65,13 +74,11 @@ def prefix_cache(basis: Basis) -> Json | None:
     where the server tells of no cache.
     """
     counters = basis.server["all"]["counters"] if basis.server else {}
-    hits, asked = (counters.get(f"prefix_cache_{n}") for n in ("hits", "queries"))
-    told = cached_share(basis.columns)
-    served = hits / asked if hits is not None and asked else told
+    hits, asked = cached_tokens(basis.columns, counters)
     known = basis.facts.sharing
-    if served is None:
+    if not asked:
         return None
-    return {"served_share": served, "expected_share": known.prefix_share if known else None}
+    return {"served_share": hits / asked, "expected_share": known.prefix_share if known else None}
 
 
 def session_figures(basis: Basis) -> Json | None:

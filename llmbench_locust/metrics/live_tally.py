@@ -9,7 +9,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench_locust.json_types import Json
+from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.metrics.latencies import (
     LATENCIES,
     Latencies,
@@ -59,7 +59,7 @@ class Tally:
     def counters(self, counters: Json, now_s: float | None = None) -> None:
         """One report: monotonic totals (offered, sent, completed, token_events), gauges (in_flight,
         waiting), and what is new since the last one (ttft_ms, send_lag_ms, loop_lag_ms: arrays of
-        ms; the lags also as {p50, p99, max}); cpu by process.
+        ms); cpu by process.
 
         ``start_s``, when given, is the start of the arrivals; ``now_s`` the time of the report
         (both `perf_counter`).
@@ -100,12 +100,8 @@ class Tally:
             values = np.asarray(ttft, np.float64)
             self._observe("ttft", values, np.full(len(values), now))
 
-    def _lag(self, kind: str, lag_ms: object, now: float) -> None:
-        if isinstance(lag_ms, dict):
-            known = (lag_ms.get(name) for name in ("p50", "p99", "max"))
-            values = np.array([v for v in known if v is not None], np.float64)
-        else:
-            values = np.asarray(lag_ms if lag_ms is not None else (), np.float64)
+    def _lag(self, kind: str, lag_ms: JsonValue, now: float) -> None:
+        values = np.asarray(lag_ms if lag_ms is not None else (), np.float64)
         values = values[np.isfinite(values)]
         if len(values):
             values = np.maximum(values, 0.0)

@@ -12,7 +12,8 @@ import numpy as np
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.attempts import attempts_before
-from llmbench_locust.metrics.facts import RunFacts
+from llmbench_locust.metrics.facts import Figures
+from llmbench_locust.metrics.groups import cached_tokens
 from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.statistics.certified import certified, least_samples
 
@@ -20,24 +21,6 @@ from llmbench_locust.statistics.certified import certified, least_samples
 _NO_REASON = ("", "length", "abort", "error", "max_tokens")
 #: What the advice for too few requests offers.
 _USUAL_PERCENTILES = (50, 75, 90, 95, 99)
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """``block``: the figures of the result that are there already."""
-
-    facts: RunFacts
-    summary: Summary
-    block: Json
-
-    @property
-    def requests(self) -> int:
-        return self.summary.completed + self.summary.failed
-
-    @property
-    def counters(self) -> Json:
-        server = self.block.get("server")
-        return server["all"]["counters"] if server else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +38,11 @@ class Reason:
 
     name: str
     limit: float
-    find: Callable[[Evidence], Found | None]
+    find: Callable[[Figures], Found | None]
     what_to_do: str = ""
 
 
-def _client(e: Evidence) -> Found | None:
+def _client(e: Figures) -> Found | None:
     audit = e.block.get("audit")
     if not audit:
         return None
@@ -67,13 +50,13 @@ def _client(e: Evidence) -> Found | None:
     return Found(float(audit["client_limited"]), text, f"What to do: {audit['hint']}.")
 
 
-def _warm_cache(e: Evidence) -> Found | None:
+def _warm_cache(e: Figures) -> Found | None:
     """Share of prompt tokens that came from the cache, beyond what the workload shares.
 
     Tokens that the server counted beyond the prompts are of its chat template: all prompts share
     them.
     """
-    hits, asked = _cached(e)
+    hits, asked = cached_tokens(e.facts.columns, e.counters)
     known = e.facts.sharing
     if not hits or not asked or known is None or known.prefix_share is None:
         return None
@@ -87,19 +70,7 @@ def _warm_cache(e: Evidence) -> Found | None:
     )
 
 
-def _cached(e: Evidence) -> tuple[float, float]:
-    """Prompt tokens served by the prefix cache, and all: by the server's counters, or by the
-    answers' own.
-    """
-    hits, asked = (e.counters.get(f"prefix_cache_{n}") for n in ("hits", "queries"))
-    if hits is not None and asked:
-        return hits, asked
-    cached, prompt = (e.facts.columns.ints[n] for n in ("cached_tokens", "input_tokens"))
-    told = e.facts.columns.success & (cached >= 0) & (prompt > 0)
-    return float(cached[told].sum()), float(prompt[told].sum())
-
-
-def _duplicates(e: Evidence) -> Found | None:
+def _duplicates(e: Figures) -> Found | None:
     """Random prompts are as alike as the vocabulary is small: that is their nature."""
     known = e.facts.sharing
     if known is None or e.facts.config.dataset_name.startswith("random"):
@@ -112,7 +83,7 @@ def _duplicates(e: Evidence) -> Found | None:
     )
 
 
-def _other_traffic(e: Evidence) -> Found | None:
+def _other_traffic(e: Figures) -> Found | None:
     """What the server finished beyond what this client sent, as a share of that: requests, or
     generated tokens where the server does not count requests. Ready check, warm-ups and probes may
     fall into the window.
@@ -124,7 +95,7 @@ def _other_traffic(e: Evidence) -> Found | None:
     left = int(np.count_nonzero(e.facts.columns.cancelled))
     lost = left or e.summary.failed or e.facts.cut_off
     if finished is not None:
-        unit, counted, ours = "requests", finished, e.requests + e.facts.cut_off + left
+        unit, counted, ours = "requests", finished, e.summary.requests + e.facts.cut_off + left
     elif tokens is not None and e.summary.completed and not lost:
         unit, counted, ours = "output tokens", tokens, e.summary.total_output
         extra *= int(e.summary.output_lens.max())
@@ -138,7 +109,7 @@ def _other_traffic(e: Evidence) -> Found | None:
     )
 
 
-def _restarted(e: Evidence) -> Found | None:
+def _restarted(e: Figures) -> Found | None:
     server = e.block.get("server")
     if not server:
         return None
@@ -146,7 +117,7 @@ def _restarted(e: Evidence) -> Found | None:
     return Found(float(server["all"]["restarted"]), text)
 
 
-def _preempted(e: Evidence) -> Found | None:
+def _preempted(e: Figures) -> Found | None:
     times = e.counters.get("preemptions")
     if times is None:
         return None
@@ -154,7 +125,7 @@ def _preempted(e: Evidence) -> Found | None:
     return Found(times, f"The server preempted requests {many} (limit 0): its KV cache was full.")
 
 
-def _rate(e: Evidence) -> Found | None:
+def _rate(e: Figures) -> Found | None:
     found = e.block.get("overload")
     if not found:
         return None
@@ -166,7 +137,7 @@ def _rate(e: Evidence) -> Found | None:
     )
 
 
-def _short(e: Evidence) -> Found | None:
+def _short(e: Figures) -> Found | None:
     columns, lens = e.facts.columns, e.summary.output_lens
     asked = columns.ints["expected_output_len"]
     told = e.summary.latencies.ok & (asked > 0) & (columns.ints["output_len"] > 0)
@@ -181,16 +152,15 @@ def _short(e: Evidence) -> Found | None:
     )
 
 
-def _failed(e: Evidence) -> Found | None:
-    if not e.requests:
+def _failed(e: Figures) -> Found | None:
+    failed, requests = e.summary.failed, e.summary.requests
+    if not requests:
         return None
-    share = e.summary.failed / e.requests
-    return Found(
-        share, f"{e.summary.failed} of {e.requests} requests failed ({share:.1%}; limit 1%)."
-    )
+    share = failed / requests
+    return Found(share, f"{failed} of {requests} requests failed ({share:.1%}; limit 1%).")
 
 
-def _too_few(e: Evidence) -> Found | None:
+def _too_few(e: Figures) -> Found | None:
     """Requests that the highest percentile asked for lacks."""
     asked = max(e.facts.config.metric_percentiles, default=0.0)
     needed, there = least_samples(asked), e.summary.completed
@@ -232,9 +202,9 @@ REASONS = (
 )
 
 
-def validity(facts: RunFacts, summary: Summary, block: Json) -> Json:
+def validity(figures: Figures) -> Json:
     """``valid``, ``reasons`` (each with value, limit, text and what to do) and ``warnings``."""
-    evidence = Evidence(facts, summary, block)
+    block, itl = figures.block, figures.summary.distributions["itl"]
     reasons = [
         {
             "reason": row.name,
@@ -244,14 +214,14 @@ def validity(facts: RunFacts, summary: Summary, block: Json) -> Json:
             "what_to_do": found.what_to_do or row.what_to_do,
         }
         for row in REASONS
-        if (found := row.find(evidence)) is not None and found.value > row.limit
+        if (found := row.find(figures)) is not None and found.value > row.limit
     ]
     warnings = []
     if block.get("steady_state") is None and not block.get("overload"):
         warnings.append("not_steady")
     if (block.get("tokens_per_event") or 0) > 1.5:
         warnings.append("chunks_carry_several_tokens")
-    if summary.distributions["itl"].count and not summary.distributions["itl"].mean:
+    if itl.count and not itl.mean:
         warnings.append("answers_in_one_piece")
     return {"valid": not reasons, "reasons": reasons, "warnings": warnings}
 

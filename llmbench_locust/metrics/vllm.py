@@ -76,6 +76,11 @@ class Summary:
     latencies: Latencies = field(repr=False)
     output_lens: Ints = field(repr=False)
 
+    @property
+    def requests(self) -> int:
+        """Those that ended by themselves."""
+        return self.completed + self.failed
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -97,11 +102,8 @@ def summarize(
     """All of vLLM's numbers. ``counted``: the tokenizer's counts of texts (-1 for none);
     ``folded``: what the store no longer holds exactly.
     """
-    percentiles, goodput_ms, generation = (
-        asked.percentiles,
-        asked.goodput_ms,
-        asked.kind == "generation",
-    )
+    percentiles, goodput_ms = asked.percentiles, asked.goodput_ms
+    generation = asked.kind == "generation"
     lens = output_lengths(columns, counted) if generation else np.zeros(len(columns), np.int64)
     exact = None if folded is None else ~folded.mask(columns)
     found = latencies(columns, lens, asked.kind, exact)
@@ -112,8 +114,7 @@ def summarize(
     peak_tokens, peak_requests = (
         one_second_peaks(columns, found, exact, folded) if generation else (0.0, 0)
     )
-    queue = columns.floats["client_queue_time"]
-    waited = np.where(np.isnan(queue), 0.0, queue)[ok]
+    waited = np.nan_to_num(columns.floats["client_queue_time"], nan=0.0)[ok]
     per = (lambda total: total / duration_s) if duration_s > 0 else (lambda total: 0.0)
     return Summary(
         kind=asked.kind,

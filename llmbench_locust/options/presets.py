@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Sequence
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.options.values import by_flag, flag_of
 
 #: One request a second at random times, the rate that MLPerf's LoadGen begins with.
 _POISSON = "--request-rate 1 --num-prompts 700 "
@@ -114,19 +115,10 @@ def expand_preset(argv: Sequence[str]) -> list[str]:
         raise Listed(_table())
     if name not in PRESETS:
         raise ConfigError(f"--preset: {name!r} is not known; use one of {', '.join(PRESETS)}, list")
-    given = {word.partition("=")[0].replace("_", "-") for word in rest}
-    return [*_left(shlex.split(PRESETS[name][1]), given), *rest]
-
-
-def _left(words: Sequence[str], given: set[str]) -> list[str]:
-    """The preset's words without the flags that the ``given`` ones replace."""
+    given = {*map(flag_of, rest)}
     gone = {flag for others, flags in _INSTEAD if given & {*others} for flag in flags}
-    found, keep = [], True
-    for word in words:
-        keep = word not in gone if word.startswith("--") else keep
-        if keep:
-            found.append(word)
-    return found
+    own = by_flag(shlex.split(PRESETS[name][1]))
+    return [*(word for group in own if group[0] not in gone for word in group), *rest]
 
 
 def _table() -> str:

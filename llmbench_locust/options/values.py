@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shlex
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from llmbench_locust.errors import ConfigError, did_you_mean
@@ -111,6 +112,34 @@ def words_in(flag: str, text: str | None) -> list[str]:
         return shlex.split(text or "")
     except ValueError as e:
         raise ConfigError(f"{flag}: {e}") from None
+
+
+def is_flag(word: str) -> bool:
+    """Whether a word of a command line is a flag and not a value: -1, - and "--clock fixed" are
+    values.
+    """
+    try:
+        float(word)
+    except ValueError:
+        return word.startswith("-") and word != "-" and " " not in word.partition("=")[0]
+    return False
+
+
+def flag_of(word: str) -> str:
+    """--x-y of --x_y=3."""
+    return word.partition("=")[0].replace("_", "-")
+
+
+def by_flag(words: Iterable[str]) -> list[list[str]]:
+    """The words of a command line in groups: what comes before the first flag, then each flag with
+    its values. What follows --x=3 is none of them.
+    """
+    groups: list[list[str]] = [[]]
+    for word in words:
+        if is_flag(word) or "=" in "".join(groups[-1][:1]):
+            groups.append([])
+        groups[-1].append(word)
+    return [group for group in groups if group]
 
 
 def show(value: object) -> str:

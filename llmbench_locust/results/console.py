@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmbench_locust.json_types import Json
-from llmbench_locust.metrics.extended import Figures
+from llmbench_locust.metrics.facts import Figures
 from llmbench_locust.metrics.latencies import KEYS, LATENCIES
 from llmbench_locust.metrics.vllm import Distribution, Summary
 from llmbench_locust.options.config import RunConfig

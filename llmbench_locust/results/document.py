@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.json_types import Json
-from llmbench_locust.metrics.extended import Figures
+from llmbench_locust.metrics.facts import Figures
 from llmbench_locust.metrics.latencies import KEYS, Floats, input_lengths
 from llmbench_locust.metrics.vllm import Distribution, Summary
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.redact import redacted
+from llmbench_locust.results.files import whole
 
 #: Not in the file without --save-detailed. As vLLM does, "latencies" and "queue_times" stay.
 PER_REQUEST = (
@@ -182,11 +183,6 @@ def _metric(name: str, d: Distribution) -> dict[str, float]:
 def p_word(p: float) -> str:
     """99 for 99.0, 99.9 for 99.9."""
     return str(int(p)) if int(p) == p else str(p)
-
-
-def whole(value: float) -> float | int:
-    """2 for 2.0, as vLLM's rates of a ramp are whole."""
-    return int(value) if value == int(value) else value
 
 
 def ramp_changes(

@@ -31,14 +31,17 @@ def result_path(config: RunConfig, started_at: datetime) -> Path:
         model = _in_a_name((config.model or "model").rstrip("/").split("/")[-1])
         when = started_at.strftime("%Y%m%d-%H%M%S")
         if config.ramp_up_strategy is not None:
-            from llmbench_locust.results.document import whole
-
             start, end = whole(config.ramp_up_start_rps or 0), whole(config.ramp_up_end_rps or 0)
             ramp = f"ramp-up-{config.ramp_up_strategy}-{start}qps-{end}qps"
             name = f"{label}-{ramp}{cap}-{model}-{when}.json"
         else:
             name = f"{label}-{float(config.request_rate)}qps{cap}-{model}-{when}.json"
     return Path(config.result_dir or "") / name
+
+
+def whole(value: float) -> float | int:
+    """2 for 2.0, as vLLM's rates of a ramp are whole."""
+    return int(value) if value == int(value) else value
 
 
 def not_taken(path: Path) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.json_values import json_value
-from llmbench_locust.metrics.extended import Figures
+from llmbench_locust.metrics.facts import Figures
 from llmbench_locust.metrics.overload import overload_line
 from llmbench_locust.metrics.validity import validity_lines
 from llmbench_locust.results import charts

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench_locust.metrics.extended import Figures
+from llmbench_locust.metrics.facts import Figures
 from llmbench_locust.redact import redacted
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.json_types import Json, JsonValue
-from llmbench_locust.metrics.extended import Figures
+from llmbench_locust.json_values import as_object
+from llmbench_locust.metrics.facts import Figures
 from llmbench_locust.metrics.latencies import Ints, Latencies
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.server_metrics.reading import Reading
@@ -17,8 +18,7 @@ from llmbench_locust.server_metrics.reading import Reading
 
 def block_of(document: Mapping[str, JsonValue]) -> Json:
     """Our own key of a result; {} in a file of another tool."""
-    found = document.get("llmbench")
-    return found if isinstance(found, dict) else {}
+    return as_object(document.get("llmbench"))
 
 
 def attained(document: Mapping[str, JsonValue]) -> float | None:

@@ -28,7 +28,7 @@ from llmbench_locust.results.files import not_taken, result_path
 from llmbench_locust.run.audit_log import AuditLog, workers_of
 from llmbench_locust.run.environment import environment_of
 from llmbench_locust.run.server_watch import Readings, split
-from llmbench_locust.server_metrics.reading import Histogram, Reading
+from llmbench_locust.server_metrics.reading import Reading
 from llmbench_locust.server_metrics.watch import ServerWatch, thin
 from llmbench_locust.terminal import warn
 from llmbench_locust.transport.gaps import Gaps
@@ -71,12 +71,7 @@ class Kept:
         self.workers = found["workers"]
         for pages, new in ((self.server, found["server"]), (self.gpus, found["gpus"])):
             for url, readings in new.items():
-                thin(pages.setdefault(url, []), map(_reading, readings))
-
-
-def _reading(found: Json) -> Reading:
-    histograms = {name: Histogram(**given) for name, given in found["histograms"].items()}
-    return Reading(found["time_s"], found["values"], histograms)
+                thin(pages.setdefault(url, []), map(Reading.of, readings))
 
 
 class Journal:

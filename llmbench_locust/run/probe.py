@@ -24,8 +24,7 @@ class Prober:
         while True:
             record = self._session.perform(SampleRequest("Hi", 1, 1), quiet=True)
             if record.success:
-                last = float(record.token_times[-1]) if len(record.token_times) else record.end_time
-                self._e2el_s.append(last - record.start_time)
+                self._e2el_s.append(record.last_time - record.start_time)
             elif record.error_kind != "interrupted":
                 self._failed += 1
             gevent.sleep(self._interval_s)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.json_types import Json
-from llmbench_locust.metrics.extended import Figures, derive
-from llmbench_locust.metrics.facts import RunFacts, duration_of
+from llmbench_locust.metrics.extended import derive
+from llmbench_locust.metrics.facts import Figures, RunFacts, duration_of
 from llmbench_locust.metrics.latencies import input_lengths, output_lengths
 from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.options.config import RunConfig

@@ -46,7 +46,7 @@ class Reading:
 
     @classmethod
     def of(cls, found: Json) -> Reading:
-        """From a result's ``series``."""
+        """From its fields, as a result's ``series`` and a journal have them."""
         return cls(
             found["time_s"],
             found["values"],

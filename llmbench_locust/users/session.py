@@ -192,10 +192,7 @@ class Session:
     def _unfinished(
         self, sample: SampleRequest, index: int, began: float, kind: str, error: str
     ) -> RequestRecord:
-        record = RequestRecord(index, sample.request_id, prompt_len=sample.prompt_len)
-        record.expected_output_len = (
-            -1 if sample.expected_output_len is None else sample.expected_output_len
-        )
+        record = sample.record(index)
         record.start_time, record.end_time = began, perf_counter()
         record.error_kind, record.error = kind, error
         return record
@@ -220,12 +217,7 @@ class Session:
         events = self.environment.events
         if listened(events, "llm_request"):
             events.llm_request.fire(record=record, user=user)
-        last = (
-            float(record.token_times[-1])
-            if record.success and len(record.token_times)
-            else record.end_time
-        )
-        elapsed_s = last - record.start_time
+        elapsed_s = record.last_time - record.start_time
         cancelled = record.error_kind == CANCELLED
         failed = not record.success and not cancelled
         events.request.fire(

@@ -148,11 +148,15 @@ DOWNLOADS = {
     "result.json": Download(
         "Result JSON", "application/json", lambda done: result_json(done.document)
     ),
-    "requests.csv": Download("Requests CSV", "text/csv; charset=utf-8", Report.table_csv),
-    "requests.parquet": Download(
-        "Requests Parquet", "application/vnd.apache.parquet", Report.table_parquet
+    "requests.csv": Download(
+        "Requests CSV", "text/csv; charset=utf-8", lambda done: done.table_csv()
     ),
-    "report.html": Download("HTML report", "text/html; charset=utf-8", Report.report_html),
+    "requests.parquet": Download(
+        "Requests Parquet", "application/vnd.apache.parquet", lambda done: done.table_parquet()
+    ),
+    "report.html": Download(
+        "HTML report", "text/html; charset=utf-8", lambda done: done.report_html()
+    ),
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llmbench_locust.json_types import Json
+from llmbench_locust.records import RequestRecord
 
 #: Text, token ids, a list of either (a batch, for pooling), or chat messages.
 Prompt = str | list[int] | list[str] | list[list[int]] | list[Json]
@@ -71,6 +72,19 @@ class SampleRequest:
     def continues(self) -> int:
         """The turn whose messages and response stand before this one's own; -1 for none."""
         return (self.turn or 0) - 1 if self.history is None else self.history
+
+    def record(self, index: int) -> RequestRecord:
+        """The record of this request, without an outcome yet. ``index``: its place in the plan."""
+        wanted, conversation, turn = self.expected_output_len, self.conversation, self.turn
+        return RequestRecord(
+            index,
+            self.request_id,
+            prompt_len=self.prompt_len,
+            expected_output_len=-1 if wanted is None else wanted,
+            label=self.label or "",
+            conversation=-1 if conversation is None else conversation,
+            turn=-1 if turn is None else turn,
+        )
 
     def to_messages(self) -> None:
         """For --enable-multimodal-chat: the prompt becomes messages that hold the media."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from llmbench_locust.errors import ConfigError, first_line
 from llmbench_locust.json_types import Json, JsonValue
+from llmbench_locust.json_values import as_object
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.chat_template import (
     NAMED,
@@ -303,7 +304,6 @@ def _json(path: Path) -> Json:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return as_object(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as e:
         raise ConfigError(f"--tokenizer: {path} is not JSON ({e})") from None
-    return found if isinstance(found, dict) else {}

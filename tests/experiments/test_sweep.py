@@ -129,6 +129,15 @@ def test_a_parameter_replaces_its_flag_or_is_added(params, words):
     assert grid.command(["--max-num-seqs", "1", "--b"], params) == words
 
 
+def test_a_parameter_takes_the_place_of_its_flag_and_values_alone():
+    words = ["--num-prompts", "5", "-t", "60s", "--sim-args", "--clock fixed", "--burstiness", "-1"]
+    found = grid.command(words, {"num_prompts": 9, "sim_args": "--ttft-ms 1", "burstiness": 2})
+    assert found == [
+        *("--num-prompts", "9", "-t", "60s", "--sim-args", "--ttft-ms 1", "--burstiness", "2")
+    ]
+    assert grid.command(["--x=1", "model"], {"x": 2}) == ["--x", "2", "model"]
+
+
 def test_sigterm_to_the_sweep_ends_its_run_and_its_server(tmp_path):
     url = f"http://127.0.0.1:{free_port()}"
     llmbench = f"{shlex.quote(sys.executable)} -m llmbench_locust"

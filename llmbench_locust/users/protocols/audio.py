@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 
 from llmbench_locust.backends import BACKENDS
 from llmbench_locust.errors import ConfigError
@@ -34,12 +33,20 @@ class Transcriptions(Protocol):
         }
 
     def encode(self, body: Json, sample: SampleRequest, headers: dict[str, str]) -> bytes:
+        import requests  # late: of all workers' backends this one alone needs it
+
         name, audio = sound_of(sample)
-        boundary = f"llmbench{uuid.uuid4().hex}"
+        kind = "audio/wav" if name.lower().endswith(".wav") else "application/octet-stream"
+        fields = {k: v if isinstance(v, str) else json.dumps(v) for k, v in body.items()}
+        form = requests.Request(
+            "POST", "http://-", data=fields, files={"file": (name, audio, kind)}
+        )
+        made = form.prepare()
         for old in [n for n in headers if n.lower() == "content-type"]:
             del headers[old]
-        headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
-        return form(body, name, audio, boundary)
+        headers["Content-Type"] = made.headers["Content-Type"]
+        assert isinstance(made.body, bytes)
+        return made.body
 
     def record(
         self, index: int, sample: SampleRequest, exchange: Exchange, sink: TextSink
@@ -47,23 +54,6 @@ class Transcriptions(Protocol):
         record = super().record(index, sample, exchange, sink)
         record.audio_s = duration_s(sample)
         return record
-
-
-def form(fields: Json, filename: str, audio: bytes, boundary: str) -> bytes:
-    """The file and the fields as multipart/form-data (RFC 7578)."""
-    quoted = filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
-    kind = "audio/wav" if filename.lower().endswith(".wav") else "application/octet-stream"
-    line = b"--" + boundary.encode() + b"\r\n"
-    field = "Content-Disposition: form-data; name="
-    head = f'{field}"file"; filename="{quoted}"\r\nContent-Type: {kind}\r\n\r\n'
-    parts = [line, head.encode(), audio, b"\r\n"]
-    for name, value in fields.items():
-        parts += [line, f'{field}"{name}"\r\n\r\n{_field(value)}\r\n'.encode()]
-    return b"".join([*parts, b"--", boundary.encode(), b"--\r\n"])
-
-
-def _field(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def sound_of(sample: SampleRequest) -> tuple[str, bytes]:

@@ -7,6 +7,7 @@ A backend overrides `Protocol.body` and names its sink class. Pure: no socket, n
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ import orjson
 
 from llmbench_locust.backends import BackendInfo
 from llmbench_locust.json_types import Json
+from llmbench_locust.json_values import as_object
 from llmbench_locust.records import RequestRecord
 from llmbench_locust.redact import redacted, secrets_of
 from llmbench_locust.transport.exchange import Exchange, Request
@@ -112,14 +114,11 @@ class Protocol:
         self, index: int, sample: SampleRequest, exchange: Exchange, sink: TextSink
     ) -> RequestRecord:
         """The outcome: success or the kind of error, lengths, text if needed, times."""
-        record = RequestRecord(
-            index,
-            sample.request_id,
+        record = replace(
+            sample.record(index),
             status=exchange.status,
-            prompt_len=sample.prompt_len,
             input_tokens=sink.input_tokens,
             cached_tokens=sink.cached_tokens,
-            expected_output_len=_or_none(sample.expected_output_len),
             output_len=sink.output_tokens,
             start_time=exchange.start_time,
             first_token_time=exchange.first_token_time,
@@ -131,9 +130,6 @@ class Protocol:
             token_counts=exchange.token_counts,
             reasoning_tokens=_reasoning_tokens(exchange, sink),
             finish_reason=sink.finish_reason,
-            label=sample.label or "",
-            conversation=_or_none(sample.conversation),
-            turn=_or_none(sample.turn),
         )
         kind, error = self.fault(exchange, sink)
         record.error_kind, record.error = kind, error and redacted(error, self._secrets)
@@ -169,11 +165,6 @@ class Protocol:
         return "", ""
 
 
-def _or_none(value: int | None) -> int:
-    """A number as records have it: -1 for none."""
-    return -1 if value is None else value
-
-
 def _lay_over(body: Json, more: Json) -> None:
     """Later wins; null removes a field (some servers refuse fields that they do not know)."""
     for name, value in more.items():
@@ -202,10 +193,9 @@ def _reasoning_tokens(exchange: Exchange, sink: TextSink) -> int:
 
 def _json_object(data: bytes) -> Json:
     try:
-        found = orjson.loads(data)
+        return as_object(orjson.loads(data))
     except orjson.JSONDecodeError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 __all__ = ["CUT", "NO_TOKENS", "Protocol", "TextSink", "count", "message_of"]

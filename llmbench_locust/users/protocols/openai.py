@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from llmbench_locust.backends import BACKENDS
 from llmbench_locust.json_types import Json
+from llmbench_locust.json_values import as_object
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import chat_messages
-from llmbench_locust.users.protocols.sinks import TextSink, as_object, seconds
+from llmbench_locust.users.protocols.sinks import TextSink, seconds
 from llmbench_locust.workload.sample import SampleRequest
 
 

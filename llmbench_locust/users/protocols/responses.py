@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from llmbench_locust.backends import BACKENDS
 from llmbench_locust.json_types import Json
+from llmbench_locust.json_values import as_object
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import own_messages, text_of
 from llmbench_locust.users.protocols.server_errors import message_of
-from llmbench_locust.users.protocols.sinks import TextSink, as_object
+from llmbench_locust.users.protocols.sinks import TextSink
 from llmbench_locust.workload.sample import SampleRequest
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from llmbench_locust.backends import BACKENDS
 from llmbench_locust.json_types import Json
+from llmbench_locust.json_values import as_object
 from llmbench_locust.users.protocols.base import Protocol
 from llmbench_locust.users.protocols.content import text_of
-from llmbench_locust.users.protocols.sinks import TextSink, as_object, count
+from llmbench_locust.users.protocols.sinks import TextSink, count
 from llmbench_locust.workload.sample import SampleRequest
 
 

@@ -194,11 +194,6 @@ def count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else -1
 
 
-def as_object(value: object) -> Json:
-    """``value`` if it is a JSON object, else {}."""
-    return value if isinstance(value, dict) else {}
-
-
 def seconds(milliseconds: object) -> float:
     """Milliseconds in seconds; NaN for anything but a number."""
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
