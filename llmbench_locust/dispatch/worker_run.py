@@ -78,13 +78,13 @@ class WorkerRun:
         self._woken = Event()
         self._handlers: dict[type[Message], Callable[[Any], None]] = {
             messages.Tickets: self._on_tickets,
-            messages.Ping: self._on_ping,
+            messages.Ping: lambda m: send(messages.Pong(self.id, m.sent_s, perf_counter())),
             messages.Go: self._on_go,
             messages.Lease: lambda m: self._source.lease(m.until_s),
             messages.Grant: self._on_grant,
             messages.Recall: self._on_recall,
             messages.Ack: lambda m: self._outbox.acknowledged(m.seq),
-            messages.Halt: self._on_halt,
+            messages.Halt: lambda m: self._halt(),
             messages.Stop: lambda m: self.close(),
         }
         self._reporter = gevent.spawn(self._report_loop)
@@ -110,9 +110,6 @@ class WorkerRun:
         self._source.add(message.tickets)
         self._preparer.add(message.tickets)
 
-    def _on_ping(self, message: messages.Ping) -> None:
-        self._send(messages.Pong(self.id, message.sent_s, perf_counter()))
-
     def _on_go(self, message: messages.Go) -> None:
         if not self.tasks:  # those wait for Locust's users, whose coming blocks the loop
             self._lag = LagSampler(lambda: self._source.in_flight > 0)
@@ -128,10 +125,6 @@ class WorkerRun:
     def _on_recall(self, message: messages.Recall) -> None:
         if isinstance(self._source, Dispatcher):
             self._send(messages.Returned(self.id, self._source.give_back(message.permits)))
-
-    def _on_halt(self, message: messages.Halt) -> None:
-        self._halt()
-        self._wake()
 
     # --- requests
 
@@ -274,6 +267,7 @@ class WorkerRun:
         self._unsent.extend(self._source.halt())
         for play in self._plays:
             self._unsent.extend(play.stop())
+        self._wake()
 
     def close(self) -> None:
         """Break off what is in flight, report it, let the users go."""

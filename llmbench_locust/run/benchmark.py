@@ -117,7 +117,8 @@ class Benchmark:
             prompts, total = self.source.prompts, self.source.total
             self.resumed = Resumed(self.config.resume, prompts, total)
             self.source.skip(self.resumed.done)
-        self.cold_cache = cool(self.config, self._replicas(), self.source, self._say)
+        servers = [server_of(self.config.with_server(url)) for url in self.config.base_urls]
+        self.cold_cache = cool(self.config, servers, self.source, self._say)
         self._watch = watch_of(self.config)
         plan = self.source.plan(self.config, self._crew, latency_s)
         if is_wanted(self.config, float(np.max(self.source.due_s, initial=0.0))):
@@ -155,9 +156,6 @@ class Benchmark:
                 raise SetupError(f"--vllm-profile: the server did not start its profiler ({error})")
             self._profiling = True
         return latency_s
-
-    def _replicas(self) -> list[Server]:
-        return [server_of(self.config.with_server(url)) for url in self.config.base_urls]
 
     def _warm_up(self, sample: SampleRequest, url: str) -> float | None:
         """Ready check and warm-ups of one server, with a session that is closed before the clock
@@ -321,10 +319,6 @@ class Benchmark:
         """What the client recorded of itself over the whole run."""
         assert self.coordinator is not None
         return self.audit.inputs(self.config, self.coordinator).after(self._kept.audit)
-
-    def probe_figures(self) -> Json | None:
-        """vLLM's keys for the probe requests, None when there were none."""
-        return self.prober.figures() if self.prober is not None else None
 
     @property
     def start_s(self) -> float:

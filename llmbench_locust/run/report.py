@@ -171,7 +171,7 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
         cut_off=never if tasks else 0,
         folded=benchmark.store.folded,
         spec_decode=benchmark.spec_decode,
-        probes=benchmark.probe_figures(),
+        probes=None if benchmark.prober is None else benchmark.prober.figures(),
         rps_changes=_rps_changes(benchmark, coordinator),
         prompts=benchmark.source.prompts,
         environment=environment_of(),

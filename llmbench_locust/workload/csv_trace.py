@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from llmbench_locust.errors import ConfigError
+from llmbench_locust.errors import ConfigError, first_line
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.workload.choose import collect, oversample
 from llmbench_locust.workload.files import read_csv
@@ -155,8 +155,7 @@ def _frame(path: str) -> Any:
     try:
         frame = pd.read_csv(path)
     except (OSError, ValueError) as e:
-        line = str(e).strip().splitlines()[0]
-        raise ConfigError(f"--dataset-path: {path!r} is not CSV ({line})") from None
+        raise ConfigError(f"--dataset-path: {path!r} is not CSV ({first_line(e)})") from None
     for name in _BURSTGPT:
         if name not in frame.columns:
             raise ConfigError(f"--dataset-path: {path!r} has no column {name!r}, as BurstGPT has")

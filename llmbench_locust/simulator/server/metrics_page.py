@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from itertools import zip_longest
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.simulator.engine.latency_models import Clock
@@ -53,32 +55,30 @@ def metrics_text(settings: Settings, stats: Stats, clock: Clock, cache: PrefixCa
     label = f'engine="0",model_name="{name}"'
     lines: list[str] = []
 
-    def metric(metric_name: str, kind: str, value: float, more: str = "") -> None:
-        if not more.endswith("!"):
-            lines.append(f"# TYPE {metric_name} {kind}")
-        lines.append(f"{metric_name}{{{label}{more.rstrip('!')}}} {float(value)}")
+    def family(metric: str, values: Mapping[str, float], kind: str = "counter") -> None:
+        """``values``: by labels beside those of all."""
+        lines.append(f"# TYPE {metric} {kind}")
+        lines.extend(f"{metric}{{{label}{more}}} {float(v)}" for more, v in values.items())
 
-    metric("vllm:num_requests_running", "gauge", clock.running)
-    metric("vllm:num_requests_waiting", "gauge", clock.waiting)
-    metric("vllm:kv_cache_usage_perc", "gauge", clock.kv_usage)
-    metric("vllm:num_preemptions_total", "counter", clock.preemptions)
-    metric("vllm:prompt_tokens_total", "counter", stats.prompt_tokens)
-    metric("vllm:generation_tokens_total", "counter", stats.generation_tokens)
-    for i, (reason, count) in enumerate(stats.finished.items()):
-        more = f',finished_reason="{reason}"' + ("!" if i else "")
-        metric("vllm:request_success_total", "counter", count, more)
+    family("vllm:num_requests_running", {"": clock.running}, "gauge")
+    family("vllm:num_requests_waiting", {"": clock.waiting}, "gauge")
+    family("vllm:kv_cache_usage_perc", {"": clock.kv_usage}, "gauge")
+    family("vllm:num_preemptions_total", {"": clock.preemptions})
+    family("vllm:prompt_tokens_total", {"": stats.prompt_tokens})
+    family("vllm:generation_tokens_total", {"": stats.generation_tokens})
+    ended = {f',finished_reason="{reason}"': count for reason, count in stats.finished.items()}
+    family("vllm:request_success_total", ended)
     if cache is not None:
-        metric("vllm:prefix_cache_queries_total", "counter", cache.queries)
-        metric("vllm:prefix_cache_hits_total", "counter", cache.hits)
-        metric("vllm:prompt_tokens_cached_total", "counter", cache.hits)
+        family("vllm:prefix_cache_queries_total", {"": cache.queries})
+        family("vllm:prefix_cache_hits_total", {"": cache.hits})
+        family("vllm:prompt_tokens_cached_total", {"": cache.hits})
     if settings.spec_tokens:
-        metric("vllm:spec_decode_num_drafts_total", "counter", stats.drafts)
-        metric("vllm:spec_decode_num_draft_tokens_total", "counter", stats.draft_tokens)
-        metric("vllm:spec_decode_num_accepted_tokens_total", "counter", stats.accepted_tokens)
-        for position in range(settings.spec_tokens):
-            count = stats.accepted_at[position] if position < len(stats.accepted_at) else 0
-            more = f',position="{position}"' + ("!" if position else "")
-            metric("vllm:spec_decode_num_accepted_tokens_per_pos_total", "counter", count, more)
+        family("vllm:spec_decode_num_drafts_total", {"": stats.drafts})
+        family("vllm:spec_decode_num_draft_tokens_total", {"": stats.draft_tokens})
+        family("vllm:spec_decode_num_accepted_tokens_total", {"": stats.accepted_tokens})
+        places = zip_longest(range(settings.spec_tokens), stats.accepted_at, fillvalue=0)
+        accepted = {f',position="{position}"': count for position, count in places}
+        family("vllm:spec_decode_num_accepted_tokens_per_pos_total", accepted)
     for histogram_name, histogram in stats.latencies.by_name.items():
         lines += histogram.lines(histogram_name, label)
     return "\n".join(lines) + "\n"
