@@ -97,9 +97,8 @@ class Series:
         # Counted over the buckets at hand: several times faster than adding at each place of the
         # whole.
         first = int(where.min())
-        found = np.bincount((where - first) * BINS + bins)
-        rows = -(-len(found) // BINS)
-        found.resize(rows * BINS)
+        rows = int(where.max()) - first + 1
+        found = np.bincount((where - first) * BINS + bins, minlength=rows * BINS)
         self._counts[name][first : first + rows] += found.reshape(rows, BINS).astype(np.int32)
         touched = self._distinct(where)
         self._stale[name][touched] = True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -169,6 +171,24 @@ def test_since_gives_what_changed_also_in_old_buckets() -> None:
     series.observe("itl", np.array([3.2, 9.0]), np.array([5, 5]))
     assert series.rows(version)[0]["index"] == [3, 9]
     assert len(series.rows(10**9)[0]["index"]) == 11, "a version of another life means everything"
+
+
+def test_a_debugger_that_looks_at_the_arrays_disturbs_nothing() -> None:
+    series = Series()
+    series.spread("sent", 10, 0.0, 10.0)
+    version = series.version
+
+    def trace(frame: FrameType, *_: object) -> object:
+        frame.f_locals  # noqa: B018 (it keeps a reference to each local)
+        return trace
+
+    earlier = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        series.observe("itl", np.array([3.2, 9.0]), np.array([5, 5]))
+    finally:
+        sys.settrace(earlier)
+    assert series.rows(version)[0]["index"] == [3, 9]
 
 
 def test_rows_come_in_portions() -> None:
