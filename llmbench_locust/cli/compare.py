@@ -100,7 +100,7 @@ def _parsed(argv: list[str]) -> tuple[argparse.Namespace, list[Path], list[Path]
     if not new:
         raise ConfigError("compare: no file follows --; the files of the new side are missing")
     if any(str(path).startswith("--") for path in new):
-        raise ConfigError("compare: options come first, and files follow --")
+        raise ConfigError("compare: only files may follow --; put the options before it")
     return flags, base, new
 
 

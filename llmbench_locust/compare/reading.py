@@ -69,7 +69,9 @@ def read_runs(path: Path) -> list[Run]:
         {"duration", "completed"} <= d.keys() or {"capacity", "low", "high"} <= d.keys()
         for _, _, d in found
     ):
-        raise ConfigError(f"{path}: not a result of a benchmark: it has no duration and completed")
+        raise ConfigError(
+            f"{path}: not a result of a benchmark: 'duration' or 'completed' is missing"
+        )
     many = len(found) > 1
     return [
         run_of(f"{path}:{i + 1}" if many else str(path), d, tool, missing)
@@ -115,7 +117,7 @@ def _requests(name: str, document: Document) -> Requests | None:
         return _columns(document)
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"{name}: its arrays of requests are not as vLLM writes: {error}"
+            f"{name}: its per-request arrays are not in the form of vLLM: {error}"
         ) from None
 
 

@@ -65,7 +65,9 @@ def linked(text: str) -> list[tuple[str, str]]:
     pairs = [word.partition("=") for word in text.split(",") if word.strip()]
     for key, _, other in pairs:
         if not key.strip() or not other.strip():
-            raise ConfigError(f"--link-vars: {text!r}; pairs as max_num_seqs=max_concurrency")
+            raise ConfigError(
+                f"--link-vars: {text!r} is not a pair such as max_num_seqs=max_concurrency"
+            )
     return [(key.strip(), other.strip()) for key, _, other in pairs]
 
 

@@ -211,7 +211,7 @@ def read_journal(path: Path, take: Take, head: Json, blocks: int | None = None) 
 
     def left(size: int) -> None:
         if head:
-            warn(f"{path}: the last {size} bytes are no whole block and are left out")
+            warn(f"{path}: the last {size} bytes are an incomplete block and are left out")
 
     try:
         with path.open("rb") as source:

@@ -29,7 +29,7 @@ class Resumed:
         self._parts: list[RecordColumns] = []
         read_journal(Path(path), lambda part: self._parts.append(_ended(part)), head)
         if total is None:
-            raise ConfigError(f"--resume: {path}: a run without an end has nothing left to send")
+            raise ConfigError(f"--resume: {path}: a run of unknown length has nothing left to send")
         if (head["prompts"], head["total"]) != (prompts, total):
             raise ConfigError(
                 f"--resume: {path} is of another plan; repeat its dataset, --seed and --num-prompts"

@@ -102,7 +102,7 @@ class _Graph:
         for place, row in enumerate(rows):
             name = str(row.values.get("id", place))
             if name in self._places:
-                raise row.error(f"the id {name!r} is there already")
+                raise row.error(f"the id {name!r} is used twice")
             self._places[name] = place
 
     def session(self) -> Session:
@@ -115,7 +115,7 @@ class _Graph:
             row = self._rows[place]
             history = self._history(row, after[place])
             if history >= 0 and history not in _ancestors(after, place):
-                raise row.error("'history' is not answered before this request")
+                raise row.error("'history' names a request that is not answered before this one")
             sample = self._request(row, place)
             sample.parents = tuple(turn_of[p] for p in after[place])
             sample.history = turn_of.get(history, -1)

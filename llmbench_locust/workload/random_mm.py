@@ -132,7 +132,7 @@ def item_plan(config: RunConfig) -> ItemPlan:
     most = min(sum(limits.values()), math.ceil(base * (1 + ratio)))
     if least > most:
         raise ConfigError(
-            f"--random-mm-base-items-per-request: {least} items or more, and "
+            f"--random-mm-base-items-per-request: at least {least} items, but "
             f"--random-mm-limit-mm-per-prompt allows {most}"
         )
     return ItemPlan(least, most, weights, limits)

@@ -98,7 +98,7 @@ class Row:
         """The list under ``key`` whose members are all of ``kind``; [] where there is none."""
         value = self.values.get(key) or []
         if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
-            raise self.error(f"{key!r} is not a list of the form that this dataset has")
+            raise self.error(f"{key!r} is not a list in the form of this dataset")
         return value
 
     def hash_ids(self, size: int, length: int, key: str = "hash_ids") -> list[int | str]:

@@ -179,7 +179,7 @@ def test_files_for_machines_and_people(runs, tmp_path, monkeypatch):
             ["a0", "a1", "--equivalence", "x"],
             "--equivalence: x is not allowed; use a percentage above",
         ),
-        (["a0", "--", "a1", "--json", "f"], "options come first"),
+        (["a0", "--", "a1", "--json", "f"], "put the options before"),
         (["a0", "--"], "compare: no file follows --"),
         (["a0", "/"], "compare: / is a directory; give files, or two directories"),
         (["a0", "empty"], "not a result of a benchmark"),

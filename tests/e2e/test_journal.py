@@ -62,7 +62,7 @@ def test_a_killed_run_has_its_report(sim, tmp_path):
     status, out, err = llmbench("report", journal, "-o", "page.html", cwd=tmp_path)
     assert (status, err) == (
         0,
-        f"{journal}: the last 17 bytes are no whole block and are left out\n",
+        f"{journal}: the last 17 bytes are an incomplete block and are left out\n",
     )
     assert "INTERRUPTED" in out
     assert "Client audit" in out

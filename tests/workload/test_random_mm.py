@@ -156,7 +156,7 @@ def test_without_the_extras_the_line_says_what_to_install(monkeypatch, tokenizer
                 "--random-mm-limit-mm-per-prompt",
                 '{"image": 2, "video": 1}',
             ),
-            r"--random-mm-base-items-per-request: 3 items or more, and "
+            r"--random-mm-base-items-per-request: at least 3 items, but "
             "--random-mm-limit-mm-per-prompt allows 2",
         ),
         (("--random-input-len", 0), r"--random-input-len: 0 leaves"),

@@ -30,8 +30,8 @@ class Context:
         """The messages in the tokenizer's chat template. Raises ConfigError without one."""
         if self.tokenizer.chat_template is None:
             raise ConfigError(
-                "--tokenizer: it has no chat template, which this dataset is sent with; "
-                "give --skip-chat-template or another --tokenizer"
+                "--tokenizer: this dataset needs a chat template, and the tokenizer has none; "
+                "use --skip-chat-template or another --tokenizer"
             )
         more = {**self.config.chat_template_kwargs, **kwargs}
         return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, **more))
