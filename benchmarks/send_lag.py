@@ -13,7 +13,7 @@ One JSON object a line:
   event loop's lag beside it.
 * all_sent_within_s: so many requests that are due at once (``--request-rate inf``, ``--at-once``):
   from the first to the last; cpu_us: CPU of the client from the start of the arrivals to the end,
-  for each of them. Up to 2,048 connections are open before.
+  for each of them. Up to 16,384 connections are open before.
 * first_request_after_s: from the start of the command, with 1,000 random prompts of 1,024 tokens to
   make, with 100 of 16 tokens, and with 200 of 16 tokens that ask for 10 tokens. ended_after_s:
   from the last token to the end of the command; around_s: the whole command less the run's own

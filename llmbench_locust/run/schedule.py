@@ -110,7 +110,9 @@ def lora_models(config: RunConfig, keys: Iterable[int]) -> Iterator[str]:
 
 #: The first seconds of a schedule decide how many connections are opened ahead.
 AHEAD_S = 10.0
-MOST_AHEAD = 2048
+#: At most this many are opened ahead, or as many as requests can start within one's latency.
+MOST_AHEAD, STARTS_PER_S = 2048, 20_000
+MOST_AT_ALL = 16_384
 
 
 def connections_ahead(due_s: NDArray[np.float64], cap: int | None, latency_s: float | None) -> int:
@@ -118,11 +120,13 @@ def connections_ahead(due_s: NDArray[np.float64], cap: int | None, latency_s: fl
 
     The most requests that are in flight at once in the first seconds of the schedule, if each takes
     ``latency_s`` (what the ready check saw; None: unknown, taken as no time) as Little's law would
-    have it on average; never more than the cap. ``due_s``: due times in seconds, ascending.
+    have it on average; never more than the cap, nor than can be in flight at once, since one client
+    starts a request after the other. ``due_s``: due times in seconds, ascending.
     """
     early = due_s[: int(np.searchsorted(due_s, AHEAD_S, side="right"))]
     if not len(early):
         return 0
     began = np.searchsorted(early, early - (latency_s or 0.0), side="left")
     at_once = int(np.max(np.arange(1, len(early) + 1) - began))
-    return min(at_once, MOST_AHEAD, len(early) if cap is None else cap)
+    startable = min(int(STARTS_PER_S * (latency_s or 0.0)), MOST_AT_ALL)
+    return min(at_once, max(MOST_AHEAD, startable), len(early) if cap is None else cap)

@@ -29,6 +29,8 @@ from llmbench_locust.transport.endpoint import Endpoint
 from llmbench_locust.transport.reader import StreamReader
 
 CONNECT_TIMEOUT_S = 30.0
+#: Seconds for which connections are opened before a run: with TLS each takes a millisecond.
+OPENING_S = 10.0
 #: Seconds for which the peak of connections in use decides how many stay open.
 KEEP_S = 4.0
 #: Seconds between two looks at what is idle.
@@ -88,8 +90,8 @@ class ConnectionPool:
         return len(self._idle)
 
     def open_ahead(self, n: int) -> int:
-        """Open connections until ``n`` are idle, as far as the server takes them; they stay until
-        the first request. Returns how many are idle.
+        """Open connections until ``n`` are idle, as far as the server takes them and for at most
+        `OPENING_S`; they stay until the first request. Returns how many are idle.
         """
         missing = n - len(self._idle)
         self._ahead, self._enough = n, max(1, n)
@@ -97,8 +99,9 @@ class ConnectionPool:
             allow_files(missing)
             pool = gevent.pool.Pool(_PARALLEL)
             failed: list[ConnectError] = []
+            until = time.perf_counter() + OPENING_S
             for _ in range(missing):
-                if failed:
+                if failed or time.perf_counter() > until:
                     break  # a server that refuses one refuses the next
                 pool.wait_available()
                 pool.spawn(self._open_idle, failed)

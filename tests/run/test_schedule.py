@@ -14,6 +14,10 @@ from llmbench_locust.run.schedule import connections_ahead
         (np.zeros(2000), None, 0.5, 2000),  # all at once
         (np.zeros(2000), 16, 0.5, 16),
         (np.zeros(5000), None, None, 2048),  # all at once needs no latency, but has a bound
+        (np.zeros(5000), None, 0.5, 5000),
+        (np.zeros(50_000), None, 5, 16_384),
+        (np.zeros(50_000), None, 0.2, 4000),  # the first have ended when later ones start
+        (np.zeros(50_000), None, 0.01, 2048),
         (np.arange(1000) / 20, None, 0.5, 11),  # 20/s × 0.5 s, both ends counted
         (np.arange(1000) / 20, None, None, 1),
         (np.arange(1000) / 20, 4, 0.5, 4),

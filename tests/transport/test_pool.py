@@ -38,6 +38,11 @@ def test_connections_opened_ahead_stay_until_the_first_request(serve, connect):
     assert transport._pool.idle == 6
 
 
+def test_to_open_ahead_takes_some_seconds_at_most(serve, connect, monkeypatch):
+    monkeypatch.setattr(pool_module, "OPENING_S", 0.0)
+    assert connect(serve(always(answer("a"))).url).prewarm(6) < 6
+
+
 def test_those_that_nobody_needs_are_closed(serve, connect):
     transport = connect(serve(always(answer("a"))).url)
     transport.prewarm(12)
