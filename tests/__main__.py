@@ -1,8 +1,8 @@
 """``python -m tests [options of pytest]``: the tests in several pytest processes at once.
 
-Most tests wait for servers and for processes of Locust. Two pytests more than there are cores
-keep all cores busy. Each prints its output when it has ended. A test that failed beside others runs
-once more when nothing else does; the last lines name it, and the exit status is 1 unless it passed.
+Most tests wait for servers and for processes of Locust. Two pytests more than there are cores keep
+all cores busy. Each prints its output when it has ended. A test that failed runs once more when
+nothing else does; the last lines name it, and the exit status is 1 unless it passed then.
 """
 
 import json
@@ -66,7 +66,7 @@ def run(part: str, options: list[str], cache: Path) -> tuple[int, list[str], boo
 def main(options: list[str]) -> int:
     # Without compiled modules each of hundreds of processes compiles its own.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    passed_alone, failed = [], []
+    passed_again, failed = [], []
     with TemporaryDirectory() as caches:
 
         def once(part: str, *more: str) -> tuple[int, list[str], bool]:
@@ -78,15 +78,15 @@ def main(options: list[str]) -> int:
         done |= {part: once(part) for part in ALONE}
         for part, (status, names, _) in done.items():
             # Where one died no name is known: nothing can be said of a second run.
-            if status == FAILED and part in beside and 0 < len(names) <= MOST_AGAIN:
+            if status == FAILED and 0 < len(names) <= MOST_AGAIN:
                 status, still, skipped = once(part, "--last-failed")
                 # One that no longer exists stays in the cache; one that was skipped has not passed.
                 still = names if skipped else still
-                passed_alone += [name for name in names if name not in still]
+                passed_again += [name for name in names if name not in still]
                 names = still
             failed += names or ([part] if status else [])
-    for name in passed_alone:
-        print(f"failed at first, passed alone: {name}")
+    for name in passed_again:
+        print(f"failed at first, passed again: {name}")
     for name in failed:
         print(f"failed: {name}")
     return 1 if failed else 0
