@@ -22,8 +22,9 @@ from llmbench_locust.json_values import json_value
 from llmbench_locust.metrics.vllm import good
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
+from llmbench_locust.redact import without_user
 from llmbench_locust.results.files import write_result, write_whole
-from llmbench_locust.run.benchmark import Progress, server_of
+from llmbench_locust.run.benchmark import Progress, replicas_of
 from llmbench_locust.run.lifecycle import WATCH_S, Runs
 from llmbench_locust.run.report import Report
 from llmbench_locust.statistics.crowding import crowding
@@ -32,6 +33,7 @@ from llmbench_locust.terminal import say
 
 CLIENT_LIMITED = 4  # exit status
 LAST = 5  # requests of a probe that tell whether the server is still there
+NOBODY = {"connect", "cut"}  # how they fail where it is not
 
 
 def capacity(runs: Runs) -> None:
@@ -106,8 +108,7 @@ class _Capacity:
 
     def _check(self, report: Report, load: float, wanted: int) -> None:
         """Raises ConfigError where --no-oversample leaves fewer requests than a probe was to send,
-        SetupError where the server is gone: the last requests found nobody, nor does another one
-        after the probe. That says nothing of the load.
+        SetupError where a server is gone. That says nothing of the load.
         """
         facts, config = report.figures.facts, self._config
         from_file = dataset_info(config.dataset_name).path != "none"
@@ -117,13 +118,11 @@ class _Capacity:
                 f"--dataset-name: the dataset has {there} requests and a probe at {load:g} needs "
                 f"{wanted}; leave out --no-oversample"
             )
-        kinds = facts.columns.texts["error_kind"]
-        latest = np.argsort(facts.columns.floats["due_time"])[-LAST:]
-        if all(kinds[row] == "connect" for row in latest) and server_of(config).gone():
+        if server := _gone(facts.columns, config):
             kept = (self.directory / "capacity.json").exists()
             raise SetupError(
-                f"no connection to the server at the end of the probe at {load:g}; start it again"
-                + (f" and go on with --resume {self.directory}" if kept else "")
+                f"no connection to {server} at the end of the probe at {load:g}; start "
+                "it again" + (f" and go on with --resume {self.directory}" if kept else "")
             )
 
     def _run_config(self, load: float, requests: int, seed: int) -> RunConfig:
@@ -236,12 +235,24 @@ class _Overload:
         return self.overloaded
 
 
+def _gone(columns: RecordColumns, config: RunConfig) -> str:
+    """The first server whose last requests were lost, and that is no longer there; "" for none."""
+    kinds, servers = columns.texts["error_kind"], columns.texts["server"]
+    order = np.argsort(columns.floats["due_time"])
+    several = len(config.base_urls) > 1
+    for server in replicas_of(config):
+        name = without_user(server.base_url) if several else ""
+        latest = [kinds[row] for row in order if servers[row] == name][-LAST:]
+        if latest and NOBODY.issuperset(latest) and server.gone():
+            return without_user(server.base_url)
+    return ""
+
+
 def _no_contradiction(config: RunConfig) -> None:
     """Raises ConfigError for flags that set what the search sets, or ask for what it leaves out."""
     for name, given in (
         ("--ramp-up-strategy", config.ramp_up_strategy is not None),
         ("--request-rate", config.request_rate != math.inf),
-        ("--self-timed", config.self_timed),
         ("--max-concurrency", config.search == "max-concurrency" and bool(config.max_concurrency)),
         ("--concurrent-sessions", config.concurrent_sessions is not None),
         ("--user-rate", config.user_rate_s is not None),

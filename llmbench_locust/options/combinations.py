@@ -176,7 +176,7 @@ def _dataset(dataset: DatasetInfo, info: BackendInfo) -> None:
 
 
 def _times(v: Json) -> None:
-    """Either the trace's own times or a rate decide when requests are sent."""
+    """Either the trace's own times, a rate or a search decide when requests are sent."""
     if not v["self_timed"]:
         if v["trace_speedup"] != 1 and v["mix"] is None:
             raise ConfigError(
@@ -184,13 +184,14 @@ def _times(v: Json) -> None:
             )
         return
     for name, given in (
+        ("capacity", v["capacity"]),
         ("request-rate", v["request_rate"] != math.inf),
         ("ramp-up-strategy", v["ramp_up_strategy"] is not None),
     ):
         if given:
             raise ConfigError(
-                f"--{name}: cannot be used with the times of the trace; use --no-self-timed to "
-                "ignore those"
+                f"--{name}: cannot be used with the times of the trace; to ignore those use "
+                '--no-self-timed, or "self-timed": false in an entry of --mix'
             )
 
 

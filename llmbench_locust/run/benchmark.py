@@ -117,8 +117,7 @@ class Benchmark:
             prompts, total = self.source.prompts, self.source.total
             self.resumed = Resumed(self.config.resume, prompts, total)
             self.source.skip(self.resumed.done)
-        servers = [server_of(self.config.with_server(url)) for url in self.config.base_urls]
-        self.cold_cache = cool(self.config, servers, self.source, self._say)
+        self.cold_cache = cool(self.config, replicas_of(self.config), self.source, self._say)
         self._watch = watch_of(self.config)
         plan = self.source.plan(self.config, self._crew, latency_s)
         if is_wanted(self.config, float(np.max(self.source.due_s, initial=0.0))):
@@ -324,6 +323,11 @@ class Benchmark:
     def start_s(self) -> float:
         """Start of the arrivals, seconds of perf_counter; NaN before."""
         return self.coordinator.start_s if self.coordinator is not None else float("nan")
+
+
+def replicas_of(config: RunConfig) -> list[Server]:
+    """`server_of` each server of ``config``."""
+    return [server_of(config.with_server(url)) for url in config.base_urls]
 
 
 def server_of(config: RunConfig) -> Server:

@@ -18,7 +18,7 @@ from llmbench_locust.errors import Interrupted
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.run.benchmark import Benchmark, Progress, server_of
+from llmbench_locust.run.benchmark import Benchmark, Progress, replicas_of
 from llmbench_locust.run.crew import Crew
 from llmbench_locust.run.sources import Planned, Source
 
@@ -104,17 +104,16 @@ class Runs:
         return self.report
 
     def wait_until_idle(self, timeout_s: float = 60.0) -> bool | None:
-        """Wait until the server has no request left, running or queued, by its own metrics.
+        """Wait until the servers have no request left, running or queued, by their own metrics.
 
-        Returns True once it is idle, False after ``timeout_s``, None when it does not tell. Raises
-        `Interrupted` when the user stops the test meanwhile.
+        Returns True once they are idle, False after ``timeout_s``, None when none of them tells.
+        Raises `Interrupted` when the user stops the test meanwhile.
         """
-        server = server_of(self.config)
-        deadline = perf_counter() + timeout_s
+        servers, deadline = replicas_of(self.config), perf_counter() + timeout_s
         with self._interruptible():
-            while (left := server.requests_left()) and perf_counter() < deadline:
+            while any(left := [s.requests_left() for s in servers]) and perf_counter() < deadline:
                 gevent.sleep(WATCH_S)
-        return None if left is None else left == 0
+        return None if set(left) == {None} else not any(left)
 
     def receive(self, kind: str, data: object, worker: str) -> None:
         if self._latest is not None and self._latest.coordinator is not None:

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from llmbench_locust.simulator.launch import launch
-from tests.commands import SMALL, finish, free_port, locust, start, wait_for
+from tests.commands import ROOT, SMALL, finish, free_port, locust, start, wait_for
 
 CHATS = ("--goodput", "ttft:9", "--backend", "openai-chat", "--multi-turn")
 LOADS = ("--capacity", "--min", "10", "--max", "80", "--probe-time", "1")
@@ -79,11 +79,12 @@ def _received(sim):
     return requests.get(f"{sim}/sim/stats?requests=0", timeout=60).json()["received"]
 
 
-def test_a_server_that_goes_away_ends_the_search(tmp_path):
-    """Its refusals are no answers to a load."""
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_server_that_goes_away_ends_the_search(others, sim, tmp_path):
+    """Its refusals are no answers to a load; nor are those of one of several."""
     with launch(["--clock", "fixed", "--ttft-ms", "20", "--itl-ms", "2"]) as own:
         words = (*LOADS, *SMALL, "--goodput", "e2el:60000", "--result-dir", tmp_path)
-        process = start("--base-url", own.url, *words)
+        process = start(*["--base-url", sim] * others, "--base-url", own.url, *words)
         try:
             wait_for(lambda: list(tmp_path.glob("*/capacity.json")))
             _in_probe(own.url, tmp_path, 1)
@@ -91,13 +92,15 @@ def test_a_server_that_goes_away_ends_the_search(tmp_path):
         finally:
             output = finish(process)
     assert process.returncode == 1, output
-    assert "no connection to the server at the end of the probe" in output
+    assert f"no connection to {own.url} at the end of the probe" in output
     [directory] = tmp_path.iterdir()
     assert f"start it again and go on with --resume {directory}" in output
     document = json.loads((directory / "capacity.json").read_text())
     # The last one may have ended with one or two refusals.
-    assert all(row["share"] == 1 for row in document["probes"][:-1])
-    assert document["probes"][-1]["share"] > 0
+    probes = sorted(document["probes"], key=lambda row: row["file"])
+    shares = [row["share"] for row in probes]
+    assert set(shares[:-1]) <= {1}, shares
+    assert shares[-1] > 0
 
 
 def test_a_dataset_that_is_too_small_for_a_probe_is_named(sim, tmp_path):
@@ -131,7 +134,7 @@ def test_connections_that_a_server_closes_are_a_load_that_is_too_high(tmp_path):
     with launch(["--clock", "fixed", "--fault", "disconnect"]) as broken:
         words = ("--goodput", "e2el:60000", "--ready-check-timeout-sec", 0, "--model", "llmbench")
         done = search(broken.url, *words, "--budget", "60req", "--result-dir", tmp_path)
-    assert "no connection to the server" not in done.stderr
+    assert "no connection to" not in done.stderr
     [directory] = tmp_path.iterdir()
     document, _ = found(directory)
     assert {row["share"] for row in document["probes"]} == {0}
@@ -139,9 +142,10 @@ def test_connections_that_a_server_closes_are_a_load_that_is_too_high(tmp_path):
 
 def test_nobody_in_the_first_probe_is_no_search_to_go_on_with(tmp_path):
     words = ("--goodput", "e2el:60000", "--ready-check-timeout-sec", 0, "--model", "llmbench")
-    done = search(f"http://127.0.0.1:{free_port()}", *words, "--result-dir", tmp_path)
+    nobody = f"http://127.0.0.1:{free_port()}"
+    done = search(nobody, *words, "--result-dir", tmp_path)
     assert done.returncode == 1, done.stderr
-    assert "no connection to the server at the end of the probe at 10" in done.stderr
+    assert f"no connection to {nobody} at the end of the probe at 10" in done.stderr
     assert "--resume" not in done.stderr
 
 
@@ -150,6 +154,7 @@ def test_nobody_in_the_first_probe_is_no_search_to_go_on_with(tmp_path):
     [
         (("--goodput", "ttft:9", "--repeat", 3), "--repeat: not with --capacity"),
         (("--goodput", "ttft:9", "--run-time", "5s"), "--run-time: not with --capacity"),
+        (("--goodput", "ttft:9", "--num_prompts=50"), "--num-prompts: not with --capacity"),
         (("--goodput", "ttft:9", "--check", "failed<=0"), "--check: not with --capacity"),
         (("--goodput", "ttft:9", "--per-request", "x.csv"), "--per-request: not with --capacity"),
         ((*CHATS, "--num-sessions", 5), "--num-sessions: not with --capacity"),
@@ -164,3 +169,21 @@ def test_bad_input_is_one_line(sim, argv, line):
     assert done.returncode == 2
     assert line in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("search_for", ["request-rate", "max-concurrency"])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_trace_that_keeps_its_own_times_has_no_load_to_search(mixed, search_for, sim, tmp_path):
+    path = str(ROOT / "tests/data/inputs/burstgpt.csv")
+    words = ("--dataset-name", "burstgpt", "--dataset-path", path, "--self-timed")
+    if mixed:
+        part = {"dataset-name": "burstgpt", "dataset-path": path, "self-timed": True}
+        file = tmp_path / "mix.json"
+        file.write_text(json.dumps([part]))
+        words = ("--mix", file)
+    directory = tmp_path / "out"
+    argv = ("--goodput", "e2el:60000", "--search", search_for, "--max", 20)
+    done = search(sim, *words, *argv, "--budget", "3s", "--result-dir", directory)
+    assert done.returncode == 2, done.stdout
+    assert "--capacity: cannot be used with the times of the trace" in done.stderr
+    assert not list(directory.glob("*/probes/*"))

@@ -298,7 +298,7 @@ BAD = [
             "--request-rate",
             "1",
         ],
-        "--request-rate: cannot be used with the times of the trace; use --no-self-timed to",
+        "--request-rate: cannot be used with the times of the trace; to ignore those use --no",
     ),
     (["--multi-turn-num-turns", "4"], "--multi-turn-num-turns: only with --multi-turn"),
     (["--random-cache-ratio", "0.5"], "--random-cache-hit-fraction and --random-cache-ratio: both"),
