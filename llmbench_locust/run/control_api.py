@@ -20,8 +20,8 @@ from llmbench_locust.server_metrics.reading import NotMetricsError, parse
 from llmbench_locust.users.protocols.server_errors import message_of
 
 TIMEOUT_S = 30.0
-#: A metrics page that hangs must not hold a run up.
-METRICS_TIMEOUT_S = 5.0
+#: A metrics page that hangs must not hold a run up; a busy server may take longer to say so.
+METRICS_TIMEOUT_S, BUSY_TIMEOUT_S = 1.0, 5.0
 #: How long a server that may be gone has to answer; what tells that nobody listens.
 GONE_S = 5.0
 _NOBODY = (ECONNREFUSED, EHOSTUNREACH, ENETUNREACH)
@@ -117,10 +117,10 @@ class Server:
             return _brief(e)
         return "" if answer.ok else f"status {answer.status_code}"
 
-    def metrics_text(self) -> str | None:
+    def metrics_text(self, timeout_s: float = METRICS_TIMEOUT_S) -> str | None:
         """The server's Prometheus text, None when it has none."""
         try:
-            answer = self._ask("GET", "/metrics", METRICS_TIMEOUT_S)
+            answer = self._ask("GET", "/metrics", timeout_s)
         except requests.RequestException:
             return None
         return answer.text if answer.ok else None
@@ -128,7 +128,7 @@ class Server:
     def requests_left(self) -> int | None:
         """Requests that the server is running or has queued, None when its metrics do not tell."""
         try:
-            values = parse(self.metrics_text() or "", perf_counter()).values
+            values = parse(self.metrics_text(BUSY_TIMEOUT_S) or "", perf_counter()).values
         except NotMetricsError:
             return None
         found = [values[name] for name in ("running", "waiting") if name in values]

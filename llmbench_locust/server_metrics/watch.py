@@ -21,7 +21,7 @@ from llmbench_locust.server_metrics.scraper import MAY_COME, NVML, Page, first_r
 #: How long a page may take for its first reading.
 FIRST_READING_S = 2.0
 #: How long the last reading may take at the end of a run.
-LAST_READING_S = 6.0
+LAST_READING_S = 1.5
 #: Of a page, in memory: beyond it every second one goes, so that a run may last a week.
 MOST_READINGS = 20_000
 

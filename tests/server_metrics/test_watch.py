@@ -1,12 +1,14 @@
 """The scraper is a real process that reads a real server, whatever that server answers."""
 
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
 import psutil
 import pytest
 
+from llmbench_locust.run.control_api import Server
 from llmbench_locust.server_metrics.figures import gauges_of
 from llmbench_locust.server_metrics.reading import Reading
 from llmbench_locust.server_metrics.watch import MOST_READINGS, ServerWatch, server_block, thin
@@ -145,6 +147,36 @@ def test_a_server_that_comes_later_is_read(pages):
     wait_for(lambda: watch.readings[url])
     watch.stop()
     assert watch.errors[url] == "status 503"
+
+
+def test_a_page_that_hangs_at_the_end_is_not_waited_for(pages):
+    counts, over = iter(range(10**6)), threading.Event()
+    spoken = answer(b"vllm:num_requests_running 1\n")
+    pages["/metrics"] = lambda handler: spoken(handler) if next(counts) < 3 else over.wait(60)
+    url = pages["url"] + "/metrics"
+    took_s = []
+    while len(took_s) < 3 and min(took_s, default=9) > 4:  # usually 1.5
+        counts = iter(range(10**6))
+        watch = watching({url: {}}, 0.02)
+        wait_for(lambda found=watch.readings[url]: len(found) >= 3)
+        began = time.monotonic()
+        watch.stop()
+        took_s.append(time.monotonic() - began)
+    over.set()
+    assert min(took_s) <= 4, took_s
+
+
+def test_the_counters_of_a_page_that_hangs_are_not_waited_for(pages):
+    over = threading.Event()
+    pages["/metrics"] = lambda handler: over.wait(60)
+    server = Server(pages["url"], {})
+    took_s = []
+    while len(took_s) < 3 and min(took_s, default=9) > 4:  # usually 1
+        began = time.monotonic()
+        assert server.metrics_text() is None
+        took_s.append(time.monotonic() - began)
+    over.set()
+    assert min(took_s) <= 4, took_s
 
 
 def test_the_readings_of_a_long_run_stay_evenly_apart():
