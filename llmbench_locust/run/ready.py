@@ -8,6 +8,7 @@ once, with the server's own words and what helps.
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,10 +44,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a request was not served. ``can_heal``: whether it may succeed later by itself."""
+    """Why a request was not served. ``can_heal``: whether it may succeed later by itself.
+    ``after_s``: when the server says that it may.
+    """
 
     text: str
     can_heal: bool
+    after_s: float = 0.0
 
 
 class Waiting:
@@ -79,10 +83,17 @@ class Waiting:
                         f"{self.origin} was not ready after {self.timeout_s:g} s "
                         f"(--ready-check-timeout-sec): {found.text}"
                     )
-                self._say(found.text)
-                gevent.sleep(min(RETRY_S, self._left(), max(0.2, self.timeout_s / 20)))
+                self._pause(found)
         finally:
             self._status.clear()
+
+    def _pause(self, problem: Problem) -> None:
+        """Until the next try, with a line now and then."""
+        pause_s = min(RETRY_S, max(0.2, self.timeout_s / 20))
+        ends = perf_counter() + min(self._left(), max(pause_s, problem.after_s))
+        while (left := ends - perf_counter()) > 0:
+            self._say(problem.text)
+            gevent.sleep(min(left, pause_s))
 
     def _left(self) -> float:
         return self.timeout_s - (perf_counter() - self._began)
@@ -152,12 +163,20 @@ def problem_of(record: RequestRecord, session: Session, server: Server) -> Probl
     if kind.startswith("http_"):
         heals = status in _HEALING_STATUS or (status in _MAYBE_LOADING and server.loading())
         hint = "" if heals else _hint(status, wire.backend, wire.model, server)
-        return Problem(f"{url} answered {status}: {record.error}{hint}", heals)
+        text, after_s = f"{url} answered {status}: {record.error}{hint}", 0.0
+        if heals and (after_s := _seconds(session.retry_after)):
+            text += f" (Retry-After: {after_s:g} s)"
+        return Problem(text, heals, after_s)
     if kind == "protocol" or record.error == CUT:
         return Problem(f"{url} did not answer as --backend {wire.backend}: {record.error}", False)
     if kind in _UNANSWERED:
         return _no_answer(kind, record.error, wire.base_urls[0])
     return Problem(f"{url}: {record.error}", False)
+
+
+def _seconds(retry_after: str) -> float:
+    """0 for a date and for no header: tried as usual."""
+    return float(retry_after) if re.fullmatch(r"\d{1,6}(\.\d+)?", retry_after) else 0.0
 
 
 def _no_answer(kind: str, error: str, base_url: str) -> Problem:

@@ -67,7 +67,9 @@ class Errand:
 
 
 class Session:
-    """``servers``: connections that exist already; None opens its own."""
+    """``servers``: connections that exist already; None opens its own. ``retry_after``: that header
+    of the latest response that failed.
+    """
 
     def __init__(
         self,
@@ -81,6 +83,7 @@ class Session:
         self.worker = worker
         self.protocol = protocol_for(wire.backend)(wire)
         self.servers = servers or servers_of(wire)
+        self.retry_after = ""
         self._echoes: dict[int, str] = {}
         self._ttft_s = array("d")
 
@@ -152,6 +155,8 @@ class Session:
         exchange = self.servers.transports[place].exchange(request, sink, limit=limit, **listeners)
         self._listen(sample, exchange)
         record = self.protocol.record(index, sample, exchange, sink)
+        if not record.success:
+            self.retry_after = exchange.headers.get("retry-after", "")
         if len(self.wire.base_urls) > 1:
             record.server = without_user(self.wire.base_urls[place])
         return record

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -10,14 +11,14 @@ from locust.env import Environment
 
 from llmbench_locust.errors import SetupError
 from llmbench_locust.run.control_api import NotAnswered, Server
-from llmbench_locust.run.ready import Waiting, problem_of, wait_for_model
+from llmbench_locust.run.ready import Problem, Waiting, problem_of, wait_for_model
 from llmbench_locust.users.session import Session
 from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.sample import SampleRequest
 
 
 @contextmanager
-def serving(post=503, health=200, location=None):
+def serving(post=503, health=200, location=None, more=None):
     """A server that answers with these statuses, or redirects; and the headers that it has seen."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -32,6 +33,8 @@ def serving(post=503, health=200, location=None):
         def answer(self, status, body):
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
+            for name, value in (more or {}).items():
+                self.send_header(name, value)
             if location is not None:
                 self.send_header("Location", location)
             self.end_headers()
@@ -65,6 +68,35 @@ def test_only_what_can_heal_is_waited_for(status, health, heals):
         problem = problem_of(record, session, Server(url, {}))
     assert problem.can_heal is heals
     assert problem.text.startswith(f"{url}/v1/completions answered {status}: no, said the server")
+
+
+@pytest.mark.parametrize(
+    ("told", "after_s"), [("30", 30), ("1.5", 1.5), ("Wed, 21 Oct 2026 07:28:00 GMT", 0), (None, 0)]
+)
+def test_a_server_is_asked_again_when_it_says(told, after_s):
+    with serving(429, more={} if told is None else {"Retry-After": told}) as (url, _):
+        session = Session(Environment(), WireConfig("openai", [url], "/v1/completions", "m"))
+        record = session.perform(SampleRequest("x", 1, 1, "r"), quiet=True)
+        session.close()
+        problem = problem_of(record, session, Server(url, {}))
+    assert problem.after_s == after_s
+    assert problem.text.startswith(f"{url}/v1/completions answered 429: no, said the server")
+    assert ("Retry-After" in problem.text) is (after_s > 0)
+
+
+def test_a_server_is_left_alone_as_long_as_it_asks_for():
+    said, tries = [], []
+
+    def attempt(left_s):
+        tries.append(time.monotonic())
+        return Problem("full", True, 0.7) if len(tries) == 1 else "there"
+
+    assert Waiting("http://server:80", 4, said.append).until(attempt) == "there"
+    assert tries[1] - tries[0] >= 0.7
+    assert len(said) > 1
+    # A server that asks for more than there is does not make the wait longer.
+    with pytest.raises(SetupError, match="was not ready after"):
+        Waiting("http://server:80", 0.3, said.append).until(lambda _: Problem("full", True, 600))
 
 
 def test_what_is_waited_for_is_said_without_a_password():
