@@ -26,6 +26,9 @@ from llmbench_locust.workload.sample import Progress, SampleRequest, silent
 from llmbench_locust.workload.sessions import Row, Session
 from llmbench_locust.workload.tokenizer import Tokenizer
 
+#: Of a call: plain, streamed, or a marker with calls of its own.
+_TYPES = ("n", "s", "subagent")
+
 
 def load(
     config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
@@ -90,7 +93,9 @@ class _Trace:
         for call in calls:
             row = Row(self._config, f"{self._row.where} call {len(self._found) + 1}:", call)
             began_s = row.number("t")
-            if call.get("type") == "subagent":
+            if (kind := call.get("type", "n")) not in _TYPES:
+                raise row.error(f"'type' is {kind!r}; it must be {', '.join(_TYPES)}")
+            if kind == "subagent":
                 if before is not None:  # a sub-agent before the first call has no parent
                     running.append(self._subagent(row, began_s, before, end_s))
                 continue

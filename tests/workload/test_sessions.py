@@ -188,6 +188,8 @@ def line(**more):
         ("weka", [{**WEKA, "block_size": 0}], "line 1: 'block_size' is 0"),
         ("weka", [{**WEKA, "requests": 3}], "line 1: has no list 'requests'"),
         ("weka", [{**WEKA, "requests": [3]}], "line 1: 'requests' is not a list in the form"),
+        ("weka", [{**WEKA, "requests": [{**WEKA["requests"][0], "type": "x"}]}],
+         "line 1: call 1: 'type' is 'x'; it must be n, s, subagent"),
         ("weka", [{**WEKA, "hash_id_scope": "global"}], "line 1: 'hash_id_scope' must be 'local'"),
     ],
 )  # fmt: skip
