@@ -209,6 +209,8 @@ class _Sweep:
             say(f"run: {_shown(words)}")
             return True
         file.parent.mkdir(parents=True, exist_ok=True)
+        for left in file.parent.glob(f".*{file.name}.*"):  # by a sweep that was killed
+            left.unlink()
         say(f"{self._progress()}  {file.relative_to(self.plan.directory)}")
         try:
             done = child.run(words, show=self.plan.show_stdout)

@@ -57,10 +57,14 @@ def test_a_grid_is_laid_out_as_vllm_does_and_resumed(bench, tmp_path, capsys):
     with pytest.raises(ConfigError, match="--resume to continue it"):
         run(bench, tmp_path, *words)
     (cell / "run=0.json").unlink()
+    # What a killed sweep leaves is no result.
+    for name in (".run=0.json.partial", "..run=0.json.partial.abc"):
+        (cell / name).write_text("{}")
     (cell / "run=1.json").write_text(json.dumps({**summary[1], "mine": 1}))
     assert run(bench, tmp_path, *words, "--resume") == 0
     summary = json.loads((cell / "summary.json").read_text())
     assert [r.get("mine") for r in summary] == [None, 1]
+    assert sorted(p.name for p in cell.iterdir()) == ["run=0.json", "run=1.json", "summary.json"]
 
 
 def test_a_failure_ends_the_sweep_or_costs_its_run(bench, tmp_path):
