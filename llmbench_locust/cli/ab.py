@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 
 from llmbench_locust import child
-from llmbench_locust.cli.command_line import cold_cache, overridden
+from llmbench_locust.cli.command_line import cold_cache
 from llmbench_locust.cli.compare import add_arguments, checked, judge
 from llmbench_locust.command_parser import CommandParser
 from llmbench_locust.errors import ConfigError, SetupError, last_line
+from llmbench_locust.options.dotted import overridden
 from llmbench_locust.options.values import flag_of, words_in
 
 SPARE = 2  # extra pairs for each one asked for: they replace disturbed ones
@@ -28,7 +29,7 @@ def main(argv: list[str]) -> int:
     """Exit status as `llmbench compare`; 130 and 143 when interrupted. Raises ConfigError, and
     SetupError when a run fails.
     """
-    flags, shared = _parser().parse_known_args(argv)
+    flags, shared = _parser().parse_known_args(_joined(argv))
     checked(flags)
     if "--" in shared:
         shared.remove("--")
@@ -38,6 +39,15 @@ def main(argv: list[str]) -> int:
         raise ConfigError(f"{taken}: not in a run of an A/B comparison; {use}")
     with child.ended_in_order():
         return _compared(flags, shared)
+
+
+def _joined(argv: list[str]) -> list[str]:
+    """``--a --sim`` as ``--a=--sim``: argparse takes a word with dashes and no blank for a flag."""
+    words = list(argv)
+    for at in reversed(range(len(words) - 1)):
+        if words[at] in ("--a", "--b") and words[at + 1] not in ("--a", "--b"):
+            words[at : at + 2] = [f"{words[at]}={words[at + 1]}"]
+    return words
 
 
 def _compared(flags: argparse.Namespace, shared: list[str]) -> int:

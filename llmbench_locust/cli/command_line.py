@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from llmbench_locust.errors import ConfigError, did_you_mean
+from llmbench_locust.options.dotted import overridden
 from llmbench_locust.options.table import FLAGS, OWN_GROUPS
-from llmbench_locust.options.values import by_flag, flag_of, is_flag, read, words_of
+from llmbench_locust.options.values import flag_of, is_flag, read, words_of
 
 #: How many values an option takes: none, one, or as many as follow.
 NONE, ONE, MANY = "none", "one", "many"
@@ -131,15 +132,6 @@ def _with_config_files(argv: Sequence[str]) -> list[str]:
             raise ConfigError("--config: the file is missing; use --config FILE.yaml")
         from_files += flags_of_file(Path(path))
     return overridden(from_files, rest)
-
-
-def overridden(words: Sequence[str], later: Sequence[str]) -> list[str]:
-    """``words`` and ``later``. The servers of ``later`` replace those of ``words``: given twice,
-    --base-url names two servers.
-    """
-    gone = {"--base-url"}.intersection(map(flag_of, later))
-    kept = [group for group in by_flag(words) if flag_of(group[0]) not in gone]
-    return [*(word for group in kept for word in group), *later]
 
 
 def flags_of_file(path: Path) -> list[str]:

@@ -9,9 +9,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.resources import files
-from pathlib import Path
 
-from llmbench_locust.cli.command_line import MANY, NONE, ONE, locust_argv, overridden
+from llmbench_locust.cli.command_line import MANY, NONE, ONE, locust_argv
 from llmbench_locust.cli.help_page import help_page
 from llmbench_locust.locust_import import import_locust, uncollected
 from llmbench_locust.simulator.launch import launch_ahead
@@ -25,22 +24,8 @@ def main(argv: list[str], *, web: bool = False) -> int:
         return 0
     web = web or "--web" in argv
     argv = [word for word in argv if word != "--web"]
-    argv = _resumed(argv)
     _start_simulator(argv)
     return run_locust(str(files("llmbench_locust.locustfiles") / "serve.py"), argv, web=web)
-
-
-def _resumed(argv: list[str]) -> list[str]:
-    """With the flags of the run that --resume names before its own. Raises ConfigError."""
-    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    known.add_argument("--resume", type=Path)
-    path = known.parse_known_args(argv)[0].resume
-    if path is None or not path.is_file() or "--capacity" in argv:
-        return argv
-    import_locust()
-    from llmbench_locust.run.from_journal import words_of
-
-    return overridden(words_of(path), argv)
 
 
 def _start_simulator(argv: list[str]) -> None:

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.options.presets import Listed, expand_preset
 from llmbench_locust.options.table import FLAGS, JSON_FLAGS
-from llmbench_locust.options.values import json_object
+from llmbench_locust.options.values import by_flag, flag_of, json_object
 
 
-def expand_sys_argv() -> None:
-    """`expand_dotted` on this process's own command line. An error is one line on stderr and exit
-    status 2.
+def expand_sys_argv(first: Callable[[list[str]], list[str]]) -> None:
+    """``first``, then `expand_dotted`, on this process's own command line. An error is one line on
+    stderr and exit status 2.
 
     For the import of a locustfile: Locust has read ``-f`` by then and nothing else.
     """
     try:
-        sys.argv[1:] = expand_dotted(sys.argv[1:])
+        sys.argv[1:] = expand_dotted(first(sys.argv[1:]))
     except Listed as e:
         print(e, flush=True)
         sys.exit(0)
@@ -38,6 +38,7 @@ def expand_dotted(argv: Sequence[str]) -> list[str]:
     """The arguments with each JSON flag given once, after those of ``--preset``; those after ``--``
     stay. Raises ConfigError, Listed.
     """
+    _no_number_of_its_own(argv)
     argv = expand_preset(argv)
     flags = list(argv[: argv.index("--")] if "--" in argv else argv)
     rest: list[str | _Json] = []
@@ -62,6 +63,23 @@ def expand_dotted(argv: Sequence[str]) -> list[str]:
     return [
         text for item in rest for text in ([item] if isinstance(item, str) else item.words())
     ] + list(argv[len(flags) :])
+
+
+def overridden(words: Sequence[str], later: Sequence[str]) -> list[str]:
+    """``words`` and ``later``. The servers of ``later`` replace those of ``words``: given twice,
+    --base-url names two servers.
+    """
+    gone = {"--base-url"}.intersection(map(flag_of, later))
+    kept = [group for group in by_flag(words) if flag_of(group[0]) not in gone]
+    return [*(word for group in kept for word in group), *later]
+
+
+def _no_number_of_its_own(argv: Sequence[str]) -> None:
+    """Raises ConfigError where a search is told how many requests to send. Only typed words tell:
+    a preset and the web form, which set a number for runs of all kinds, mean no search.
+    """
+    if {"--capacity", "--num-prompts"} <= {*map(flag_of, argv)}:
+        raise ConfigError("--num-prompts: not with --capacity, which decides on its own runs")
 
 
 class _Json:

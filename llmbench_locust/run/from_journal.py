@@ -12,7 +12,7 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.facts import RunFacts, duration_of
 from llmbench_locust.metrics.store import RecordStore
-from llmbench_locust.options.command import command_of
+from llmbench_locust.options.command import NAMES, command_of
 from llmbench_locust.options.config import revived
 from llmbench_locust.results.files import not_taken, write_result
 from llmbench_locust.run.journal import read_head, read_journal
@@ -55,10 +55,11 @@ def report_of(path: Path) -> Report:
 
 
 def words_of(path: Path) -> list[str]:
-    """The flags of the run. Raises ConfigError."""
+    """The flags of the run, by their own names. Raises ConfigError."""
     config = revived(json.loads(read_head(path)["config"]))
     words = shlex.split(command_of(replace(config, save_detailed=False)))[2:]
-    return [*words, "--request-id-prefix", config.request_id_prefix]
+    own = {f"--{short}": f"--{name}" for name, short in NAMES.items()}
+    return [*(own.get(w, w) for w in words), "--request-id-prefix", config.request_id_prefix]
 
 
 def result_of(path: Path) -> Path:

@@ -49,7 +49,7 @@ def test_a_pair_whose_client_was_the_limit_is_run_again(tmp_path, capsys, monkey
         write(path, document(queues.run(rng, 0.5, 100), llmbench={"audit": audit}))
 
     monkeypatch.setattr(ab, "_serve", run)
-    argv = ["ab", "--a=--model a", "--b=--model b", "--repeat", "2", "--dir", str(tmp_path)]
+    argv = ["ab", "--a", "--sim", "--b=--model b", "--repeat", "2", "--dir", str(tmp_path)]
     assert main(argv) == 0
     assert made == ["a.0.json", "b.0.json", "b.1.json", "a.1.json", "b.1.json", "a.1.json"]
     assert "B, run 2 of 2, seed 1, again: late" in capsys.readouterr().out

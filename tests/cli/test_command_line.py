@@ -10,11 +10,11 @@ import pytest
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
 from llmbench_locust.cli import main
-from llmbench_locust.cli.command_line import RENAMED, flags_of_file, locust_argv, overridden
+from llmbench_locust.cli.command_line import RENAMED, flags_of_file, locust_argv
 from llmbench_locust.cli.serve import _locust_options
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import build_config
-from llmbench_locust.options.dotted import expand_dotted
+from llmbench_locust.options.dotted import expand_dotted, overridden
 from llmbench_locust.options.flags import add_flags
 
 DATA = Path(__file__).parent.parent / "data"

@@ -14,7 +14,7 @@ import requests
 
 from llmbench_locust.run.journal import read_journal
 from llmbench_locust.simulator.launch import launch
-from tests.commands import MOST_S, SMALL, cluster, finish, start, wait_for
+from tests.commands import MOST_S, SMALL, cluster, finish, locust, start, wait_for
 from tests.e2e.test_journal import llmbench
 
 PROMPTS = 600
@@ -113,18 +113,26 @@ def test_sessions_of_which_only_first_turns_were_answered(sim, tmp_path):
     assert (status, "a run with sessions cannot go on" in err) == (2, True), err
 
 
-def test_requests_that_ctrl_c_broke_off_are_sent_again(sim, tmp_path):
-    run = start("--base-url", sim, *FLAGS, "--result-dir", tmp_path)
+@pytest.mark.parametrize("by", ["llmbench serve", "locust -f"])
+def test_requests_that_ctrl_c_broke_off_are_sent_again(by, sim, tmp_path):
+    page = tmp_path / "page.html"
+    run = start("--base-url", sim, *FLAGS, "--llm-html", page, "--result-dir", tmp_path)
     wait_for(lambda: any(rows_of(j) for j in tmp_path.glob("*.journal") if j.stat().st_size))
     run.send_signal(signal.SIGINT)
     assert "interrupted" in finish(run)
     [journal] = tmp_path.glob("*.journal")
     journal = journal.rename(tmp_path / "kept")  # what it is called does not matter
-    argv = ("serve", "--resume", journal, "--save-result", "--result-filename", "r.json")
-    status, _, err = llmbench(*argv, cwd=tmp_path)
+    page.unlink()
+    argv = ("--resume", journal, "--save-result", "--result-filename", "r.json")
+    if by == "locust -f":
+        done = locust(*argv)
+        status, err = done.returncode, done.stderr
+    else:
+        status, _, err = llmbench("serve", *argv, cwd=tmp_path)
     assert status == 0, err
     found = json.loads((tmp_path / "r.json").read_text())
     assert (found["completed"], found["failed"]) == (PROMPTS, 0)
+    assert page.exists()
 
 
 def test_a_file_that_is_no_journal_is_refused_before_anything_is_sent(sim, tmp_path):

@@ -23,7 +23,7 @@ from llmbench_locust.options.config import build_config
 from llmbench_locust.options.dotted import expand_sys_argv
 from llmbench_locust.options.flags import add_flags
 
-expand_sys_argv()
+expand_sys_argv(list)
 events.init_command_line_parser.add_listener(lambda parser, **_: add_flags(parser))
 
 @events.init.add_listener
