@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
 
 from locust.env import Environment
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig, build_config, start_of
+from llmbench_locust.options.dotted import overridden
 from llmbench_locust.options.flags import check_variables
 from llmbench_locust.options.secrets import Start, secret_dest
 from llmbench_locust.options.values import words_in
@@ -21,6 +23,18 @@ from llmbench_locust.shape import ArrivalShape
 from llmbench_locust.simulator.launch import SimProcess, launch
 
 logger = logging.getLogger(__name__)
+
+
+def with_journal(argv: list[str]) -> list[str]:
+    """``argv`` after the flags of the run that its --resume names. Raises ConfigError."""
+    known = ArgumentParser(add_help=False, allow_abbrev=False)
+    known.add_argument("--resume", type=Path)
+    path = known.parse_known_args(argv)[0].resume
+    if path is None or not path.is_file() or "--capacity" in argv:
+        return argv
+    from llmbench_locust.run.from_journal import words_of
+
+    return overridden(words_of(path), argv)
 
 
 class Configurator:
@@ -58,9 +72,11 @@ class Configurator:
         return self._start.fixed if self._start is not None else ()
 
     @property
-    def headers(self) -> tuple[str, ...]:
-        """KEY=VALUE of the headers that this process was started with."""
-        return self._start.headers if self._start is not None else ()
+    def secrets(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """KEY=VALUE of the headers, and the servers, that this process was started with."""
+        if self._start is None:
+            return (), ()
+        return self._start.headers, tuple(u.rstrip("/") for u in self._start.base_url.split())
 
     def remember_start(self) -> None:
         """Keep what the process was started with. Raises ConfigError."""

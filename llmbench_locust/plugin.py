@@ -24,7 +24,7 @@ from locust.rpc import Message as LocustMessage
 from locust.runners import LocalRunner, MasterRunner, Runner, WorkerRunner
 
 from llmbench_locust._version import __version__
-from llmbench_locust.configure import Configurator
+from llmbench_locust.configure import Configurator, with_journal
 from llmbench_locust.dispatch.agent import Agent
 from llmbench_locust.dispatch.messages import TO_MASTER, TO_WORKER, Message, encode
 from llmbench_locust.errors import BenchError, ConfigError
@@ -76,7 +76,7 @@ def install() -> None:
     say_taken_port(warn)
     stop_without_sources()
     atexit.register(gc.freeze)  # the interpreter's end would look through everything, three times
-    expand_sys_argv()
+    expand_sys_argv(with_journal)
     for name in ("llm_first_token", "llm_tokens", "llm_request"):
         setattr(locust.events, name, EventHook())
     locust.events.init_command_line_parser.add_listener(lambda parser, **_: add_flags(parser))
@@ -113,7 +113,7 @@ class Plugin:
             self._to_master,
             runner.client_id if self.is_worker else "local",
             runner.stop if self.is_worker else None,
-            lambda wire: with_own_secrets(wire, self.configurator.headers),
+            lambda wire: with_own_secrets(wire, *self.configurator.secrets),
             gaps,
         )
         self._interruption = Interruption(self.stop, self._leave)

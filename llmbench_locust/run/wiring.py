@@ -9,7 +9,7 @@ from llmbench_locust.backends import backend_info
 from llmbench_locust.errors import SetupError
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.options.values import pairs
-from llmbench_locust.redact import MASK
+from llmbench_locust.redact import MASK, without_user
 from llmbench_locust.users.wire import WireConfig
 
 
@@ -82,13 +82,18 @@ def for_workers(wire: WireConfig, config: RunConfig) -> WireConfig:
         wire,
         api_key=MASK if wire.api_key else "",
         headers=dict.fromkeys(wire.headers, MASK),
+        base_urls=[without_user(url) for url in wire.base_urls],
     )
 
 
-def with_own_secrets(wire: WireConfig, words: tuple[str, ...]) -> WireConfig:
-    """`for_workers` undone on a worker. ``words``: its headers, KEY=VALUE. Raises SetupError for a
-    secret that the worker does not have.
+def with_own_secrets(
+    wire: WireConfig, words: tuple[str, ...], urls: tuple[str, ...] = ()
+) -> WireConfig:
+    """`for_workers` undone on a worker. ``words``: its headers, KEY=VALUE; ``urls``: its servers.
+    Raises SetupError for a secret that the worker does not have.
     """
+    known = {without_user(url): url for url in urls}
+    base_urls = [known.get(url, url) for url in wire.base_urls]
     own = {k.lower(): v for k, v in pairs("--header", words, secret=True).items()}
     headers = {k: own.get(k.lower(), v) if v == MASK else v for k, v in wire.headers.items()}
     missing = [k for k, v in headers.items() if v == MASK]
@@ -101,7 +106,12 @@ def with_own_secrets(wire: WireConfig, words: tuple[str, ...]) -> WireConfig:
             f"the header {missing[0]!r} has no value there; set LLMBENCH_HEADER or --header-file "
             f"for the worker, or {_REMEDY}"
         )
-    return replace(wire, api_key=key, headers=headers)
+    if unknown := next((url for url in base_urls if f"//{MASK}@" in url), None):
+        raise SetupError(
+            f"the user and password of {unknown} are not known there; give the worker the same "
+            f"--base-url, or {_REMEDY}"
+        )
+    return replace(wire, api_key=key, headers=headers, base_urls=base_urls)
 
 
 _REMEDY = "start the master with --distribute-secrets to send secrets to the workers in clear"

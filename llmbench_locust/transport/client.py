@@ -223,7 +223,11 @@ class Transport:
             lines.append(f"Proxy-Authorization: {endpoint.proxy_auth}")
         if "accept-encoding" not in names:
             lines.append("Accept-Encoding: identity")
-        lines.extend(f"{name}: {value}" for name, value in request.headers.items())
+        headers = request.headers
+        if endpoint.auth:
+            headers = {k: v for k, v in headers.items() if k.lower() != "authorization"}
+            lines.append(f"Authorization: {endpoint.auth}")
+        lines.extend(f"{name}: {value}" for name, value in headers.items())
         if "content-length" not in names and (
             request.body or request.method not in ("GET", "HEAD")
         ):

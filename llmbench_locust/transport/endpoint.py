@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from llmbench_locust.errors import ConfigError
@@ -16,7 +16,8 @@ class Endpoint:
     """``host``, ``port``: the server. ``host_header``: its authority as the Host header has it.
     ``prefix``: goes before each target: the base URL's path, or the whole URL for a plain proxy.
     ``dial_host``, ``dial_port``: what is connected to. ``tunnel``: a CONNECT must come first.
-    ``proxy_auth``: value of Proxy-Authorization, "" when there is none.
+    ``proxy_auth``: value of Proxy-Authorization, "" when there is none. ``auth``: that of
+    Authorization, for the user in the base URL.
     """
 
     tls: bool
@@ -28,6 +29,7 @@ class Endpoint:
     dial_port: int
     proxied: bool
     proxy_auth: str
+    auth: str
 
     @property
     def tunnel(self) -> bool:
@@ -61,10 +63,11 @@ def parse_endpoint(base_url: str) -> Endpoint:
     path = parts.path.rstrip("/")
     proxy = _proxy(parts.scheme, host, port)
     if proxy is None:
-        return Endpoint(tls, host, port, host_header, path, host, port, False, "")
-    proxy_host, proxy_port, auth = proxy
+        return Endpoint(tls, host, port, host_header, path, host, port, False, "", _basic(parts))
+    proxy_host, proxy_port, proxy_auth = proxy
     prefix = path if tls else f"http://{host_header}{path}"
-    return Endpoint(tls, host, port, host_header, prefix, proxy_host, proxy_port, True, auth)
+    auths = (proxy_auth, _basic(parts))
+    return Endpoint(tls, host, port, host_header, prefix, proxy_host, proxy_port, True, *auths)
 
 
 def _proxy(scheme: str, host: str, port: int) -> tuple[str, int, str] | None:
@@ -80,8 +83,12 @@ def _proxy(scheme: str, host: str, port: int) -> tuple[str, int, str] | None:
             f"{scheme}_proxy: {parts.scheme}://{parts.hostname} cannot be used; allowed is "
             "http://host:port"
         )
-    auth = ""
-    if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        auth = "Basic " + base64.b64encode(pair.encode()).decode()
-    return parts.hostname, parts.port or 80, auth
+    return parts.hostname, parts.port or 80, _basic(parts)
+
+
+def _basic(parts: SplitResult) -> str:
+    """The credentials of a URL as a header has them; "" when there are none."""
+    if parts.username is None:
+        return ""
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()

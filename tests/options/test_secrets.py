@@ -1,7 +1,7 @@
 """Secrets of the start go to the server of the start; the form writes where the start allows."""
 
 from argparse import Namespace
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -156,6 +156,15 @@ def test_workers_put_in_their_own_secrets(form, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(SetupError, match="OPENAI_API_KEY is not set there"):
         with_own_secrets(sent, ("x-api=s3cret",))
+    url = "http://me:s3cret@127.0.0.1:8000"
+    config = form(("--base-url", url, "--model", "m"))
+    wire = wire_config(config)
+    sent = for_workers(wire, config)
+    assert "s3cret" not in str(asdict(sent))
+    assert with_own_secrets(sent, (), ("http://x", url)) == wire
+    with pytest.raises(SetupError, match=r"password of http://\*\*\*@127.0.0.1:8000 are not known"):
+        with_own_secrets(sent, (), ("http://x",))
+    wire = replace(wire, base_urls=["http://x"])
     allowed = form((*SECRET, "--model", "m", "--distribute-secrets"))
     assert for_workers(wire, allowed) == wire
     typed = form(SECRET, base_url="http://other", header="X-Api=mine", model="m")

@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,22 @@ def test_a_plain_proxy_gets_the_whole_url(serve, connect, monkeypatch):
     assert seen[0].line == "POST http://llm.example:8000/v1/completions HTTP/1.1"
     assert seen[0].headers["host"] == "llm.example:8000"
     assert seen[0].headers["proxy-authorization"] == "Basic bWU6cEBzcw=="  # me:p@ss
+
+
+def test_the_user_of_the_url_is_who_asks(serve, connect):
+    """As for control requests, whatever the headers say."""
+    seen: list[Any] = []
+
+    def handler(peer: Peer) -> None:
+        while (request := peer.request()) is not None:
+            seen.append(request)
+            peer.send(answer("a"))
+
+    transport = connect(serve(handler).url.replace("://", "://me:p%40ss@"))
+    key = replace(POST, headers={**POST.headers, "authorization": "Bearer k"})
+    for request in (POST, key):
+        assert transport.exchange(request, TextSink()).error == ""
+        assert seen[-1].headers["authorization"] == "Basic bWU6cEBzcw=="  # me:p@ss
 
 
 def tunnel(requests: list[Any], code: bytes = b"200 Connection established") -> Any:
