@@ -36,8 +36,11 @@ class Crew(Protocol):
     def send(self, message: Message, worker: str) -> None:
         """One message to one worker."""
 
+    def greet(self) -> None:
+        """Find out which newcomers may take part."""
+
     def workers(self) -> list[str]:
-        """Ids of the workers that are connected now."""
+        """Ids of the workers that are connected now and may take part."""
 
 
 @dataclass(slots=True)
@@ -145,6 +148,7 @@ class Roster:
 
     def newcomers(self) -> list[WorkerState]:
         """Invite the workers that have connected since, up to the run's most workers."""
+        self._crew.greet()
         plan, found = self._plan, []
         for worker_id in self._crew.workers():
             if worker_id not in self.workers and len(self.alive()) < plan.max_workers:

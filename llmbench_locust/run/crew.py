@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import perf_counter
 
 import gevent
@@ -36,6 +37,7 @@ class Crew:
         self.spawned = Event()
         self._runner = runner
         self._users = 0
+        self._asked: set[str] = set()
         self._versions: dict[str, str] = {}
         if not self.local:
             runner.register_message(HELLO, self._on_hello)
@@ -46,30 +48,43 @@ class Crew:
         """Refuse workers that came since the last run and have another version, by name."""
         if self.local:
             return
-        for worker in (asked := [w for w in self.workers() if w not in self._versions]):
-            self._runner.send_message(WHO, None, worker)
+        self.greet()
         deadline = perf_counter() + ANSWER_S
-        while any(w not in self._versions for w in asked) and perf_counter() < deadline:
+        while (silent := self._silent()) and perf_counter() < deadline:
             gevent.sleep(0.005)
-        for worker in asked:
-            found = self._versions.setdefault(worker, "")
-            if found != __version__:
-                has = f"has llmbench-locust {found}" if found else "does not have llmbench-locust"
-                warn(f"worker {worker} {has}, the master has {__version__}: it takes no part")
+        for worker in silent:
+            self._meet(worker, "")
+
+    def greet(self) -> None:
+        """Ask newcomers who they are. Those that answer well are among the `workers` from then."""
+        for worker in {*connected_workers(self._runner)} - self._asked:
+            self._asked.add(worker)
+            with suppress(Exception):  # it has left again
+                self._runner.send_message(WHO, None, worker)
+
+    def _silent(self) -> set[str]:
+        """The workers that are there and have not answered."""
+        return self._asked.intersection(connected_workers(self._runner)).difference(self._versions)
 
     def _on_hello(self, environment: Environment, msg: LocustMessage, **_: object) -> None:
-        self._versions[msg.node_id] = str(msg.data)[:40]
+        self._meet(msg.node_id, str(msg.data)[:40])
+
+    def _meet(self, worker: str, version: str) -> None:
+        self._versions[worker] = version
+        if version != __version__:
+            has = f"has llmbench-locust {version}" if version else "does not have llmbench-locust"
+            warn(f"worker {worker} {has}, the master has {__version__}: it takes no part")
 
     def send(self, message: Message, worker: str) -> None:
         """One message to one worker."""
         self._runner.send_message(message.kind, message if self.local else encode(message), worker)
 
     def workers(self) -> list[str]:
-        """Ids of the workers that are connected now."""
+        """Ids of the workers that are connected now and have this version."""
         if self.local:
             return ["local"]
         ids = connected_workers(self._runner)
-        return [i for i in ids if self._versions.get(i, __version__) == __version__]
+        return [i for i in ids if self._versions.get(i) == __version__]
 
     @property
     def expected(self) -> int:

@@ -23,6 +23,9 @@ class FakeCrew:
         """The master that they belong to."""
         self._coordinator = coordinator
 
+    def greet(self) -> None:
+        pass
+
     def workers(self) -> list[str]:
         return list(self.ids)
 
