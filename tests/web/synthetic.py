@@ -31,8 +31,17 @@ MARK = (
 live = LiveStats({"ttft": 150.0, "e2el": 1500.0}, (50.0, 90.0, 99.0))
 
 
+LATE = f"the event loop ran 12 ms late{MARK}"
+LIMITED = {
+    "reason": "client_limited",
+    "text": f"The client was the limit: {LATE}.",
+    "what_to_do": "What to do: add workers.",
+}
+
+
 class Done:
     document = {
+        "llmbench": {"validity": {"valid": False, "reasons": [LIMITED], "warnings": []}},
         "completed": 30,
         "failed": 3,
         "duration": 3.0,
@@ -116,9 +125,7 @@ def start(environment: Any, **_: Any) -> None:
 
 @events.test_stop.add_listener
 def stop(environment: Any, **_: Any) -> None:
-    live.finish(
-        Done.document, {"client_limited": True, "reasons": [f"the event loop ran 12 ms late{MARK}"]}
-    )
+    live.finish(Done.document, {"client_limited": True, "reasons": [LATE]})
 
 
 def feed(environment: Any) -> None:

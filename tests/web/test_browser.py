@@ -333,6 +333,8 @@ def test_every_text_of_a_hostile_run_is_text(web: Any, browser: Any) -> None:
     charts.get_by_role("button", name="Stop").click()
     charts.wait_for_selector("#verdict[data-kind=bad]")
     assert "<script>window.hacked=1</script>" in charts.locator("body").inner_text()
+    late = [charts.locator(at).inner_text().count("12 ms late") for at in ("#validity", "#verdict")]
+    assert late == [1, 0]  # why the client was the limit stands there once
     assert charts.evaluate(
         "[window.hacked === undefined, document.querySelectorAll('img[src=x]').length]"
     ) == [True, 0]

@@ -54,7 +54,7 @@ function show(shot) {
   badge(shot.state, { running: "good", failed: "bad" }[shot.state]);
   byId("what").textContent = [shot.info.model, shot.info.backend, shot.info.dataset].filter(Boolean).join(" · ");
   document.title = `${shot.state}: LLM load test`;
-  verdict(shot.audit, shot.state);
+  verdict(shot.audit, shot.state, shot.validity);
   validity(shot.validity);
   const message = byId("message");
   message.textContent = readable(shot.message || WORDS[shot.state] || "");
@@ -85,14 +85,15 @@ function badge(text, kind) {
   byId("state").dataset.kind = kind ?? "open";
 }
 
-function verdict(audit, state) {
+function verdict(audit, state, found) {
   const line = byId("verdict");
   if (audit.client_limited === null) {
     line.dataset.kind = "open";
     line.textContent = `Client audit: ${state === "running" ? "measuring; the verdict comes at the end" : "no verdict yet"}`;
   } else if (audit.client_limited) {
     line.dataset.kind = "bad";
-    line.textContent = `CLIENT LIMITED: ${audit.reasons.join("; ") || "these figures tell of the client, not of the server"}`;
+    const told = found?.reasons.some((r) => r.reason === "client_limited");  // above this line
+    line.textContent = `CLIENT LIMITED: ${(!told && audit.reasons.join("; ")) || "these figures tell of the client, not of the server"}`;
   } else {
     line.dataset.kind = "good";
     line.textContent = "Client audit: OK, the client kept up";
