@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,18 +39,16 @@ def text(answer: Answer) -> str:
         f"Capacity: {_figure(answer.load)} {unit}   ({_interval(answer, unit)})" + _largest(answer)
     ]
     met, missed = bounds(answer)
-    goal = settings.goals[answer.binding]
-    if goal.share is not None:
-        if met is not None:
-            lines.append(f"  highest load shown to meet {goal.name}: {_shown(met, unit, True)}")
-        if missed is not None:
-            lines.append(f"  lowest load shown to miss it: {_shown(missed, unit, False)}")
+    if met is not None:
+        goal = settings.goals[answer.binding]
+        lines.append(f"  highest load shown to meet {goal.name}: {_shown(met, unit, True)}")
+    if missed is not None:
+        lines.append(f"  lowest load shown to miss it: {_shown(missed, unit, False)}")
     lines.append(f"  limited by: {_limit(answer)}")
     return "\n".join(lines)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(NamedTuple):
     """A probe that settles a side on its own: ``share`` and the bound of its interval."""
 
     load: float
@@ -62,18 +61,17 @@ def bounds(answer: Answer) -> tuple[Shown | None, Shown | None]:
     goal = answer.settings.goals[answer.binding]
     if goal.share is None or answer.found is None:
         return None, None
-    shown = []
+    met, missed = [], []
     for outcome in answer.probes:
         unit = outcome.units[answer.binding]
         if unit.weight and not outcome.overloaded:
             low, high = _wilson(unit, answer.found.dispersion, answer.found.units)
-            shown.append((outcome.load, unit.value / unit.weight, low, high))
-    met = max((s for s in shown if s[2] >= goal.share), default=None)
-    missed = min((s for s in shown if s[3] < goal.share), default=None)
-    return (
-        Shown(met[0], met[1], met[2]) if met else None,
-        Shown(missed[0], missed[1], missed[3]) if missed else None,
-    )
+            share = unit.value / unit.weight
+            if low >= goal.share:
+                met.append(Shown(outcome.load, share, low))
+            elif high < goal.share:
+                missed.append(Shown(outcome.load, share, high))
+    return max(met, default=None), min(missed, default=None)
 
 
 def _wilson(unit: Unit, dispersion: float, units: float) -> tuple[float, float]:
@@ -138,8 +136,8 @@ def as_dict(answer: Answer) -> Json:
         "high": answer.high,
         "level": answer.settings.level,
         "limited_by": answer.settings.goals[answer.binding].name,
-        "shown_to_meet": None if met is None else dataclasses.asdict(met),
-        "shown_to_miss": None if missed is None else dataclasses.asdict(missed),
+        "shown_to_meet": None if met is None else met._asdict(),
+        "shown_to_miss": None if missed is None else missed._asdict(),
         "goals": [dataclasses.asdict(goal) for goal in answer.settings.goals],
         "settings": {
             key: value

@@ -250,29 +250,24 @@ def _gone(columns: RecordColumns, config: RunConfig) -> str:
 
 def _no_contradiction(config: RunConfig) -> None:
     """Raises ConfigError for flags that set what the search sets, or ask for what it leaves out."""
-    for name, given in (
-        ("--ramp-up-strategy", config.ramp_up_strategy is not None),
-        ("--request-rate", config.request_rate != math.inf),
-        ("--max-concurrency", config.search == "max-concurrency" and bool(config.max_concurrency)),
-        ("--concurrent-sessions", config.concurrent_sessions is not None),
-        ("--user-rate", config.user_rate_s is not None),
-        ("--num-sessions", config.num_sessions is not None),
-        ("--duration", config.duration_s is not None),
-        ("--run-time", config.run_time_s is not None),
-        ("--repeat", config.repeat > 1),
+    runs = ", which decides on its own runs"
+    files = ", which writes report.html and a result for each probe"
+    for name, given, why in (
+        ("--ramp-up-strategy", config.ramp_up_strategy is not None, runs),
+        ("--request-rate", config.request_rate != math.inf, runs),
+        ("--max-concurrency", config.search == "max-concurrency" and config.max_concurrency, runs),
+        ("--concurrent-sessions", config.concurrent_sessions is not None, runs),
+        ("--user-rate", config.user_rate_s is not None, runs),
+        ("--num-sessions", config.num_sessions is not None, runs),
+        ("--duration", config.duration_s is not None, runs),
+        ("--run-time", config.run_time_s is not None, runs),
+        ("--repeat", config.repeat > 1, runs),
+        ("--check", config.check, "; use --slo for what each load must meet"),
+        ("--per-request", config.per_request, files),
+        ("--html, under locust -f --llm-html", config.llm_html, files),
     ):
         if given:
-            raise ConfigError(f"{name}: not with --capacity, which decides on its own runs")
-    if config.check:
-        raise ConfigError("--check: not with --capacity; use --slo for what each load must meet")
-    for name, path in (
-        ("--per-request", config.per_request),
-        ("--html, under locust -f --llm-html", config.llm_html),
-    ):
-        if path:
-            raise ConfigError(
-                f"{name}: not with --capacity, which writes report.html and a result for each probe"
-            )
+            raise ConfigError(f"{name}: not with --capacity{why}")
 
 
 def _earlier(directory: Path, settings: Settings) -> list[Outcome]:

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -34,6 +34,7 @@ from llmbench_locust.run.control_api import Server
 from llmbench_locust.terminal import say
 
 LAST_LINES = 20
+END_S = 10.0  # for a server and what it started, before they are killed
 Result = Json
 
 
@@ -137,11 +138,9 @@ class _Sweep:
     def _reset_caches(self) -> None:
         if self.plan.after:
             subprocess.run(self.plan.after, check=False, stdout=subprocess.DEVNULL)
-        elif self.plan.resets:
-            error = self._server.reset_cache()
-            if error and not self._told:
-                say(f"The server's caches are not reset: {error}")
-            self._told = self._told or bool(error)
+        elif self.plan.resets and (error := self._server.reset_cache()) and not self._told:
+            say(f"The server's caches are not reset: {error}")
+            self._told = True
 
     # --- cells
 
@@ -293,11 +292,12 @@ def _tail(log: Path) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all that it started: with SIGTERM, then with SIGKILL."""
-    for sign, wait_s in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
-        try:
+    """End the process and all that it started: with SIGTERM, and what is left with SIGKILL."""
+    with suppress(ProcessLookupError):  # none is left in its group
+        for sign in (signal.SIGTERM, signal.SIGKILL):
             os.killpg(process.pid, sign)
-            process.wait(wait_s)
-            return
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
+            deadline = time.monotonic() + END_S
+            while time.monotonic() < deadline:
+                process.poll()  # until it is asked for its status, an ended process is in its group
+                os.killpg(process.pid, 0)
+                time.sleep(0.05)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import requests
 
 from llmbench_locust.cli.sweep import main
 from llmbench_locust.errors import ConfigError, SetupError
-from llmbench_locust.experiments import grid
+from llmbench_locust.experiments import grid, sweep
 from tests.commands import SMALL, environment, free_port, wait_for
 
 BENCH = """
@@ -163,6 +164,21 @@ def test_sigterm_to_the_sweep_ends_its_run_and_its_server(tmp_path):
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_what_a_server_leaves_running_is_killed(monkeypatch):
+    monkeypatch.setattr(sweep, "END_S", 0.3)
+    process = subprocess.Popen(
+        ["sh", "-c", "(trap '' TERM; echo ready; exec sleep 60) & wait"],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with process.stdout as out:
+        assert out.readline() == b"ready\n"
+        sweep._end(process)
+        assert process.poll() == -signal.SIGTERM
+        ended, _, _ = select.select([out], [], [], 5)
+        assert ended, "its child holds the pipe still"
 
 
 def _received(url):
