@@ -129,7 +129,7 @@ class _Search:
         for outcome in self.outcomes:  # of an earlier search
             load = max(load, min(2 * outcome.load, settings.highest))
         while not any(self._clearly_missed(o) for o in self.outcomes):
-            if len(self._at(settings.highest)) >= 1:
+            if self._at(settings.highest):
                 return
             latency_s = self.outcomes[-1].latency_s if self.outcomes else 0.0
             seconds = max(settings.probe_time_s * QUICK_PART, QUICK_LATENCIES * latency_s)
@@ -205,7 +205,7 @@ class _Search:
         enough = max(QUICK_REQUESTS, wanted / 4)
         if left < enough and every:
             raise StopIteration
-        return max(1, QUICK_REQUESTS, int(min(wanted, left)))
+        return max(QUICK_REQUESTS, int(min(wanted, left)))
 
     def _request_rate(self, load: float) -> float:
         """Requests a second that ``load`` makes; Little's law for users of a closed loop."""
@@ -277,7 +277,7 @@ class _Search:
         crossings = self._crossings()
         if not crossings:
             return unknown
-        binding, found = min(crossings, key=lambda pair: pair[1].load)
+        binding, found = self._crossing()
         loads = [o.load for o in probes]
         if found.load < min(loads) or found.load > max(loads):
             beyond = self._beyond()

@@ -37,8 +37,7 @@ def sentences(
 
 
 def _ttft(client_mean_s: float | None, server: ServerFigures) -> str:
-    parts = ttft_parts(client_mean_s, server) if client_mean_s is not None else None
-    if parts is None or client_mean_s is None:
+    if client_mean_s is None or (parts := ttft_parts(client_mean_s, server)) is None:
         return ""
     total, words = shown_sum(parts.values(), client_mean_s)
     names = ("queue", "prefill", "network and front end")
