@@ -15,7 +15,8 @@ from llmbench_locust.command_parser import CommandParser
 from llmbench_locust.errors import ConfigError, last_line
 from llmbench_locust.experiments import grid
 from llmbench_locust.experiments.sweep import Plan, sweep
-from llmbench_locust.options.values import words_in, words_of
+from llmbench_locust.options.checks import base_url
+from llmbench_locust.options.values import integer, words_in, words_of
 
 VERBS = ("serve", "serve_workload")
 
@@ -108,10 +109,11 @@ def _check(bench: list[str], every: list[grid.Params]) -> None:
 def _base_url(words: list[str]) -> str:
     """The server of a benchmark's command."""
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for flag, default in (("--base-url", None), ("--host", "127.0.0.1"), ("--port", "8000")):
-        known.add_argument(flag, flag.replace("-url", "_url"), default=default)
+    known.add_argument("--base-url", "--base_url")
+    known.add_argument("--host")
+    known.add_argument("--port", default="8000")
     found, _ = known.parse_known_args(words)
-    return (found.base_url or f"http://{found.host}:{found.port}").rstrip("/")
+    return base_url(found.base_url, found.host, integer("--port", found.port))
 
 
 def _parser(verb: str) -> CommandParser:

@@ -12,7 +12,7 @@ import sys
 import pytest
 import requests
 
-from llmbench_locust.cli.sweep import main
+from llmbench_locust.cli.sweep import _plan, main
 from llmbench_locust.errors import ConfigError, SetupError
 from llmbench_locust.experiments import grid, sweep
 from tests.commands import SMALL, environment, free_port, wait_for
@@ -164,6 +164,21 @@ def test_sigterm_to_the_sweep_ends_its_run_and_its_server(tmp_path):
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("words", "url"),
+    [
+        ("", "http://127.0.0.1:8000"),
+        ("--host h --port 81", "http://h:81"),
+        ("--host http://h:81", "http://h:81"),
+        ("--host ::1 --port=81", "http://[::1]:81"),
+        ("--base_url https://h/ --host other", "https://h"),
+    ],
+)
+def test_the_server_is_the_one_that_the_benchmark_takes(words, url, tmp_path):
+    plan = _plan("serve", ["-o", str(tmp_path), "--bench-cmd", f"bench {words}"], [])
+    assert plan.base_url == url
 
 
 def test_what_a_server_leaves_running_is_killed(monkeypatch):
