@@ -27,7 +27,8 @@ class DatasetInfo:
     aligned with the server's tokenizer. ``tokenizer``: whether it needs one. ``times``: "" without
     times of its own, "used" when they are the arrivals by default. ``conversations``: whether
     ``--multi-turn`` works. ``sessions``: its requests wait for one another. ``all_rows``: whether
-    ``--num-prompts -1`` asks for every row. ``stream``: where the function (config, tokenizer,
+    ``--num-prompts -1`` asks for every row. ``fewest_flag``: the field with the least number of
+    requests that it makes. ``stream``: where the function (config, tokenizer,
     total) is that makes its requests as they are taken (see `workload.stream.Requests`), None where
     it cannot; "" where all are made before the first is sent.
     """
@@ -46,6 +47,7 @@ class DatasetInfo:
     conversations: bool = False
     sessions: bool = False
     all_rows: bool = False
+    fewest_flag: str = ""
     stream: str = ""
 
 
@@ -122,6 +124,7 @@ for _row in (
         _HERE + "prefix_repetition:load",
         path="none",
         output_flag="prefix_repetition_output_len",
+        fewest_flag="prefix_repetition_num_prefixes",
         random_tokens=True,
     ),
     DatasetInfo(

@@ -63,6 +63,7 @@ class _Capacity:
             budget_requests=requests,
             probe_time_s=config.probe_time,
             seed=config.seed,
+            fewest=_fewest(config),
             whole=config.search == "max-concurrency",
         )
         self.done: list[Outcome] = []
@@ -246,6 +247,12 @@ def _gone(columns: RecordColumns, config: RunConfig) -> str:
         if latest and NOBODY.issuperset(latest) and server.gone():
             return without_user(server.base_url)
     return ""
+
+
+def _fewest(config: RunConfig) -> int:
+    """Requests that the dataset makes at least."""
+    flag = config.dataset.fewest_flag
+    return int(getattr(config, flag)) if flag else 1
 
 
 def _no_contradiction(config: RunConfig) -> None:

@@ -33,6 +33,9 @@ FIRST_PART = 1 / 5
 LARGEST_PART = 1 / 8
 #: A doubling probe: part of the probe time, latencies and requests at least.
 QUICK_PART, QUICK_LATENCIES, QUICK_REQUESTS = 0.25, 3.0, 10
+#: The first probe has fewer requests. It tells the latency, and so how many requests a load has in
+#: flight (Little's law): a load with less than a quarter of one in flight needs no probe.
+FIRST_REQUESTS, HARDLY_ANY = 4, 0.25
 #: Nearest and furthest that a probe lies from the crossing, in ln(load).
 NEAREST, FURTHEST = 0.02, 0.12
 #: How far a probe lies from the crossing on the curve's scale, as a share of what counts in full.
@@ -46,8 +49,8 @@ CLOSE = 1 + 1e-9  # the bounds went through a logarithm
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``budget_s``, ``budget_requests``: None for no bound. ``whole``: loads are whole numbers
-    (users of a closed loop).
+    """``budget_s``, ``budget_requests``: None for no bound. ``fewest``: requests that the dataset
+    makes at least. ``whole``: loads are whole numbers (users of a closed loop).
     """
 
     goals: tuple[Goal, ...]
@@ -58,6 +61,7 @@ class Settings:
     budget_requests: int | None = None
     probe_time_s: float = 20.0
     seed: int = 0
+    fewest: int = 1
     whole: bool = False
     level: float = 0.95
 
@@ -133,8 +137,18 @@ class _Search:
                 return
             latency_s = self.outcomes[-1].latency_s if self.outcomes else 0.0
             seconds = max(settings.probe_time_s * QUICK_PART, QUICK_LATENCIES * latency_s)
-            self._run(load, seconds, QUICK_REQUESTS, quick=True)
-            load = min(2 * load, settings.highest)
+            least = QUICK_REQUESTS if self.outcomes else FIRST_REQUESTS
+            self._run(load, seconds, least, quick=True)
+            load = min(self._doubled(load), settings.highest)
+
+    def _doubled(self, load: float) -> float:
+        """Twice ``load``, or more where even then hardly a request would be in flight."""
+        latency_s = 0.0
+        if not self.settings.whole and self.outcomes and self._met(self.outcomes[-1]):
+            latency_s = self.outcomes[-1].latency_s
+        while latency_s and 4 * load * latency_s <= HARDLY_ANY:
+            load *= 2
+        return 2 * load
 
     def refine(self) -> None:
         """Below and above the crossing in turn, until the interval is narrow enough."""
@@ -205,7 +219,7 @@ class _Search:
         enough = max(QUICK_REQUESTS, wanted / 4)
         if left < enough and every:
             raise StopIteration
-        return max(QUICK_REQUESTS, int(min(wanted, left)))
+        return max(min(least, QUICK_REQUESTS), settings.fewest, int(min(wanted, left)))
 
     def _request_rate(self, load: float) -> float:
         """Requests a second that ``load`` makes; Little's law for users of a closed loop."""

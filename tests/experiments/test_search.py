@@ -108,6 +108,23 @@ def test_a_short_probe_near_saturation_says_little_unless_it_missed():
     assert counted(97.0, 100_000.0, 100_000) == 100_000.0
 
 
+def test_a_minute_reaches_the_load_of_a_fast_server():
+    """Doubling from one request in two seconds took longer."""
+    minute = replace(settings(), budget_s=60.0, budget_requests=None)
+    probe = server(131.0, latency_s=0.02)
+    answers = [search(probe, replace(minute, seed=1000 * s)) for s in range(SEEDS)]
+    assert {a.verdict for a in answers} == {"found"}
+    assert sum((a.low or 0) <= 131 <= (a.high or np.inf) for a in answers) >= 18
+
+
+@pytest.mark.parametrize("capacity", [0.7, 1.3, 5.0])
+def test_a_load_that_was_taken_too_high_is_left_again(capacity):
+    """An answer takes 10 ms, and the next probe is at 16 a second."""
+    answer = search(server(capacity, latency_s=0.01), settings())
+    assert (answer.low or 0) <= capacity <= answer.high
+    assert abs(answer.load / capacity - 1) < 0.05
+
+
 @pytest.mark.parametrize(
     ("capacity", "verdict", "words"),
     [(0.1, "below", "below 0.5 req/s"), (5000.0, "at least", "at least 400 req/s")],
