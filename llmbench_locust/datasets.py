@@ -28,9 +28,9 @@ class DatasetInfo:
     times of its own, "used" when they are the arrivals by default. ``conversations``: whether
     ``--multi-turn`` works. ``sessions``: its requests wait for one another. ``all_rows``: whether
     ``--num-prompts -1`` asks for every row. ``fewest_flag``: the field with the least number of
-    requests that it makes. ``stream``: where the function (config, tokenizer,
-    total) is that makes its requests as they are taken (see `workload.stream.Requests`), None where
-    it cannot; "" where all are made before the first is sent.
+    requests that it makes. ``stream``: where the function (config, tokenizer, total) is that makes
+    its requests as they are taken (see `workload.stream.Requests`), None where it cannot; "" where
+    all are made before the first is sent.
     """
 
     name: str

@@ -35,9 +35,10 @@ def load(
 ) -> list[SampleRequest]:
     """The requests of the sessions. Raises ConfigError."""
     rows = list(_rows(config))
+    blocks = Blocks(tokenizer, 1, 0, as_text=not config.backend_info.token_ids)
     found = []
     for n, row in enumerate(rows, 1):
-        found.append(_Trace(row, tokenizer, n).session())
+        found.append(_Trace(row, tokenizer, blocks, n).session())
         progress(n, len(rows))
     found = [session for session in found if session]
     if not found:
@@ -68,15 +69,14 @@ def _calls_of(row: Row) -> list[Json]:
 
 
 class _Trace:
-    def __init__(self, row: Row, tokenizer: Tokenizer, number: int) -> None:
+    def __init__(self, row: Row, tokenizer: Tokenizer, blocks: Blocks, number: int) -> None:
         self._row, self._config = row, row.config
         size = row.count("block_size")
         if row.values.get("hash_id_scope", "local") != "local":
             raise row.error("'hash_id_scope' must be 'local'")
-        as_text = not self._config.backend_info.token_ids
         # Ids mean something within their session only.
-        self._blocks = Blocks(tokenizer, size, f"{self._config.seed}/{number}", as_text=as_text)
-        self._tokenizer, self._as_text = tokenizer, as_text
+        self._blocks = blocks.others(size, f"{self._config.seed}/{number}")
+        self._tokenizer = tokenizer
         self._found: Session = []
 
     def session(self) -> Session:
@@ -127,7 +127,7 @@ class _Trace:
         input_len = row.count("in")
         ids = row.hash_ids(self._blocks.size, input_len)
         prompt = self._blocks.prompt(ids, input_len, own=f"call {len(self._found)}")
-        if self._as_text:
+        if self._blocks.as_text:
             input_len = self._tokenizer.count_batch([str(prompt)], add_special_tokens=True)[0]
         return SampleRequest(
             prompt,

@@ -6,10 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.workload import csv_trace, timed_trace
+from llmbench_locust.workload.tokenizers import FastTokenizer
 from tests.workload.common import config, write_jsonl
+from tests.workload.test_local_tokenizers import LINES, byte_level, word_pieces
 
 
 def flags(path, *more):
@@ -99,7 +102,38 @@ def test_chat_gets_text_that_shares_as_much(tmp_path, tokenizer):
     assert all(
         isinstance(s.prompt, str) and s.prompt_len == len(tokenizer.encode(s.prompt)) for s in got
     )
+    assert [s.prompt_len for s in got] == [row["input_length"] for row in TRACE]
     assert d != a
+
+
+def sentence_pieces():
+    """As Llama 2: no token reaches over a space, and each text begins with one."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    made.train_from_iterator(LINES, trainers.BpeTrainer(vocab_size=800, special_tokens=[]))
+    return made
+
+
+@pytest.mark.parametrize("make", [byte_level, sentence_pieces, word_pieces])
+def test_text_has_as_many_tokens_as_the_trace_says(make):
+    """Whatever stands beside a block, and wherever it is cut."""
+    tokenizer = FastTokenizer(make(), {}, None, "made")
+    blocks = timed_trace.Blocks(tokenizer, 64, 0, as_text=True)
+    rows = [([1, 2, 3], 192), ([1, 2, 4], 150), ([3, 2], 128), ([5], 100), ([], 33), ([1], 1)]
+    texts = [blocks.prompt(hashes, length, own=str(length)) for hashes, length in rows]
+    ids = tokenizer.encode_batch(texts)
+    assert [len(i) for i in ids] == [length for _, length in rows]
+    assert ids[0][:128] == ids[1][:128]
+    assert ids[2][64:] == ids[0][64:128]
+
+
+def test_without_words_text_comes_from_any_token():
+    made = Tokenizer(models.WordLevel({"<unk>": 0, "1": 1, "2": 2}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    text = timed_trace.Blocks(FastTokenizer(made, {}, None, "made"), 4, 0, as_text=True).prompt(
+        [1, 2], 8, ""
+    )
+    assert set(text) <= set("<unk>12 ")
 
 
 def test_labels_chunks_and_no_times(tmp_path, tokenizer):
