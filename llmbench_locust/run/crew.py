@@ -19,8 +19,9 @@ from llmbench_locust.transport.gaps import Gaps
 
 #: Master → worker: who are you? Worker → master: the version of this package.
 WHO, HELLO = "llmbench_who", "llmbench_hello"
-#: Seconds within which a worker that has this package answers.
-ANSWER_S = 3.0
+#: A worker that has this package answers the last of so many questions, this far apart. The first
+#: may come before it listens.
+QUESTIONS, APART_S = 6, 0.5
 
 
 class Crew:
@@ -37,7 +38,7 @@ class Crew:
         self.spawned = Event()
         self._runner = runner
         self._users = 0
-        self._asked: set[str] = set()
+        self._asked: dict[str, list[float]] = {}
         self._versions: dict[str, str] = {}
         if not self.local:
             runner.register_message(HELLO, self._on_hello)
@@ -48,23 +49,27 @@ class Crew:
         """Refuse workers that came since the last run and have another version, by name."""
         if self.local:
             return
-        self.greet()
-        deadline = perf_counter() + ANSWER_S
-        while (silent := self._silent()) and perf_counter() < deadline:
+        while self._silent():
+            self.greet()
             gevent.sleep(0.005)
-        for worker in silent:
-            self._meet(worker, "")
 
     def greet(self) -> None:
         """Ask newcomers who they are. Those that answer well are among the `workers` from then."""
-        for worker in {*connected_workers(self._runner)} - self._asked:
-            self._asked.add(worker)
+        now = perf_counter()
+        for worker in self._silent():
+            asked = self._asked.setdefault(worker, [])
+            if asked and now < asked[-1] + APART_S:
+                continue
+            if len(asked) == QUESTIONS:
+                self._meet(worker, "")
+                continue
+            asked.append(now)
             with suppress(Exception):  # it has left again
                 self._runner.send_message(WHO, None, worker)
 
     def _silent(self) -> set[str]:
         """The workers that are there and have not answered."""
-        return self._asked.intersection(connected_workers(self._runner)).difference(self._versions)
+        return {*connected_workers(self._runner)}.difference(self._versions)
 
     def _on_hello(self, environment: Environment, msg: LocustMessage, **_: object) -> None:
         self._meet(msg.node_id, str(msg.data)[:40])
