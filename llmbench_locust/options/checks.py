@@ -25,9 +25,9 @@ METRICS = (
     "client_queue_time",
     "e2el_including_client_queue",
 )
-#: A number of requests for --num-prompts inf: only --duration ends it.
+#: Stands for --num-prompts inf: only --duration ends the run.
 ENDLESS = 2**62
-#: Requests that one place under a cap may serve in a second, for --duration without a rate.
+#: Requests per second and slot of --max-concurrency to plan for --duration without a rate.
 REQUESTS_PER_PLACE = 4
 _TOKEN = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")  # RFC 9110, 5.6.2
 
@@ -35,7 +35,7 @@ _BARE_HOST = re.compile(r"^(\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+)(:\d*)?$")
 
 
 def base_urls(given: str | None, host: str | None, port: int) -> tuple[str, ...]:
-    """`base_url` of each server; those of --base-url are separated by blanks."""
+    """`base_url` of each server; spaces separate the URLs of --base-url."""
     urls: list[str | None] = [*(given or "").split()] or [None]
     found = tuple(base_url(url, host, port) for url in urls)
     if len(set(found)) < len(found):
@@ -74,7 +74,7 @@ def base_url(given: str | None, host: str | None, port: int) -> str:
 
 
 def urlsplit_or_none(text: str) -> SplitResult | None:
-    """The parts of an http or https URL that has a host and a port that exists; else None."""
+    """The parts of an http or https URL with a host and no invalid port; else None."""
     try:
         url = urlsplit(text)
         good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
@@ -84,7 +84,7 @@ def urlsplit_or_none(text: str) -> SplitResult | None:
 
 
 def endpoint(given: str | None, info: BackendInfo) -> str:
-    """The path, with the ending that the backend's protocol has."""
+    """The path; raises ConfigError unless it ends as the backend's protocol requires."""
     if given is None:
         return info.endpoint
     path = "/" + given.lstrip("/")
@@ -127,14 +127,14 @@ def header_value(what: str, value: str) -> None:
 
 
 def metrics_urls(words: tuple[str, ...]) -> tuple[str, ...]:
-    """URLs of metrics pages, each once; or off alone."""
+    """URLs of metrics pages without duplicates, or off alone."""
     if "off" in words and len(set(words)) > 1:
         raise ConfigError("--server-metrics: off cannot be used with a URL")
     return _pages("--server-metrics", words, "off")
 
 
 def gpu_pages(words: tuple[str, ...]) -> tuple[str, ...]:
-    """URLs of pages about GPUs, or nvml; each once."""
+    """URLs of GPU metrics pages, or nvml, without duplicates."""
     return _pages("--gpu-metrics", words, "nvml")
 
 
@@ -153,7 +153,7 @@ def or_empty(text: str | None) -> str:
 
 
 def file_name(name: str) -> Callable[[str | None], str | None]:
-    """A check of the flag ``name``: a file's name that stays inside its directory."""
+    """Returns a check of the flag ``name``: the file must stay inside its directory."""
 
     def check(text: str | None) -> str | None:
         path = PurePath(text or "")
@@ -168,7 +168,7 @@ def file_name(name: str) -> Callable[[str | None], str | None]:
 
 
 _SETTINGS = ("request_rate", "burstiness", "max_concurrency", "num_prompts")
-#: Keys of the result file; those of latencies, probes and speculative decoding by their form.
+#: Keys of the result file; a pattern matches those of latencies, probes and speculative decoding.
 _RESULT_KEYS = (
     "date", "endpoint_type", "backend", "label", "model_id", "tokenizer_id", "num_prompts",
     "request_rate", "burstiness", "max_concurrency", "ramp_up_strategy", "ramp_up_start_rps",
@@ -185,7 +185,7 @@ _RESULT_KEY_FORMS = re.compile(r"(mean|median|std|p[\d.]+)_\w+_ms|(probe|spec_de
 def metadata(words: tuple[str, ...]) -> dict[str, str]:
     found = pairs("--metadata", words)
     for key in _SETTINGS:
-        found.pop(key, None)  # scripts give these; the result has the run's own
+        found.pop(key, None)  # scripts pass these; the result has its own
     for key in found:
         if key in _RESULT_KEYS or _RESULT_KEY_FORMS.fullmatch(key):
             raise ConfigError(f"--metadata: {key!r} is a key of the result file; use another name")
@@ -252,7 +252,7 @@ def num_prompts(given: str | int) -> int:
 
 
 def duration(name: str) -> Callable[[str | None], float | None]:
-    """Reads a time such as 60s, 5m or 1h, in seconds; None for nothing."""
+    """Returns a parser of times such as 60s, 5m or 1h into seconds; None when not given."""
 
     def read(given: str | None) -> float | None:
         total = seconds(f"--{name}", given)
@@ -269,11 +269,11 @@ def time_flag(name: str, help: str) -> Any:
 
 
 def count_for(v: Json) -> int:
-    """The number of requests that takes ``duration_s``. Raises ConfigError where none does.
+    """The number of requests that takes ``duration_s``. Raises ConfigError if there is none.
 
-    At a rate, the last request is due at n / rate, as vLLM scales its arrivals; on a ramp after the
-    sum of its mean intervals. Under a cap without a rate, more than the server can serve are
-    planned, and sending ends with the time.
+    With a rate, the last request is due at n / rate, because vLLM scales its arrivals; with a ramp,
+    after the sum of the mean intervals. With only a concurrency limit, more requests are planned
+    than the server can serve, and sending stops when the time is up.
     """
     lasts_s, rate = float(v["duration_s"]), float(v["request_rate"])
     if None not in (v["ramp_up_strategy"], v["ramp_up_start_rps"], v["ramp_up_end_rps"]):
@@ -311,15 +311,15 @@ def sampling(v: Json, names: tuple[str, ...], info: BackendInfo, *, greedy: bool
     """The sampling parameters that were given, by API name; with ``greedy`` temperature 0.0 unless
     it was given.
 
-    Raises ConfigError for one that the protocol cannot carry.
+    Raises ConfigError for one that the protocol does not support.
     """
     found = {name: v[name] for name in names if v[name] is not None}
     for name in found:
         if name not in info.sampling:
             able = ", ".join(info.sampling).replace("_", "-") or "no sampling parameter"
             raise ConfigError(
-                f"--{name.replace('_', '-')}: --backend {info.name} cannot carry it; it carries "
-                f"{able}"
+                f"--{name.replace('_', '-')}: --backend {info.name} does not support it; it "
+                f"supports {able}"
             )
     if greedy and info.kind == "generation" and "temperature" in info.sampling:
         found.setdefault("temperature", 0.0)

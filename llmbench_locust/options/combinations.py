@@ -1,4 +1,4 @@
-"""The range of each number, and which flags go together. Each failure is one line."""
+"""Checks of number ranges and of combinations of flags. Each failure is one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PATHS = {
 
 
 def numbers(v: Json) -> None:
-    """The range of each number. ``v``: values by the fields of `RunConfig`."""
+    """Check the range of each number. ``v``: values by the fields of `RunConfig`."""
     for flag in BOUNDED:
         flag.check(v.get(flag.field))
     if v["custom_output_len"] == 0:
@@ -47,7 +47,7 @@ def numbers(v: Json) -> None:
 
 
 def combinations(v: Json, info: BackendInfo) -> None:
-    """Which flags go together. ``v``: values by the fields of `RunConfig`."""
+    """Check combinations of flags. ``v``: values by the fields of `RunConfig`."""
     dataset = dataset_info(v["dataset_name"])
     if v["num_prompts"] < 1 and (v["num_prompts"] != -1 or v["mix"] or not dataset.all_rows):
         raise ConfigError(f"--num-prompts: {v['num_prompts']} is too small; use 1 or more")
@@ -62,11 +62,11 @@ def combinations(v: Json, info: BackendInfo) -> None:
         raise ConfigError(f"--mix: cannot read {v['mix']!r}; it must be a JSON file")
     _times(v)
     if v["ignore_eos"] and not info.ignore_eos:
-        raise ConfigError(f"--ignore-eos: --backend {info.name} cannot carry it")
+        raise ConfigError(f"--ignore-eos: --backend {info.name} does not support it")
     if v["logprobs"] is not None and not info.logprobs:
-        raise ConfigError(f"--logprobs: --backend {info.name} cannot carry it")
+        raise ConfigError(f"--logprobs: --backend {info.name} does not support it")
     if v["use_beam_search"] and not info.ignore_eos:
-        raise ConfigError(f"--use-beam-search: --backend {info.name} cannot carry it")
+        raise ConfigError(f"--use-beam-search: --backend {info.name} does not support it")
     if v["lora_modules"] and not info.lora:
         raise ConfigError(f"--lora-modules: --backend {info.name} has no LoRA modules")
     if v["cache_bust"] in ("run", "conversation"):
@@ -81,7 +81,7 @@ def combinations(v: Json, info: BackendInfo) -> None:
 
 def _server(v: Json) -> None:
     if v["balance"] != "round-robin" and len(v["base_urls"]) == 1:
-        raise ConfigError("--balance: only with several --base-url")
+        raise ConfigError("--balance: needs more than one --base-url")
     if v["sim_args"] and not v["sim"]:
         raise ConfigError("--sim-args: only with --sim")
     if v["base_url"].endswith("/v1") and v["endpoint"].startswith("/v1/"):
@@ -129,7 +129,7 @@ def _ramp(v: Json) -> None:
 
 
 def _path(dataset: DatasetInfo, path: str | None) -> None:
-    """Whether the dataset's file is there, as far as can be seen without reading it."""
+    """Check that the dataset's file exists, without reading it."""
     if not path:
         if dataset.path not in ("none", "optional"):
             raise ConfigError(
@@ -154,11 +154,11 @@ def _path(dataset: DatasetInfo, path: str | None) -> None:
 
 
 def _dataset(dataset: DatasetInfo, info: BackendInfo) -> None:
-    """Whether the backend can carry what the dataset holds."""
+    """Check that the backend supports the content of the dataset."""
     name, holds, only = dataset.name, dataset.modality, info.only
     if holds not in ("", "any") and holds not in info.modalities:
         raise ConfigError(
-            f"--dataset-name: {name} holds {holds}s, which --backend {info.name} cannot carry"
+            f"--dataset-name: {name} holds {holds}s, which --backend {info.name} does not support"
         )
     if only == "audio" and holds not in ("audio", "any"):
         raise ConfigError(
@@ -176,7 +176,7 @@ def _dataset(dataset: DatasetInfo, info: BackendInfo) -> None:
 
 
 def _times(v: Json) -> None:
-    """Either the trace's own times, a rate or a search decide when requests are sent."""
+    """Check that only one of trace times, rate and capacity search sets the arrival times."""
     if not v["self_timed"]:
         if v["trace_speedup"] != 1 and v["mix"] is None:
             raise ConfigError(
@@ -190,7 +190,7 @@ def _times(v: Json) -> None:
     ):
         if given:
             raise ConfigError(
-                f"--{name}: cannot be used with the times of the trace; to ignore those use "
+                f"--{name}: cannot be used with the times of the trace; to ignore the times use "
                 '--no-self-timed, or "self-timed": false in an entry of --mix'
             )
 
@@ -203,7 +203,7 @@ _CHAT_FLAGS = (
 
 
 def _sessions(v: Json, dataset: DatasetInfo) -> None:
-    """Flags for datasets whose requests wait for one another."""
+    """Check the flags of datasets whose requests wait for earlier responses."""
     for name in (
         *("history", "num_sessions", "max_delay_s", "concurrent_sessions", "session_header"),
         *("session_echo", "user_rate_s"),
@@ -229,7 +229,7 @@ def _sessions(v: Json, dataset: DatasetInfo) -> None:
 
 def _users(v: Json) -> None:
     if v.get("users") is None:
-        raise ConfigError("--user-rate: say how many users there are with --users N")
+        raise ConfigError("--user-rate: needs the number of users, --users N")
     for name, given in (
         ("--request-rate", v["request_rate"] != math.inf),
         ("--ramp-up-strategy", v["ramp_up_strategy"] is not None),
@@ -252,7 +252,7 @@ def _turns(v: Json, dataset: DatasetInfo, info: BackendInfo) -> None:
         return
     if (v["random_cache_hit_fraction"] > 0) is not (v["random_cache_ratio"] > 0):
         raise ConfigError(
-            "--random-cache-hit-fraction and --random-cache-ratio: both must be above 0, or none"
+            "--random-cache-hit-fraction and --random-cache-ratio: both must be above 0, or neither"
         )
     if v["multi_turn_prefix_global_ratio"] + v["multi_turn_prefix_conversation_ratio"] >= 1:
         raise ConfigError(
@@ -276,7 +276,7 @@ def _turns(v: Json, dataset: DatasetInfo, info: BackendInfo) -> None:
 
 
 def _outputs(v: Json) -> None:
-    """Whether the output files can be written, as far as can be seen before the run."""
+    """Check that the output files can be written, as far as this is known before the run."""
     directory = v["result_dir"]
     if directory and os.path.exists(directory):
         if not os.path.isdir(directory):

@@ -14,11 +14,11 @@ from llmbench_locust.options.table import CAPACITY_GROUP, FLAGS, GROUPS, SAMPLIN
 from llmbench_locust.options.values import read
 from llmbench_locust.redact import without_secrets, without_user
 
-#: Made anew for each run, derived from others, of several runs, or secret.
+#: Generated for each run, derived from other flags, about several runs, or secret.
 _LEFT_OUT = {"request_id_prefix", "header", "port", "endpoint", "base_url", "repeat", "same_seed"}
-#: As `llmbench serve` calls them.
+#: Their names in `llmbench serve`.
 NAMES = {"llm-html": "html", "vllm-profile": "profile"}
-#: What other values are derived from.
+#: Flags that the defaults of other flags depend on.
 _BASIS = (
     *("backend", "dataset_name", "dataset_path", "mix", "compat", "sim", "duration"),
     *("input_len", "output_len", "request_rate", "max_concurrency"),
@@ -27,8 +27,8 @@ _SEARCH = {row.field for row in GROUPS[CAPACITY_GROUP] if row.field != "resume"}
 
 
 def command_of(config: RunConfig) -> str:
-    """``llmbench serve …`` with every flag that was set, of a probe or one of several runs the
-    command for this one alone; values of headers and passwords in URLs are left out.
+    """``llmbench serve …`` with every flag that was set, without header values and passwords in
+    URLs. For a probe or one of several runs, the command repeats that run alone.
     """
     words = ["llmbench", "serve"]
     if not config.sim:
@@ -51,7 +51,7 @@ def command_of(config: RunConfig) -> str:
 
 
 def _locusts(config: RunConfig, plain: RunConfig | None) -> list[str]:
-    """Those of Locust's own flags that the run goes by."""
+    """Locust's own flags that affect the run."""
     words = []
     if config.users is not None:
         words += ["--users", str(config.users)]
@@ -63,7 +63,7 @@ def _locusts(config: RunConfig, plain: RunConfig | None) -> list[str]:
 
 
 def _plain(config: RunConfig) -> RunConfig | None:
-    """A run with only the flags that others are derived from; None where these alone are no run."""
+    """The configuration from the flags of `_BASIS` alone; None if these are not valid alone."""
     values = {name: getattr(config, FLAGS[name].field) for name in _BASIS}
     given = {k: v if isinstance(v, bool | str) else f"{v}" for k, v in values.items() if v}
     try:
@@ -73,7 +73,7 @@ def _plain(config: RunConfig) -> RunConfig | None:
 
 
 def _shown(field: str, value: JsonValue) -> JsonValue:
-    """As one would type it, without secrets."""
+    """The value as typed on the command line, without secrets."""
     if field in ("server_metrics", "gpu_metrics"):
         return tuple(without_user(url).partition("?")[0] for url in value)
     if field == "dataset_path" and "://" in value:

@@ -24,20 +24,21 @@ from llmbench_locust.redact import MASK, without_secrets, without_user
 
 @dataclass(frozen=True)
 class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
-    """One attribute for each flag, by its name, with its value. Those that differ from the plain
-    text of their flag:
+    """One attribute per flag, with the flag's name and parsed value. Attributes that are more than
+    the parsed text:
 
-    ``base_url``: complete, of --base-url or --host and --port. ``endpoint``: the backend's own when
+    ``base_url``: complete, from --base-url or --host and --port. ``endpoint``: the backend's own if
     not given. ``goodput``: objectives in ms by name. ``sampling``: parameters by API name,
     temperature 0.0 unless given. ``run_time_s``, ``stop_timeout_s``, ``request_timeout_s``,
     ``think_time`` (min, max): seconds. ``random_range_ratio``: (input, output).
     ``metric_percentiles``: in (0, 100]. ``header``: of --header and --header-file.
 
-    ``users``: -u where it is not a cap. ``base_urls``: all servers, ``base_url`` the first one.
+    ``users``: -u if it is not the concurrency limit. ``base_urls``: all servers; ``base_url`` is
+    the first.
 
-    ``at_home``: whether the server is the one given at the start, which alone gets the API key of
-    the environment. ``typed``: headers whose values came with the web form. ``budget``: (seconds,
-    requests), None for no bound. ``arrival_seed``: of the arrivals where it is not ``seed``.
+    ``at_home``: whether the server is the one given at startup; only that one gets the API key
+    from the environment. ``typed``: headers whose values came from the web form. ``budget``:
+    (seconds, requests), None for no limit. ``arrival_seed``: seed of the arrivals if not ``seed``.
     """
 
     _: KW_ONLY
@@ -57,13 +58,13 @@ class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
 
     @property
     def endless(self) -> bool:
-        """Requests are sent as fast as the cap lets them, until the time is over."""
+        """Whether requests are sent as fast as the concurrency limit allows until time is up."""
         at_once = self.request_rate == math.inf and self.ramp_up_strategy is None
         return at_once and self.duration_s is not None
 
     @property
     def prefix_ratios(self) -> float:
-        """The share of a made-up message that others have, too."""
+        """The share of a synthetic message that it has in common with other messages."""
         return self.multi_turn_prefix_global_ratio + self.multi_turn_prefix_conversation_ratio
 
     def with_server(self, base_url: str) -> RunConfig:
@@ -71,7 +72,7 @@ class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
         return replace(self, base_url=base_url, base_urls=(base_url,))
 
     def redacted(self) -> Json:
-        """For reports: without values of headers, passwords in URLs, and keys that name secrets."""
+        """For reports: without header values, passwords in URLs and values under secret keys."""
         shown = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
@@ -90,11 +91,11 @@ class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
 
 #: The origin of a run against the simulator.
 _SIM = "--sim"
-#: What a web form must not set: it reads any file, sends secrets, runs code, or starts a program.
+#: The web form must not set these: they read any file, send secrets, run code or start programs.
 _ONLY_AT_START = ("header_file", "distribute_secrets", "trust_remote_code", "sim_args")
 
 
-#: Files whose text may go to the server, or into a message.
+#: Files whose text may be sent to the server or appear in a message.
 _READ = ("dataset_path", "system_prompt", "mix", "resume", "structured_output", "expect_same_as")
 
 
@@ -158,7 +159,7 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
         v["users"] = _users(getattr(options, "num_users", None))
     elif v["max_concurrency"] is None:
         v["max_concurrency"] = _users(getattr(options, "num_users", None))
-    if v["mix"] is None and goes_to_the_full_length(v["dataset_name"], info):
+    if v["mix"] is None and ignores_eos_by_default(v["dataset_name"], info):
         v["ignore_eos"] = True
     if v["duration_s"] is not None:
         v["num_prompts"] = checks.count_for(v)
@@ -175,13 +176,13 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
 
 
 def _headers(v: Json, start: Start, origin: str) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The headers, and the names of those whose values the start did not give."""
+    """The headers, and the names of those whose values were not given at startup."""
     words = start.reveal(v["header"], origin)
     if v["header_file"]:
         if origin != start.origin:
             raise ConfigError(
                 f"--header-file: its headers are for {start.origin} and are not sent to {origin}; "
-                "remove the file's name to go without them"
+                "clear the file name to send none of them"
             )
         words += tuple(w for w in header_lines(v["header_file"]) if w not in words)
     found = pairs("--header", words, secret=True)
@@ -197,7 +198,7 @@ def _given(options: object, dest: str) -> bool:
 
 
 def _server(v: Json, host: str | None) -> BackendInfo:
-    """Complete base URL and endpoint; the backend's row for that endpoint."""
+    """Complete the base URL and endpoint; returns the backend's row for that endpoint."""
     if v["sim"] and v["base_url"]:
         raise ConfigError("--base-url: cannot be used with --sim, which starts its own server")
     info = backend_info(v["backend"])
@@ -212,7 +213,7 @@ def _server(v: Json, host: str | None) -> BackendInfo:
 
 
 def _cache(v: Json) -> None:
-    """Several runs begin with a cold cache, unless one of the flags was given."""
+    """Start each of several runs with a cold cache, unless one of the cache flags was given."""
     several = v["repeat"] > 1 or v["capacity"]
     alone = not several or v["reset_cache"] is not None or v["cache_bust"] is not None
     v["reset_cache"] = v["reset_cache"] or ("never" if alone else "auto")
@@ -220,15 +221,15 @@ def _cache(v: Json) -> None:
 
 
 def _body(v: Json, info: BackendInfo) -> None:
-    """What other flags add to --extra-body."""
+    """Add what other flags imply to --extra-body."""
     if v["chat_template_kwargs"] and info.applies_template:
         v["extra_body"] = {"chat_template_kwargs": v["chat_template_kwargs"], **v["extra_body"]}
     if v["use_beam_search"]:
         v["extra_body"] = {"use_beam_search": True, **v["extra_body"]}
 
 
-def goes_to_the_full_length(dataset_name: str, info: BackendInfo) -> bool:
-    """Whether ``ignore_eos`` is asked for without a flag."""
+def ignores_eos_by_default(dataset_name: str, info: BackendInfo) -> bool:
+    """Whether ``ignore_eos`` is on by default."""
     return info.ignore_eos and dataset_info(dataset_name).full_length
 
 
@@ -244,7 +245,7 @@ def _users(given: object) -> int | None:
 def apply_lengths(v: Json, given: Collection[str] = ()) -> None:
     """--input-len and --output-len set the fields of the dataset in use, as in vLLM.
 
-    ``given``: flags of a part of a mix; what the part says comes before what the command line says.
+    ``given``: flags that a part of a mix sets; they take precedence over the command line.
     """
     dataset = dataset_info(v["dataset_name"])
     for general, own in (("input_len", dataset.input_flag), ("output_len", dataset.output_flag)):
@@ -277,15 +278,15 @@ def part_config(config: RunConfig, flags: Json, num_prompts: int) -> RunConfig:
     if not v["self_timed"]:
         v["trace_speedup"] = 1.0
     apply_lengths(v, given)
-    v["ignore_eos"] = config.ignore_eos or goes_to_the_full_length(name, config.backend_info)
+    v["ignore_eos"] = config.ignore_eos or ignores_eos_by_default(name, config.backend_info)
     combinations.numbers(v)
     combinations.combinations(v, config.backend_info)
     return RunConfig(**v)
 
 
-def revived(shown: Json) -> RunConfig:
-    """`RunConfig.redacted` undone, but for secrets: for reports on a run that is over. Raises
-    KeyError, TypeError where it is something else.
+def from_redacted(shown: Json) -> RunConfig:
+    """The configuration from `RunConfig.redacted`, without its secrets, for reports on a finished
+    run. Raises KeyError or TypeError for anything else.
     """
     v = {name: _tuples(value) for name, value in shown.items()}
     v["request_rate"] = float(v["request_rate"])
@@ -298,5 +299,5 @@ def _tuples(value: JsonValue) -> JsonValue:
 
 
 def _text(value: object) -> JsonValue:
-    """Numbers and truth values as the command line would give them."""
+    """A number or boolean as the command line would give it."""
     return str(value) if isinstance(value, bool | int | float) else value

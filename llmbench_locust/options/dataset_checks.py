@@ -13,7 +13,7 @@ from llmbench_locust.options.values import json_object, number
 
 
 def range_ratio(text: object) -> tuple[float, float]:
-    """(input, output) of a number or of an object with both."""
+    """(input, output) from a number or an object with both keys."""
     shown = str(text).strip()
     if shown.startswith("{"):
         try:
@@ -59,7 +59,7 @@ def self_timed(given: bool | None, dataset: DatasetInfo) -> bool:
 
 
 def mm_limits(given: object) -> dict[str, int]:
-    """Most items by modality."""
+    """Maximum number of items by modality."""
     name = "--random-mm-limit-mm-per-prompt"
     found = given if isinstance(given, dict) else json_object(name, str(given))
     for key, value in found.items():

@@ -54,10 +54,10 @@ class ShareGPTDataset:
 @section
 class BlazeditDataset:
     blazedit_min_distance: float = dataset_flag(
-        0.0, "Smallest normalized edit distance, from 0 to 1.", least=0
+        0.0, "Minimum normalized edit distance, from 0 to 1.", least=0
     )
     blazedit_max_distance: float = dataset_flag(
-        1.0, "Largest normalized edit distance, from 0 to 1.", most=1
+        1.0, "Maximum normalized edit distance, from 0 to 1.", most=1
     )
 
 
@@ -87,12 +87,12 @@ class RandomDataset:
     common_prefix_len: int | None = dataset_flag(None, "Same as --random-prefix-len.")
     random_cache_hit_fraction: float = dataset_flag(
         0.0,
-        "Share of the prompts that have a common beginning; needs --random-cache-ratio.",
+        "Share of the prompts that have a common prefix; needs --random-cache-ratio.",
         least=0,
         most=1,
     )
     random_cache_ratio: float = dataset_flag(
-        0.0, "Share of each of these prompts that is common to them.", least=0, most=1
+        0.0, "Length of that common prefix as a share of the prompt.", least=0, most=1
     )
     no_reranker: bool = dataset_flag(False, "The model of random-rerank is not a cross-encoder.")
 
@@ -107,7 +107,7 @@ class RandomMultiModalDataset:
     )
     random_mm_limit_mm_per_prompt: dict[str, int] = dataset_flag(
         {"image": 255, "video": 1},
-        "JSON object: the most items of each modality in a request.",
+        "JSON object: maximum number of items of each modality in a request.",
         kind="json",
         parse=dataset_checks.mm_limits,
     )
@@ -127,7 +127,7 @@ class HFDataset:
         None, "The dataset's name on the hub, when --dataset-path is a local copy."
     )
     hf_output_len: int | None = dataset_flag(
-        None, "Output tokens; default: as the dataset says.", least=1
+        None, "Output tokens; default: the dataset's own.", least=1
     )
     hf_prompt_column: str | None = dataset_flag(
         None, "Column of the prompts; works with any dataset."
@@ -171,39 +171,45 @@ class Traces:
 @section
 class ConversationsAndMixes:
     multi_turn: bool = dataset_flag(
-        False, "Play whole conversations: each turn follows the answer to the turn before."
+        False, "Send whole conversations: each turn follows the response to the previous turn."
     )
     think_time: tuple[float, float] = flag(
         "0",
-        "Seconds between an answer and the next turn: a number or MIN:MAX.",
+        "Seconds between a response and the next turn: a number or MIN:MAX.",
         parse=dataset_checks.think_time,
     )
     multi_turn_num_turns: int = dataset_flag(
-        3, "Turns of a made-up conversation (random --multi-turn).", least=1
+        3, "Turns of a synthetic conversation (random --multi-turn).", least=1
     )
     multi_turn_min_turns: int = dataset_flag(
         0,
-        "Fewest turns; drawn uniformly up to --multi-turn-max-turns. 0 is --multi-turn-num-turns.",
+        "Minimum turns, drawn uniformly up to the maximum; 0: --multi-turn-num-turns.",
         least=0,
     )
-    multi_turn_max_turns: int = dataset_flag(0, "Most turns; 0 is --multi-turn-num-turns.", least=0)
+    multi_turn_max_turns: int = dataset_flag(
+        0, "Maximum turns; 0: --multi-turn-num-turns.", least=0
+    )
     multi_turn_concurrency: int | None = flag(None, "Same as --max-concurrency.", least=1)
     multi_turn_delay_ms: float = flag(
         0.0, "Same as --think-time, in milliseconds.", least=0, finite=True
     )
     per_turn_input_len: int = dataset_flag(
-        0, "Input tokens of the turns after the first; 0 is --random-input-len.", least=0
+        0, "Input tokens of the turns after the first; 0: --random-input-len.", least=0
     )
     multi_turn_prefix_global_ratio: float = dataset_flag(
-        0.0, "Share of each message that all conversations have in common; no history.", least=0
+        0.0,
+        "Share of each message that is the same in all conversations; sends no history.",
+        least=0,
     )
     multi_turn_prefix_conversation_ratio: float = dataset_flag(
-        0.0, "Share of each message that its conversation has in common; no history.", least=0
+        0.0,
+        "Share of each message that is the same in its conversation; sends no history.",
+        least=0,
     )
     history: str | None = dataset_flag(
         None,
         "Responses in the history of later turns: the server's (real), or those recorded in the "
-        "dataset. Default: real where the format leaves the choice.",
+        "dataset. Default: real if the format allows both.",
         allowed=("real", "recorded"),
     )
     num_sessions: int | None = flag(
@@ -212,25 +218,25 @@ class ConversationsAndMixes:
         least=1,
     )
     concurrent_sessions: int | None = flag(
-        None, "Number of sessions at a time; when one ends, the next one starts.", least=1
+        None, "Number of concurrent sessions; when one ends, the next one starts.", least=1
     )
     user_rate_s: float | None = flag(
         None,
-        "Seconds between two requests of a user. --users N users play one session after another "
-        "and begin at random turns, so that the load is steady from the start.",
+        "Seconds between two requests of a user. Each of the --users N users sends one session "
+        "after another and begins at a random turn, so that the load is steady from the start.",
         name="user-rate",
         above=0,
         finite=True,
     )
     max_delay_s: float | None = flag(
         None,
-        "Longest recorded delay between two turns, in seconds; longer ones are shortened to it.",
+        "Maximum recorded delay between two turns, in seconds; longer delays are shortened to it.",
         name="max-delay",
         least=0,
         finite=True,
     )
     session_header: str | None = flag(
-        None, "Name of a header that carries the id of the session, for routers with affinity."
+        None, "Header that carries the session id, for routers with session affinity."
     )
     system_prompt: str | None = flag(
         None,

@@ -1,8 +1,8 @@
 """The dotted form of JSON flags: ``--extra-body.a.b 1 --extra-body.list+ x`` becomes ``--extra-body
 '{"a": …}'``.
 
-Done on the argument list before Locust parses it. A value is JSON where it can be read as JSON,
-else text. Our own flags may be written with underscores, as vLLM's may.
+Applied to the argument list before Locust parses it. A value is JSON if it parses as JSON, else
+text. Our own flags may be written with underscores, like vLLM's.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from llmbench_locust.options.values import by_flag, flag_of, json_object
 
 
 def expand_sys_argv(first: Callable[[list[str]], list[str]]) -> None:
-    """``first``, then `expand_dotted`, on this process's own command line. An error is one line on
-    stderr and exit status 2.
+    """Apply ``first``, then `expand_dotted`, to this process's command line. An error is one line
+    on stderr and exit status 2.
 
-    For the import of a locustfile: Locust has read ``-f`` by then and nothing else.
+    Called when a locustfile is imported: by then Locust has read only ``-f``.
     """
     try:
         sys.argv[1:] = expand_dotted(first(sys.argv[1:]))
@@ -35,10 +35,10 @@ def expand_sys_argv(first: Callable[[list[str]], list[str]]) -> None:
 
 
 def expand_dotted(argv: Sequence[str]) -> list[str]:
-    """The arguments with each JSON flag given once, after those of ``--preset``; those after ``--``
-    stay. Raises ConfigError, Listed.
+    """The arguments of ``--preset``, then ``argv`` with each JSON flag merged into one; arguments
+    after ``--`` are unchanged. Raises ConfigError, Listed.
     """
-    _no_number_of_its_own(argv)
+    _refuse_num_prompts(argv)
     argv = expand_preset(argv)
     flags = list(argv[: argv.index("--")] if "--" in argv else argv)
     rest: list[str | _Json] = []
@@ -66,24 +66,24 @@ def expand_dotted(argv: Sequence[str]) -> list[str]:
 
 
 def overridden(words: Sequence[str], later: Sequence[str]) -> list[str]:
-    """``words`` and ``later``. The servers of ``later`` replace those of ``words``: given twice,
-    --base-url names two servers.
+    """``words`` followed by ``later``. Servers in ``later`` replace those in ``words``, because a
+    repeated --base-url names two servers.
     """
     gone = {"--base-url"}.intersection(map(flag_of, later))
     kept = [group for group in by_flag(words) if flag_of(group[0]) not in gone]
     return [*(word for group in kept for word in group), *later]
 
 
-def _no_number_of_its_own(argv: Sequence[str]) -> None:
-    """Raises ConfigError where a search is told how many requests to send. Only typed words tell:
-    a preset and the web form, which set a number for runs of all kinds, mean no search.
+def _refuse_num_prompts(argv: Sequence[str]) -> None:
+    """Raises ConfigError if --num-prompts is typed with --capacity. Presets and the web form may
+    set both, because their number of requests is for runs of every kind.
     """
     if {"--capacity", "--num-prompts"} <= {*map(flag_of, argv)}:
-        raise ConfigError("--num-prompts: not with --capacity, which decides on its own runs")
+        raise ConfigError("--num-prompts: cannot be used with --capacity, which sizes its own runs")
 
 
 class _Json:
-    """What was said of one JSON flag: a whole object, single keys, or both."""
+    """What was given for one JSON flag: a whole object, single keys, or both."""
 
     def __init__(self, flag: str) -> None:
         self.flag = flag
@@ -121,18 +121,18 @@ def _put(tree: Json, path: str, value: str, name: str) -> None:
     for key in keys[:-1]:
         tree = tree.setdefault(key, {})
         if not isinstance(tree, dict):
-            raise ConfigError(f"{name}: {key} is a value already, it can have no keys")
+            raise ConfigError(f"{name}: {key} already has a value, so it cannot have keys")
     if not append:
         tree[keys[-1]] = _parse(value)
         return
     items = tree.setdefault(keys[-1], [])
     if not isinstance(items, list):
-        raise ConfigError(f"{name}: {keys[-1]} is a value already, nothing can be appended to it")
+        raise ConfigError(f"{name}: {keys[-1]} is not a list, so nothing can be appended to it")
     items.extend(_items(value))
 
 
 def _items(value: str) -> list[JsonValue]:
-    """The values of one +: one JSON object, list or string, or texts separated by commas."""
+    """The values that a + appends: one JSON object, list or string, or comma-separated texts."""
     if value[:1] in ("{", "[", '"'):
         whole = _parse(value)
         if whole != value:
@@ -141,7 +141,7 @@ def _items(value: str) -> list[JsonValue]:
 
 
 def _parse(text: str) -> JsonValue:
-    """JSON where it is JSON (NaN and Infinity are not), else the text."""
+    """The JSON value, or the text if it is not JSON (NaN and Infinity are not)."""
     try:
         return json.loads(text, parse_constant=str)
     except (ValueError, RecursionError):

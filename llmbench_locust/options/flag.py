@@ -1,8 +1,8 @@
-"""A flag is a field of a section of `RunConfig`, with its row beside it: default, help, bounds.
+"""A flag is a field of a section of `RunConfig`, declared with its default, help and bounds.
 
-The field's annotation gives the kind, its name the flag's name. ``kind`` tells how a text is read
-(`values.read`): int, float, text, choice, bool, truth (true, false or not given), pairs (KEY=VALUE
-words, quoted as in a shell), words (none holds a blank), json (an object).
+The field's annotation gives the kind, and its name the flag's name. ``kind`` says how the text is
+parsed (`values.read`): int, float, text, choice, bool, truth (true, false or not given), pairs
+(KEY=VALUE words, quoted as in a shell), words (without spaces), json (an object).
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Flag:
     """The row of one flag. ``field``: the attribute of `RunConfig` that it fills.
 
     ``least``, ``above``, ``most``: bounds; ``above`` itself is not allowed. ``finite``: inf is not
-    allowed. ``allowed``: the choices, or a function that gives them. ``parse``: makes the value of
-    a text (or of the default). ``part``: whether an entry of ``--mix`` may hold it. ``secret``:
-    masked on the web, never written. ``metavar``: its value in the help. ``repeats``: given several
-    times, all its words are kept.
+    allowed. ``allowed``: the choices, or a function that returns them. ``parse``: converts the
+    text (or the default) to the value. ``part``: whether an entry of ``--mix`` may set it.
+    ``secret``: masked on the web, never written. ``metavar``: its value in the help. ``repeats``:
+    if given several times, all its words are kept.
     """
 
     default: Any
@@ -67,7 +67,7 @@ class Flag:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The allowed texts; () where any will do."""
+        """The allowed texts; () if any text is allowed."""
         return self.allowed() if callable(self.allowed) else self.allowed
 
     def check(self, value: float | None) -> None:
@@ -98,7 +98,7 @@ class Flag:
 
 
 def flag(default: object, help: str, **row: Any) -> Any:
-    """The field of a flag; ``row``: attributes of `Flag`."""
+    """Declares a flag; ``row``: attributes of `Flag`."""
     return dataclasses.field(
         kw_only=True,
         repr=not row.get("secret", False),
@@ -107,7 +107,7 @@ def flag(default: object, help: str, **row: Any) -> Any:
 
 
 def dataset_flag(default: object, help: str, **row: Any) -> Any:
-    """The field of a flag that an entry of ``--mix`` may hold, too."""
+    """Declares a flag that an entry of ``--mix`` may set, too."""
     return flag(default, help, part=True, **row)
 
 
@@ -115,7 +115,7 @@ def dataset_flag(default: object, help: str, **row: Any) -> Any:
     frozen_default=True, kw_only_default=True, field_specifiers=(flag, dataset_flag)
 )
 def section(cls: type[T]) -> type[T]:
-    """A base of `RunConfig`, which has the methods: to make them takes half a millisecond each."""
+    """A base of `RunConfig`. Without generated methods, which take half a millisecond per class."""
     return dataclass(frozen=True, init=False, repr=False, eq=False)(cls)
 
 

@@ -1,8 +1,8 @@
-"""The table of flags becomes arguments of Locust's parser: on the command line, in the environment,
-in the web form.
+"""Adds the table of flags to Locust's parser: for the command line, the environment and the web
+form.
 
-Every value stays a text in the namespace, whichever way it came: `build_config` reads and checks
-them all in one place, so that the command line and the web form refuse a value with the same line.
+Every value stays text in the namespace, wherever it came from. `build_config` parses and checks all
+of them in one place, so the command line and the web form reject a value with the same message.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llmbench_locust.options.table import FLAGS, GROUPS
 from llmbench_locust.options.values import Default, show, split
 from llmbench_locust.redact import masked
 
-#: Chooses the reader of streams (`transport.reader`); no flag, since it changes no figure.
+#: Selects the stream reader (`transport.reader`). Not a flag, because it changes no result.
 READER_VARIABLE = "LLMBENCH_READER"
 
 
@@ -38,7 +38,7 @@ def env_name(flag: Flag) -> str:
 
 
 def check_variables(names: Iterable[str]) -> None:
-    """Raises ConfigError for an environment variable that looks like a flag's and is none."""
+    """Raises ConfigError for an environment variable that looks like a flag's but is not."""
     known = {READER_VARIABLE, *(env_name(flag) for flag in FLAGS.values())}
     for name in sorted(names):
         if name.startswith("LLMBENCH_") and name not in known:
@@ -47,7 +47,7 @@ def check_variables(names: Iterable[str]) -> None:
 
 
 class _Choices(list[str]):
-    """The form's drop-down. It accepts everything: `build_config` refuses a wrong choice."""
+    """The form's drop-down. It accepts everything: `build_config` rejects a wrong choice."""
 
     def __contains__(self, value: object) -> bool:
         return True
@@ -57,8 +57,8 @@ class _Words(argparse.Action):
     """Several words become one text, quoted as in a shell: the web form shows that and sends it
     back.
 
-    A variable of the environment is one text already. Of a secret, the text has the values masked;
-    the words themselves are beside it, where the form does not look.
+    An environment variable is already one text. The text of a secret flag has its values masked;
+    the words themselves are stored under `secret_dest`, which the form does not show.
     """
 
     def __init__(self, *args: Any, flag: Flag, **options: Any) -> None:
@@ -91,7 +91,7 @@ class _Again(argparse.Action):
 
 
 class _TrueFalse(argparse.BooleanOptionalAction):
-    """--x and --no-x as the texts true and false, beside not given at all."""
+    """--x and --no-x give the texts true and false; a third state is not given."""
 
     def __call__(
         self, parser: object, namespace: object, values: object, option_string: str | None = None
@@ -128,7 +128,7 @@ def _add(section: argparse._ArgumentGroup, flag: Flag) -> None:
 
 
 def _text(given: str) -> str:
-    """As it is: argparse would turn a `Default` into a plain text with `str`."""
+    """The text unchanged: with type `str`, argparse would turn a `Default` into a plain text."""
     return given
 
 

@@ -18,7 +18,7 @@ class Behaviour:
 
     preset: str | None = flag(
         None,
-        "Named workload, a set of flags; flags given with it replace its own. list prints all.",
+        "Named workload: a set of flags, which flags given with it override. list prints all.",
         metavar="NAME|list",
     )
     cancel_rate: float = flag(
@@ -33,20 +33,20 @@ class Behaviour:
     )
     client_timeout_s: float | None = checks.time_flag(
         "client-timeout",
-        "Time after which the client gives up an attempt, such as 30s; --request-timeout is for "
-        "all attempts of a request together.",
+        "Timeout of one attempt, such as 30s; --request-timeout limits all attempts of a request "
+        "together.",
     )
     retries: int = flag(
         0,
-        "Attempts after the first one when a request times out or fails in a way that may pass; "
-        "pauses of 0.5 s, 1 s, 2 s … before them.",
+        "Retries of a request that times out or fails with a transient error, after pauses of "
+        "0.5 s, 1 s, 2 s, ….",
         least=0,
         most=100,
     )
     balance: str = flag(
         "round-robin",
-        "Which of several --base-url gets a request: each in turn, the same for a session, or the "
-        "one with the fewest requests of this process in flight.",
+        "Which of several --base-url gets a request: each in turn, the same one for a session, or "
+        "the one with the fewest requests of this process in flight.",
         allowed=("round-robin", "session", "least-in-flight"),
     )
     session_echo: str | None = flag(
@@ -84,12 +84,12 @@ class Behaviour:
 class Cost:
     num_gpus: int | None = flag(
         None,
-        "Number of GPUs of the server; adds the throughput of one GPU. Prices take 1 by default.",
+        "Number of GPUs of the server; adds the throughput per GPU. Default for prices: 1.",
         least=1,
     )
     gpu_hour_price: float | None = flag(
         None,
-        "Price of one GPU for an hour, in any currency: adds what tokens and requests cost.",
+        "Price of one GPU for an hour, in any currency; adds the cost of tokens and requests.",
         above=0,
         finite=True,
     )
@@ -102,7 +102,7 @@ class Cost:
     gpu_metrics: tuple[str, ...] = flag(
         None,
         "Metrics pages of DCGM exporters with the power and energy of the server's GPUs, or nvml "
-        "for the GPUs of this machine. nvml#0,1 counts only these.",
+        "for the GPUs of this machine. nvml#0,1 selects GPUs 0 and 1.",
         parse=checks.gpu_pages,
         metavar="URL|nvml",
     )
@@ -118,7 +118,7 @@ class Capacity:
     )
     slo: tuple[str, ...] = flag(
         None,
-        "Conditions on figures of the result, as 'p99_ttft_ms<=300'; may be repeated.",
+        "Conditions on figures of the result, such as 'p99_ttft_ms<=300'; may be repeated.",
         metavar="CONDITION",
         repeats=True,
     )
@@ -149,8 +149,8 @@ class Capacity:
     same_prompts: bool = flag(False, "Send the same prompts in every probe.")
     resume: str | None = flag(
         None,
-        "Directory of an earlier search to continue; or journal of a run, whose missing requests "
-        "are sent with its flags.",
+        "Directory of an earlier search to continue, or journal of an interrupted run, whose "
+        "remaining requests are sent with its flags.",
         metavar="PATH",
     )
 
@@ -171,7 +171,7 @@ _CHECKS = ("nonempty", "json", "json_schema", "tool_call")
 
 
 def check(v: Json) -> None:
-    """Which of them go together. Raises ConfigError."""
+    """Check combinations of them. Raises ConfigError."""
     by_token = next((n for n in ("price_input", "price_output") if v[n] is not None), None)
     if by_token and v["gpu_hour_price"] is not None:
         raise ConfigError(

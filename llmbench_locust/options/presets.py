@@ -1,6 +1,6 @@
-"""``--preset``: workloads with names. A preset is data: flags, in whose place others may be given.
+"""``--preset``: named workloads. A preset is a set of flags that the command line can override.
 
-docs/users.md tells where the numbers come from.
+docs/users.md gives the sources of the numbers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PRESETS: dict[str, tuple[str, str]] = {
         _POISSON + "--random-input-len 8192 --random-output-len 1024 --goodput ttft:2000 tpot:100",
     ),
     "reasoning": (
-        "short questions, long thoughts",
+        "short questions with long reasoning",
         _POISSON + "--random-input-len 1024 --random-output-len 8192 --goodput ttft:2000 tpot:80 "
         "--percentile-metrics ttft,ttfo,tpot,itl",
     ),
@@ -81,12 +81,13 @@ PRESETS: dict[str, tuple[str, str]] = {
         _POISSON + _THINKING + "--goodput ttft:1500 tpot:15",
     ),
 }
-#: Other ways to say when requests are sent, and how many; and what goes when one is given.
+#: Flags that set the arrivals, and the number of requests.
 _PACE = (
     *("--ramp-up-strategy", "--self-timed", "--max-concurrency", "--concurrent-sessions"),
     *("--multi-turn-concurrency", "--capacity", "--users", "-u", "--user-rate"),
 )
 _AMOUNT = ("--duration", "--num-prompts", "--num-sessions")
+#: If a flag of the first group is given, those of the second are dropped from the preset.
 _INSTEAD = (
     (("--request-rate", *_PACE), ("--request-rate", "--concurrent-sessions")),
     (_AMOUNT, _AMOUNT),
@@ -98,8 +99,8 @@ class Listed(Exception):
 
 
 def expand_preset(argv: Sequence[str]) -> list[str]:
-    """``argv`` with the flags of its ``--preset`` in front, so that what is given besides
-    wins. Raises ConfigError for an unknown name, Listed for ``list``.
+    """``argv`` with the flags of its ``--preset`` in front, so that flags given with it win.
+    Raises ConfigError for an unknown name, Listed for ``list``.
     """
     rest, name = [], ""
     words = iter(argv)

@@ -1,4 +1,4 @@
-"""The secrets of the start: where they are kept, and to which server they may go."""
+"""The secrets given at startup: where they are kept, and which server may get them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Start:
     base_url: str = field(default="", repr=False)
 
     def check(self, v: Json) -> None:
-        """Raises ConfigError for values that go beyond what the start allows. A --base-url that was
-        shown without its password has it again.
+        """Raises ConfigError for values that the web form may not set. Restores the password of a
+        masked --base-url.
         """
         if self.base_url and v["base_url"] == without_user(self.base_url):
             v["base_url"] = self.base_url
@@ -46,19 +46,19 @@ class Start:
             if given != value and not Path(given).resolve().is_relative_to(root):
                 raise ConfigError(
                     f"{_flag(name)}: {given} is outside {root}; the web form writes only inside "
-                    "the result directory of the start"
+                    "the result directory given at startup"
                 )
         for name, value in self.sources.items():
             given = str(v[name] or "")
             if given != value and not _readable(given, value):
                 raise ConfigError(
                     f"{_flag(name)}: {given} is outside {Path.cwd()}; the web form reads only "
-                    "files in the directory where llmbench was started, or beside the one given "
-                    "at the start"
+                    "files in the directory where llmbench was started, or beside the file given "
+                    "at startup"
                 )
 
     def reveal(self, words: Sequence[str], origin: str) -> tuple[str, ...]:
-        """The words with their values. Raises ConfigError where those are for another server."""
+        """The words with their values. Raises ConfigError if the values are for another server."""
         found = unmasked(words, self.headers)
         hidden = [word.partition("=")[0] for word in words if word.endswith("=" + MASK)]
         if hidden and origin != self.origin:
@@ -70,7 +70,7 @@ class Start:
 
 
 def _readable(given: str, at_start: str) -> bool:
-    """Whether the form may name this file. A hub's name looks like a file in the directory."""
+    """Whether the form may use this file. A name on the hub looks like a file in the directory."""
     roots = [Path.cwd(), *([Path(at_start).resolve().parent] if at_start else [])]
     return any(Path(given).resolve().is_relative_to(root) for root in roots)
 

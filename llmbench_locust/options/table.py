@@ -109,7 +109,7 @@ class Benchmark:
     )
     probe_request_rate: float = flag(
         0.0,
-        "Probe requests per second: one-token requests beside the workload, not limited by "
+        "Probe requests per second: extra one-token requests, not limited by "
         "--max-concurrency and reported separately. 0 sends none.",
         least=0,
         finite=True,
@@ -215,8 +215,8 @@ class Own:
     )
     compat: str = flag(
         "0.11",
-        "Defaults of this version of vllm bench serve. 0.33 skips the ready check and sends no "
-        "temperature, unless they are given.",
+        "Use the defaults of this version of vllm bench serve. 0.33 skips the ready check and "
+        "sends no temperature, unless they are given.",
         allowed=("0.11", "0.33"),
     )
     duration_s: float | None = checks.time_flag(
@@ -224,14 +224,14 @@ class Own:
     )
     journal: bool = flag(
         False,
-        "Write outcomes to a file beside the result during the run, for llmbench report. A run "
-        "expected to last over a minute does so by itself, and removes the file at the end.",
+        "Write the outcomes to a file beside the result during the run, for llmbench report. The "
+        "default for a run expected to last over a minute, which removes the file at its end.",
     )
     no_journal: bool = flag(False, "Write no journal, however long the run.")
     dry_run: bool = flag(False, "Load everything, print the plan, send nothing.")
     check: tuple[str, ...] = flag(
         None,
-        "Condition on a figure of the result, as 'p99_ttft_ms<=300'; exit with status 3 when it "
+        "Condition on a figure of the result, such as 'p99_ttft_ms<=300'; exit with status 3 if it "
         "does not hold. Repeatable.",
         kind="words",
         metavar="CONDITION",
@@ -239,8 +239,8 @@ class Own:
     )
     repeat: int = flag(
         1,
-        "Number of runs, one after the other, with seeds --seed, --seed + 1, …; then their mean, "
-        "interval and spread. Each file gets the run's number.",
+        "Number of runs, one after the other, with seeds --seed, --seed + 1, …; reports their "
+        "mean, interval and spread. Each file name gets the run's number.",
         least=1,
     )
     same_seed: bool = flag(False, "Use one seed for all runs of --repeat.")
@@ -248,7 +248,7 @@ class Own:
     llm_html: str | None = flag(None, "Write a self-contained HTML report to this file.")
     per_request: str | None = flag(None, "Write one row per request to this .csv or .parquet file.")
     kernel_timestamps: bool | None = flag(
-        None, "Use the kernel's receive timestamps. Default: where the system has them."
+        None, "Use the kernel's receive timestamps. Default: yes if the system has them."
     )
     max_exact_tokens: int = flag(
         20_000_000,
@@ -301,7 +301,7 @@ class Own:
 
 @section
 class Sampling:
-    """Not a base of `RunConfig`, whose ``sampling`` holds the given ones."""
+    """Not a base of `RunConfig`, whose ``sampling`` holds those that were given."""
 
     top_p: float | None = flag(None, "Top-p.", above=0, most=1, finite=True)
     top_k: int | None = flag(None, "Top-k.", least=-1)

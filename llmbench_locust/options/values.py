@@ -1,4 +1,4 @@
-"""One text becomes one value, or one error that names the flag. Pure."""
+"""Parses one text into one value, or raises an error that names the flag. Pure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
 
 class Default(str):
-    """A default as the parser holds it: the user typed nothing, even if the text is the same."""
+    """A default in the parser's namespace, to tell it from the same text typed by the user."""
 
 
 def read(flag: Flag, given: object) -> Any:
-    """The value of a flag. None, and a text that is empty, mean the default. Raises ConfigError."""
+    """The value of a flag. None and an empty text mean the default. Raises ConfigError."""
     if flag.kind == "bool":
         return _bool(flag, given)
     if flag.kind in ("pairs", "words"):
@@ -53,7 +53,7 @@ def _given(flag: Flag, given: object) -> Any:
     return text
 
 
-#: Of the arrays that hold such numbers.
+#: The largest value of an int64 array.
 MOST_INTEGER = 2**63 - 1
 
 
@@ -99,7 +99,7 @@ def _no_constant(word: str) -> NoReturn:
 
 
 def split(text: str) -> list[str]:
-    """Words of a text, quoted as in a shell; by blanks alone where a quote is not closed."""
+    """Words of a text, quoted as in a shell; split at spaces only if a quote is not closed."""
     try:
         return shlex.split(text)
     except ValueError:
@@ -131,8 +131,8 @@ def flag_of(word: str) -> str:
 
 
 def by_flag(words: Iterable[str]) -> list[list[str]]:
-    """The words of a command line in groups: what comes before the first flag, then each flag with
-    its values. What follows --x=3 is none of them.
+    """The words of a command line in groups: the words before the first flag, then each flag with
+    its values. A word after --x=3 is not a value of --x.
     """
     groups: list[list[str]] = [[]]
     for word in words:
@@ -143,7 +143,7 @@ def by_flag(words: Iterable[str]) -> list[list[str]]:
 
 
 def show(value: object) -> str:
-    """A default as one would type it."""
+    """A default as typed on the command line."""
     return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
@@ -163,7 +163,7 @@ def words_of(flag: str, value: object, *, negates: bool = True) -> list[str]:
 def pairs(
     name: str, words: tuple[str, ...], mark: str = "=", *, secret: bool = False
 ) -> dict[str, str]:
-    """KEY=VALUE words. Raises ConfigError for another form and for a key that comes twice."""
+    """KEY=VALUE words. Raises ConfigError for other words and for duplicate keys."""
     found: dict[str, str] = {}
     for word in words:
         key, middle, value = word.partition(mark)
@@ -185,14 +185,13 @@ def _bool(flag: Flag, given: object) -> bool:
     text = str(given).strip().lower()
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
-    raise ConfigError(f"--{flag.name}: {given!r} is not a truth value; use true or false")
+    raise ConfigError(f"--{flag.name}: {given!r} is not a boolean; use true or false")
 
 
 def _words(given: Any, *, split_all: bool) -> tuple[str, ...]:
-    """A list, or one text (the web form, the environment) of words separated by blanks, quoted as
-    in a shell.
+    """The words of a list, or of one text (web form, environment), quoted as in a shell.
 
-    ``split_all``: no word of this flag can hold a blank, so that a list's items are split as well
+    ``split_all``: words of this flag have no spaces, so the items of a list are split, too
     ("ttft:1 tpot:2").
     """
     if given is None:

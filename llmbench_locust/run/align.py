@@ -20,7 +20,7 @@ def aligned(
 
     A server without /tokenize leaves everything as it is.
     """
-    if not samples or (counted := counted_anew(samples[0], config, server)) is None:
+    if not samples or (counted := differing_count(samples[0], config, server)) is None:
         return samples
     model = _model(config)
     say(
@@ -30,7 +30,7 @@ def aligned(
     return list(gevent.pool.Pool(16).imap(lambda sample: _align(sample, server, model), samples))
 
 
-def counted_anew(first: SampleRequest, config: RunConfig, server: Server) -> int | None:
+def differing_count(first: SampleRequest, config: RunConfig, server: Server) -> int | None:
     """The server's count of the first prompt where it differs; None where nothing is to align."""
     wanted = config.dataset.random_tokens and not config.mix
     if not wanted or not isinstance(first.prompt, str):

@@ -13,7 +13,7 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.facts import RunFacts, duration_of
 from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.options.command import NAMES, command_of
-from llmbench_locust.options.config import revived
+from llmbench_locust.options.config import from_redacted
 from llmbench_locust.results.files import not_taken, write_result
 from llmbench_locust.run.journal import read_head, read_journal
 from llmbench_locust.run.report import Report, count_texts
@@ -24,7 +24,7 @@ from llmbench_locust.workload.tokenizers import load_tokenizer
 
 def report_of(path: Path) -> Report:
     """The report of what a journal holds. Raises ConfigError."""
-    config = revived(json.loads(read_head(path)["config"]))
+    config = from_redacted(json.loads(read_head(path)["config"]))
     head: Json = {}
     store = RecordStore(max_exact_tokens=config.max_exact_tokens)
     kept = read_journal(path, store.add, head)
@@ -56,7 +56,7 @@ def report_of(path: Path) -> Report:
 
 def words_of(path: Path) -> list[str]:
     """The flags of the run, by their own names. Raises ConfigError."""
-    config = revived(json.loads(read_head(path)["config"]))
+    config = from_redacted(json.loads(read_head(path)["config"]))
     words = shlex.split(command_of(replace(config, save_detailed=False)))[2:]
     own = {f"--{short}": f"--{name}" for name, short in NAMES.items()}
     return [*(own.get(w, w) for w in words), "--request-id-prefix", config.request_id_prefix]

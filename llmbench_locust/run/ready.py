@@ -44,12 +44,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a request was not served. ``can_heal``: whether it may succeed later by itself.
+    """Why a request was not served. ``transient``: whether it may succeed later by itself.
     ``after_s``: when the server says that it may.
     """
 
     text: str
-    can_heal: bool
+    transient: bool
     after_s: float = 0.0
 
 
@@ -76,7 +76,7 @@ class Waiting:
                 found = attempt(max(self._left(), 0.05))
                 if not isinstance(found, Problem):
                     return found
-                if not found.can_heal:
+                if not found.transient:
                     raise SetupError(found.text)
                 if self._left() <= 0:
                     raise SetupError(
@@ -114,7 +114,7 @@ def wait_for_model(server: Server, waiting: Waiting, backend: str) -> str:
             return server.models()[0]
         except NotAnswered as e:
             problem = _unlisted(e, server.base_url, backend)
-            if problem.can_heal and waiting.timeout_s <= 0:
+            if problem.transient and waiting.timeout_s <= 0:
                 return Problem(f"{waiting.origin}: {problem.text}", False)
             return problem
 

@@ -19,7 +19,7 @@ from llmbench_locust.errors import BenchError, ConfigError, SetupError
 from llmbench_locust.metrics.facts import AnswerKey
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.run.ahead import StreamedTickets
-from llmbench_locust.run.align import aligned, counted_anew
+from llmbench_locust.run.align import aligned, differing_count
 from llmbench_locust.run.answer_key import answer_key
 from llmbench_locust.run.control_api import Server
 from llmbench_locust.run.crew import Crew
@@ -116,7 +116,10 @@ class Planned(Source):
             say(line)
 
     def align(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
-        if self._stream is not None and counted_anew(self._samples[0], config, server) is not None:
+        if (
+            self._stream is not None
+            and differing_count(self._samples[0], config, server) is not None
+        ):
             self._load(config, whole=True)
         if self._stream is None:
             samples = aligned(self._samples, config, server, say)

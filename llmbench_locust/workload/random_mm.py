@@ -60,7 +60,7 @@ def load(
     for bucket in plan.weights:
         if modality(bucket) not in config.backend_info.modalities:
             raise ConfigError(
-                f"--random-mm-bucket-config: --backend {config.backend} cannot carry "
+                f"--random-mm-bucket-config: --backend {config.backend} does not support "
                 f"{modality(bucket)}s"
             )
         need("PIL.Image" if modality(bucket) == "image" else "cv2")

@@ -140,5 +140,5 @@ def need_chat(config: RunConfig) -> None:
     if not config.backend_info.chat:
         raise ConfigError(
             f"--dataset-name: {config.dataset_name} holds chat messages, which --backend "
-            f"{config.backend} cannot carry; use --backend openai-chat"
+            f"{config.backend} does not support; use --backend openai-chat"
         )

@@ -56,7 +56,7 @@ def with_forms(samples: list[SampleRequest], config: RunConfig) -> list[SampleRe
         if info.schema_fields is None:
             allowed = ", ".join(name for name in BACKENDS if BACKENDS[name].schema_fields)
             raise ConfigError(
-                f"--structured-output: --backend {config.backend} cannot carry it; use one of "
+                f"--structured-output: --backend {config.backend} does not support it; use one of "
                 f"{allowed}"
             )
         form = info.schema_fields(schema)

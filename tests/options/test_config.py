@@ -140,14 +140,14 @@ BAD = [
     ),
     (
         ["--dataset-name", "random-mm"],
-        "--dataset-name: random-mm holds images, which --backend openai cannot carry",
+        "--dataset-name: random-mm holds images, which --backend openai does not support",
     ),
     (["--dataset-name", "random-rerank"], "--dataset-name: random-rerank is for pooling backends"),
     (["--backend", "openai-audio"], "--dataset-name: random holds no audio"),
-    (["--backend", "tgi", "--ignore-eos"], "--ignore-eos: --backend tgi cannot carry it"),
+    (["--backend", "tgi", "--ignore-eos"], "--ignore-eos: --backend tgi does not support it"),
     (
         ["--backend", "vllm-pooling", "--top-p", "0.5"],
-        "--top-p: --backend vllm-pooling cannot carry it",
+        "--top-p: --backend vllm-pooling does not support it",
     ),
     (
         ["--random-range-ratio", "1"],
@@ -280,13 +280,13 @@ BAD = [
     (["--backend", "vllm-rerank"], "--dataset-name: random has no documents to rank"),
     (
         ["--backend", "vllm-pooling", "--use-beam-search"],
-        "--use-beam-search: --backend vllm-pooling cannot carry it",
+        "--use-beam-search: --backend vllm-pooling does not support it",
     ),
     (
         ["--backend", "anthropic", "--logprobs", "1"],
-        "--logprobs: --backend anthropic cannot carry it",
+        "--logprobs: --backend anthropic does not support it",
     ),
-    (["--backend", "ollama", "--ignore-eos"], "--ignore-eos: --backend ollama cannot carry it"),
+    (["--backend", "ollama", "--ignore-eos"], "--ignore-eos: --backend ollama does not support it"),
     (["--trace-speedup", "2"], "--trace-speedup: only with --self-timed"),
     (
         [
@@ -298,7 +298,7 @@ BAD = [
             "--request-rate",
             "1",
         ],
-        "--request-rate: cannot be used with the times of the trace; to ignore those use --no",
+        "--request-rate: cannot be used with the times of the trace; to ignore the times use --no",
     ),
     (["--multi-turn-num-turns", "4"], "--multi-turn-num-turns: only with --multi-turn"),
     (["--random-cache-ratio", "0.5"], "--random-cache-hit-fraction and --random-cache-ratio: both"),
@@ -645,7 +645,7 @@ def test_several_servers(config):
     assert several.with_server("http://c").base_urls == ("http://c",)
     with pytest.raises(ConfigError, match="given twice"):
         config("--base-url", "http://a:1", "--base-url", "http://a:1/")
-    with pytest.raises(ConfigError, match="--balance: only with several --base-url"):
+    with pytest.raises(ConfigError, match="--balance: needs more than one --base-url"):
         config("--base-url", "http://a:1", "--balance", "session")
 
 

@@ -37,11 +37,11 @@ def test_dotted_forms(config):
         (["--extra-body.a", "--seed"], "--extra-body.a: a value is missing"),
         (
             ["--extra-body.a", "1", "--extra-body.a.b", "2"],
-            "--extra-body.a.b: a is a value already, it can have no keys",
+            "--extra-body.a.b: a already has a value, so it cannot have keys",
         ),
         (
             ["--extra-body.a", "1", "--extra-body.a+", "2"],
-            "--extra-body.a+: a is a value already, nothing can be appended",
+            "--extra-body.a+: a is not a list, so nothing can be appended",
         ),
         (["--extra-body.a..b", "2"], "--extra-body.a..b: an empty key"),
         (["--extra-body.=2"], "--extra-body.: an empty key"),

@@ -66,7 +66,7 @@ def test_only_what_can_heal_is_waited_for(status, health, heals):
         record = session.perform(SampleRequest("x", 1, 1, "r"), quiet=True)
         session.close()
         problem = problem_of(record, session, Server(url, {}))
-    assert problem.can_heal is heals
+    assert problem.transient is heals
     assert problem.text.startswith(f"{url}/v1/completions answered {status}: no, said the server")
 
 

@@ -395,7 +395,7 @@ def test_bad_input_is_one_line(tmp_path, tokenizer):
     with pytest.raises(ConfigError, match=r"--dataset-path: file not found: '\./none\.jsonl'"):
         load(flags("./none.jsonl", None, "--hf-prompt-column", "q"), tokenizer)
     with pytest.raises(
-        ConfigError, match="--backend: openai cannot carry images, which MMStar holds"
+        ConfigError, match="--backend: openai does not support images, which MMStar holds"
     ):
         load(flags(path, "Lin-Chen/MMStar"), tokenizer)
     with pytest.raises(ConfigError, match="--hf-output-column: only with --hf-prompt-column"):

@@ -167,7 +167,7 @@ def test_without_the_extras_the_line_says_what_to_install(monkeypatch, tokenizer
                 "--random-mm-bucket-config",
                 '{"(8, 8, 4)": 1}',
             ),
-            r"--backend openai-embeddings-clip cannot carry videos",
+            r"--backend openai-embeddings-clip does not support videos",
         ),
         (
             ("--backend", "openai-embeddings-clip", "--random-batch-size", 2),

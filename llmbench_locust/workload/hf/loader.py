@@ -20,7 +20,7 @@ def load(
     """``--num-prompts`` requests of a dataset that is known by ``--hf-name`` or ``--dataset-path``,
     or of any by its column.
 
-    Raises ConfigError: unknown dataset, backend that cannot carry it, another layout (with the
+    Raises ConfigError: unknown dataset, backend that does not support it, another layout (with the
     row), nothing left.
     """
     adapter = choose(config)
@@ -87,7 +87,8 @@ def check_backend(adapter: Adapter, config: RunConfig) -> None:
         )
     if adapter.modality and adapter.modality not in info.modalities:
         raise ConfigError(
-            f"--backend: {info.name} cannot carry {adapter.modality}s, which {adapter.name} holds"
+            f"--backend: {info.name} does not support {adapter.modality}s, which {adapter.name} "
+            "holds"
         )
     if info.only and info.only != adapter.modality:
         raise ConfigError(
