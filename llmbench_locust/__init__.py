@@ -14,7 +14,7 @@ from llmbench_locust.backends import BACKENDS
 
 _USERS = ("BackendUser", *(info.user for info in BACKENDS.values() if info.user))
 
-#: Where the names are that need no Locust.
+#: The modules of the names that do not need Locust.
 _PLAIN = {
     "BackendInfo": "backends",
     "DatasetInfo": "datasets",

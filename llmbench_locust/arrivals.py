@@ -1,9 +1,9 @@
-"""When each request is due: the arrival processes of `vllm bench serve`, as pure functions of seed
+"""When each request is due: the arrival processes of `vllm bench serve` as pure functions of seed
 and rate.
 
-Equal to vLLM's offsets for the same seed (its ``get_request``): intervals are drawn from the gamma
-distribution with one draw a request, cumulated, and, without a ramp, scaled so that the last
-request is due at n / rate. Knows no prompt, no network, no clock.
+The offsets equal vLLM's for the same seed (its ``get_request``): one interval per request is drawn
+from the gamma distribution; their cumulative sum is, without a ramp, scaled so that the last
+request is due at n / rate.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ class Ramp:
     end_rps: float
 
     def rates(self, n: int) -> NDArray[np.float64]:
-        """Requests per second at each of ``n`` requests (float64, shape (n,)); progress is i / (n -
-        1).
-        """
+        """Requests per second at each of ``n`` requests (float64, shape (n,))."""
         progress = np.arange(n, dtype=np.float64) / max(n - 1, 1)
         if self.strategy == "linear":
             return self.start_rps + (self.end_rps - self.start_rps) * progress
@@ -36,11 +34,11 @@ class Ramp:
 def arrival_offsets(
     n: int, *, request_rate: float, burstiness: float = 1.0, seed: int = 0, ramp: Ramp | None = None
 ) -> NDArray[np.float64]:
-    """Offsets in seconds from the start of the arrivals (float64, shape (n,), never falling).
+    """Offsets in seconds from the start of the arrivals (float64, shape (n,), non-decreasing).
 
     ``request_rate``: requests per second, inf for all at 0 (ignored with a ramp). ``burstiness``:
-    the shape of the gamma distribution: 1 is a Poisson process, below 1 comes in bursts, above 1
-    evens out, inf is a constant interval.
+    the shape of the gamma distribution: 1 is a Poisson process, below 1 is burstier, above 1 is
+    steadier, inf is a constant interval.
     """
     if n <= 0:
         return np.zeros(0, np.float64)
@@ -58,14 +56,14 @@ def _intervals(rates: NDArray[np.float64], burstiness: float, seed: int) -> NDAr
     flowing = np.isfinite(rates) & (rates > 0)
     if math.isinf(burstiness):
         return np.divide(1.0, rates, out=np.zeros_like(rates), where=flowing)
-    # A rate of 0 at the start of a linear ramp would mean an endless first interval: that request
+    # A rate of 0 at the start of a linear ramp would make the first interval infinite: that request
     # is due at once instead.
     scales = np.divide(1.0, rates * burstiness, out=np.zeros_like(rates), where=flowing)
     return np.random.RandomState(seed).gamma(burstiness, scales)
 
 
 def trace_offsets(due_s: NDArray[np.float64], speedup: float = 1.0) -> NDArray[np.float64]:
-    """A trace's own times as offsets: from its first request, ``speedup`` times as fast."""
+    """A trace's times as offsets from its first request, ``speedup`` times as fast."""
     if len(due_s) == 0:
         return due_s
     offsets: NDArray[np.float64] = (due_s - due_s.min()) / speedup

@@ -1,8 +1,8 @@
-"""One row for each backend: its endpoint, and what its requests can carry.
+"""One row for each backend: its endpoint and what its requests support.
 
-Options check against this table, users build on it; it imports nothing of either. A backend that
-another package brings is named by an entry point of the group ``llmbench_locust.backends`` (a
-`Protocol` class with ``info``), or registers itself from a locustfile with `register_backend`.
+Options are checked against this table and users are built on it; it imports neither. Another
+package adds a backend with an entry point in the group ``llmbench_locust.backends`` (a `Protocol`
+class with ``info``); a locustfile adds one with `register_backend`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ class BackendInfo:
     """One row.
 
     ``endings``: an ``--endpoint`` must end with one of them; with one of ``chat_endings`` the body
-    holds messages. ``kind``: "generation" or "pooling". ``sampling``: the sampling parameters that
-    the protocol carries; ``nested``: the field of the body that holds them, "" for the body itself.
+    holds messages. ``kind``: "generation" or "pooling". ``sampling``: the supported sampling
+    parameters; ``nested``: the field of the body that holds them, "" for the body itself.
     ``ignore_eos``, ``logprobs``, ``lora``: whether a request can ask for them. ``modalities``: of
     multi-modal content. ``chat``: the body holds messages, so that a dataset applies no chat
     template. ``applies_template``: the server takes ``chat_template_kwargs``. ``token_ids``: a
     prompt may be token ids. ``only``: "audio" or "documents" where it takes nothing else.
     ``api_key``: the environment variable of its key. ``schema_fields``: the fields of a body that
-    ask for an answer of a JSON schema; ``tool_fields``: those for a --tool-choice; None where it
-    takes none. ``protocol``: its `Protocol` class as "module:Class"; "" for a class that registers
-    itself. ``user``: the name of the Locust user class that is made for it; "" for none.
+    ask for a response that follows a JSON schema; ``tool_fields``: those for a --tool-choice; None
+    if not supported. ``protocol``: its `Protocol` class as "module:Class"; "" for a class that
+    registers itself. ``user``: the name of its Locust user class; "" for none.
     """
 
     name: str
@@ -60,7 +60,7 @@ backend_names, backend_info = BACKENDS.names, BACKENDS.row
 
 
 def register_backend(info: BackendInfo) -> None:
-    """Make a backend known under its name, for ``--backend``. A later one of the same name wins."""
+    """Add a backend for ``--backend``. It replaces an earlier one of the same name."""
     BACKENDS[info.name] = info
 
 

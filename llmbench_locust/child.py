@@ -1,4 +1,4 @@
-"""Commands that run others: what is started ends before the command does, however it ends."""
+"""Runs other commands. A started command ends before this process does, however that ends."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-#: Ctrl-C in a terminal reaches the child, too: so long it may take to end by itself.
+#: Ctrl-C in a terminal reaches the child, too: it has this long to end by itself.
 BY_ITSELF_S = 2.0
-#: How long it may take to write its files once it was told to end.
+#: Then it is terminated and has this long to write its files.
 IN_ORDER_S = 60.0
 
 
 @contextmanager
 def ended_in_order() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise SystemExit(143), so that what was started can be ended."""
+    """SIGTERM and SIGHUP raise SystemExit(143), so that started processes can be ended."""
     before = {
         number: signal.signal(number, _leave)
         for number in (signal.SIGTERM, signal.SIGHUP)
@@ -35,9 +35,9 @@ def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def run(words: Sequence[str], *, show: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end. When this process is interrupted, the command ends in order first.
+    """Run a command to its end. If this process is interrupted, the command may shut down first.
 
-    ``show``: its standard output is not captured. Raises OSError where it cannot be started.
+    ``show``: its standard output is not captured. Raises OSError if it cannot be started.
     """
     process = subprocess.Popen(
         words,

@@ -1,4 +1,4 @@
-"""From Locust's options, or a start form, to the configuration of a run; starts the simulator."""
+"""Makes the configuration of a run from Locust's options or a start form; starts the simulator."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def with_journal(argv: list[str]) -> list[str]:
-    """``argv`` after the flags of the run that its --resume names. Raises ConfigError."""
+    """``argv`` preceded by the flags of the journal given by --resume. Raises ConfigError."""
     known = ArgumentParser(add_help=False, allow_abbrev=False)
     known.add_argument("--resume", type=Path)
     path = known.parse_known_args(argv)[0].resume
@@ -38,7 +38,7 @@ def with_journal(argv: list[str]) -> list[str]:
 
 
 class Configurator:
-    """``sim``: the simulator that is running, None without one."""
+    """``sim``: the running simulator, None without one."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
@@ -63,12 +63,12 @@ class Configurator:
 
     @property
     def _times_runs(self) -> bool:
-        """Whether --run-time is ours to keep. On the web page, a closed loop's is Locust's."""
+        """Whether we enforce --run-time. For a closed loop in the web UI, Locust does."""
         return self.open_loop or self.headless
 
     @property
     def fixed(self) -> Collection[str]:
-        """Flags that only the start can set."""
+        """Flags that can be set only at startup."""
         return self._start.fixed if self._start is not None else ()
 
     @property
@@ -79,25 +79,25 @@ class Configurator:
         return self._start.headers, tuple(u.rstrip("/") for u in self._start.base_url.split())
 
     def remember_start(self) -> None:
-        """Keep what the process was started with. Raises ConfigError."""
+        """Remember what the process was started with. Raises ConfigError."""
         check_variables(os.environ)
         self._start = start_of(self.options)
         # Locust sends its options to the workers, and takes every name in them from a web form.
         vars(self.options).pop(secret_dest("header"), None)
 
     def take_limits(self) -> None:
-        """Take over the limits of a run, which Locust would apply in its own way."""
+        """Take over the limits of a run, which Locust would apply differently."""
         if self._times_runs:
-            # Locust would count --run-time from before the ready check, and end a plan's run at
-            # once, where --run-time bounds the time of sending.
+            # Locust would count --run-time from before the ready check, and end a planned run at
+            # once; here --run-time limits the time of sending.
             self._run_time_s = self.options.run_time
             self.options.run_time = None
         if self.open_loop:
-            # It also fills in one user where none was asked for, which would be a cap of one.
+            # It also defaults to one user, which would be a concurrency limit of one.
             self._users_asked_for = self.options.num_users
 
     def config(self) -> RunConfig:
-        """The checked flags or form values; starts the simulator if wanted. Raises ConfigError."""
+        """The checked flags or form values; starts the simulator for --sim. Raises ConfigError."""
         options = self.options
         if self._times_runs and options.run_time is None:
             options.run_time = self._run_time_s
@@ -119,7 +119,7 @@ class Configurator:
         return config
 
     def config_of(self, form: Json) -> RunConfig:
-        """What a start form asks for; starts nothing. Raises ConfigError."""
+        """The configuration of a start form; starts nothing. Raises ConfigError."""
         options = copy.copy(self.options)
         for name, value in form.items():
             setattr(options, name, value)

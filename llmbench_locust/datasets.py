@@ -1,8 +1,8 @@
-"""What each dataset needs and holds, one row each: its loader, its file, what its requests hold.
+"""One row for each dataset: its loader, its file, and what its requests hold.
 
-Options check against this table, `workload.load` loads by it. A dataset that another package brings
-is a `DatasetInfo` named by an entry point of the group ``llmbench_locust.datasets``, or one that a
-locustfile registers with `register_dataset`.
+Options are checked against this table, and `workload.load` uses it. Another package adds a dataset
+with an entry point in the group ``llmbench_locust.datasets`` that names a `DatasetInfo`; a
+locustfile adds one with `register_dataset`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from llmbench_locust.entry_points import Registry
 class DatasetInfo:
     """One row.
 
-    ``load``: a function (config, tokenizer, progress) that returns the requests, or where it is
-    ("module:function"). ``path``: what ``--dataset-path`` has to be; "hub" is a path or a name on
+    ``load``: a function (config, tokenizer, progress) that returns the requests, or its name
+    ("module:function"). ``path``: what ``--dataset-path`` must be; "hub" is a path or a name on
     the hub. ``input_flag``, ``output_flag``: fields that ``--input-len`` and ``--output-len`` set.
-    ``modality``: what its requests hold besides text; "" for text alone, "any" where it depends on
+    ``modality``: what its requests hold besides text; "" for text alone, "any" if it depends on
     the file. ``documents``: its requests are a query and documents to rank. ``full_length``: its
-    prompts ask nothing, so that ``--ignore-eos`` is implied. ``random_tokens``: its prompts can be
+    prompts are meaningless, so ``--ignore-eos`` is implied. ``random_tokens``: its prompts can be
     aligned with the server's tokenizer. ``tokenizer``: whether it needs one. ``times``: "" without
-    times of its own, "used" when they are the arrivals by default. ``conversations``: whether
-    ``--multi-turn`` works. ``sessions``: its requests wait for one another. ``all_rows``: whether
-    ``--num-prompts -1`` asks for every row. ``fewest_flag``: the field with the least number of
-    requests that it makes. ``stream``: where the function (config, tokenizer, total) is that makes
-    its requests as they are taken (see `workload.stream.Requests`), None where it cannot; "" where
-    all are made before the first is sent.
+    arrival times of its own, "used" if these are the arrivals by default. ``conversations``:
+    whether ``--multi-turn`` works. ``sessions``: its requests wait for earlier responses.
+    ``all_rows``: whether ``--num-prompts -1`` means every row. ``fewest_flag``: the field with the
+    minimum number of requests that it makes. ``stream``: name of the function (config, tokenizer,
+    total) that makes requests on demand (see `workload.stream.Requests`), or None if it cannot; ""
+    if all requests are made before the first is sent.
     """
 
     name: str
@@ -56,7 +56,7 @@ dataset_names, dataset_info = DATASETS.names, DATASETS.row
 
 
 def register_dataset(info: DatasetInfo) -> DatasetInfo:
-    """Make a dataset known for ``--dataset-name``. A later one of the same name wins."""
+    """Add a dataset for ``--dataset-name``. It replaces an earlier one of the same name."""
     DATASETS[info.name] = info
     return info
 

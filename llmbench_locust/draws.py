@@ -1,6 +1,6 @@
-"""Chances that fall alike in every process: by the seed of the run and the number of the request.
+"""Random draws that depend only on the run's seed and the request's index. Pure.
 
-Pure. No generator is shared, so neither the number of workers nor their order matters.
+No generator is shared, so neither the number of workers nor their order matters.
 """
 
 from __future__ import annotations

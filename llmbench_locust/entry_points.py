@@ -1,4 +1,4 @@
-"""What other installed packages bring. To look through all of them takes 10 ms: it is done once."""
+"""Backends and datasets of other installed packages. The packages are scanned once: 10 ms."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def entry_points(group: str) -> tuple[EntryPoint, ...]:
 
 @cache
 def _every(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    from importlib import metadata  # late: it takes longer than what most commands import
+    from importlib import metadata  # late: slow to import
 
     found = metadata.entry_points()
     return tuple(point for group in found.groups for point in found.select(group=group))
 
 
 class Registry(dict[str, Row]):
-    """The rows that ``flag`` chooses from, by name: ours, those that a locustfile registers, and
-    those of the entry points of ``group``. ``row_of``: the row of what an entry point names.
+    """The rows that ``flag`` selects from, by name: ours, those that a locustfile registers, and
+    those of the entry points in ``group``. ``row_of``: converts a loaded entry point to its row.
     """
 
     def __init__(self, flag: str, group: str, row_of: Callable[..., Row]) -> None:

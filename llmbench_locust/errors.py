@@ -1,4 +1,4 @@
-"""The exceptions of the package: whose fault it is decides the class.
+"""The exceptions of the package. The class depends on what is at fault.
 
     BenchError
     ├── ConfigError     bad input: a flag, a file, a combination; one line, exit status 2
@@ -44,13 +44,13 @@ def first_line(error: Exception) -> str:
 
 
 def last_line(output: str) -> str:
-    """What a program that failed said last, without the name that commands of ours begin with."""
+    """The last line of a failed program's output, without the prefix of our own commands."""
     line = (output.strip().splitlines() or ["no message"])[-1]
     return line.removeprefix("llmbench: ").removeprefix("error: ")
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """What the operating system said, below the layers of an HTTP library; ``error`` without it."""
+    """The operating system's error below the layers of an HTTP library, else ``error``."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.strerror:
@@ -61,6 +61,6 @@ def cause_of(error: BaseException) -> BaseException:
 
 
 def did_you_mean(word: str, allowed: Iterable[str], otherwise: str = "") -> str:
-    """The hint of an error: the nearest of the allowed words, or ``otherwise`` if none is near."""
+    """A hint with the most similar allowed word, or ``otherwise`` if none is similar."""
     near = difflib.get_close_matches(word, list(allowed), 1)
     return f"did you mean {near[0]}?" if near else otherwise

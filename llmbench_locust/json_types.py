@@ -1,4 +1,4 @@
-"""The names for what came from JSON or goes there: any value, and an object of values."""
+"""Types of JSON data: any value, and an object of values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values as strict JSON can hold them."""
+"""Conversion of values to strict JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmbench_locust.json_types import Json, JsonValue
 
 
 def json_value(value: object) -> JsonValue:
-    """What strict JSON can hold: NaN becomes null, infinity "inf", anything unknown its text."""
+    """``value`` as strict JSON: NaN becomes null, infinity "inf", an unknown type its text."""
     if isinstance(value, dict):
         return {str(k): json_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -28,7 +28,7 @@ def as_object(value: object) -> Json:
 
 
 def number(value: object) -> float | None:
-    """A finite number as it is, else None: a result may hold "inf" or null."""
+    """``value`` if it is a finite number, else None: a result may hold "inf" or null."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return value

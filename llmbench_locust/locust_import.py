@@ -1,9 +1,9 @@
-"""Imports Locust in half the time: what one run needs of it. Part of the seam (`locust_seam` itself
-imports Locust); its contract tests are in tests/test_locust_seam.py.
+"""Imports Locust in half the time, by skipping what a run does not need. Part of the seam
+(`locust_seam` itself imports Locust); the contract tests are in tests/test_locust_seam.py.
 
-* gevent asks for its plug-ins at each of 25 steps of patching the standard library, and each time
+* gevent looks for plug-ins at each of 25 steps of patching the standard library, and each time
   `importlib.metadata` reads every installed package: 0.1 s with 100 packages.
-* Flask and Jinja, for a web page and an HTML report that a headless run does not have: 0.1 s.
+* Flask and Jinja are for the web page and the HTML report, which a headless run lacks: 0.1 s.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from types import ModuleType
 
 from llmbench_locust.entry_points import entry_points
 
-#: Modules of Locust that are imported at the first call of one of these.
+#: Modules of Locust whose import is deferred to the first call of one of these functions.
 _LATE = {"locust.web": ("WebUI",), "locust.html": ("get_html_report", "process_html_filename")}
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """What is imported in here is here to stay. To look for garbage in it again and again would
-    take a tenth of the time to the first request, and once more before the run.
+    """Freeze what is imported in here: it is permanent, and scanning it for garbage repeatedly
+    would take a tenth of the time to the first request, and more before the run.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -41,7 +41,7 @@ def import_locust() -> None:
     if "locust" in sys.modules:
         import_module("locust.main")
         return
-    entry_points("")  # looks through the packages, now that it can
+    entry_points("")  # scans the packages, now that it can
     asked = metadata.entry_points
     vars(metadata)["entry_points"] = entry_points
     for name, functions in _LATE.items():

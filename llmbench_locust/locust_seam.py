@@ -1,7 +1,6 @@
-"""Every touch of what Locust does not document, in one place; tests/test_locust_seam.py has a
-contract test for each.
+"""All uses of undocumented parts of Locust; tests/test_locust_seam.py has a contract test for each.
 
-The web page's part, which completes Locust's pages and answers, is in web/plugin.py.
+The web part, which extends Locust's pages and responses, is in web/plugin.py.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ logger = logging.getLogger(__name__)
 
 
 def listened(events: object, name: str) -> bool:
-    """Whether anyone listens to the event ``name``: what it costs can then be saved."""
+    """Whether the event ``name`` has listeners; without any, its cost can be saved."""
     hook = getattr(events, name, None)
     return hook is not None and bool(hook._handlers)
 
 
 # --- statistics
 
-#: Seconds and points of the charts that are kept, and seconds between two looks at them.
+#: Seconds and chart points to keep, and seconds between two clean-ups.
 KEPT_S, MOST_POINTS, LOOK_S = 600, 10_000, 600.0
 
 
 def keep_small(stats: RequestStats) -> None:
-    """Runs until it is killed. Locust keeps what each second brought and looks at the last twelve,
-    and a point of its charts every 5 s: 250 MB in a week.
+    """Trim Locust's statistics until killed. Locust keeps counts for every second but reads only
+    the last twelve, and keeps a chart point every 5 s: 250 MB in a week.
     """
     while True:
         gevent.sleep(LOOK_S)
@@ -62,14 +61,14 @@ def forget_old(stats: RequestStats) -> None:
 
 
 def keep_defaults() -> None:
-    """Let a worker make Locust's default options once. At each spawn message it makes a parser for
-    every option that came: 230 of 1.5 ms each, in which it can do nothing else.
+    """Let a worker compute Locust's default options once. Locust makes a parser for each option in
+    every spawn message: 230 parsers of 1.5 ms each, which block the worker.
     """
     vars(argument_parser)["default_args_dict"] = cache(argument_parser.default_args_dict)
 
 
 def say_taken_port(say: Callable[[str], None]) -> None:
-    """One line where the master's port is taken, for which Locust has a traceback."""
+    """Print one line instead of Locust's traceback if the master's port is in use."""
     others = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -88,20 +87,20 @@ _TAKES_PART = ("ready", "spawning", "running")
 
 
 def connected_workers(runner: Runner) -> list[str]:
-    """Ids of the master's workers that take part."""
+    """Ids of the master's workers that are ready or running."""
     return [client.id for client in runner.clients.all if client.state in _TAKES_PART]
 
 
-#: What a worker that is not known yet may say.
+#: Message types that an unknown worker may send.
 _FIRST_WORDS = ("client_ready", "locustfile")
 
 
 def drop_malformed(runner: Runner) -> None:
-    """Drop messages that do not decode, that cannot be handled, and those of nobody's worker. Each
+    """Drop messages that cannot be decoded or handled, or that come from an unknown worker. Each
     sender is logged once.
 
-    Locust's master ends its only listener, and so the run, at a message that does not decode, and
-    ends with status 2 after one that a handler fails at.
+    On a message that cannot be decoded, Locust's master ends its only listener and so the run;
+    after one that a handler fails on, it exits with status 2.
     """
     handle, unserialize = runner.handle_message, Message.unserialize
     logged: set[str] = set()
@@ -138,8 +137,8 @@ def _plausible(runner: Runner, sender: str, msg: Message) -> bool:
 
 
 def stop_without_sources() -> None:
-    """Let a runner stop without reading sources. It says in a debug line who stopped it, and for
-    that `inspect` looks for the source of each frame in all modules: 40 ms.
+    """Let a runner stop without reading sources: for a debug line about its caller, `inspect`
+    searches all modules for the source of each frame, which takes 40 ms.
     """
     quick = {
         "stack": partial(inspect.stack, 0),
@@ -152,15 +151,15 @@ def stop_without_sources() -> None:
 
 
 class _NotTheSpawnRate(logging.Filter):
-    """Our users are spawned at once on purpose: they hold tickets, they are not the load."""
+    """Spawning all users at once is intended: they send tickets and do not set the load."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return "selected spawn rate is very high" not in str(record.msg)
 
 
 def hush(options: Namespace, *, level_asked_for: bool) -> None:
-    """Locust's tables and notices stay quiet in headless mode unless they are asked for; its tables
-    at the end also in `llmbench ui`, whose page has them.
+    """Silence Locust's tables and notices in headless mode unless requested, and its final tables
+    also in `llmbench ui`, whose page shows them.
     """
     if options.headless and not level_asked_for:
         logging.getLogger("locust").setLevel(logging.WARNING)
@@ -188,8 +187,8 @@ def option_values() -> dict[str, int | str | None]:
 def form_options() -> dict[str, Json]:
     """Flags in Locust's start form, by name: their default_value, help_text, choices, is_secret, …
 
-    Locust collects them anew for each page, in a time that grows with the cube of their number: 3 s
-    for ours, on the loop that sends. From now on it takes these.
+    Locust collects them for each page in cubic time: 3 s for our flags, on the event loop that
+    sends. From now on it uses these.
     """
     parser = argument_parser.get_parser()
     shown = parser.args_included_in_web_ui

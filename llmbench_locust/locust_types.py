@@ -1,4 +1,4 @@
-"""What we use of Locust's objects, which Locust itself does not type."""
+"""Types of the parts of Locust that we use, which Locust itself does not type."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class WebUI(Protocol):
     def environment(self) -> Environment: ...
 
     def auth_required_if_enabled(self, view: View) -> View:
-        """The view behind Locust's login, where that is on."""
+        """The view, which requires Locust's login if that is on."""
 
     def update_template_args(self) -> None:
         """Fill in `template_args` for Locust's page."""

@@ -1,7 +1,7 @@
-"""Where Locust and the benchmark meet: flags, messages, events, the beginning and the end of a run.
+"""Connects the benchmark to Locust: flags, messages, events, start and end of a run.
 
-`install()` is called once when a locustfile imports the package. Everything that it adds hangs on
-Locust's own events.
+`install()` is called when a locustfile imports the package. All that it adds is driven by Locust's
+own events.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def install() -> None:
     end_with_parent()
     say_taken_port(warn)
     stop_without_sources()
-    atexit.register(gc.freeze)  # the interpreter's end would look through everything, three times
+    atexit.register(gc.freeze)  # the interpreter would collect garbage three times at exit
     expand_sys_argv(with_journal)
     for name in ("llm_first_token", "llm_tokens", "llm_request"):
         setattr(locust.events, name, EventHook())
@@ -91,7 +91,7 @@ def _on_init(
 
 
 class Plugin:
-    """One process's part: on the master config, run, report; on a worker the agent; alone both."""
+    """One process's part: the master's runs and reports, a worker's agent, or both if alone."""
 
     def __init__(self, environment: Environment, runner: Runner, web_ui: WebUI | None) -> None:
         self.environment = environment
@@ -171,7 +171,7 @@ class Plugin:
         return self.configurator.fixed
 
     def plan(self, form: Json) -> str:
-        """What a start form asks for, in one sentence. Raises ConfigError."""
+        """What a start form would run, in one sentence. Raises ConfigError."""
         from llmbench_locust.run.preview import outlook
 
         if self.open_loop and (self._going() or self.live.state == "preparing"):
@@ -206,7 +206,7 @@ class Plugin:
     # --- the runs
 
     def conduct(self, experiment: Experiment) -> None:
-        """The whole of a Locust test with a plan: returns when Locust is to end it."""
+        """Run a whole Locust test with a plan; returns when Locust should end it."""
         self._cancelled = self._interruption.status is not None
         self._conductor = gevent.spawn(self._carry_out, experiment)
         self._conductor.get()
@@ -254,7 +254,7 @@ class Plugin:
         return self.runs.report if self.runs is not None else None
 
     def _give_up(self, error: BenchError) -> None:
-        """A run that cannot begin: one line, on the console and on the web page."""
+        """Report that a run cannot begin, in one line on the console and the web page."""
         warn(f"error: {error}")
         self.environment.process_exit_code = error.exit_code
         self.live.failed(str(error))
@@ -292,14 +292,14 @@ class Plugin:
 
     def _on_quitting(self, **_: object) -> None:
         if self._own_run is not None:
-            self.runner.stop()  # now: afterwards the exit status is settled
+            self.runner.stop()  # now: afterwards the exit status cannot change
         self.stop()
         self.agent.leave()
         if self._interruption.status is not None:
             self.environment.process_exit_code = self._interruption.status
 
     def _leave(self) -> None:
-        """End the process in order, wherever Locust's main greenlet waits."""
+        """Shut the process down, wherever Locust's main greenlet waits."""
         if self._waits_for_workers():
             raise_in_main(SystemExit(self._interruption.status))
             return
@@ -308,7 +308,7 @@ class Plugin:
             self.web_ui.stop()
 
     def _waits_for_workers(self) -> bool:
-        """Locust's master sleeps until its workers are there; nothing of the run has begun."""
+        """Whether Locust's master still waits for its workers; nothing of the run has begun."""
         idle = self._conductor is None and self._own_run is None
         return not self.local and self.runner.state == "ready" and idle
 

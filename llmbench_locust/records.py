@@ -1,9 +1,9 @@
-"""What happened to one request, and many of them as columns.
+"""The outcome of one request, and of many requests as columns.
 
-A `RequestRecord` is flat and holds raw times; every ratio is derived later, once, by ``metrics``.
-`RecordColumns` is the same for many requests: numpy arrays that merge by concatenation and travel
-between processes as bytes. All times are seconds on one monotonic clock (`time.perf_counter` of the
-master; a worker's are converted before they are merged).
+A `RequestRecord` is flat and holds raw times; ``metrics`` derives all other figures later, once.
+`RecordColumns` is the same for many requests: numpy arrays that are merged by concatenation and
+sent between processes as bytes. All times are seconds on one monotonic clock (`time.perf_counter`
+of the master; a worker's times are converted before they are merged).
 
 Missing is NaN in a float column, -1 in an integer column, "" in a text column; never 0.
 """
@@ -19,25 +19,25 @@ from numpy.typing import NDArray
 from llmbench_locust.json_types import Json
 
 NAN = float("nan")
-#: The kind of a request that the user gave up on purpose: no success and no failure.
+#: The kind of a request that the simulated user cancelled: neither a success nor a failure.
 CANCELLED = "cancelled"
 _EMPTY: NDArray[np.float64] = np.empty(0, np.float64)
 
 
 @dataclass(slots=True)
 class RequestRecord:
-    """One request's outcome. Times in seconds; NaN where the thing never happened.
+    """One request's outcome. Times in seconds; NaN if the event never happened.
 
     ``prompt_len``: tokens by the workload's count. ``input_tokens``, ``output_len``: the server's
     own counts, -1 when it gave none; ``cached_tokens``: those of the input that its prefix cache
     served. ``token_times``: arrival of each token event (float64, shape
     (n_events,)). ``token_counts``: tokens carried by each event (int32, same shape), None when
     every event carried one. ``client_queue_time``: start − due.
-    ``server_queue_time``, ``server_ttft``: as the server told them, the latter from its first
-    scheduling to the first token. ``error_kind`` is a short stable word to count by: "http_429",
+    ``server_queue_time``, ``server_ttft``: as the server reported them, the latter from first
+    scheduling to the first token. ``error_kind`` is a short stable word to group by: "http_429",
     "dns", "tls", "connect", "timeout", "cut", "server", "protocol", "no_tokens", "interrupted",
     "worker_lost", "client"; "cancelled" is not a failure. ``retried``: the attempts before the last
-    one, as JSON; ``start_time`` is that of the first. ``server``: its URL where there are several.
+    one, as JSON; ``start_time`` is that of the first. ``server``: its URL if there are several.
     """
 
     index: int
@@ -76,7 +76,7 @@ class RequestRecord:
 
     @property
     def last_time(self) -> float:
-        """When its last token event came; when it ended, where it has none or is no success."""
+        """Time of its last token event; its end if it has none or did not succeed."""
         whole = self.success and len(self.token_times)
         return float(self.token_times[-1]) if whole else self.end_time
 
@@ -89,14 +89,14 @@ _FLOATS, _INTS, _TEXTS = (
 
 
 def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each row begins, and where the last one ends: shape (n + 1,) for (n,) lengths."""
+    """The start of each row and the end of the last: shape (n + 1,) for (n,) lengths."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
 
 
 def _joined_counts(parts: Sequence[RequestRecord | RecordColumns]) -> NDArray[np.int32] | None:
-    """Of all their token events; None where each carried one token."""
+    """The token counts of all their events; None if each event carried one token."""
     if all(part.token_counts is None for part in parts):
         return None
     ones = [np.ones(len(part.token_times), np.int32) for part in parts]
@@ -127,7 +127,7 @@ class RecordColumns:
 
     @property
     def cancelled(self) -> NDArray[np.bool_]:
-        """Which requests the user cancelled (bool, shape (n_rows,))."""
+        """Which requests the simulated user cancelled (bool, shape (n_rows,))."""
         kinds = self.texts["error_kind"]
         return np.fromiter((kind == CANCELLED for kind in kinds), np.bool_, len(self))
 
@@ -199,7 +199,7 @@ class RecordColumns:
         return self.take(np.argsort(index, kind="stable"))
 
     def shift_times(self, offset_s: float) -> None:
-        """Add ``offset_s`` to every absolute time, in place: how a worker's clock becomes the
+        """Add ``offset_s`` to every absolute time, in place: converts a worker's clock to the
         master's.
         """
         for name in ("due_time", "start_time", "first_token_time", "first_answer_time", "end_time"):

@@ -1,4 +1,4 @@
-"""What a file, a line or a page shows in place of a secret. Pure, and the only place for it."""
+"""Masks secrets for files, messages and pages. Pure, and the only place for it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 from collections.abc import Iterable, Mapping
 
 MASK = "***"
-#: Characters that are kept of a message.
+#: Maximum length of a message.
 MOST_CHARS = 500
-# A shorter value is not treated as a secret: it would be found in every message.
+# Shorter values are not treated as secrets: they would match in every message.
 _SHORTEST_SECRET = 6
 
 _SECRET_KEY = re.compile(
     r"(api[-_]?key|secret|password|passwd|authorization|bearer|credential|access[-_]?token)$", re.I
 )
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password|session", re.I)
-# What servers echo: keys by their usual forms, authorization headers, users in URLs, name-value
-# pairs that say secret.
+# What servers echo: keys of the usual forms, authorization headers, users in URLs, and values
+# whose names sound secret.
 _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), r"\1 ***"),
     (re.compile(r"\b(sk|hf|pk|gsk|xai|AKIA)[-_][A-Za-z0-9_-]{8,}"), r"\1-***"),
@@ -32,9 +32,9 @@ _SECRETS = (
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """The text on one line, cut, with ``***`` for ``secrets`` and for what looks like one.
+    """The text on one line, truncated, with ``***`` for ``secrets`` and what looks like one.
 
-    Without control characters: a server's message is shown on terminals.
+    Control characters are removed, because server messages are shown on terminals.
     """
     for secret in secrets:
         text = text.replace(secret, MASK)
@@ -46,7 +46,7 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def secrets_of(api_key: str, headers: Mapping[str, str]) -> tuple[str, ...]:
-    """What no message may show, longest first: the key, header values, the token after Bearer."""
+    """The secrets to mask, longest first: the key, header values, the token after Bearer."""
     found = {api_key, *headers.values()}
     for name, value in headers.items():
         if _SECRET_HEADER.search(name):
@@ -56,7 +56,7 @@ def secrets_of(api_key: str, headers: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def without_secrets(value: object) -> object:
-    """The same JSON value, masked wherever the name of a key says secret."""
+    """The same JSON value, masked under every key whose name sounds secret."""
     if isinstance(value, dict):
         hidden = {key: bool(_SECRET_KEY.search(str(key))) for key in value}
         return {k: MASK if hidden[k] else without_secrets(v) for k, v in value.items()}
@@ -64,7 +64,7 @@ def without_secrets(value: object) -> object:
 
 
 def without_user(url: str) -> str:
-    """A URL, or several with blanks between them, without the users and passwords in them."""
+    """A URL, or several separated by spaces, without users and passwords."""
     words = []
     for word in url.split(" "):
         head, scheme, rest = word.partition("://")
@@ -76,11 +76,11 @@ def without_user(url: str) -> str:
 
 
 def masked(words: Iterable[str]) -> list[str]:
-    """KEY=*** of each KEY=VALUE; of another form, no more than its beginning."""
+    """KEY=*** for each KEY=VALUE; only the beginning of any other word."""
     parts = ((word, *word.partition("=")[:2]) for word in words)
     return [f"{key}={MASK}" if mark else beginning(word) for word, key, mark in parts]
 
 
 def beginning(word: str) -> str:
-    """The beginning of a word that may hold a secret in an unforeseen form."""
+    """The beginning of a word that may contain a secret in an unexpected form."""
     return re.split(r"[\s:=]", word, maxsplit=1)[0][:16]

@@ -1,7 +1,7 @@
-"""`ArrivalShape`: Locust's load shape of runs with a plan. It conducts them in its first tick.
+"""`ArrivalShape`: the Locust load shape for runs with a plan. Its first tick conducts the runs.
 
-Who sends when is the dispatcher's business. `tick` blocks its greenlet until the experiment is
-over, so the Locust test ends with the last run and not up to a second later.
+The dispatcher decides which user sends when. `tick` blocks its greenlet until the experiment is
+over, so the Locust test ends with the last run, not up to a second later.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ class ArrivalShape(LoadTestShape):
     """Poisson, gamma, constant and ramp-up arrivals, and the cap, as the flags say."""
 
     abstract = True  # Locust takes the subclass that a locustfile defines
-    #: -u is the cap when --max-concurrency is absent, -t bounds the time of sending.
+    #: -u is the concurrency limit without --max-concurrency; -t limits the time of sending.
     use_common_options = True
 
     def experiment(self, runs: Runs) -> None:
-        """What the Locust test does: by default what the flags say. Override it for other runs."""
+        """What the Locust test runs: by default what the flags say. Override it for other runs."""
         experiment_for(runs.config)(runs)
 
     def tick(self) -> tuple[int, float] | None:

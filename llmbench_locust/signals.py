@@ -1,11 +1,10 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the first is the order to stop and report, and survives impatience.
+"""Ctrl-C, SIGTERM and SIGHUP: the first signal stops the run and writes the report.
 
-The first signal ends what is going on, in order: requests in flight are broken off, all outcomes
-are accounted for, every file is written. A second is answered by a line. The third ends the process
-at once; files are written by rename, so what was written is whole.
+It aborts requests in flight, collects all outcomes and writes every file. The second signal only
+prints a line. The third ends the process at once; files are written by rename, so none is partial.
 
-The handlers are Python's, not gevent's: they count and answer also while a large report keeps the
-event loop busy. What they order is done by a greenlet.
+The handlers are Python's, not gevent's, so they also work while a large report blocks the event
+loop. A greenlet does the actual work.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
-    """``status``: what the process ends with, None while no signal came."""
+    """``status``: the exit status, None before any signal."""
 
     def __init__(self, stop: Callable[[], None], leave: Callable[[], None]) -> None:
         """``stop``: end and report the runs. ``leave``: end the process. Each is called once."""
@@ -50,7 +49,7 @@ class Interruption:
             warn_at_once("Interrupted: stopping and writing results")
             _in_greenlet(self._end)
         elif self._count < _AT_ONCE:
-            warn_at_once("Still writing results; once more ends at once, without them")
+            warn_at_once("Still writing results; a third signal ends at once, without them")
         else:
             os._exit(self.status or 1)
 
@@ -60,17 +59,17 @@ class Interruption:
 
 
 def end_quietly_before_init() -> None:
-    """Ctrl-C before there is anything to stop: no traceback, status 130."""
+    """Handle Ctrl-C before there is anything to stop: no traceback, status 130."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: sys.exit(128 + signal.SIGINT))
 
 
 def listen_as_worker(*, forked: bool) -> None:
-    """A signal to the whole process group reaches the workers, too: Ctrl-C in a terminal and a
-    terminal that closes, and for workers that ``--processes`` has ``forked`` SIGTERM (`timeout`,
-    a service manager). Their master ends them when all is reported.
+    """Leave signals to the whole process group to the master, which ends its workers after the
+    report: Ctrl-C, a closed terminal and, for workers that ``--processes`` has ``forked``, SIGTERM
+    (from `timeout` or a service manager).
 
-    SIGTERM to a worker on its own is Locust's: the worker leaves in order.
+    Locust handles a SIGTERM to a single worker: the worker shuts down.
     """
     master, count = os.getppid(), 0
 
@@ -86,13 +85,13 @@ def listen_as_worker(*, forked: bool) -> None:
 
 
 def end_with_parent() -> None:
-    """From now on the kernel ends what this process forks when the process dies: workers of
-    ``--processes`` would go on asking for a master, and work for the next one.
+    """From now on the kernel ends children of this process when it dies. Otherwise workers of
+    ``--processes`` would keep looking for a master and join the next one.
     """
     from_main = False
 
     def before() -> None:
-        nonlocal from_main  # it is the forking thread whose end counts
+        nonlocal from_main  # the signal is sent when the forking thread ends
         from_main = threading.get_native_id() == os.getpid()
 
     def in_child() -> None:
@@ -104,10 +103,10 @@ def end_with_parent() -> None:
 
 
 def raise_in_main(error: type[BaseException] | BaseException) -> None:
-    """An exception in the main greenlet where it waits, and nowhere else.
+    """Raise an exception in the main greenlet where it waits, and nowhere else.
 
-    Python itself would raise KeyboardInterrupt at whatever line is running, be it the middle of a
-    request or of its accounting.
+    Python itself would raise KeyboardInterrupt at whatever line is running, for example in the
+    middle of a request.
     """
     gevent.kill(gevent.get_hub().parent, error)
 
@@ -123,12 +122,12 @@ def _listen(
             signal.signal(number, what)
 
     install(handler)
-    # Once more at the loop's first turn: by then Locust has set its own handler of SIGTERM.
+    # Again at the loop's first iteration: by then Locust has set its own SIGTERM handler.
     gevent.get_hub().loop.run_callback(install, handler)
-    # All is written: the process ends with the status that it has.
+    # Everything is written: the process exits with its current status.
     atexit.register(install, signal.SIG_IGN)
 
 
 def _in_greenlet(what: Callable[[], None], after_s: float = 0.0) -> None:
-    """From a signal handler, which may run anywhere: do it in the event loop's next turn."""
+    """Call ``what`` in the event loop's next iteration; safe in a signal handler."""
     gevent.get_hub().loop.run_callback_threadsafe(gevent.spawn_later, after_s, what)

@@ -1,5 +1,5 @@
-"""Lines for the person at the terminal. A reader that left (``… | head``) or a full disk under a
-redirected output ends no run.
+"""Output to the terminal. A closed pipe (``… | head``) or a full disk behind redirected output does
+not end a run.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def warn_at_once(line: str) -> None:
 
 
 class Status:
-    """How something goes on: on a terminal one line that is written over, elsewhere one line every
-    `LINE_S`, the first after ``first_after_s``. Its stream is standard error.
+    """Shows progress on standard error: on a terminal in one line that is overwritten, elsewhere as
+    a line every `LINE_S`, the first after ``first_after_s``.
     """
 
     _shown = False
@@ -71,7 +71,7 @@ class Status:
             warn(line)
             return
         line = line[: shutil.get_terminal_size().columns - 1]
-        # The cursor goes back, so that a line of anyone else begins at the left edge.
+        # The cursor returns, so that any other output begins at the left edge.
         _write(f"{_ERASE}{line}\r")
         Status._shown = True
 
@@ -80,7 +80,7 @@ class Status:
 
 
 def _erase() -> None:
-    """Take the status line off the terminal."""
+    """Erase the status line from the terminal."""
     if Status._shown:
         Status._shown = False
         _write(_ERASE)
@@ -94,7 +94,7 @@ def _write(text: str) -> None:
 
 
 def _mute(stream: TextIO) -> None:
-    """Python would complain once more when it flushes at exit."""
+    """Silence ``stream``: Python would fail again when it flushes it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -12,7 +12,7 @@ import sys
 from llmbench_locust._version import __version__
 from llmbench_locust.errors import BenchError, ConfigError, did_you_mean
 
-# Command → what it is, as `llmbench --help` shows it. Its module in this package has its name.
+# Command → its line in `llmbench --help`. The module in this package has the command's name.
 COMMANDS = {
     "serve": "benchmark a server: one run with the flags of `vllm bench serve`",
     "capacity": "find the largest load that meets your latency objectives",
@@ -20,11 +20,11 @@ COMMANDS = {
     "plot": "draw the curves of sweeps and capacity searches",
     "ui": "benchmark in a browser: start form, live figures, results",
     "bench": "`llmbench bench serve …` is `llmbench serve …`",
-    "compare": "say whether one side of result files is better than another, and gate on it",
-    "report": "show result files, ours and other tools', as a page or a table",
+    "compare": "compare two sides of result files; can fail a CI job",
+    "report": "show result files of llmbench and other tools as a page or a table",
     "ab": "run two servers or settings in turn, and compare them",
-    "calibrate": "find what this client can measure on this machine",
-    "sim": "run an LLM server without a model",
+    "calibrate": "measure how exact this client is on this machine",
+    "sim": "run a simulated LLM server",
     "locustfile": "print a commented locustfile to start your own from",
 }
 

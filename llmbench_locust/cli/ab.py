@@ -1,7 +1,7 @@
-"""`llmbench ab`: runs of two servers or settings in the order ABBA, and their comparison.
+"""`llmbench ab`: runs two servers or settings in the order ABBA and compares them.
 
-Drift of the machine hits both sides alike. The i-th run of each side has the same seed, so that the
-runs are paired; each is an `llmbench serve` of its own.
+Drift of the machine affects both sides alike. The i-th run of each side has the same seed, so that
+the runs are paired. Each run is a separate `llmbench serve`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from llmbench_locust.errors import ConfigError, SetupError, last_line
 from llmbench_locust.options.dotted import overridden
 from llmbench_locust.options.values import flag_of, words_in
 
-SPARE = 2  # extra pairs for each one asked for: they replace disturbed ones
-LEAST = 2  # pairs that can be compared
+SPARE = 2  # extra pairs per requested pair, to replace disturbed pairs
+LEAST = 2  # pairs needed for a comparison
 _OURS = ("--result-filename", "--result-dir", "--append-result", "--repeat", "--seed")
 
 
@@ -36,13 +36,13 @@ def main(argv: list[str]) -> int:
     words = [*shared, *words_in("--a", flags.a), *words_in("--b", flags.b)]
     if taken := next((flag for flag in map(flag_of, words) if flag in _OURS), None):
         use = "give it outside --a and --b" if taken in ("--repeat", "--seed") else "use --dir"
-        raise ConfigError(f"{taken}: not in a run of an A/B comparison; {use}")
+        raise ConfigError(f"{taken}: cannot be set for the runs of an A/B comparison; {use}")
     with child.ended_in_order():
         return _compared(flags, shared)
 
 
 def _joined(argv: list[str]) -> list[str]:
-    """``--a --sim`` as ``--a=--sim``: argparse takes a word with dashes and no blank for a flag."""
+    """``--a --sim`` as ``--a=--sim``: argparse takes a word with dashes and no space for a flag."""
     words = list(argv)
     for at in reversed(range(len(words) - 1)):
         if words[at] in ("--a", "--b") and words[at + 1] not in ("--a", "--b"):
@@ -51,7 +51,7 @@ def _joined(argv: list[str]) -> list[str]:
 
 
 def _compared(flags: argparse.Namespace, shared: list[str]) -> int:
-    """Run, and compare the pairs that were not disturbed; after Ctrl-C, those that are complete."""
+    """Run, then compare the pairs that were not disturbed; after Ctrl-C, the complete pairs."""
     from llmbench_locust.compare.reading import read_side
 
     disturbed: dict[int, str] = {}  # number of each complete pair → why, or ""
@@ -75,8 +75,8 @@ def _compared(flags: argparse.Namespace, shared: list[str]) -> int:
 
 
 def _run_pairs(flags: argparse.Namespace, shared: list[str], disturbed: dict[int, str]) -> None:
-    """ABBA, BAAB, …. A pair whose client was the limit is run again: noise of this machine says
-    nothing about the servers. `SPARE` limits how often: what happens each time is not noise.
+    """ABBA, BAAB, …. A pair in which the client was the limit is run again, because it says nothing
+    about the servers. `SPARE` limits the extra pairs: what happens every time is not noise.
     """
     from llmbench_locust.statistics.comparison import abba
 
@@ -104,7 +104,7 @@ def _path(flags: argparse.Namespace, side: str, number: int) -> Path:
 
 
 def _client_limit(paths: list[Path]) -> str:
-    """Why the client was the limit in the first run where it was; "" where it was in none."""
+    """Why the client was the limit, from the first run in which it was; "" if in none."""
     from llmbench_locust.compare.comparable import client_limit
     from llmbench_locust.compare.reading import read_side
 
@@ -131,8 +131,8 @@ def _parser() -> CommandParser:
 
 
 def _serve(title: str, argv: list[str], path: Path) -> None:
-    """One run in a process of its own. Raises SetupError with its own words when it fails. When
-    this command is interrupted, the run ends in order first.
+    """One run in a separate process. Raises SetupError with its last line if it fails. If this
+    command is interrupted, it first lets the run shut down.
     """
     path.unlink(missing_ok=True)
     own = ["--save-result", "--save-detailed", "--disable-tqdm", "--result-dir", str(path.parent)]

@@ -7,7 +7,7 @@ from llmbench_locust.errors import ConfigError
 
 
 def main(argv: list[str]) -> int:
-    """Run the command that follows ``bench``. Raises ConfigError for one that is not there."""
+    """Run the command that follows ``bench``. Raises ConfigError for an unknown command."""
     command, *rest = argv or ["--help"]
     commands = {"serve": serve.main}
     if command in ("-h", "--help"):

@@ -22,7 +22,7 @@ from llmbench_locust.terminal import say, warn
 
 
 def main(argv: list[str]) -> int:
-    """Measure, print and keep the outcome. Raises SetupError."""
+    """Measure, print and store the outcome. Raises SetupError."""
     flags = _parser().parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         binary = server.build(Path(folder)) if server.compiler() else None
@@ -61,7 +61,7 @@ def sentence(found: Json) -> str:
         return f"This machine, {many}: {errors}; no level had errors under 1 ms."
     end = f"error under 1 ms up to {limit:,.0f} chunks/s"
     if not found["limit_was_found"]:
-        return f"This machine, {many}: {errors}; {end}, and time was over before the limit."
+        return f"This machine, {many}: {errors}; {end}; time ran out before the limit was found."
     if found["server_was_late"]:
         return f"This machine, {many}: {errors}; {end}, where the server itself became late."
     return (
@@ -85,7 +85,7 @@ def _measured(flags: argparse.Namespace, binary: Path | None, folder: Path) -> J
     with subprocess.Popen(command, preexec_fn=_confined_to(others)) as running:
         try:
             status = running.wait()
-        except KeyboardInterrupt:  # it had the signal, too, and ends in order
+        except KeyboardInterrupt:  # it got the signal, too, and is shutting down
             running.wait()
             raise
     if not outcome.exists():
@@ -95,12 +95,12 @@ def _measured(flags: argparse.Namespace, binary: Path | None, folder: Path) -> J
 
 
 def _confined_to(cores: set[int]) -> Callable[[], None]:
-    """What a new process does first, to leave the server's core alone."""
+    """Returns a function that keeps a new process off the server's core."""
     return lambda: os.sched_setaffinity(0, cores) if cores else None
 
 
 def _beside(name: str, command: Command, binary: Path | None, level: Level) -> str:
-    """A peer at the first level, in one line."""
+    """The result of another client at the first level, in one line."""
     core, others = server.cores()
     running = server.exact_server(binary, TTFT_MS, level.itl_ms, core)
     with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +145,7 @@ def _parser() -> CommandParser:
         metavar="NAME,…",
         help=f"other clients to run beside it: {', '.join(PEERS)}",
     )
-    parser.add_count("--streams", STREAMS, (1, 1_000_000), "most streams at once")
+    parser.add_count("--streams", STREAMS, (1, 1_000_000), "maximum number of concurrent streams")
     parser.add_count("--seconds", 30, (1, 86400), "duration of all levels together")
     return parser
 

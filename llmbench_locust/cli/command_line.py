@@ -1,8 +1,8 @@
-"""The command line of `llmbench serve` becomes one of Locust's.
+"""Translates the command line of `llmbench serve` into Locust's.
 
-vLLM's rules: underscores stand for dashes, an unambiguous beginning stands for a flag,
-``--config FILE.yaml`` holds flags, and the command line wins over the file. Names are resolved
-here; values are read and checked where every run reads them, in `options.config`.
+vLLM's rules apply: underscores equal dashes, flags may be abbreviated, ``--config FILE.yaml`` holds
+flags, and the command line overrides the file. Names are resolved here; values are parsed and
+checked in `options.config`, as for every run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llmbench_locust.options.values import flag_of, is_flag, read, words_of
 #: How many values an option takes: none, one, or as many as follow.
 NONE, ONE, MANY = "none", "one", "many"
 
-#: Where `llmbench serve` has vLLM's meaning (or a shorter name) and Locust another one.
+#: Names that have vLLM's meaning (or are short forms) here and another meaning in Locust.
 RENAMED = {"profile": "vllm-profile", "html": "llm-html"}
 
 #: Locust options with a fixed meaning here.
@@ -36,8 +36,8 @@ def locust_argv(argv: Sequence[str], locust_options: Mapping[str, str]) -> list[
 
 
 def cold_cache(argv: Sequence[str]) -> list[str]:
-    """What commands of several runs add to ``argv`` of each: no run finds prompts of another one in
-    the server's prefix cache. Nothing where one of the two flags is given.
+    """The flags that commands with several runs add to each run, so that no run finds the prompts
+    of another in the server's prefix cache. None if ``argv`` has one of the two flags.
     """
     if {"--reset-cache", "--cache-bust"}.intersection(map(flag_of, argv)):
         return []
@@ -66,7 +66,7 @@ def _resolved(given: str, locust_options: Mapping[str, str]) -> str:
     if given in locust_options and not given.startswith("--"):
         return given
     if not given.startswith("--") and given[:2] in locust_options:
-        return given  # a short option with its value behind it: -t60s
+        return given  # a short option with its value attached: -t60s
     name = given.lstrip("-").replace("_", "-")
     if given.startswith("--"):
         if name in RENAMED:
@@ -87,7 +87,7 @@ def _resolved(given: str, locust_options: Mapping[str, str]) -> str:
 
 
 def _names() -> list[str]:
-    """Every flag of ours, with --no-x for those that may be true, false or not given."""
+    """All our flags, with --no-x for those that may be true, false or not given."""
     negated = [f"no-{flag.name}" for flag in FLAGS.values() if flag.kind == "truth"]
     return [flag.name for flag in FLAGS.values()] + negated
 
@@ -129,7 +129,7 @@ def _with_config_files(argv: Sequence[str]) -> list[str]:
             continue
         path = value if equals else next(words, "")
         if not path:
-            raise ConfigError("--config: the file is missing; use --config FILE.yaml")
+            raise ConfigError("--config: the file name is missing; use --config FILE.yaml")
         from_files += flags_of_file(Path(path))
     return overridden(from_files, rest)
 
@@ -172,7 +172,7 @@ def flags_of_file(path: Path) -> list[str]:
 
 
 def check_value(name: str, words: list[str]) -> bool:
-    """Whether ``name`` is one of our flags. Raises ConfigError where it does not take ``words``."""
+    """Whether ``name`` is one of our flags. Raises ConfigError if ``words`` do not fit it."""
     row = FLAGS.get(name.replace("-", "_"))
     if row is not None and words:
         found = read(row, words if row.kind in ("pairs", "words") else words[0])

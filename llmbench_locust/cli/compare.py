@@ -41,7 +41,7 @@ def judge(flags: argparse.Namespace, cells: Iterable[tuple[str, list[Run], list[
     for name, base, new in cells:
         metrics = [*dict.fromkeys([*(wanted or engine.default_metrics(base)), *gated])]
         comparisons.append(engine.compare(name, base, new, metrics, flags.equivalence / 100))
-        # Chosen before the runs, so that they need no correction for the rest of the table.
+        # Chosen before the runs, so they need no correction for multiple comparisons.
         gate = engine.compare(name, base, new, gated, flags.equivalence / 100)
         outcomes += [(c, gate, _outcome(c, gate, flags.strict)) for c in conditions]
     shown = (comparisons, flags.equivalence / 100, outcomes)
@@ -76,7 +76,7 @@ def _parsed(argv: list[str]) -> tuple[argparse.Namespace, list[Path], list[Path]
     """Flags, and the paths of both sides: two of them, or several with -- in between."""
     parser = CommandParser(
         "llmbench compare",
-        "Compare result files of two sides: llmbench compare BASE NEW, or several runs a side: "
+        "Compare the result files of two sides: llmbench compare BASE NEW; several runs per side: "
         "llmbench compare [options] BASE… -- NEW…, or two directories, cell by cell. Reads the "
         "files of llmbench and of vllm bench serve; one run a side needs --save-detailed.",
         epilog="Exit status: 0 passed, 2 bad input, 3 a --fail-on condition failed, 4 not "
@@ -154,7 +154,7 @@ def _percent(text: str) -> float:
 
 
 def _cells(base: list[Path], new: list[Path]) -> Iterator[tuple[str, list[Run], list[Run]]]:
-    """Name and runs of both sides of each comparison. Two directories are matched by cell."""
+    """Name and runs of both sides of each comparison. Two directories are matched cell by cell."""
     from llmbench_locust.compare.reading import read_cells, read_side
 
     if not (len(base) == len(new) == 1 and base[0].is_dir() and new[0].is_dir()):
@@ -176,7 +176,7 @@ def _cells(base: list[Path], new: list[Path]) -> Iterator[tuple[str, list[Run], 
 
 
 def _write(flags: argparse.Namespace, shown: Shown) -> None:
-    """The files that were asked for, and the summary of a GitHub job."""
+    """The requested files, and the summary of a GitHub job."""
     from llmbench_locust.compare import tables
     from llmbench_locust.results.files import write_whole
 

@@ -33,7 +33,7 @@ Examples:
   llmbench serve --base-url http://host:8000 --processes 4 --request-rate 400 --num-prompts 20000"""
 
 _STATUS = """\
-Exit status: 0 carried out; 1 a file, a worker or every request was lost, or no run could begin;
+Exit status: 0 completed; 1 a file or worker was lost, every request failed, or no run could start;
   2 bad input; 3 a --check failed; 4 not valid, with --strict; 130 or 143 interrupted."""
 
 _MORE = "More: --help=all, --help=GROUP (for example --help=dataset), --help=TEXT to search."
@@ -65,7 +65,7 @@ def _table(flags: Iterable[Flag], *, brief: bool = False) -> str:
     return "\n".join(line for flag in flags for line in _row(flag, brief))
 
 
-#: Choices that the short page names.
+#: Number of choices that the short page lists.
 _FEW = 5
 
 

@@ -1,4 +1,4 @@
-"""`llmbench locustfile > my.py`: a commented locustfile to start one's own from."""
+"""`llmbench locustfile > my.py`: a commented locustfile as a template."""
 
 from __future__ import annotations
 

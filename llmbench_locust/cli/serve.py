@@ -29,20 +29,20 @@ def main(argv: list[str], *, web: bool = False) -> int:
 
 
 def _start_simulator(argv: list[str]) -> None:
-    """While Locust is imported, where the words say plainly that this process will want it."""
+    """Start the simulator while Locust is imported, if ``argv`` clearly asks for it."""
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     known.add_argument("--sim", action="store_true")
     known.add_argument("--sim-args", "--sim_args", default="")
     for flag in ("--processes", "--worker", "--config"):
         known.add_argument(flag, dest="other", nargs="?", const=True)
-    with suppress(argparse.ArgumentError, ValueError):  # the flags' own checks tell it
+    with suppress(argparse.ArgumentError, ValueError):  # the flags' own checks report it
         found, _ = known.parse_known_args(argv)
         if found.sim and not found.other:
             launch_ahead(shlex.split(found.sim_args))
 
 
 def help_topic(argv: Sequence[str]) -> str | None:
-    """What help is asked for: "" for the short page, None for none."""
+    """The requested help topic: "" for the short page, None for no help."""
     for word in argv:
         if word in ("-h", "--help"):
             return ""
@@ -62,7 +62,7 @@ def run_locust(locustfile: str, argv: list[str], *, web: bool) -> int:
 def _run_locust(locustfile: str, argv: list[str], *, web: bool) -> int:
     with uncollected():
         import_locust()
-        importlib.import_module("llmbench_locust.users.user")  # what the locustfile asks for
+        importlib.import_module("llmbench_locust.users.user")  # the locustfile needs it
     options = _locust_options()
     words = locust_argv(argv, options)
     ours = ["-f", locustfile, "--exit-code-on-error", "0"]

@@ -7,6 +7,6 @@ from llmbench_locust.simulator.settings import parse
 
 def main(argv: list[str]) -> int:
     settings = parse(argv)
-    from llmbench_locust.simulator.server.http_server import serve  # late: bad input ends before it
+    from llmbench_locust.simulator.server.http_server import serve  # late: slow
 
     return serve(settings)

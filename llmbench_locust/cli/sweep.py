@@ -88,8 +88,8 @@ def _plan(verb: str, argv: list[str], bench_flags: list[str]) -> Plan:
 
 
 def _check(bench: list[str], every: list[grid.Params]) -> None:
-    """Raises ConfigError for parameters that llmbench serve does not take, before anything runs.
-    Flags that are not ours may be Locust's: a run that sends nothing says so.
+    """Raises ConfigError for parameters that llmbench serve does not accept, before anything runs.
+    Flags that are not ours may be Locust's, which a dry run checks.
     """
     for params in every:
         try:
@@ -107,7 +107,7 @@ def _check(bench: list[str], every: list[grid.Params]) -> None:
 
 
 def _base_url(words: list[str]) -> str:
-    """The server of a benchmark's command."""
+    """The server URL in a benchmark's command."""
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     known.add_argument("--base-url", "--base_url")
     known.add_argument("--host")
@@ -124,11 +124,11 @@ def _parser(verb: str) -> CommandParser:
     )
     text: tuple[tuple[str, str | None, str], ...] = (
         ("--serve-cmd", None, "starts the server, once for each combination of --serve-params"),
-        ("--bench-cmd", None, "the benchmark; default: llmbench serve with the flags after --"),
-        ("--after-bench-cmd", None, "run after each benchmark, instead of resetting caches"),
+        ("--bench-cmd", None, "benchmark command; default: llmbench serve with the flags after --"),
+        ("--after-bench-cmd", None, "runs after each benchmark, instead of resetting caches"),
         ("--serve-params", None, "JSON or YAML file of combinations, or inline: key=[1,2]"),
         ("--bench-params", None, "the same for the benchmark: 'request_rate=[1,2,4]'"),
-        ("--link-vars", "", "max_num_seqs=max_concurrency,…: only cells with equal values"),
+        ("--link-vars", "", "max_num_seqs=max_concurrency,…: run only cells with equal values"),
     )
     for flag, default, what in text:
         parser.add_argument(flag, default=default, metavar="TEXT", help=what)
@@ -136,11 +136,11 @@ def _parser(verb: str) -> CommandParser:
         "-o", "--output-dir", default="results", metavar="DIR", help="directory of all experiments"
     )
     parser.add_argument(
-        "-e", "--experiment-name", metavar="NAME", help="its directory in there (the time)"
+        "-e", "--experiment-name", metavar="NAME", help="its subdirectory (default: the time)"
     )
     for flag, number, least, what in (
         ("--num-runs", 3, 1, "runs of each combination"),
-        ("--warmup-num-prompts", 0, 0, "prompts of an unmeasured run before each combination"),
+        ("--warmup-num-prompts", 0, 0, "prompts of a warm-up run before each combination"),
         ("--server-ready-timeout", 300, 0, "seconds to wait for GET /health"),
         ("--workload-iters", 10, 2, "values of --workload-var"),
     ):

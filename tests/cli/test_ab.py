@@ -83,8 +83,14 @@ def test_a_pair_that_stays_disturbed_is_left_out_while_two_are_left(tmp_path, ca
         (["--a", "x"], "the following arguments are required: --b"),
         (["--repeat", "1"], "--repeat: 1 is not allowed; use a whole number from 2 to 1000"),
         (["--fail-on", "x"], "--fail-on: 'x' is not a condition"),
-        (["--result-dir", "d"], "--result-dir: not in a run of an A/B comparison; use --dir"),
-        (["--a=--seed 1"], "--seed: not in a run of an A/B comparison; give it outside --a"),
+        (
+            ["--result-dir", "d"],
+            "--result-dir: cannot be set for the runs of an A/B comparison; use --dir",
+        ),
+        (
+            ["--a=--seed 1"],
+            "--seed: cannot be set for the runs of an A/B comparison; give it outside --a",
+        ),
         (["--num-promts", "9"], "--num-promts: unknown flag; did you mean --num-prompts?"),
     ],
 )

@@ -179,7 +179,7 @@ def test_help_is_short_and_finds_groups_and_texts(words, wanted, capsys):
     assert wanted in page
     if words == ["--help"]:
         assert page.count("\n") <= 50
-        assert "Exit status: 0 carried out; 1 a file, a worker" in page
+        assert "Exit status: 0 completed; 1 a file or worker" in page
 
 
 def test_servers_of_the_command_line_replace_those_of_a_file():

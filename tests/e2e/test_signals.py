@@ -279,7 +279,7 @@ def test_a_third_signal_waits_for_no_report(tmp_path):
     with run_in("reporting", "alone", tmp_path) as running:
         running.signal(signal.SIGINT, 3)
         assert running.ended() == 130
-    assert "Still writing results; once more ends at once" in running.output
+    assert "Still writing results; a third signal ends at once" in running.output
     assert not list(running.out.glob("*.json")), running.output
 
 
