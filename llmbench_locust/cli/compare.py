@@ -8,6 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def _parsed(argv: list[str]) -> tuple[argparse.Namespace, list[Path], list[Path]
     parser = CommandParser(
         "llmbench compare",
         "Compare the result files of two sides: llmbench compare BASE NEW; several runs per side: "
-        "llmbench compare [options] BASE… -- NEW…, or two directories, cell by cell. Reads the "
+        "llmbench compare BASE… -- NEW… [options], or two directories, cell by cell. Reads the "
         "files of llmbench and of vllm bench serve; one run a side needs --save-detailed.",
         epilog="Exit status: 0 passed, 2 bad input, 3 a --fail-on condition failed, 4 not "
         "comparable.",
@@ -87,7 +88,8 @@ def _parsed(argv: list[str]) -> tuple[argparse.Namespace, list[Path], list[Path]
     before, new = argv, None
     if "--" in argv:
         cut = argv.index("--")
-        before, new = argv[:cut], [Path(word) for word in argv[cut + 1 :]]
+        files = list(takewhile(lambda word: not word.startswith("--"), argv[cut + 1 :]))
+        before, new = argv[:cut] + argv[cut + 1 + len(files) :], [Path(word) for word in files]
     flags = parser.parse_args(before)
     base = [Path(word) for word in flags.paths]
     if new is None:
@@ -99,8 +101,6 @@ def _parsed(argv: list[str]) -> tuple[argparse.Namespace, list[Path], list[Path]
         base, new = base[:1], base[1:]
     if not new:
         raise ConfigError("compare: no file follows --; the files of the new side are missing")
-    if any(str(path).startswith("--") for path in new):
-        raise ConfigError("compare: only files may follow --; put the options before it")
     return flags, base, new
 
 

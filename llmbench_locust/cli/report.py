@@ -39,11 +39,11 @@ def main(argv: list[str]) -> int:
 
         paths = [result_of(path) if path.suffix == ".journal" else path for path in paths]
     from llmbench_locust.compare.drawing import shown_of
-    from llmbench_locust.compare.reading import read_runs
+    from llmbench_locust.compare.reading import read_side
     from llmbench_locust.results import side_by_side
     from llmbench_locust.results.files import write_whole
 
-    runs = [run for path in paths for run in read_runs(path)]
+    runs = read_side(paths)
     if any("capacity" in run.document for run in runs):
         raise ConfigError("report: a capacity search has a report.html of its own in its directory")
     shown = [shown_of(run) for run in runs]

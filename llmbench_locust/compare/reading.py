@@ -167,8 +167,9 @@ def _sample(values: Floats, rows: NDArray[np.bool_]) -> Sample:
 
 
 def read_side(paths: Sequence[Path]) -> list[Run]:
-    """The runs of several files. Raises ConfigError."""
-    return [run for path in paths for run in read_runs(path)]
+    """The runs of several files, without the summaries that --repeat writes. Raises ConfigError."""
+    results = [path for path in paths if not path.name.endswith(".summary.json")] or paths
+    return [run for path in results for run in read_runs(path)]
 
 
 def read_cells(directory: Path) -> dict[str, list[Run]]:

@@ -44,6 +44,18 @@ def test_a_slower_server_fails_the_gate(runs, capsys):
     argv = ["--fail-on", "mean_ttft_ms>+5%", *side(runs, "a"), "--", *side(runs, "slow")]
     assert main(["compare", *argv]) == 3
     assert "Runs are paired" in capsys.readouterr().out
+    assert main(["compare", *argv[2:], *argv[:2]]) == 3, "options may follow the files"
+
+
+def test_summaries_of_repeat_are_passed_over(runs, tmp_path, capsys):
+    """They match the pattern that finds the runs: base.*.json."""
+    summary = tmp_path / "a.summary.json"
+    summary.write_text('{"runs": 3, "figures": {}}')
+    sides = [*side(runs, "a"), str(summary), "--", *side(runs, "b"), str(summary)]
+    assert main(["compare", *sides]) == 0
+    assert "Runs: 3 and 3" in capsys.readouterr().out
+    assert main(["report", *side(runs, "a"), str(summary)]) == 0
+    assert main(["report", str(summary)]) == 2, "nothing else is given"
 
 
 def test_equal_servers_pass_and_a_strict_gate_wants_to_know(runs):
@@ -179,7 +191,6 @@ def test_files_for_machines_and_people(runs, tmp_path, monkeypatch):
             ["a0", "a1", "--equivalence", "x"],
             "--equivalence: x is not allowed; use a percentage above",
         ),
-        (["a0", "--", "a1", "--json", "f"], "put the options before"),
         (["a0", "--"], "compare: no file follows --"),
         (["a0", "/"], "compare: / is a directory; give files, or two directories"),
         (["a0", "empty"], "not a result of a benchmark"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from llmbench_locust.cli import main
 from tests.cli.test_command_line import config_of
 from tests.commands import environment
 
@@ -18,11 +19,11 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def commands():
+def commands(names="serve"):
     """Every `llmbench serve …` of an indented block, its continuation lines joined."""
     for page in PAGES:
         text = re.sub(r"\\\n\s+", "", page.read_text())
-        for line in re.findall(r"^ {4,}.*?(llmbench serve [^\n]*)$", text, re.M):
+        for line in re.findall(rf"^ {{4,}}.*?(llmbench (?:{names}) [^\n]*)$", text, re.M):
             if not any(part in line for part in ("…", "$", "--preset list")):
                 yield pytest.param(line.partition(" #")[0].strip(), id=f"{page.name}: {line[:60]}")
 
@@ -60,6 +61,14 @@ def test_a_command_against_the_simulator_runs(line, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "Result: " in done.stdout
+
+
+@pytest.mark.parametrize("line", commands("compare|report"))
+def test_every_command_about_results_is_understood(line, tmp_path, monkeypatch, capsys):
+    """The files that it names are not there, and that is all it has to say."""
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(line.replace("[options] ", ""))[1:]) == 2
+    assert capsys.readouterr().err.endswith("No such file or directory\n")
 
 
 def test_there_are_commands_to_test():
