@@ -34,8 +34,8 @@ LARGEST_PART = 1 / 8
 #: A doubling probe: part of the probe time, latencies and requests at least.
 QUICK_PART, QUICK_LATENCIES, QUICK_REQUESTS = 0.25, 3.0, 10
 #: The first probe has fewer requests. It tells the latency, and so how many requests a load has in
-#: flight (Little's law): a load with less than a quarter of one in flight needs no probe.
-FIRST_REQUESTS, HARDLY_ANY = 4, 0.25
+#: flight (Little's law): a load with less than an eighth of one in flight needs no probe.
+FIRST_REQUESTS, HARDLY_ANY = 4, 1 / 8
 #: Nearest and furthest that a probe lies from the crossing, in ln(load).
 NEAREST, FURTHEST = 0.02, 0.12
 #: How far a probe lies from the crossing on the curve's scale, as a share of what counts in full.
@@ -146,7 +146,7 @@ class _Search:
         latency_s = 0.0
         if not self.settings.whole and self.outcomes and self._met(self.outcomes[-1]):
             latency_s = self.outcomes[-1].latency_s
-        while latency_s and 4 * load * latency_s <= HARDLY_ANY:
+        while latency_s and 2 * load * latency_s <= HARDLY_ANY:
             load *= 2
         return 2 * load
 

@@ -114,6 +114,7 @@ def test_a_minute_reaches_the_load_of_a_fast_server():
     probe = server(131.0, latency_s=0.02)
     answers = [search(probe, replace(minute, seed=1000 * s)) for s in range(SEEDS)]
     assert {a.verdict for a in answers} == {"found"}
+    assert {a.probes[1].load for a in answers} == {8.0}  # a sixth of a request in flight
     assert sum((a.low or 0) <= 131 <= (a.high or np.inf) for a in answers) >= 18
 
 
