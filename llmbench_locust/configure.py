@@ -18,6 +18,7 @@ from llmbench_locust.options.dotted import overridden
 from llmbench_locust.options.flags import check_variables
 from llmbench_locust.options.secrets import Start, secret_dest
 from llmbench_locust.options.values import words_in
+from llmbench_locust.redact import without_user
 from llmbench_locust.run.wiring import withheld
 from llmbench_locust.shape import ArrivalShape
 from llmbench_locust.simulator.launch import SimProcess, launch
@@ -82,8 +83,15 @@ class Configurator:
         """Remember what the process was started with. Raises ConfigError."""
         check_variables(os.environ)
         self._start = start_of(self.options)
-        # Locust sends its options to the workers, and takes every name in them from a web form.
-        vars(self.options).pop(secret_dest("header"), None)
+        # Locust sends its options and its host to the workers, and takes every name in them from a
+        # web form.
+        options, shown = self.options, without_user(self._start.base_url)
+        vars(options).pop(secret_dest("header"), None)
+        if shown != self._start.base_url:
+            options.base_url = shown
+            options.host = options.host and without_user(options.host)
+            if self.open_loop:  # else Locust's own users may need it
+                self._environment.host = options.host
 
     def take_limits(self) -> None:
         """Take over the limits of a run, which Locust would apply differently."""

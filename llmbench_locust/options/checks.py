@@ -17,7 +17,7 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.flag import flag
 from llmbench_locust.options.values import integer, number, pairs, seconds
-from llmbench_locust.redact import without_user
+from llmbench_locust.redact import MASK, without_user
 
 OBJECTIVES = ("ttft", "ttfo", "tpot", "e2el")
 METRICS = (
@@ -70,6 +70,8 @@ def base_url(given: str | None, host: str | None, port: int) -> str:
             f"{name}: {without_user(text)!r} is not a server's URL; use http://host:port or "
             "https://host"
         )
+    if url.username == MASK:
+        raise ConfigError(f"{name}: {text!r} has lost its user and password; give the whole URL")
     return text.rstrip("/")
 
 

@@ -104,13 +104,14 @@ def start_of(options: object) -> Start:
     v = _read(options)
     given = getattr(options, secret_dest("header"), None) or v["header"]
     words = (*given, *(header_lines(v["header_file"]) if v["header_file"] else ()))
+    host = getattr(options, "host", None)
     return Start(
-        _origin(v, getattr(options, "host", None)),
+        _origin(v, host),
         words,
         {name: v[name] for name in _ONLY_AT_START},
         {name: v[name] or "" for name in ("result_dir", "per_request", "llm_html")},
         {name: str(v[name] or "") for name in _READ},
-        v["base_url"] or "",
+        v["base_url"] or (host if host and "@" in host else ""),
     )
 
 

@@ -12,7 +12,7 @@ from llmbench_locust.options import checks
 from llmbench_locust.options.flag import Flag
 from llmbench_locust.options.table import FLAGS, GROUPS
 from llmbench_locust.options.values import Default, show
-from llmbench_locust.redact import without_user
+from llmbench_locust.redact import MASK, without_user
 
 #: What the page starts with where the start gave nothing: enough requests for a P99, and not all of
 #: them at once.
@@ -187,7 +187,7 @@ def _field(flag: Flag, value: object, given: bool, fixed: bool) -> Field:
 def _url(field: Field, default: str) -> Field:
     """A URL with a password stays where it is: the page neither shows nor changes it."""
     shown = without_user(field.value)
-    return replace(field, value=shown, fixed=shown != field.value, placeholder=default)
+    return replace(field, value=shown, fixed=f"//{MASK}@" in shown, placeholder=default)
 
 
 def _server(options: Mapping[str, object]) -> str:

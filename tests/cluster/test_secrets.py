@@ -49,7 +49,8 @@ def run(sim, *argv, worker_env):
     """(exit status of the master, its output, bytes on the wire)."""
     port = free_port()
     env = {"OPENAI_API_KEY": "sk-s3cret-key", "LLMBENCH_HEADER": "X-Api=s3cret-header"}
-    argv = ("--base-url", sim.url, "--num-prompts", 20, "--request-rate", 50, *SMALL, *argv)
+    env["LLMBENCH_BASE_URL"] = sim.url.replace("//", "//user:s3cret-pa55@")
+    argv = ("--num-prompts", 20, "--request-rate", 50, *SMALL, *argv)
     master = start(
         *argv, "--master", "--master-bind-port", port, "--expect-workers", 1, env=env
     )  # fmt: skip

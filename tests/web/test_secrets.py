@@ -74,7 +74,9 @@ def test_secrets_stay_with_the_server_of_the_start(web: Any, elsewhere: str) -> 
 def test_one_run_at_a_time_and_files_stay_where_they_may(web: Any, tmp_path: Path) -> None:
     with launch([]) as sim:
         given = sim.url.replace("//", "//user:pa55@")
-        started = web(SERVE, "--base-url", given, "--model", "m", *SHORT)
+        started = web(SERVE, "--host", given, "--model", "m", *SHORT)
+        refused = swarm(started, base_url=given.replace("user:pa55@127.0.0.1", "***@localhost"))
+        assert refused["message"].endswith("has lost its user and password; give the whole URL")
         refused = swarm(started, per_request="/etc/requests.csv")
         assert refused["message"].startswith("--per-request: /etc/requests.csv is outside")
         refused = swarm(started, label="../../x")
@@ -90,7 +92,7 @@ def test_one_run_at_a_time_and_files_stay_where_they_may(web: Any, tmp_path: Pat
         assert second["success"] is False
         assert second["message"].startswith("a run is in progress; stop it")
         until_state(started, "running")
-        for page in ("/llm/stats", "/metrics", "/?tab=stats", "/stats/requests"):
+        for page in ("/", "/llm/stats", "/metrics", "/?tab=stats", "/stats/requests"):
             assert "pa55" not in started.get(page).text, page
         assert swarm(started, num_prompts="7")["success"] is False
         requests.post(started.url + "/stop", timeout=60)
