@@ -220,7 +220,11 @@ def dial(
     """
     reason: BaseException | None = None
     for family, address in addresses:
-        sock = _socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock = _socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            reason = error
+            continue
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -95,8 +95,8 @@ class ConnectionPool:
         """
         missing = n - len(self._idle)
         self._ahead, self._enough = n, max(1, n)
+        allow_files()
         if missing > 0:
-            allow_files(missing)
             pool = gevent.pool.Pool(_PARALLEL)
             failed: list[ConnectError] = []
             until = time.perf_counter() + OPENING_S
@@ -237,15 +237,11 @@ def check_files(connections: int) -> None:
         )
 
 
-def allow_files(more: int) -> None:
-    """Raise this process's soft limit of open files to what ``more`` connections need, as far as
-    the hard one lets it.
+def allow_files() -> None:
+    """Raise this process's soft limit of open files to the hard one: how many the pools of all
+    servers will need, and requests that were not foreseen, nobody knows.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = more + _SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    if soft != hard:
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(
-                resource.RLIMIT_NOFILE,
-                (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard),
-            )
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

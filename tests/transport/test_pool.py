@@ -1,13 +1,18 @@
 """As many connections as the load needs: opened ahead, grown off the clock, closed when idle."""
 
+import resource
+import socket
 import subprocess
 import sys
 import threading
+from resource import RLIMIT_NOFILE
 
 import gevent
 import pytest
 
 from llmbench_locust.transport import pool as pool_module
+from llmbench_locust.transport.connection import ConnectError, dial
+from llmbench_locust.transport.endpoint import parse_endpoint
 from tests.transport.conftest import POST, TextSink, answer
 from tests.transport.test_client import always
 from tests.waiting import until
@@ -107,9 +112,19 @@ def test_open_files_are_raised_to_the_hard_limit_and_too_few_are_said_before_the
     code = (
         "from resource import RLIMIT_NOFILE, getrlimit, setrlimit;"
         "from llmbench_locust.transport.pool import allow_files, check_files;"
-        "setrlimit(RLIMIT_NOFILE, (256, 2000)); check_files(1000); allow_files(1000);"
-        "assert getrlimit(RLIMIT_NOFILE) == (1256, 2000);"
+        "setrlimit(RLIMIT_NOFILE, (256, 2000)); check_files(1000); allow_files();"
+        "assert getrlimit(RLIMIT_NOFILE) == (2000, 2000);"
         "setrlimit(RLIMIT_NOFILE, (300, 300)); check_files(10); check_files(1000)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "the run needs about 1256 open files, and the limit is 300" in done.stderr
+
+
+def test_a_process_that_has_no_file_left_says_so():
+    endpoint, limits = parse_endpoint("http://127.0.0.1:1"), resource.getrlimit(RLIMIT_NOFILE)
+    resource.setrlimit(RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        with pytest.raises(ConnectError, match="too many open files to connect to"):
+            dial(endpoint, [(socket.AF_INET, ("127.0.0.1", 1))], None, None, stamps=False)
+    finally:
+        resource.setrlimit(RLIMIT_NOFILE, limits)
