@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 def with_journal(argv: list[str]) -> list[str]:
     """``argv`` preceded by the flags of the journal given by --resume. Raises ConfigError."""
     known = ArgumentParser(add_help=False, allow_abbrev=False)
-    known.add_argument("--resume", type=Path)
+    known.add_argument("--resume", type=Path, nargs="?")  # Locust's parser says what is missing
     path = known.parse_known_args(argv)[0].resume
     if path is None or not path.is_file() or "--capacity" in argv:
         return argv

@@ -75,8 +75,8 @@ class Crew:
         self._meet(msg.node_id, str(msg.data)[:40])
 
     def _meet(self, worker: str, version: str) -> None:
-        self._versions[worker] = version
-        if version != __version__:
+        known, self._versions[worker] = self._versions.get(worker), version
+        if version not in (known, __version__):  # one that was asked twice may answer twice
             has = f"has llmbench-locust {version}" if version else "does not have llmbench-locust"
             warn(f"worker {worker} {has}, the master has {__version__}: it takes no part")
 

@@ -142,3 +142,5 @@ def test_a_file_that_is_no_journal_is_refused_before_anything_is_sent(sim, tmp_p
     status, _, err = llmbench(*argv, cwd=tmp_path)
     assert (status, "is not a journal" in err, len(err.splitlines())) == (2, True, 1), err
     assert received(sim) == before
+    status, _, err = llmbench("serve", "--resume", cwd=tmp_path)
+    assert (status, err) == (2, "llmbench: error: argument --resume: expected one argument\n")

@@ -39,3 +39,11 @@ def test_a_worker_that_did_not_listen_yet_is_asked_again(answers, found, asked, 
     assert (known.workers(), master.heard) == (found, asked)
     known.muster()
     assert master.heard == asked
+
+
+def test_a_worker_of_another_version_is_named_once(capsys):
+    known = Crew(Environment(), Master(False), None)
+    for version in ("0.0", "0.0", __version__):
+        known._on_hello(Environment(), Message(HELLO, version, "w"))
+        assert known.workers() == (["w"] if version == __version__ else [])
+    assert capsys.readouterr().err.count("worker w has llmbench-locust 0.0") == 1
