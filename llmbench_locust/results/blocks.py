@@ -1,5 +1,5 @@
-"""A file of blocks that is appended to while a run goes on: each with its length and a checksum, so
-that a file that was cut off anywhere can be read up to its last whole block.
+"""A file of blocks that a run appends to. Each has its length and a checksum, so that a file that
+was truncated anywhere can be read up to its last complete block.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-#: Mark, length of the payload in bytes, its CRC-32.
+#: Magic bytes, length of the payload in bytes, its CRC-32.
 _HEAD = struct.Struct("<4sII")
 _MARK = b"LLMJ"
 
 
 def block(payload: bytes) -> bytes:
-    """``payload`` as it is appended."""
+    """``payload`` with its block header."""
     return _HEAD.pack(_MARK, len(payload), zlib.crc32(payload)) + payload
 
 
 def read_blocks(
     source: BinaryIO, left: Callable[[int], object] = lambda size: None
 ) -> Iterator[bytes]:
-    """The payloads in their order. ``left``: is told how many bytes follow the last whole block, if
-    any do. Raises OSError.
+    """The payloads in order. ``left`` is called with the number of bytes after the last complete
+    block, if there are any. Raises OSError.
     """
     while head := source.read(_HEAD.size):
         length, check = (0, -1) if len(head) < _HEAD.size else _HEAD.unpack(head)[1:]

@@ -1,6 +1,6 @@
-"""Charts as plotly's JSON: records in, figures out. Nothing here imports plotly.
+"""Charts from records as plotly's JSON. Nothing here imports plotly.
 
-Texts that stand in a figure are escaped here, because plotly reads a little HTML in them.
+Texts in a figure are escaped here, because plotly interprets some HTML in them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from llmbench_locust.server_metrics.reading import Reading
 Figure = Json
 Values = Floats | NDArray[np.int64] | Sequence[float | None]
 
-#: What a browser draws without effort.
+#: Number of points that a browser draws quickly.
 MOST_POINTS = 20_000
 #: Points of a distribution's curve, and bins of a chart over time.
 CURVE = 400
@@ -40,7 +40,7 @@ _COLOURS = {
 
 
 def load_over_time(columns: RecordColumns, origin_s: float) -> Figure | None:
-    """Sent and completed requests and token events a second, and requests in flight."""
+    """Sent and completed requests and token events per second, and requests in flight."""
     start, end = columns.floats["start_time"] - origin_s, columns.floats["end_time"] - origin_s
     known = ~np.isnan(start) & ~np.isnan(end)
     if not np.any(known):
@@ -103,7 +103,7 @@ def pages_over_time(
 
 
 def _shown(found: Latencies) -> list[tuple[str, Floats]]:
-    """(key, seconds) of each latency; the TTFO where it is not the TTFT."""
+    """(key, seconds) of each latency; the TTFO only if it differs from the TTFT."""
     rows = [row for row in LATENCIES if row.key != "ttfo" or found.reasoned]
     return [(row.key, row.of(found)) for row in rows]
 
@@ -175,7 +175,7 @@ def distributions(found: Latencies, goodput_ms: dict[str, float]) -> Figure | No
     if not data:
         return None
     data += [_objective(name, [limit, limit], [0, 100]) for name, limit in goodput_ms.items()]
-    return {"data": data, "layout": layout("ms", "% of samples at most", logx=True)}
+    return {"data": data, "layout": layout("ms", "% of samples at or below", logx=True)}
 
 
 def lengths(columns: RecordColumns, output: Ints) -> list[tuple[str, Figure]]:
@@ -210,20 +210,20 @@ def layout(x: str, y: str, *, logx: bool = False, logy: bool = False, **more: An
         "xaxis": _axis(x, log=logx),
         "yaxis": {**_axis(y, log=logy), "rangemode": "tozero"},
         "margin": {"l": 60, "r": 60, "t": 30, "b": 45},
-        # Upwards from the plot, however many lines it takes on a phone.
+        # Grows upwards from the plot, however many lines it needs on a phone.
         "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02},
         **more,
     }
 
 
 def _axis(title: str, *, log: bool) -> Figure:
-    """A logarithmic one has its numbers in full: by default plotly writes 2 for 200."""
+    """A log axis gets full numbers as labels: by default plotly writes 2 for 200."""
     scale = {"type": "log", "tickformat": "~g"} if log else {"type": "linear"}
     return {"title": {"text": title}, **scale}
 
 
 def _right_axis(title: str, **more: object) -> Figure:
-    """With ticks of its own: by default they would stand where those of the left axis stand."""
+    """Has its own ticks: by default they would align with those of the left axis."""
     own = {"overlaying": "y", "side": "right", "tickmode": "auto", "showgrid": False}
     return {"title": {"text": title}, **own, **more}
 
@@ -233,7 +233,7 @@ def trace(kind: str, name: str, x: Values, y: Values, **more: object) -> Figure:
 
 
 def upright(x0: float, x1: float | None = None, **more: object) -> Figure:
-    """A shape as high as the plot: a line at ``x0``, or a band from ``x0`` to ``x1``."""
+    """A shape of the plot's full height: a line at ``x0``, or a band from ``x0`` to ``x1``."""
     kind = "line" if x1 is None else "rect"
     ends = {"x0": x0, "x1": x0 if x1 is None else x1}
     return {"type": kind, "yref": "paper", "y0": 0, "y1": 1, **ends, **more}
@@ -250,7 +250,7 @@ def _objective(name: str, x: list[float], y: list[float]) -> Figure:
 
 
 def _histogram(values: NDArray[np.int64], name: str) -> Figure:
-    """Counted here, so that the page does not carry every value."""
+    """Bins are counted here, so that the page does not contain every value."""
     if not len(values):
         return trace("bar", name, [], [])
     low, high = int(values.min()), int(values.max())

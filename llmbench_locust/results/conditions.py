@@ -13,20 +13,20 @@ from llmbench_locust.json_types import JsonValue
 from llmbench_locust.metrics.latencies import KEYS
 from llmbench_locust.results.shown import attained, block_of
 
-#: Figures of a result that are numbers of their own; latencies have a statistic before them.
+#: Figures of a result that are single numbers; names of latencies begin with a statistic.
 PLAIN = (
     *("attainment", "failed_share", "valid_answers", "completed", "failed", "duration"),
     *("request_throughput", "request_goodput", "output_throughput", "total_token_throughput"),
     *("max_output_tokens_per_s", "max_concurrent_requests"),
 )
-_ALIASES = {"slo_attainment.all": "attainment"}  # as it stands in the result
+_ALIASES = {"slo_attainment.all": "attainment"}  # its name in the result
 _OPERATORS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 _CONDITION = re.compile(r"\s*([\w.]+)\s*(<=|>=|<|>)\s*(\S+)\s*")
 _LATENCY = re.compile(rf"(mean|median|std|p\d{{1,2}}(?:\.\d+)?|p100)_({'|'.join(KEYS)})_ms")
 
 
 def latency_of(key: str) -> tuple[str, str] | None:
-    """(statistic, latency) of a latency's figure, ("p99", "ttft"); None for another one."""
+    """(statistic, latency) of a latency's key, such as ("p99", "ttft"); None for another key."""
     found = _LATENCY.fullmatch(key)
     return (found[1], found[2]) if found else None
 
@@ -51,7 +51,7 @@ class Condition:
         return latency_of(self.key)
 
     def value(self, document: Mapping[str, JsonValue]) -> float | None:
-        """The figure in a result, None where it has none."""
+        """The figure in a result, None if it is missing."""
         if self.key == "attainment":
             found: JsonValue = attained(document)
         elif self.key == "valid_answers":
@@ -65,7 +65,7 @@ class Condition:
         return float(found) if isinstance(found, int | float) else None
 
     def holds(self, document: Mapping[str, JsonValue]) -> bool | None:
-        """Whether the result meets it; None where it does not have the figure."""
+        """Whether the result meets it; None if the figure is missing."""
         value = self.value(document)
         return None if value is None else bool(_OPERATORS[self.sign](value, self.limit))
 
@@ -79,7 +79,7 @@ def parse_condition(text: str, flag: str) -> Condition:
         limit = math.nan
     if found is None or math.isnan(limit):
         raise ConfigError(
-            f"{flag}: {text!r} is not a condition; write FIGURE<=N, as p99_ttft_ms<=300"
+            f"{flag}: {text!r} is not a condition; write FIGURE<=N, such as p99_ttft_ms<=300"
         )
     name = found[1]
     key = _ALIASES.get(name, name)

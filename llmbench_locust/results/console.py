@@ -1,4 +1,4 @@
-"""The console's summary: vLLM's layout line for line, then what only we know."""
+"""The console summary: vLLM's layout line for line, then our own figures."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _spec_decode(found: Json) -> list[str]:
 
 
 def _server(found: Json | None) -> list[str]:
-    """At most eight lines: how full the server was, and what explains the latencies."""
+    """At most eight lines: the server's load, and what explains the latencies."""
     if not found:
         return []
     lines = _gauges(
@@ -164,7 +164,7 @@ def _gauges(found: Json, *rows: tuple[str, str, str, float]) -> list[str]:
 
 
 def _gpu(found: Json | None, given: int | None) -> list[str]:
-    """``given``: the number of GPUs by --num-gpus."""
+    """``given``: --num-gpus."""
     if not found:
         return []
     count = found.get("gpus", {}).get("max")
@@ -202,7 +202,7 @@ COSTS = (
 
 
 def _cache(found: Json | None) -> list[str]:
-    """What a prefix cache without end would have served, beside what this one did."""
+    """What the prefix cache served, and what an unlimited one would have served."""
     if not found or found["expected_share"] is None:
         return []
     shares = f"{found['served_share'] * 100:.1f} / {found['expected_share'] * 100:.1f}"
@@ -210,14 +210,14 @@ def _cache(found: Json | None) -> list[str]:
 
 
 def _cost(block: Json) -> list[str]:
-    """What was paid for what, and the throughput of one GPU."""
+    """Costs, and the throughput per GPU."""
     lines, paid, share = [], block.get("cost"), block.get("per_gpu")
     if paid:
         lines += [f"{'Cost':-^50}", _line("Cost of the run:", _money(paid["total"]))]
         for title, part in (("Cost", paid), ("Goodput cost", paid["at_goodput"])):
             lines += [_line(f"{title} {words}:", _money(part[k])) for k, words in COSTS if part]
     if share:
-        lines += [] if paid else [f"{'Of one GPU':-^50}"]
+        lines += [] if paid else [f"{'Per GPU':-^50}"]
         lines.append(_line("Output throughput (tok/s/GPU):", share["output_throughput"], ".2f"))
         lines.append(_line("Total throughput (tok/s/GPU):", share["total_token_throughput"], ".2f"))
     return lines
@@ -251,13 +251,13 @@ def _users(cancelled: Json | None, retries: Json | None) -> list[str]:
             after = cancelled["generated_after"]
             lines.append(_line("Tokens generated after cancelling:", after))
     if retries:
-        lines.append(_line("Requests tried again:", retries["requests"]))
-        lines.append(_line("Attempts after the first:", retries["attempts"]))
+        lines.append(_line("Requests retried:", retries["requests"]))
+        lines.append(_line("Retries:", retries["attempts"]))
     return lines
 
 
 def _answers(extended: Json) -> list[str]:
-    """The share of valid responses, with its interval, by label, and by load where that varied."""
+    """The share of valid responses with its interval, by label, and by load if that varied."""
     lines = []
     for key, title in (("answers", "Valid answers (%)"), ("same_answers", "Same answers (%)")):
         found = extended.get(key)
@@ -273,7 +273,7 @@ def _answers(extended: Json) -> list[str]:
     return lines
 
 
-#: A share of fewer answers is not shown by load or label; the result file has it.
+#: Shares of fewer responses are not shown by load or label; the result file has them.
 LEAST_CHECKED = 10
 
 
@@ -285,8 +285,8 @@ def _percent(share: Json) -> str:
 
 
 def _ours(extended: Json, *, asked: bool) -> list[str]:
-    """Objectives, what a reasoning model's user waits for (unless it was ``asked`` for), and the
-    client's own lateness.
+    """Objectives, the time to the first answer token (unless ``asked`` for above), and the
+    client's lags.
     """
     lines: list[str] = []
     attained = extended.get("slo_attainment") or {}

@@ -17,7 +17,7 @@ from llmbench_locust.records import RecordColumns
 from llmbench_locust.redact import redacted
 from llmbench_locust.results.files import whole
 
-#: Not in the file without --save-detailed. As vLLM does, "latencies" and "queue_times" stay.
+#: Left out without --save-detailed. "latencies" and "queue_times" stay, as in vLLM.
 PER_REQUEST = (
     *("input_lens", "output_lens", "start_times", "ttfts", "itls", "generated_texts", "errors"),
     *("server_queue_times", "server_ttfts"),
@@ -25,8 +25,8 @@ PER_REQUEST = (
 
 
 def build_document(figures: Figures) -> Json:
-    """Everything in it JSON can hold. Without ``save_detailed`` the arrays of `PER_REQUEST` are
-    left out: those of millions of tokens take much memory.
+    """The result document, as strict JSON. Without ``save_detailed`` it has no arrays of
+    `PER_REQUEST`, which take much memory for millions of tokens.
     """
     facts, summary = figures.facts, figures.summary
     config, columns = facts.config, facts.columns
@@ -89,7 +89,7 @@ def _pooling(columns: RecordColumns, s: Summary) -> Json:
 
 
 def _generation(columns: RecordColumns, s: Summary) -> Json:
-    """The order of the keys is vLLM's; what belongs to `PER_REQUEST` only keeps its place here."""
+    """Keys in vLLM's order; those of `PER_REQUEST` are only placeholders here."""
     return {
         "duration": s.duration_s,
         "completed": s.completed,
@@ -132,7 +132,7 @@ def _per_request(columns: RecordColumns, s: Summary, gone: NDArray[np.bool_]) ->
 
 
 def _server_times(columns: RecordColumns) -> Json:
-    """What vLLM's server tells with --enable-per-request-metrics; no keys where it told nothing."""
+    """What vLLM's server reports with --enable-per-request-metrics; no keys if it did not."""
     times = {
         "server_queue_times": columns.floats["server_queue_time"],
         "server_ttfts": columns.floats["server_ttft"],
@@ -143,13 +143,13 @@ def _server_times(columns: RecordColumns) -> Json:
 
 
 def _zeros(values: NDArray[np.float64]) -> list[float]:
-    """In vLLM's arrays, what never happened is 0.0."""
+    """With 0.0 for missing values, as in vLLM's arrays."""
     found: list[float] = np.nan_to_num(values, nan=0.0).tolist()
     return found
 
 
 def _errors(columns: RecordColumns) -> list[str]:
-    """Never empty for a failed request: by that a reader tells them from the others."""
+    """Never empty for a failed request, so that readers can recognize failures."""
     rows = zip(
         columns.success.tolist(), columns.texts["error"], columns.texts["error_kind"], strict=True
     )
@@ -165,7 +165,7 @@ def _itls(columns: RecordColumns, gone: NDArray[np.bool_]) -> list[list[float]]:
 
 
 def shown_metrics(config: RunConfig, summary: Summary) -> list[str]:
-    """The reported metrics in vLLM's order. Those of the client's queue need a cap."""
+    """The reported metrics in vLLM's order. Client queue times need a concurrency limit."""
     order = [*KEYS] if summary.kind == "generation" else ["e2el"]
     if config.max_concurrency is not None:
         order.append("client_queue_time")

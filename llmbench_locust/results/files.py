@@ -1,4 +1,4 @@
-"""Result files: their names, and writing them whole or not at all."""
+"""Names of result files, and atomic writing."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def result_path(config: RunConfig, started_at: datetime) -> Path:
 
 
 def whole(value: float) -> float | int:
-    """2 for 2.0, as vLLM's rates of a ramp are whole."""
+    """2 for 2.0, because vLLM's ramp rates are integers."""
     return int(value) if value == int(value) else value
 
 
 def not_taken(path: Path) -> Path:
-    """The path, or with a number before its ending where a file of that name exists."""
+    """The path, with a number before its suffix if the file exists."""
     found, number = path, 0
     while found.exists():
         number += 1
@@ -54,8 +54,8 @@ def not_taken(path: Path) -> Path:
 
 
 def check_outputs(config: RunConfig) -> None:
-    """Make the directories of all files asked for and write a small file in each, before a run
-    counts on them. Raises ConfigError.
+    """Create the directories of all requested files and write a small file in each, to fail before
+    the run. Raises ConfigError.
     """
     wanted = [("--per-request", config.per_request), ("--llm-html", config.llm_html)]
     directories = [(flag, Path(path).parent) for flag, path in wanted if path]
@@ -77,23 +77,24 @@ def _probe(directory: Path) -> None:
 
 
 def _in_a_name(model: str) -> str:
-    """A model's name, which may come from a server, as a part of a file name."""
+    """A model name, which may come from a server, made safe for a file name."""
     return "".join(c if c.isprintable() and c != "\\" else "_" for c in model)[:100]
 
 
 def write_result(
     document: Json, path: Path, *, append: bool, arguments: Json | None = None
 ) -> None:
-    """One JSON object; with ``append`` one more line of a file of lines. Never leaves half a file.
+    """Write one JSON object; with ``append``, add it as a line to the file. Never leaves a partial
+    file.
 
-    ``arguments``: the run's flags, redacted, for PyTorch's format, which is written beside it where
+    ``arguments``: the run's redacted flags for PyTorch's format, which is also written if
     ``SAVE_TO_PYTORCH_BENCHMARK_FORMAT`` is set.
     """
     text = json.dumps(json_value(document), ensure_ascii=False)
-    # A lone surrogate (of a broken answer) has no form in UTF-8; its Python escape is JSON's, too.
+    # UTF-8 cannot encode a lone surrogate (from a broken response); Python's escape is valid JSON.
     data = text.encode("utf-8", "backslashreplace")
     if append and path.exists():
-        # As vLLM does, the newline comes before the next line: both may append to one file.
+        # As in vLLM, the newline precedes the next line: both tools may append to one file.
         before = path.read_bytes().rstrip(b"\n")
         data = before + b"\n" + data if before else data
     write_whole(path, data)
@@ -103,7 +104,7 @@ def write_result(
 
 
 def pytorch_records(document: Json, arguments: Json) -> list[Json]:
-    """PyTorch's benchmark format: a record a metric. ``arguments``: the run's flags, redacted."""
+    """PyTorch's benchmark format: one record per metric. ``arguments``: the redacted flags."""
     extra = {
         k: v
         for k, v in document.items()
@@ -131,7 +132,7 @@ def pytorch_records(document: Json, arguments: Json) -> list[Json]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """By a temporary name in the same directory, which is made when it is missing."""
+    """Write via a temporary name in the same directory, which is created if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -1,4 +1,4 @@
-"""A finished run in one line, and in six tiles: what a report shows first."""
+"""A finished run in one line and in six tiles, which a report shows first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def headline(run: Shown) -> str:
 
 
 def tiles(run: Shown) -> list[tuple[str, str]]:
-    """(title, value) of the figures that one looks at first."""
+    """(title, value) of the most important figures."""
     document = run.document
     generation = "output_throughput" in document
     found = []
@@ -51,7 +51,7 @@ def tiles(run: Shown) -> list[tuple[str, str]]:
 
 
 def _failed(run: Shown) -> int | None:
-    """None where the file does not tell."""
+    """None if the file does not say."""
     found = run.document.get("failed", run.block.get("failed"))
     return found if isinstance(found, int) else None
 

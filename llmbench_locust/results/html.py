@@ -1,5 +1,5 @@
-"""The HTML report: one file that stands alone (plotly's own script is in it). Only formats;
-everything is escaped.
+"""The HTML report: one self-contained file with plotly's script. Only formats; everything is
+escaped.
 
 Also the timeline of requests (``--plot-timeline``) and the distributions of lengths
 (``--plot-dataset-stats``).
@@ -23,7 +23,7 @@ from llmbench_locust.results.shown import Drawn, Shown
 from llmbench_locust.results.tables import html_table
 from llmbench_locust.results.timeline import timeline
 
-#: The toolbar has these buttons and no other: plotly's own default set can upload the data.
+#: The only buttons of the toolbar: plotly's default set has one that uploads the data.
 _TOOLBAR = {
     "responsive": True,
     "displaylogo": False,
@@ -49,7 +49,7 @@ def report_html(run: Shown) -> str:
 
 
 def _when(date: object) -> str:
-    """A result's date as people write it; as it stands where it has another form."""
+    """A result's date in readable form; unchanged if it has an unknown form."""
     text = str(date or "")
     try:
         return f"{datetime.strptime(text, '%Y%m%d-%H%M%S'):%Y-%m-%d %H:%M:%S}, "
@@ -58,7 +58,7 @@ def _when(date: object) -> str:
 
 
 def figures_of(run: Shown) -> list[tuple[str, charts.Figure]]:
-    """The charts of one run, as far as its file has what they are drawn from."""
+    """The charts of one run for which its file has the data."""
     drawn = run.drawn
     if drawn is None:
         return []
@@ -106,7 +106,7 @@ def _tables(run: Shown) -> str:
     more = {k: v for k, v in block.items() if k not in own and k not in _GROUPS}
     command = block.get("command")
     return (
-        (f"<h2>Repeat it</h2><pre>{_e(command)}</pre>" if command else "")
+        (f"<h2>Repeat this run</h2><pre>{_e(command)}</pre>" if command else "")
         + "".join(_groups(title, block.get(key) or {}) for key, title in _GROUPS.items())
         + _folded("Client audit", _table(_flat(block.get("audit") or {})))
         + _folded("Workers", _rows(block.get("workers") or []))
@@ -144,7 +144,7 @@ def dataset_stats_html(figures: Figures) -> str:
 
 
 def page(title: str, body: str) -> str:
-    """A whole page with plotly's script in it. ``body`` is HTML."""
+    """A complete page with plotly's script. ``body`` is HTML."""
     from plotly.offline import get_plotlyjs
 
     return (
@@ -164,7 +164,7 @@ def charts_html(figures: list[tuple[str, Json]], first: int = 0) -> str:
 
 
 def _chart(number: int, title: str, figure: Json) -> str:
-    # "<" never stands in the script, so that no text in the data can end it.
+    # "<" is escaped, so that no text in the data can end the script.
     data = json.dumps(json_value(figure)).replace("<", "\\u003c")
     return (
         f'<h2>{_e(title)}</h2><div class="chart" id="chart{number}"></div>'
@@ -174,7 +174,7 @@ def _chart(number: int, title: str, figure: Json) -> str:
 
 
 def _verdict(run: Shown) -> str:
-    """Whether the figures can be trusted, in coloured lines; what is bad comes first."""
+    """Coloured lines on whether the figures can be trusted, problems first."""
     block, audit = run.block, run.block.get("audit") or {}
     lines: list[tuple[str, str]] = []
     if block.get("validity"):
@@ -193,15 +193,15 @@ def _verdict(run: Shown) -> str:
 
 
 def verdict_and_tables(run: Shown) -> str:
-    """Of one run among several: whether to trust it, its headline, its command and keys."""
+    """One run among several: headline, verdict, command and keys."""
     return f"<p>{_e(headline(run))}</p>{_verdict(run)}{_errors(run.block)}{_tables(run)}"
 
 
 def not_told(run: Shown) -> str:
-    """What a file of another tool leaves open."""
+    """What a file of another tool does not contain."""
     missing = run.missing or "whether the client was the limit"
-    arrays = "" if run.drawn or run.missing else "; and single requests (--save-detailed has them)"
-    return f"Its file does not tell: {missing}{arrays}."
+    arrays = "" if run.drawn or run.missing else "; single requests (--save-detailed has them)"
+    return f"Not in its file: {missing}{arrays}."
 
 
 def keys_table(document: Json) -> str:

@@ -1,4 +1,4 @@
-"""One row for each request, as CSV or parquet; pandas is imported only then."""
+"""One row for each request, as CSV or parquet; imports pandas only when called."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def request_frame(figures: Figures) -> Any:
     """A pandas DataFrame. Times in seconds from the start of the arrivals, latencies in
     milliseconds.
 
-    What is not known is missing: NaN, <NA>, or an empty text.
+    Unknown values are NaN, <NA>, or an empty text.
     """
     import pandas as pd
 
@@ -63,7 +63,7 @@ def request_frame(figures: Figures) -> Any:
 
 
 def _known(values: NDArray[np.int64]) -> object:
-    """A column of integers of which some may be missing (-1)."""
+    """A column of integers with missing values (-1)."""
     import pandas as pd
 
     found = pd.array(values, dtype="Int64")
@@ -80,13 +80,13 @@ def table_csv(figures: Figures) -> bytes:
 
 
 def _no_formula(cell: object) -> object:
-    """A text that a spreadsheet would take for a formula, with a quote before it."""
+    """Quotes a text that a spreadsheet would take for a formula."""
     risky = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
     return f"'{cell}" if risky else cell
 
 
 def table_parquet(figures: Figures) -> bytes:
-    """Needs pyarrow, which ``datasets`` brings."""
+    """Needs pyarrow, a dependency of ``datasets``."""
     file = io.BytesIO()
     request_frame(figures).to_parquet(file, index=False)
     return file.getvalue()

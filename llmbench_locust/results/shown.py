@@ -1,4 +1,4 @@
-"""What a report is made of: the result document, and what its charts are drawn from."""
+"""The input of a report: the result document and the data of its charts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmbench_locust.server_metrics.reading import Reading
 
 
 def block_of(document: Mapping[str, JsonValue]) -> Json:
-    """Our own key of a result; {} in a file of another tool."""
+    """Our own block of a result; {} for a file of another tool."""
     return as_object(document.get("llmbench"))
 
 
@@ -33,8 +33,8 @@ def client_limited(document: Mapping[str, JsonValue]) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """The requests of a run. ``origin_s``: start of the run on their clock. ``gone``: rows whose
-    gaps are not kept.
+    """The data of a run's charts. ``origin_s``: start of the run on the requests' clock. ``gone``:
+    rows whose gaps are not kept.
     """
 
     columns: RecordColumns
@@ -67,8 +67,8 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A run to report on. ``drawn``: None where the file has no requests. ``tool``, ``missing``:
-    who wrote the file, and what that tool's files do not tell.
+    """A run to report on. ``drawn``: None if the file has no requests. ``tool``: which tool wrote
+    the file. ``missing``: what that tool's files lack.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Shown:
         return block_of(self.document)
 
     def latency_ms(self, name: str, p: float | None) -> float | None:
-        """A percentile, or the mean for None: as the file has it, else of its requests."""
+        """A percentile, or the mean for None: from the file, else from its requests."""
         word = "mean" if p is None else "median" if p == 50 else f"p{p:g}"
         # vLLM writes 0 for a latency without a sample.
         if found := self.document.get(f"{word}_{name}_ms"):
@@ -95,6 +95,6 @@ class Shown:
             return None
         values = getattr(self.drawn.latencies, f"{name}_s")
         some = values[~np.isnan(values)]
-        if not some.any():  # none, or answers that came in one piece: nothing lay between
+        if not some.any():  # no samples, or every response came in one piece
             return None
         return float(np.mean(some) if p is None else np.percentile(some, p)) * 1e3

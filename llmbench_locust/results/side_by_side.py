@@ -78,13 +78,13 @@ ROWS: tuple[tuple[str, Cell], ...] = (
 
 
 def names(runs: Sequence[Shown]) -> list[str]:
-    """File names without what all paths have in common."""
+    """File names without the common part of their paths."""
     short = [Path(run.name).name for run in runs]
     return short if len({*short}) == len(short) else [run.name for run in runs]
 
 
 def _cells(runs: Sequence[Shown]) -> list[list[str]]:
-    """The names of the runs, and the rows that have something to tell."""
+    """The names of the runs, and the rows that are not empty."""
     rows = [[title, *(cell(run) for run in runs)] for title, cell in ROWS]
     return [["", *names(runs)], *(row for row in rows if {*row[1:]} != {NOTHING})]
 

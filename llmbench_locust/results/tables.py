@@ -1,4 +1,4 @@
-"""Tables of texts: for a terminal, as Markdown and as HTML. The first row is the head."""
+"""Tables of texts for a terminal, as Markdown and as HTML. The first row is the header."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def text_table(rows: Rows, *, figures: bool = False) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """``text`` in one cell or line of Markdown."""
+    """``text`` escaped for one cell or line of Markdown."""
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
@@ -31,7 +31,7 @@ def markdown_row(cells: Sequence[str]) -> str:
 
 
 def html_table(rows: Rows) -> str:
-    """Scrolls by itself where the page is too narrow for it."""
+    """Scrolls if the page is too narrow for it."""
     head, *body = rows
     lines = [_html_row("th", head), *(_html_row("td", row) for row in body)]
     return f'<div class="wide"><table>{"".join(lines)}</table></div>'

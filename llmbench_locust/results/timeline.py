@@ -1,4 +1,4 @@
-"""The timeline of requests: one row each, its waiting, its first token and its gaps in colours."""
+"""The timeline of requests: one row each, with waiting, first token and gaps in colours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmbench_locust.metrics.latencies import Floats, Ints
 from llmbench_locust.records import CANCELLED, RecordColumns
 from llmbench_locust.results.charts import Figure, layout, trace
 
-#: Rows, and pieces over all rows, that a browser draws without effort.
+#: Number of rows, and of pieces in all rows, that a browser draws quickly.
 MOST_ROWS = 1000
 MOST_PIECES = 100_000
 
@@ -46,11 +46,11 @@ def timeline(
     thresholds_ms: tuple[float, ...],
     folded: NDArray[np.bool_] | None = None,
 ) -> Figure | None:
-    """A row for each request: waiting, to the first token, then each gap in the colour of its
+    """A row for each request: waiting, time to the first token, then each gap, coloured by its
     length.
 
-    ``folded``: rows whose gaps are no longer there. At most `MOST_ROWS` rows and about
-    `MOST_PIECES` pieces are drawn.
+    ``folded``: rows whose gaps were not kept. Draws at most `MOST_ROWS` rows and about
+    `MOST_PIECES` pieces.
     """
     start, end = columns.floats["start_time"] - origin_s, columns.floats["end_time"] - origin_s
     rows = np.flatnonzero(~np.isnan(start))
@@ -104,7 +104,7 @@ def _about(columns: RecordColumns, output_lens: Ints | None, row: int) -> str:
 
 
 def _draw_gaps(times: Floats, limits_ms: tuple[float, float], kinds: list[_Pieces], y: int) -> int:
-    """Neighbouring gaps of one colour as one line; returns how many lines."""
+    """Draws neighbouring gaps of one colour as one line; returns the number of lines."""
     which = np.searchsorted(np.array(limits_ms), np.diff(times) * 1000, side="right")
     if not len(which):
         return 0

@@ -1,4 +1,4 @@
-"""What stands below the console's table: errors, warnings, and whether the result is valid."""
+"""The lines below the console table: errors, warnings, and whether the result is valid."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ MOST_KINDS = 10
 
 
 def verdict_lines(extended: Json, *, timed: bool = False) -> list[str]:
-    """What went wrong, each kind once; the verdict comes last.
+    """What went wrong, one line per kind; the verdict comes last.
 
-    ``timed``: sending ended with --duration, so what was planned and not sent is as it should be.
+    ``timed``: --duration ended the run, so unsent requests are expected.
     """
     errors = extended.get("errors") or {}
     lines = [
@@ -25,7 +25,7 @@ def verdict_lines(extended: Json, *, timed: bool = False) -> list[str]:
         lines.append(f"… and {len(errors) - MOST_KINDS} more kinds of error, in the result file")
     lines += _warnings(extended, timed)
     if extended.get("interrupted"):
-        lines.append("The run was INTERRUPTED: these are the figures of what was done by then.")
+        lines.append("The run was INTERRUPTED: these figures cover the time before that.")
     audit = extended.get("audit")
     if audit and not audit["client_limited"]:
         lines.append("Client: not the limit")
@@ -40,19 +40,19 @@ def _warnings(extended: Json, timed: bool) -> list[str]:
     for word in ("shorter", "longer"):
         if lengths.get(word):
             of = sum(lengths.values())
-            lines.append(f"warning: {lengths[word]} of {of} answers were {word} than asked for")
+            lines.append(f"warning: {lengths[word]} of {of} responses were {word} than requested")
     if extended.get("cut_off_requests"):
         lines.append(
             f"note: {_requests(extended['cut_off_requests'])} in flight when the users were "
-            "stopped: in no figure (--stop-timeout lets them finish)"
+            "stopped: not in any figure (--stop-timeout lets them finish)"
         )
     if extended.get("unsent_requests") and not timed:
         lines.append(f"warning: {_requests(extended['unsent_requests'])} of the plan never sent")
     if (extended.get("tokens_per_event") or 0) > 1.5:
         lines.append(
-            f"note: a chunk carried {extended['tokens_per_event']:.1f} tokens on average; the "
-            "ITL above is of chunks, "
-            "the ITL of tokens is in the result file (llmbench.per_token_itl_ms)"
+            f"note: a chunk had {extended['tokens_per_event']:.1f} tokens on average; the ITL "
+            "above is per chunk, the ITL per token is in the result file "
+            "(llmbench.per_token_itl_ms)"
         )
     if extended.get("exact") is False:
         lines.append(

@@ -1,4 +1,4 @@
-"""Tickets of a stream: a process of its own makes the requests ahead of their sending."""
+"""Tickets of a stream: a separate process makes the requests before they are due."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from llmbench_locust.workload.maker import LENGTH, packed
 from llmbench_locust.workload.sample import SampleRequest
 from llmbench_locust.workload.stream import Stream
 
-#: Requests that lie here and wait to become tickets, at most, and their bytes.
+#: Maximum number of finished requests that wait to become tickets, and their bytes.
 WINDOW, WINDOW_BYTES = 4096, 64_000_000
-#: Seconds that unpickling some takes, about.
+#: Approximate seconds to unpickle one batch.
 PIECE_S = 0.0003
 
 
 class Ahead:
-    """Requests of ``rest`` in their order. ``broken``: no more come, though there should."""
+    """Requests of ``rest`` in their order. ``broken``: the process ended before the last one."""
 
     def __init__(self, rest: Stream, gaps: Gaps) -> None:
         self.broken = False
@@ -45,7 +45,7 @@ class Ahead:
         self._reader = gevent.spawn(self._read, rest)
 
     def ready(self) -> list[SampleRequest]:
-        """Those that were made since the last call."""
+        """The requests made since the last call."""
         found = list(self._made)
         self._made.clear()
         self._bytes = 0
@@ -73,13 +73,13 @@ class Ahead:
             self.broken = True
         self.broken = self.broken or self._process.wait() != 0
         if self.broken:
-            warn("error: the process that makes prompts has ended: no more requests are sent")
+            warn("error: the process that makes prompts ended early: no more requests are sent")
 
 
 class StreamedTickets:
     """`dispatch.backlog.Supply` of a stream. ``due_s``: due times in seconds, ascending (float64,
-    shape (n,)); None where all are due at once. ``models``: of LoRA assignment, one a request.
-    ``done``: those that get no ticket.
+    shape (n,)); None if all are due at once. ``models``: the LoRA model of each request. ``done``:
+    requests that get no ticket.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Random prompts as the server's tokenizer counts them, if it counts more: as in vLLM."""
+"""Aligns random prompts with the server's tokenizer if it counts more tokens, as vLLM does."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from llmbench_locust.workload.sample import SampleRequest
 def aligned(
     samples: list[SampleRequest], config: RunConfig, server: Server, say: Callable[[str], None]
 ) -> list[SampleRequest]:
-    """The samples, cut where the server counts more tokens. The first one is asked for; only where
-    that differs, all are.
+    """The samples, shortened where the server counts more tokens. The server counts the first one,
+    and all of them only if its count differs.
 
-    A server without /tokenize leaves everything as it is.
+    Without /tokenize on the server, the samples stay as they are.
     """
     if not samples or (counted := differing_count(samples[0], config, server)) is None:
         return samples
@@ -31,7 +31,7 @@ def aligned(
 
 
 def differing_count(first: SampleRequest, config: RunConfig, server: Server) -> int | None:
-    """The server's count of the first prompt where it differs; None where nothing is to align."""
+    """The server's count of the first prompt if it differs; None if there is nothing to align."""
     wanted = config.dataset.random_tokens and not config.mix
     if not wanted or not isinstance(first.prompt, str):
         return None

@@ -1,4 +1,4 @@
-"""What the responses of a run are held against: gathered before the first request is sent."""
+"""What the responses of a run are checked against; prepared before the first request is sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmbench_locust.workload.structured import read_schema, structured_rows
 
 
 def answer_key(config: RunConfig, samples: Sequence[SampleRequest], prompts: str) -> AnswerKey:
-    """For the requests of a plan. ``prompts``: their digest. Raises ConfigError."""
+    """The answer key of a plan. ``prompts``: digest of its prompts. Raises ConfigError."""
     references = [sample.reference for sample in samples]
     kind, _, field = (config.check_answers or "").partition(":")
     if kind == "exact" and not any(text is not None for text in references):

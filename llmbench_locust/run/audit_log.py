@@ -1,4 +1,4 @@
-"""The client's own figures of a run: lags, CPU, overflow. `metrics.audit` judges them."""
+"""The client's own figures of a run: lags, CPU, overflow. `metrics.audit` evaluates them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llmbench_locust.options.config import RunConfig
 if TYPE_CHECKING:
     from llmbench_locust.dispatch.coordinator import Coordinator
 
-#: A share of CPU over less time says nothing: any run is busy while it begins.
+#: CPU usage over less time is meaningless: every run is busy at its start.
 CPU_OVER_S = 1.0
 
 
@@ -67,11 +67,11 @@ class AuditLog:
         return dict(self._cpu)
 
     def forget_lags(self) -> None:
-        """Those up to now are in the journal."""
+        """Drop the lags so far: they are in the journal."""
         self._send_lag, self._loop_lag = Histogram(), Histogram()
 
     def inputs(self, config: RunConfig, coordinator: Coordinator) -> AuditInputs:
-        """What `metrics.audit` judges; lags since `forget_lags`."""
+        """What `metrics.audit` evaluates; lags since `forget_lags`."""
         reports, workers = self._latest.values(), coordinator.workers.values()
         waits = [r.queue_wait_s - self._waited_before[w] for w, r in self._latest.items()]
 
@@ -103,14 +103,14 @@ class AuditLog:
 
 
 def _calibration(coordinator: Coordinator) -> Json | None:
-    """What `llmbench calibrate` found; None where a worker runs on another machine."""
+    """What `llmbench calibrate` found; None if a worker runs on another machine."""
     workers, here = coordinator.workers.values(), socket.gethostname()
     found = kept(len(workers)) if all(w.host == here for w in workers) else None
     return {k: v for k, v in found.items() if k != "levels"} if found else None
 
 
 def workers_of(coordinator: Coordinator) -> list[Json]:
-    """Each worker, for the result."""
+    """The workers, for the result file."""
     return [
         {
             "id": w.id,

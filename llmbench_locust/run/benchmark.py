@@ -1,4 +1,4 @@
-"""One run, from its configuration to all its outcomes, on the master or alone."""
+"""One run, from its configuration to its outcomes, on the master or in the only process."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ from llmbench_locust.workload.sample import SampleRequest
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A run that is going on, as the workers last reported it. ``elapsed_s``: since the start of
-    the arrivals. ``completed``: with an outcome, ``failed`` of them without success. ``waiting``:
-    due and not sent, for want of a permit.
+    """Progress of a run, as last reported by the workers. ``elapsed_s``: since the start of the
+    arrivals. ``completed``: requests with an outcome, of which ``failed`` failed. ``waiting``: due
+    but not sent, because no permit is free.
     """
 
     elapsed_s: float
@@ -62,7 +62,7 @@ class Progress:
 
 
 class Benchmark:
-    """One run: `prepare`, `start`, wait for `finished`, `close`. ``source`` offers requests."""
+    """One run: `prepare`, `start`, wait for `finished`, `close`. ``source`` supplies requests."""
 
     def __init__(
         self, crew: Crew, config: RunConfig, live: LiveStats, source: Source, *, quiet: bool = False
@@ -100,9 +100,9 @@ class Benchmark:
     # --- before
 
     def prepare(self, meanwhile: Callable[[], None] = lambda: None) -> int:
-        """All that is to be done before the clock starts. Returns the users to spawn, 0 to leave
-        them to Locust. ``meanwhile`` is done while the server answers the ready check. Raises
-        ConfigError, SetupError.
+        """Do everything that must precede the start of the clock. Returns the number of users to
+        spawn, 0 to leave that to Locust. Calls ``meanwhile`` while the ready check waits for the
+        server. Raises ConfigError, SetupError.
         """
         check_outputs(self.config)
         if self.config.model is None:
@@ -139,7 +139,7 @@ class Benchmark:
 
     def _rehearse(self) -> float | None:
         """Ready check, warm-ups, alignment, profiler, the server's counters. Returns the latency
-        that the ready check saw in seconds, None without a check.
+        of the ready check in seconds, None without a check.
         """
         config = self.config
         latency_s = None
@@ -184,7 +184,7 @@ class Benchmark:
     # --- during
 
     def start(self) -> None:
-        """The users are there, or come as Locust spawns them: start the clock."""
+        """Start the clock. The users exist already, or Locust spawns them now."""
         assert self.coordinator is not None
         self.audit.begin()
         self.live.begin()
@@ -198,7 +198,7 @@ class Benchmark:
             self._timer = gevent.spawn_later(self.config.run_time_s, self._crew.end_test)
 
     def progress(self) -> Progress:
-        """How far the run is."""
+        """The current progress."""
         totals = self._totals()
         return Progress(
             perf_counter() - totals["start_s"],
@@ -216,11 +216,11 @@ class Benchmark:
         self._feed.columns(columns)
 
     def _keep(self, columns: RecordColumns) -> None:
-        """In memory, or in the journal."""
+        """Store outcomes in memory or in the journal."""
         (self._journal or self.store).add(columns)
 
     def _join(self) -> None:
-        """What the journal of --resume holds belongs to this run, once its start is known."""
+        """Add the outcomes of the --resume journal to this run, once its start is known."""
         if self.resumed and not self.resumed.joined and self.start_s == self.start_s:
             for columns in self.resumed.outcomes(self.start_s):
                 self._keep(columns)
@@ -252,13 +252,13 @@ class Benchmark:
     # --- after
 
     def interrupt(self) -> None:
-        """Stopped before its end: gather what there is."""
+        """Stop before the end and collect the outcomes so far."""
         if self.coordinator is not None and not self.finished.is_set():
             self.interrupted = True
             self.coordinator.interrupt()
 
     def halt(self) -> None:
-        """Locust stops users with tasks of their own; `finished` once all is accounted for."""
+        """Locust stops users with their own tasks; `finished` is set once all outcomes are in."""
         if self.coordinator is not None:
             self.interrupted = self._timer is not None and not self._timer.ready()
             self.coordinator.halt()
@@ -297,11 +297,11 @@ class Benchmark:
 
     @property
     def origin_s(self) -> float:
-        """From where times count: the start of the arrivals, of the first run with --resume."""
+        """Zero of all times: the start of the arrivals, with --resume that of the first run."""
         return self.start_s - (0.0 if self.resumed is None else self.resumed.duration_s)
 
     def settled(self) -> None:
-        """The report is written: the journal is needed no more, unless it was asked for."""
+        """The report is written: delete the journal, unless --journal asked for it."""
         if self._journal is not None and not self.config.journal:
             self._journal.discard()
 
@@ -315,7 +315,7 @@ class Benchmark:
         return head_of(self.config, self.started_at, more)
 
     def audit_inputs(self) -> AuditInputs:
-        """What the client recorded of itself over the whole run."""
+        """What the client recorded about itself over the whole run."""
         assert self.coordinator is not None
         return self.audit.inputs(self.config, self.coordinator).after(self._kept.audit)
 
@@ -326,11 +326,11 @@ class Benchmark:
 
 
 def replicas_of(config: RunConfig) -> list[Server]:
-    """`server_of` each server of ``config``."""
+    """`server_of` for each server of ``config``."""
     return [server_of(config.with_server(url)) for url in config.base_urls]
 
 
 def server_of(config: RunConfig) -> Server:
-    """Control requests to the server of ``config``."""
+    """Client for control requests to the server of ``config``."""
     key = api_key_for(config)
     return Server(config.base_url, config.header, key, insecure=config.insecure)

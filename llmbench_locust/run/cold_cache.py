@@ -1,4 +1,4 @@
-"""A run begins with a prefix cache that has nothing of earlier runs: emptied, or of no use."""
+"""Keeps the server's prefix cache of earlier runs out of a run: empties it or salts the prompts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from llmbench_locust.run.sources import Source
 def cool(
     config: RunConfig, servers: Sequence[Server], source: Source, say: Callable[[str], None]
 ) -> Json:
-    """As --reset-cache and --cache-bust have it; says in one line what was done.
+    """Apply --reset-cache and --cache-bust, and say in one line what was done.
 
-    Returns what the result says about it: ``emptied``, the ``cache_bust`` that was applied, the
-    ``salt`` of the run. Raises SetupError where the cache must be emptied and is not.
+    Returns its entry in the result: ``emptied``, the ``cache_bust`` that was applied, the ``salt``
+    of the run. Raises SetupError if the cache must be emptied and could not be.
     """
     errors = [_emptied(config.reset_cache, server) for server in servers]
     error = next(filter(None, errors), errors[0])
@@ -43,10 +43,10 @@ _WHOSE = {"run": "this run", "conversation": "its conversation"}
 
 
 def _emptied(wanted: str, server: Server) -> str | None:
-    """ "" once it is empty, or why it is not; None where it was not to be emptied."""
+    """ "" once it is empty, or why it is not; None if emptying it was not requested."""
     if wanted == "never":
         return None
     left = server.requests_left() if wanted == "auto" else None
     if left:
-        return f"{left} request{'s' if left > 1 else ''} of others running there"
+        return f"{left} request{'s' if left > 1 else ''} of other clients running"
     return server.reset_cache()

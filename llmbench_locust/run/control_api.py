@@ -1,4 +1,4 @@
-"""Untimed requests around the run: models, profiler, metrics, tokenizer of the server."""
+"""Untimed control requests before and after the run: models, profiler, metrics, tokenizer."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from llmbench_locust.server_metrics.reading import NotMetricsError, parse
 from llmbench_locust.users.protocols.server_errors import message_of
 
 TIMEOUT_S = 30.0
-#: A metrics page that hangs must not hold a run up; a busy server may take longer to say so.
+#: A metrics page that hangs must not delay a run; a busy server may take longer to answer.
 METRICS_TIMEOUT_S, BUSY_TIMEOUT_S = 1.0, 5.0
-#: How long a server that may be gone has to answer; what tells that nobody listens.
+#: Timeout of the check whether the server is gone, and the errors that show that nothing listens.
 GONE_S = 5.0
 _NOBODY = (ECONNREFUSED, EHOSTUNREACH, ENETUNREACH)
-#: How caches are emptied (vLLM in its development mode, SGLang): the prefix cache's path, those of
-#: its siblings.
+#: Paths that empty caches (vLLM in development mode, SGLang): the prefix cache's, then those of
+#: related caches.
 RESETS = (
     ("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache"),
     ("/flush_cache",),
 )
-#: How long a server may hold blocks of requests that are over.
+#: How long a server may hold blocks of finished requests.
 RESET_S = 2.0
 
 
 class NotAnswered(SetupError):
-    """The server did not tell. ``kind`` and ``status``: as in `RequestRecord`, -1 for no status."""
+    """A control request failed. ``kind``, ``status``: as in `RequestRecord`; -1 for no status."""
 
     def __init__(self, message: str, kind: str, status: int = -1) -> None:
         super().__init__(message)
@@ -44,8 +44,8 @@ class NotAnswered(SetupError):
         self.status = status
 
 
-class _AtHome(requests.Session):
-    """Its headers, which may be secrets, do not follow a redirect to another origin."""
+class _SameOriginSession(requests.Session):
+    """Does not send its headers, which may be secrets, to another origin after a redirect."""
 
     def rebuild_auth(
         self, prepared_request: requests.PreparedRequest, response: requests.Response
@@ -53,7 +53,7 @@ class _AtHome(requests.Session):
         if origin_of(str(response.request.url)) != origin_of(str(prepared_request.url)):
             for name in self.headers:
                 prepared_request.headers.pop(name, None)
-            prepared_request.headers.pop("Authorization", None)  # of a user in the URL
+            prepared_request.headers.pop("Authorization", None)  # from a user in the URL
 
 
 class Server:
@@ -63,7 +63,7 @@ class Server:
         self, base_url: str, headers: dict[str, str], api_key: str = "", *, insecure: bool = False
     ) -> None:
         self.base_url = base_url
-        self._session = _AtHome()
+        self._session = _SameOriginSession()
         self._session.verify = not insecure
         if api_key:
             self._session.headers["Authorization"] = f"Bearer {api_key}"
@@ -102,7 +102,7 @@ class Server:
         return answer.status_code in (425, 429, 500, 502, 503, 504)
 
     def gone(self) -> bool:
-        """Whether nobody is there. A server that does not answer, or not as HTTP has it, is."""
+        """Whether nothing listens there. A server that hangs or sends invalid HTTP is not gone."""
         try:
             self._ask("GET", "/health", GONE_S)
         except requests.RequestException as e:
@@ -118,7 +118,7 @@ class Server:
         return "" if answer.ok else f"status {answer.status_code}"
 
     def metrics_text(self, timeout_s: float = METRICS_TIMEOUT_S) -> str | None:
-        """The server's Prometheus text, None when it has none."""
+        """The server's Prometheus text, None if it has none."""
         try:
             answer = self._ask("GET", "/metrics", timeout_s)
         except requests.RequestException:
@@ -126,7 +126,7 @@ class Server:
         return answer.text if answer.ok else None
 
     def requests_left(self) -> int | None:
-        """Requests that the server is running or has queued, None when its metrics do not tell."""
+        """Number of requests running or queued on the server, None if its metrics do not say."""
         try:
             values = parse(self.metrics_text(BUSY_TIMEOUT_S) or "", perf_counter()).values
         except NotMetricsError:
@@ -135,8 +135,8 @@ class Server:
         return int(sum(found)) if found else None
 
     def reset_cache(self) -> str:
-        """Empty the prefix cache and its siblings; returns "" or why it was not. Blocks may still
-        be held for a moment after the last answer: it is tried again.
+        """Empty the prefix cache and related caches; returns "" or why it failed. Retries, because
+        blocks may still be in use for a moment after the last response.
         """
         ends = perf_counter() + RESET_S
         for path, *siblings in RESETS:
@@ -151,7 +151,7 @@ class Server:
         return "the server offers no way to empty it"
 
     def _reset(self, path: str) -> str | None:
-        """ "" when it was done, else why not; None where there is no such path."""
+        """ "" if it was done, else why not; None if the server has no such path."""
         try:
             answer = self._ask("POST", path)
         except requests.RequestException as e:
@@ -159,10 +159,10 @@ class Server:
         if answer.status_code in (404, 405):
             return None
         done = answer.ok and '"success":false' not in answer.text.replace(" ", "")
-        return "" if done else f"{path} answered {answer.status_code} and did not do it"
+        return "" if done else f"{path} answered {answer.status_code} without resetting it"
 
     def tokenize(self, model: str, text: str) -> list[int] | None:
-        """The server's own token ids of a text without special tokens, None when it cannot tell."""
+        """The server's token ids of a text without special tokens, None if it cannot tokenize."""
         body = {"model": model, "prompt": text, "add_special_tokens": False}
         answer = self._post("/tokenize", body)
         ids = answer.get("tokens") if isinstance(answer, dict) else None
@@ -178,8 +178,8 @@ class Server:
     ) -> requests.Response:
         """The response. Raises RequestException.
 
-        The library's time-out begins anew with each byte; a server may send interim responses for
-        ever.
+        The library restarts its timeout with each byte, and a server may send interim responses
+        forever.
         """
         with gevent.Timeout(timeout_s, requests.Timeout()):
             return self._session.request(method, self.base_url + path, json=json, timeout=timeout_s)
@@ -193,7 +193,7 @@ class Server:
 
 
 def _unanswered(error: requests.RequestException) -> tuple[str, str]:
-    """(message, kind) of a request without an answer."""
+    """(message, kind) of a request that got no response."""
     cause = cause_of(error)
     if isinstance(cause, socket.gaierror):
         host = urlsplit(error.request.url).hostname if error.request is not None else "the host"
@@ -213,7 +213,7 @@ def _told(answer: requests.Response) -> str:
 
 
 def _brief(error: Exception) -> str:
-    """One line without addresses in memory."""
+    """The error on one line, without memory addresses."""
     if isinstance(error, requests.ConnectionError):
         return "no connection"
     if isinstance(error, requests.Timeout):

@@ -19,16 +19,16 @@ from llmbench_locust.transport.gaps import Gaps
 
 #: Master → worker: who are you? Worker → master: the version of this package.
 WHO, HELLO = "llmbench_who", "llmbench_hello"
-#: A worker that has this package answers the last of so many questions, this far apart. The first
-#: may come before it listens.
+#: After this many questions, this many seconds apart, a silent worker counts as one without this
+#: package. It may not listen yet when the first question arrives.
 QUESTIONS, APART_S = 6, 0.5
 
 
 class Crew:
     """One for each Locust process that conducts runs: a master, or the only process.
 
-    ``local``: the worker is this process. ``spawned`` is set while all users asked for are there.
-    ``gaps``: the process's own.
+    ``local``: the worker is this process. ``spawned`` is set while all requested users exist.
+    ``gaps``: those of this process.
     """
 
     def __init__(self, environment: Environment, runner: Runner, gaps: Gaps) -> None:
@@ -46,7 +46,7 @@ class Crew:
         environment.events.test_stop.add_listener(self._on_test_stop)
 
     def muster(self) -> None:
-        """Refuse workers that came since the last run and have another version, by name."""
+        """Reject workers of another version that joined since the last run, and name them."""
         if self.local:
             return
         while self._silent():
@@ -54,7 +54,7 @@ class Crew:
             gevent.sleep(0.005)
 
     def greet(self) -> None:
-        """Ask newcomers who they are. Those that answer well are among the `workers` from then."""
+        """Ask new workers for their version. From then on `workers` has those with this version."""
         now = perf_counter()
         for worker in self._silent():
             asked = self._asked.setdefault(worker, [])
@@ -64,11 +64,11 @@ class Crew:
                 self._meet(worker, "")
                 continue
             asked.append(now)
-            with suppress(Exception):  # it has left again
+            with suppress(Exception):  # it has disconnected
                 self._runner.send_message(WHO, None, worker)
 
     def _silent(self) -> set[str]:
-        """The workers that are there and have not answered."""
+        """Connected workers that have not answered."""
         return {*connected_workers(self._runner)}.difference(self._versions)
 
     def _on_hello(self, environment: Environment, msg: LocustMessage, **_: object) -> None:
@@ -81,11 +81,11 @@ class Crew:
             warn(f"worker {worker} {has}, the master has {__version__}: it takes no part")
 
     def send(self, message: Message, worker: str) -> None:
-        """One message to one worker."""
+        """Send one message to one worker."""
         self._runner.send_message(message.kind, message if self.local else encode(message), worker)
 
     def workers(self) -> list[str]:
-        """Ids of the workers that are connected now and have this version."""
+        """Ids of connected workers that have this version."""
         if self.local:
             return ["local"]
         ids = connected_workers(self._runner)
@@ -93,12 +93,12 @@ class Crew:
 
     @property
     def expected(self) -> int:
-        """How many workers may take part: those asked for, or more when more have come."""
+        """The number of expected workers: as many as requested, or more if more have joined."""
         options = self.environment.parsed_options
         return max(options.expect_workers or 1, len(self.workers()))
 
     def backends(self, default: str) -> list[str]:
-        """Backends that the locustfile's users speak, the one of ``--backend`` first."""
+        """Backends of the locustfile's user classes, the one of ``--backend`` first."""
         spoken = {user.backend or default for user in self.environment.user_classes}
         return sorted(spoken, key=lambda name: (name != default, name))
 

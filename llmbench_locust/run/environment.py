@@ -1,4 +1,4 @@
-"""What a run's client is."""
+"""The environment of the client: versions and machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def environment_of() -> Json:
 
 
 def _platform() -> str:
-    """As platform.platform() has it, which starts the program uname; on Linux that adds nothing."""
+    """Like platform.platform(), without starting the program uname, which adds nothing on Linux."""
     if sys.platform != "linux":
         return platform.platform()
     libc = "".join(platform.libc_ver())

@@ -1,4 +1,4 @@
-"""From the journal of a run to its report."""
+"""Makes the report of a run from its journal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from llmbench_locust.workload.tokenizers import load_tokenizer
 
 
 def report_of(path: Path) -> Report:
-    """The report of what a journal holds. Raises ConfigError."""
+    """The report of a journal. Raises ConfigError."""
     config = from_redacted(json.loads(read_head(path)["config"]))
     head: Json = {}
     store = RecordStore(max_exact_tokens=config.max_exact_tokens)
@@ -55,7 +55,7 @@ def report_of(path: Path) -> Report:
 
 
 def words_of(path: Path) -> list[str]:
-    """The flags of the run, by their own names. Raises ConfigError."""
+    """The flags of the run as a command line. Raises ConfigError."""
     config = from_redacted(json.loads(read_head(path)["config"]))
     words = shlex.split(command_of(replace(config, save_detailed=False)))[2:]
     own = {f"--{short}": f"--{name}" for name, short in NAMES.items()}
@@ -63,7 +63,7 @@ def words_of(path: Path) -> list[str]:
 
 
 def result_of(path: Path) -> Path:
-    """Writes the result of what a journal holds, with all requests, beside it; returns where.
+    """Write the result file of a journal, with all requests, beside it; returns its path.
     Raises ConfigError.
     """
     report, to = report_of(path), not_taken(path.with_suffix(".json"))

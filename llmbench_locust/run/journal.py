@@ -1,5 +1,5 @@
-"""The journal of a run: what is known of it, on the disk once a second. A run that was killed has
-its report from there, and a long one its memory: outcomes that are written are held no more.
+"""The journal of a run: its outcomes and statistics, written to disk once a second. A killed run is
+reported from it, and a long run needs less memory, because written outcomes are dropped.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ from llmbench_locust.server_metrics.watch import ServerWatch, thin
 from llmbench_locust.terminal import warn
 from llmbench_locust.transport.gaps import Gaps
 
-#: Of the format. A journal of another one cannot be read.
+#: Version of the file format. Journals of other versions cannot be read.
 FORMAT = 3
-#: Seconds between two blocks, and what making one takes, about.
+#: Seconds between two blocks, and the approximate time to make one.
 EVERY_S, BLOCK_S = 1.0, 0.0008
-#: A run that is expected to last longer has a journal by itself.
+#: A run that is expected to last longer writes a journal by default.
 LONG_S = 60.0
-#: More reports than come in a second: those of a journal that the run goes on with.
+#: Buffered parts after which a block is written early: more than arrive in a second, except when
+#: the outcomes of a --resume journal are added.
 MOST_PARTS = 500
 
 Take = Callable[[RecordColumns], object]
@@ -55,7 +56,7 @@ def is_wanted(config: RunConfig, last_due_s: float) -> bool:
 
 @dataclasses.dataclass(slots=True)
 class Kept:
-    """What a journal holds beside outcomes. ``audit``: None where it has no block."""
+    """What a journal holds besides outcomes. ``audit``: None if it has no block."""
 
     audit: AuditInputs | None = None
     workers: list[Json] = dataclasses.field(default_factory=list)
@@ -63,7 +64,7 @@ class Kept:
     gpus: Readings = dataclasses.field(default_factory=dict)
 
     def add(self, payload: bytes, take: Take) -> None:
-        """A block; ``take`` gets its outcomes."""
+        """Add a block; ``take`` gets its outcomes."""
         found = msgpack.unpackb(payload)
         if found["records"] is not None:
             take(RecordColumns.from_message(found["records"]))
@@ -75,7 +76,7 @@ class Kept:
 
 
 class Journal:
-    """Raises ConfigError where the file cannot be made."""
+    """Raises ConfigError if the file cannot be created."""
 
     def __init__(
         self, config: RunConfig, started_at: datetime, audit: AuditLog, watch: ServerWatch | None
@@ -96,20 +97,20 @@ class Journal:
             raise ConfigError(f"--journal: {self.path}: {e.strerror}; {what}") from None
 
     def start(self, coordinator: Coordinator, head: Callable[[], Json], gaps: Gaps) -> None:
-        """``head()`` says what the run is, with its start."""
+        """``head()`` describes the run, with its start."""
         self._coordinator, self._head = coordinator, head
         self._writer = gevent.spawn(self._write_on, gaps)
 
     def add(self, columns: RecordColumns) -> None:
-        """More outcomes, on the master's clock."""
+        """Add outcomes, with times on the master's clock."""
         self._parts.append(columns)
         self._rows += len(columns)
         if len(self._parts) > MOST_PARTS:
             self._write()
 
     def close(self, take: Take) -> Kept:
-        """Writes what is left, and reads all of it: ``take`` gets the outcomes. Without one there
-        is no file.
+        """Write what is left, then read everything back: ``take`` gets the outcomes. Deletes the
+        file if there are none.
         """
         kept = Kept()
         if self._writer is not None:
@@ -133,7 +134,7 @@ class Journal:
         warn(f"error: {self.path} could not be read: {why or f'its last {size} bytes are damaged'}")
 
     def discard(self) -> None:
-        """The result has all that is in it."""
+        """Delete the file: the result has everything in it."""
         if self.whole:
             self.path.unlink(missing_ok=True)
 
@@ -148,7 +149,7 @@ class Journal:
                     warn(f"error: {self.path} could not be written: {e.strerror}")
 
     def _write(self) -> bool:
-        """Whether all is written. What is not stays in memory, and is tried again."""
+        """Write a block; returns whether it worked. Unwritten data stays in memory for a retry."""
         tried = bool(self._unwritten)
         if not tried and not self._written:
             self._unwritten.append(msgpack.packb(self._head()))
@@ -170,7 +171,7 @@ class Journal:
         return not self._unwritten
 
     def _news(self) -> Json:
-        """What is new since the last block, but for outcomes."""
+        """What is new since the last block, except outcomes."""
         audit = self._audit.inputs(self._config, self._coordinator)
         self._audit.forget_lags()
         fresh = self._watch.since(self._read_s) if self._watch is not None else {}
@@ -191,7 +192,7 @@ def head_of(config: RunConfig, started_at: datetime, more: Json) -> Json:
     return {
         "format": FORMAT,
         "package": __version__,
-        "config": json.dumps(config.redacted()),  # has integers and texts that msgpack refuses
+        "config": json.dumps(config.redacted()),  # has integers and texts that msgpack rejects
         "started_at": started_at.isoformat(),
         "environment": environment_of(),
         **more,
@@ -199,14 +200,14 @@ def head_of(config: RunConfig, started_at: datetime, more: Json) -> Json:
 
 
 def read_head(path: Path) -> Json:
-    """What the run is. Raises ConfigError."""
+    """The description of the run. Raises ConfigError."""
     head: Json = {}
     read_journal(path, lambda _: None, head, blocks=1)
     return head
 
 
 def read_journal(path: Path, take: Take, head: Json, blocks: int | None = None) -> Kept:
-    """Fills ``head``, gives the outcomes to ``take``, returns the rest. Raises ConfigError."""
+    """Fill ``head``, pass the outcomes to ``take``, return the rest. Raises ConfigError."""
     kept = Kept()
 
     def left(size: int) -> None:

@@ -1,7 +1,7 @@
 """Several runs, one after another, in one Locust test: the same workers, users and connections.
 
-An experiment is a function of `Runs`: it calls `Runs.run` as often as it likes, each time with a
-configuration of its own, and gets a report each time. The Locust test ends when it returns.
+An experiment is a function of `Runs`: it calls `Runs.run` any number of times, each time with
+another configuration, and gets a report each time. The Locust test ends when it returns.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from llmbench_locust.run.sources import Planned, Source
 if TYPE_CHECKING:
     from llmbench_locust.run.report import Report
 
-#: Seconds between two calls of a run's ``watch``, and between two looks at a server's queue.
+#: Seconds between two calls of a run's ``watch``, and between two checks of a server's queue.
 WATCH_S = 0.5
-#: Seconds to wait for all users; a run then begins with those that are there.
+#: Seconds to wait for all users; a run then begins with the users that exist.
 SPAWN_S = 30.0
 
 Experiment = Callable[["Runs"], None]
-#: Looks at a run that is going on; True ends it.
+#: Called during a run; returns True to end it.
 Watch = Callable[[Progress], bool]
 
 
 class Runs:
-    """``config``: what the flags or the web form say. ``report``: of the latest run.
+    """``config``: from the flags or the web form. ``report``: of the latest run.
 
-    ``exit_status``: what the process ends with, None to leave it to Locust.
+    ``exit_status``: of the process, None to leave it to Locust.
     """
 
     def __init__(self, crew: Crew, config: RunConfig, live: LiveStats) -> None:
@@ -57,11 +57,11 @@ class Runs:
     def run(self, config: RunConfig, watch: Watch | None = None, *, quiet: bool = False) -> Report:
         """One run from preparation to report. Blocks the calling greenlet until it is over.
 
-        ``quiet``: no lines on the console before and while it runs. ``watch`` is called twice a
-        second and ends the run when it returns True: requests in flight are broken off, and the
-        report says ``interrupted``. A run that the user stops returns its report, too. Raises
-        `Interrupted` when the user has stopped the test before the run sends its first request,
-        ConfigError and SetupError when the run cannot begin.
+        ``quiet``: no output on the console before and during the run. ``watch`` is called twice a
+        second and ends the run by returning True: requests in flight are aborted, and the report
+        says ``interrupted``. A run that the user stops returns its report, too. Raises
+        `Interrupted` if the user stops the test before the run sends its first request,
+        ConfigError and SetupError if the run cannot begin.
         """
         benchmark = self.begin(config, Planned(), quiet=quiet)
         try:
@@ -73,7 +73,7 @@ class Runs:
         return report
 
     def show(self, document: Json) -> None:
-        """What the web page shows of all runs together, as JSON has it."""
+        """Set the JSON document that the web page shows about all runs together."""
         self._live.experiment = document
 
     def begin(self, config: RunConfig, source: Source, *, quiet: bool = False) -> Benchmark:
@@ -104,10 +104,10 @@ class Runs:
         return self.report
 
     def wait_until_idle(self, timeout_s: float = 60.0) -> bool | None:
-        """Wait until the servers have no request left, running or queued, by their own metrics.
+        """Wait until the servers' metrics show no running or queued request.
 
-        Returns True once they are idle, False after ``timeout_s``, None when none of them tells.
-        Raises `Interrupted` when the user stops the test meanwhile.
+        Returns True once they are idle, False after ``timeout_s``, None if no server says.
+        Raises `Interrupted` if the user stops the test meanwhile.
         """
         servers, deadline = replicas_of(self.config), perf_counter() + timeout_s
         with self._interruptible():
@@ -120,7 +120,7 @@ class Runs:
             self._latest.coordinator.receive(kind, data, worker)
 
     def stop(self) -> None:
-        """The user stops the test. Ends what is going on; returns once that is accounted for."""
+        """The user stops the test. Ends the current run and returns once its outcomes are in."""
         self.stopping = True
         if self._going is not None and self._going.coordinator is not None:
             if self._going.coordinator.plan.tasks:
@@ -132,7 +132,7 @@ class Runs:
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """`stop` turns what happens in here into `Interrupted`."""
+        """Inside this context, `stop` raises `Interrupted`."""
         if self.stopping:
             raise Interrupted
         self._killable = gevent.getcurrent()
@@ -145,8 +145,8 @@ class Runs:
 
 
 def _import_report() -> None:
-    """What the report and the server's metrics take. Not at the end of the run: after days, the
-    files may be another version's.
+    """Import what the report and the server's metrics need. At the end of the run, after days, the
+    files may be from another version.
     """
     import prometheus_client.parser  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""Hands reports to the live figures, later and in small pieces, so that no send is late."""
+"""Passes reports to the live statistics later and in small pieces, so that no send is late."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from llmbench_locust.server_metrics.reading import Reading
 from llmbench_locust.transport.gaps import Gaps
 
 FEED_S = 0.4
-#: Requests in one piece, and how long it takes, about.
+#: Requests in one piece, and its approximate duration.
 ROWS = 128
 PIECE_S = 0.0008
-#: Samples of milliseconds that the live figures take, and their names in a report (seconds).
+#: Samples of the live statistics (ms), and their names in a report (s).
 _SAMPLES = {"ttft_ms": "ttft_s", "send_lag_ms": "send_lag_s", "loop_lag_ms": "loop_lag_s"}
 
 
 class LiveFeed:
-    """``totals()``: the present counters of `LiveStats.counters` that are no lists. ``readings()``:
-    the latest reading of each metrics page.
+    """``totals()``: the scalar counters of `LiveStats.counters`. ``readings()``: the latest reading
+    of each metrics page.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class LiveFeed:
         self._greenlet = gevent.spawn(self._run)
 
     def columns(self, columns: RecordColumns) -> None:
-        """Requests that have their outcome."""
+        """Add requests that have an outcome."""
         self._columns.append(columns)
 
     def report(self, report: Report) -> None:
@@ -98,7 +98,7 @@ class LiveFeed:
 
 
 def run_info(config: RunConfig, source: Source, started_at: datetime) -> Json:
-    """What the live page says of a run."""
+    """Description of a run for the live page."""
     planned = bool(source.prompts)
     return {
         "model": config.served_model_name or config.model,

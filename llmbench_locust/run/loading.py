@@ -1,4 +1,4 @@
-"""Tokenizer and workload, loaded in a thread off the event loop."""
+"""Loads tokenizer and workload in a thread, off the event loop."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 
 def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What ``work`` returns, or the BenchError that it raises, from a native thread: the event loop
-    goes on meanwhile.
+    """Call ``work`` in a native thread while the event loop runs on. Returns its result or raises
+    its BenchError.
     """
 
     def caught() -> T | BenchError:
@@ -40,8 +40,8 @@ def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def load_workload(
     config: RunConfig, status: Status | None = None, *, whole: bool = False
 ) -> tuple[Tokenizer | None, list[SampleRequest], Stream | None]:
-    """(tokenizer, samples, stream). With a stream, the samples are its first ones; ``whole``: none,
-    all are made. ``status`` shows how far it is. Raises ConfigError.
+    """(tokenizer, samples, stream). With a stream, the samples are its first ones. ``whole``: make
+    all samples, without a stream. ``status`` shows the progress. Raises ConfigError.
     """
 
     def progress(done: int, total: int) -> None:

@@ -51,8 +51,8 @@ def preview(environment: object, config: RunConfig) -> str:
 
 
 def outlook(config: RunConfig, *, planned: bool) -> str:
-    """What a configuration will do, in one sentence; nothing is loaded. ``planned``: arrivals
-    follow a plan, else users have tasks of their own.
+    """What a configuration would do, in one sentence; loads nothing. ``planned``: arrivals follow a
+    plan, else users have their own tasks.
     """
     where = "the built-in simulator" if config.sim else without_user(config.base_url)
     if not planned:

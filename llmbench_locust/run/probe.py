@@ -1,4 +1,4 @@
-"""``--probe-request-rate``: one-token requests at an even pace, beside the workload."""
+"""``--probe-request-rate``: one-token requests at a constant rate alongside the workload."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Prober:
         self._session.close()
 
     def figures(self) -> Json | None:
-        """vLLM's keys; None without a probe that succeeded."""
+        """The figures by vLLM's keys; None if no probe succeeded."""
         if not self._e2el_s:
             return None
         p50, p99 = np.percentile(self._e2el_s, [50, 99]) * 1000

@@ -1,4 +1,4 @@
-"""The line at the terminal while a run goes on:
+"""The progress line on the terminal during a run:
 ``22/80 · 7.9 req/s · 6 in flight · TTFT p50 15 p99 22 ms · 0 failed``.
 """
 
@@ -10,13 +10,13 @@ from llmbench_locust.metrics.live import LiveStats
 from llmbench_locust.terminal import Status
 from llmbench_locust.transport.gaps import Gaps
 
-#: Seconds between two looks at the figures, and what one takes, about.
+#: Seconds between two updates, and the approximate duration of one.
 LOOK_S = 0.5
 LOOKING_S = 0.0003
 
 
 def progress_line(live: LiveStats, total: int | None) -> str:
-    """The figures of the run until now. ``total``: requests of the plan, None without one."""
+    """The figures of the run so far. ``total``: requests of the plan, None without one."""
     now = live.totals()
     done = now["completed"] + now["failed"] + now["cancelled"]
     parts = [f"{done}" if total is None else f"{done}/{total}"]
@@ -41,7 +41,7 @@ def _short(ms: float) -> str:
 
 
 class ProgressLine:
-    """Shows `progress_line` from its making until `close`."""
+    """Shows `progress_line` until `close`."""
 
     def __init__(self, live: LiveStats, total: int | None, gaps: Gaps) -> None:
         self._gaps = gaps

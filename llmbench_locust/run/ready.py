@@ -1,8 +1,8 @@
-"""Before the clock starts: is the server there, and warm?
+"""Ready check and warm-up, before the clock starts.
 
-One request is sent until it succeeds, then the warm-ups. Only what waiting can heal is tried again:
-a server that starts, restarts or is full. A wrong key, model, path, scheme or host ends the run at
-once, with the server's own words and what helps.
+One request is sent until it succeeds, then the warm-ups. Only transient errors are retried: a
+server that starts, restarts or is full. A wrong key, model, path, scheme or host ends the run at
+once, with the server's message and a hint.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from llmbench_locust.workload.sample import SampleRequest
 #: Seconds between two tries.
 RETRY_S = 2.0
 
-_HEALING_KINDS = {"connect", "timeout", "cut"}
-_UNANSWERED = {*_HEALING_KINDS, "dns", "tls"}
-_HEALING_STATUS = {429, 502, 503, 504}
-#: What a server that is still loading may answer, too.
+_TRANSIENT_KINDS = {"connect", "timeout", "cut"}
+_UNANSWERED = {*_TRANSIENT_KINDS, "dns", "tls"}
+_TRANSIENT_STATUS = {429, 502, 503, 504}
+#: Statuses that a server may also send while it loads the model.
 _MAYBE_LOADING = {404, 500}
 
 T = TypeVar("T")
@@ -44,8 +44,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a request was not served. ``transient``: whether it may succeed later by itself.
-    ``after_s``: when the server says that it may.
+    """Why a request was not served. ``transient``: whether a later try may succeed. ``after_s``:
+    the delay that the server asks for.
     """
 
     text: str
@@ -88,7 +88,7 @@ class Waiting:
             self._status.clear()
 
     def _pause(self, problem: Problem) -> None:
-        """Until the next try, with a line now and then."""
+        """Sleep until the next try, and show why."""
         pause_s = min(RETRY_S, max(0.2, self.timeout_s / 20))
         ends = perf_counter() + min(self._left(), max(pause_s, problem.after_s))
         while (left := ends - perf_counter()) > 0:
@@ -122,19 +122,19 @@ def wait_for_model(server: Server, waiting: Waiting, backend: str) -> str:
 
 
 def _unlisted(error: NotAnswered, base_url: str, backend: str) -> Problem:
-    """Why the server names no model; a connection fails here as it does for a request."""
+    """Why the server lists no model; connection errors are treated as for a request."""
     if error.kind in _UNANSWERED:
         return _no_answer(error.kind, str(error), base_url)
     if error.status in (401, 403):
         return Problem(f"{error}{_key_hint(backend)}", False)
     text = f"--model was not given and {error}; give --model"
-    return Problem(text, error.status in _HEALING_STATUS)
+    return Problem(text, error.status in _TRANSIENT_STATUS)
 
 
 def wait_until_ready(
     session: Session, sample: SampleRequest, server: Server, waiting: Waiting
 ) -> float | None:
-    """Send ``sample`` until it succeeds; a time-out of 0 skips the check.
+    """Send ``sample`` until it succeeds; a timeout of 0 skips the check.
 
     Returns how long the successful request took, in seconds. Raises SetupError.
     """
@@ -161,12 +161,12 @@ def problem_of(record: RequestRecord, session: Session, server: Server) -> Probl
     url = f"{origin}{wire.endpoint}"
     kind, status = record.error_kind, record.status
     if kind.startswith("http_"):
-        heals = status in _HEALING_STATUS or (status in _MAYBE_LOADING and server.loading())
-        hint = "" if heals else _hint(status, wire.backend, wire.model, server)
+        transient = status in _TRANSIENT_STATUS or (status in _MAYBE_LOADING and server.loading())
+        hint = "" if transient else _hint(status, wire.backend, wire.model, server)
         text, after_s = f"{url} answered {status}: {record.error}{hint}", 0.0
-        if heals and (after_s := _seconds(session.retry_after)):
+        if transient and (after_s := _seconds(session.retry_after)):
             text += f" (Retry-After: {after_s:g} s)"
-        return Problem(text, heals, after_s)
+        return Problem(text, transient, after_s)
     if kind == "protocol" or record.error == CUT:
         return Problem(f"{url} did not answer as --backend {wire.backend}: {record.error}", False)
     if kind in _UNANSWERED:
@@ -175,17 +175,17 @@ def problem_of(record: RequestRecord, session: Session, server: Server) -> Probl
 
 
 def _seconds(retry_after: str) -> float:
-    """0 for a date and for no header: tried as usual."""
+    """Seconds of a Retry-After header; 0 for a date or no header."""
     return float(retry_after) if re.fullmatch(r"\d{1,6}(\.\d+)?", retry_after) else 0.0
 
 
 def _no_answer(kind: str, error: str, base_url: str) -> Problem:
-    """A request without a whole response. Unknown names and failing TLS do not heal."""
+    """The problem of a request without a complete response. DNS and TLS errors are permanent."""
     if kind == "tls" and "certificate" not in error.lower():
         return Problem(f"{error}  Does it need http:// instead of https://?", False)
     if kind in ("connect", "cut") and base_url.startswith("http:") and _speaks_tls(base_url):
         return Problem(f"{without_user(base_url)} speaks TLS; use https://", False)
-    return Problem(_brief(error), kind in _HEALING_KINDS)
+    return Problem(_brief(error), kind in _TRANSIENT_KINDS)
 
 
 def _key_hint(backend: str) -> str:
@@ -195,7 +195,7 @@ def _key_hint(backend: str) -> str:
 
 
 def _hint(status: int, backend: str, model: str, server: Server) -> str:
-    """What the user can do about a refusal; "" if unknown."""
+    """What the user can do about an error status; "" if unknown."""
     if status in (401, 403):
         return _key_hint(backend)
     if status in (404, 405):
@@ -210,12 +210,12 @@ def _hint(status: int, backend: str, model: str, server: Server) -> str:
 
 
 def _brief(error: str) -> str:
-    """A connection's error without the address, which the line names already."""
+    """A connection error without the address, which is in the line already."""
     return error.rsplit(": ", 1)[-1].lower() if error.startswith("cannot connect to") else error
 
 
 def _speaks_tls(base_url: str) -> bool:
-    """Whether a TLS handshake with the server succeeds; asked where plain HTTP failed."""
+    """Whether a TLS handshake with the server succeeds; tried after plain HTTP failed."""
     endpoint = parse_endpoint(base_url)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -233,7 +233,7 @@ def _speaks_tls(base_url: str) -> bool:
 def warm_up(
     session: Session, sample: SampleRequest, count: int, cap: int | None, *, bar: bool
 ) -> None:
-    """Send ``count`` requests under the cap, uncounted. ``bar``: show how many are done."""
+    """Send ``count`` unmeasured requests under the concurrency limit. ``bar``: show progress."""
     pool, status = Pool(min(count, cap or count, 256)), Status()
     records = pool.imap_unordered(lambda _: session.perform(sample, quiet=True), range(count))
     for done, _ in enumerate(records, 1):

@@ -1,4 +1,4 @@
-"""From all outcomes to what the user gets: console table, files, web page."""
+"""Turns the outcomes of a run into console table, files and web page."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One finished run: its figures, and the result document made of them. ``settle()``: called
-    when all that was asked for is written; the run's journal is needed no more.
+    """One finished run: its figures and the result document made from them. ``settle()``: called
+    when all requested files are written, so that the journal can go.
     """
 
     figures: Figures
@@ -82,9 +82,9 @@ class Report:
         return table_parquet(self.figures)
 
     def publish(self) -> bool:
-        """Print the table and write the files that were asked for.
+        """Print the table and write the requested files.
 
-        Returns whether all were written to their places. A file that cannot be written goes to the
+        Returns whether all were written to their paths. A file that cannot be written goes to the
         temporary directory instead, and a line says so.
         """
         say(self.console())
@@ -141,7 +141,7 @@ def _write(path: Path, write: Callable[[Path], None]) -> bool:
 
 
 def _rescue(path: Path, write: Callable[[Path], None]) -> None:
-    """A result is not lost because its disk is full: write it to the temporary directory."""
+    """Write a result to the temporary directory, for example because its disk is full."""
     rescue = not_taken(Path(tempfile.gettempdir()) / path.name)
     try:
         write(rescue)
@@ -152,7 +152,7 @@ def _rescue(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
-    """The report of a run that is over."""
+    """The report of a finished run."""
     coordinator = benchmark.coordinator
     assert coordinator is not None
     never, tasks = coordinator.ledger.never_count, coordinator.plan.tasks
@@ -185,7 +185,7 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
 
 
 def _sharing(benchmark: Benchmark, columns: RecordColumns) -> Sharing | None:
-    """Of the plan; its prefixes only where the server tells that its cache had some."""
+    """What prompts share; prefixes are compared only if the server reports cache hits."""
     hits = any(
         reading.values.get("prefix_cache_hits")
         for readings in benchmark.server_readings.values()
@@ -208,7 +208,7 @@ def _rps_changes(benchmark: Benchmark, coordinator: Coordinator) -> list[Json] |
 
 
 def count_texts(columns: RecordColumns, tokenizer: Tokenizer | None) -> NDArray[np.int64] | None:
-    """The tokenizer's count of each answer whose length the server did not tell, else -1."""
+    """The tokenizer's count of each response without a count from the server, else -1."""
     if tokenizer is None:
         return None
     rows = np.flatnonzero(columns.success & (columns.ints["output_len"] <= 0)).tolist()

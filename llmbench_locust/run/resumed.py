@@ -1,6 +1,4 @@
-"""A run that goes on with one that was killed: by its journal, what it never had an outcome of is
-sent.
-"""
+"""Continues a killed run from its journal: sends the requests that have no outcome."""
 
 from __future__ import annotations
 
@@ -18,10 +16,9 @@ from llmbench_locust.run.journal import read_journal
 
 
 class Resumed:
-    """``prompts``, ``total``: of the run that goes on; the journal must be of the same plan.
-    ``done``: indexes of the requests with an outcome, other than that the run was interrupted.
-    ``joined``: `outcomes` was called. ``duration_s``: how long the killed run had run. Raises
-    ConfigError.
+    """``prompts``, ``total``: of the new run; the journal must be of the same plan. ``done``:
+    indexes of the requests with an outcome other than an interruption. ``joined``: whether
+    `outcomes` was called. ``duration_s``: how long the killed run had run. Raises ConfigError.
     """
 
     def __init__(self, path: str, prompts: str, total: int | None) -> None:
@@ -47,7 +44,7 @@ class Resumed:
         self._end_s = head["start_s"] + self.duration_s
 
     def outcomes(self, start_s: float) -> Iterator[RecordColumns]:
-        """Those of the journal, as if its run had ended when this one started; once."""
+        """The journal's outcomes, as if its run had ended when this one started; once."""
         self.joined = True
         parts, self._parts = self._parts, []
         for part in parts:
@@ -64,6 +61,6 @@ class Resumed:
 
 
 def _ended(part: RecordColumns) -> RecordColumns:
-    """Its rows but those of requests that were broken off because the user stopped the run."""
+    """Its rows without requests that were aborted because the user stopped the run."""
     rows = np.flatnonzero([kind != "interrupted" for kind in part.texts["error_kind"]])
     return part if len(rows) == len(part) else part.take(rows)

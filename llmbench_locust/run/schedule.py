@@ -1,4 +1,4 @@
-"""From samples to tickets: who is due when, with which model, which turns belong together. Pure."""
+"""Makes tickets from samples: due times, models, and which turns belong together. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ramp_of(config: RunConfig) -> Ramp | None:
 
 
 def offsets_for(config: RunConfig, samples: Sequence[SampleRequest]) -> NDArray[np.float64]:
-    """Offsets in seconds (float64, shape (n,)): the trace's own if every sample has one."""
+    """Offsets in seconds (float64, shape (n,)): the trace's times if every sample has one."""
     own = [s.due_s for s in samples if s.due_s is not None]
     if samples and len(own) == len(samples):
         return trace_offsets(np.array(own, np.float64), config.trace_speedup)
@@ -47,7 +47,7 @@ def planned_offsets(config: RunConfig, n: int) -> NDArray[np.float64]:
 def _head_offsets(
     config: RunConfig, samples: Sequence[SampleRequest], heads: Sequence[SampleRequest]
 ) -> NDArray[np.float64]:
-    """`offsets_for` the first requests; with ``--user-rate``, when a user is free for a session."""
+    """`offsets_for` the first requests; with ``--user-rate``, when a user can take a session."""
     if config.user_rate_s is None or config.users is None:
         return offsets_for(config, heads)
     turns = Counter(sample.conversation for sample in samples)
@@ -58,8 +58,8 @@ def _head_offsets(
 def make_tickets(config: RunConfig, samples: Sequence[SampleRequest]) -> list[Ticket]:
     """The tickets of a run in the order of their due times.
 
-    ``index`` is the sample's place in the workload. The later turns of a conversation stand inside
-    its first ticket: due when the answer before them has come and the think time has passed.
+    ``index`` is the sample's position in the workload. Later turns of a conversation are inside its
+    first ticket: each is due when the think time after the previous response has passed.
     """
     heads = [(i, s) for i, s in enumerate(samples) if not s.turn]
     due = _head_offsets(config, samples, [s for _, s in heads])
@@ -85,7 +85,7 @@ def make_tickets(config: RunConfig, samples: Sequence[SampleRequest]) -> list[Ti
         Ticket(i, float(due[k]), sample, models[i], following=_following(later, sample))
         for k, (i, sample) in enumerate(heads)
     ]
-    tickets.sort(key=lambda t: t.due_s)  # stable: the workload's order among equals
+    tickets.sort(key=lambda t: t.due_s)  # stable: equal times keep the workload's order
     return tickets
 
 
@@ -96,8 +96,8 @@ def _following(later: dict[int, list[Ticket]], sample: SampleRequest) -> list[Ti
 
 
 def lora_models(config: RunConfig, keys: Iterable[int]) -> Iterator[str]:
-    """Each request's model: "" without ``--lora-modules``, else a random one, in turn, or the same
-    for a session. ``keys``: numbers of the requests' sessions.
+    """Each request's model: "" without ``--lora-modules``, else random, round robin, or one per
+    session. ``keys``: the session number of each request.
     """
     modules = config.lora_modules
     if modules and config.lora_assignment == "session":
@@ -108,9 +108,9 @@ def lora_models(config: RunConfig, keys: Iterable[int]) -> Iterator[str]:
     return iter(lambda: rng.choice(modules), None)
 
 
-#: The first seconds of a schedule decide how many connections are opened ahead.
+#: The first seconds of a schedule determine how many connections are opened before it starts.
 AHEAD_S = 10.0
-#: At most this many are opened ahead, or as many as requests can start within one's latency.
+#: At most this many, or as many as requests that one client can start within one latency.
 MOST_AHEAD, STARTS_PER_S = 2048, 20_000
 MOST_AT_ALL = 16_384
 
@@ -118,10 +118,10 @@ MOST_AT_ALL = 16_384
 def connections_ahead(due_s: NDArray[np.float64], cap: int | None, latency_s: float | None) -> int:
     """How many connections to open before the clock starts.
 
-    The most requests that are in flight at once in the first seconds of the schedule, if each takes
-    ``latency_s`` (what the ready check saw; None: unknown, taken as no time) as Little's law would
-    have it on average; never more than the cap, nor than can be in flight at once, since one client
-    starts a request after the other. ``due_s``: due times in seconds, ascending.
+    The peak number of requests in flight in the first seconds of the schedule, if each takes
+    ``latency_s`` (from the ready check; None if unknown, which counts as 0). At most the
+    concurrency limit, and what one client can have in flight, since it starts requests one after
+    another. ``due_s``: due times in seconds, ascending.
     """
     early = due_s[: int(np.searchsorted(due_s, AHEAD_S, side="right"))]
     if not len(early):

@@ -1,4 +1,4 @@
-"""Which metrics pages a run reads, and with which secrets."""
+"""Decides which metrics pages a run reads, and with which secrets."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from llmbench_locust.server_metrics.watch import ServerWatch
 
 Readings = dict[str, list[Reading]]
 
-#: The start of the arrivals waits this long for the first reading.
+#: The arrivals wait at most this long for the first reading.
 FIRST_READING_S = 2.0
-#: Seconds between two readings of GPUs: energy is as exact as the ends of the run are.
+#: Seconds between two GPU readings: the error of the energy is at most this much at either end.
 GPU_PERIOD_S = 0.25
 
 
 def watch_of(config: RunConfig) -> ServerWatch | None:
-    """Begin to read the metrics pages of ``config``; None where there are none to read.
+    """Start to read the metrics pages of ``config``; None if there are none.
 
     Headers and API key go only to the origin of the benchmark's own server.
     """
@@ -46,7 +46,7 @@ def _server_pages(config: RunConfig) -> tuple[str, ...]:
 def say_unread(watch: ServerWatch, config: RunConfig, say: Callable[[str], None]) -> None:
     """Wait for the first reading; one line for each page that cannot be read.
 
-    Without --server-metrics a server may have no such page: that is not reported.
+    Without --server-metrics, a server without such a page is not reported.
     """
     watch.wait_for_first(FIRST_READING_S)
     for url, found in watch.readings.items():
@@ -58,8 +58,8 @@ def say_unread(watch: ServerWatch, config: RunConfig, say: Callable[[str], None]
 
 
 def split(pages: Readings, config: RunConfig) -> tuple[Readings, Readings]:
-    """Readings of metrics pages by the URL that may be shown: of servers, and of GPUs. A page can
-    be both: Triton tells of its GPUs on its own.
+    """Readings of servers and of GPUs, by the URL without secrets. A page can be both: Triton's has
+    its GPUs, too.
     """
     found = {url: of for url, of in pages.items() if of}
     server = {shown(url): of for url, of in found.items() if url in _server_pages(config)}
@@ -70,5 +70,5 @@ def split(pages: Readings, config: RunConfig) -> tuple[Readings, Readings]:
 
 
 def shown(url: str) -> str:
-    """The URL without what may be secret: user, password and query."""
+    """The URL without possible secrets: user, password and query."""
     return without_user(url).partition("?")[0]

@@ -41,21 +41,21 @@ from llmbench_locust.workload.stream import Stream
 from llmbench_locust.workload.tokenizer import Tokenizer
 from llmbench_locust.workload.tokenizers import load_tokenizer
 
-#: Users only hold tickets: more than this many are of no use, overflow carries the rest.
+#: Maximum number of users. They only send tickets; overflow greenlets send what they cannot.
 MOST_USERS = 10_000
 #: By the index of each request: tokens of the prompt as it was sent, and of the response.
 Sizes = Mapping[int, tuple[int, int]]
 
 
 class Source:
-    """What both have; where they differ, one that has no prompts.
+    """The interface of both kinds; the defaults are those of a source without prompts.
 
-    ``tokenizer`` counts answers whose length the server does not tell; None without one.
-    ``total``: requests, None when unknown. ``users``: how many to spawn; 0 leaves it to
+    ``tokenizer`` counts responses whose length the server does not report; None without one.
+    ``total``: requests, None if unknown. ``users``: how many to spawn; 0 leaves it to
     Locust. ``due_s``: due times of the plan in seconds, ascending (float64), sessions by their
-    first request. ``rehearsal``: a request like the run's, for the ready check; None when there is
-    none. ``prompts``: the digest of the prompts, "" without a plan.
-    ``answers``: what responses are held against.
+    first request. ``rehearsal``: a typical request for the ready check, None if there is none.
+    ``prompts``: the digest of the prompts, "" without a plan.
+    ``answers``: what responses are checked against.
     """
 
     def __init__(self) -> None:
@@ -68,18 +68,18 @@ class Source:
         self.answers = AnswerKey()
 
     def settle(self, config: RunConfig) -> RunConfig:
-        """``config`` as this source has it."""
+        """``config`` with what this source determines."""
         return config
 
     def load(self, config: RunConfig, say: Callable[[str], None]) -> None:
-        """All that takes time and no server. Raises ConfigError, SetupError."""
+        """Do all slow work that needs no server. Raises ConfigError, SetupError."""
         raise NotImplementedError
 
     def align(self, config: RunConfig, server: Server, say: Callable[[str], None]) -> None:
-        """The server is ready: lengths of the prompts as it counts them."""
+        """Align the prompts with the server's tokenizer, once it is ready."""
 
     def skip(self, done: Indexes) -> None:
-        """These requests have their outcome; the next one is due at once. Raises ConfigError."""
+        """Skip these finished requests; the next one is due at once. Raises ConfigError."""
 
     def can_be_salted(self, config: RunConfig) -> bool:
         """Whether there are prompts to salt, and a tokenizer to count with."""
@@ -90,7 +90,7 @@ class Source:
         return None
 
     def plan(self, config: RunConfig, crew: Crew, latency_s: float | None) -> RunPlan:
-        """What the workers are told. ``latency_s``: of the ready check, None without one."""
+        """The plan for the workers. ``latency_s``: of the ready check, None without one."""
         raise NotImplementedError
 
     def sharing(self, sizes: Sizes, *, prefixes: bool, rehearsed: bool) -> Sharing | None:
@@ -99,7 +99,7 @@ class Source:
 
 
 class Planned(Source):
-    """Requests of the workload, each sent when it is due. A stream is made while it is sent."""
+    """Requests of the workload, each sent when due. A stream is made while it is sent."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class Planned(Source):
         self._done: Indexes = np.empty(0, np.int64)
 
     def load(self, config: RunConfig, say: Callable[[str], None]) -> None:
-        """In a thread of its own: the web page stays alive."""
+        """Works in a separate thread, so that the web page stays responsive."""
         _import_first()
         self._load(config)
         for line in _greeting(config):
@@ -139,7 +139,7 @@ class Planned(Source):
         self.users = most if self.total is None else min(self.total, most)
 
     def _schedule(self, config: RunConfig) -> None:
-        """What follows from the prompts."""
+        """Make the schedule for the prompts."""
         if self._stream is None:
             self.prompts, self.total = in_thread(digest, self._samples), len(self._samples)
             self._tickets = make_tickets(config, self._samples)
@@ -170,7 +170,7 @@ class Planned(Source):
         return self.tokenizer is not None and config.backend_info.only != "audio"
 
     def salt(self, mode: str) -> str | None:
-        """In a thread of its own, after the digest: that is of the workload, not of a run."""
+        """Works in a thread, after the digest, which describes the workload and not a run."""
         assert self.tokenizer is not None
         one = new_salt() if mode == "run" else None
         if self._stream is not None:
@@ -224,9 +224,9 @@ class Planned(Source):
 
 
 class OwnTasks(Source):
-    """Requests of the users' own tasks: a closed loop, which ends when Locust stops the users."""
+    """Requests from the users' own tasks: a closed loop that ends when Locust stops the users."""
 
-    #: Workers may join at any time: Locust gives them users.
+    #: Workers may join at any time: Locust assigns users to them.
     MOST_WORKERS = 100_000
 
     def __init__(self, backends: Sequence[str]) -> None:
@@ -265,9 +265,9 @@ class OwnTasks(Source):
 
 
 def _import_first() -> None:
-    """Import what starts a process as it is imported: gevent lets only the main thread do so.
+    """Import modules that start a process when imported: gevent allows it only in the main thread.
 
-    The clients of model hubs import trio where it is installed.
+    The clients of model hubs import trio if it is installed.
     """
     if importlib.util.find_spec("trio") is not None:
         importlib.import_module("trio")
@@ -281,7 +281,7 @@ def _speaking(config: RunConfig, backend: str) -> RunConfig:
 
 
 def _wire(config: RunConfig, *, local: bool) -> WireConfig:
-    """With the texts of the responses, for the users."""
+    """The users' configuration, with the texts of the responses."""
     wire = replace(wire_config(config), keep_text=True)
     return wire if local else for_workers(wire, config)
 

@@ -1,4 +1,4 @@
-"""vLLM's figures of speculative decoding, from its metrics page before and after a run. Pure."""
+"""vLLM's speculative decoding figures from its metrics page before and after a run. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from llmbench_locust.server_metrics.reading import NotMetricsError, samples_of
 
 _PREFIX = "vllm:spec_decode_num_"
 
-#: (counter's name without prefix and ``_total``, position in the draft or "") → its value, over all
-#: engines.
+#: (counter name without prefix and ``_total``, position in the draft or "") → sum over all engines.
 Counts = dict[tuple[str, str], float]
 
 
 def counts_of(page: str | None) -> Counts | None:
-    """The counters in a server's Prometheus text; None when it has none of them."""
+    """The counters in a server's Prometheus text; None if it has none of them."""
     if page is None or _PREFIX not in page:
         return None
     found: Counts = defaultdict(float)
@@ -30,7 +29,7 @@ def counts_of(page: str | None) -> Counts | None:
 
 
 def figures_between(before: Counts | None, after: Counts | None) -> Json | None:
-    """The run's figures by vLLM's JSON keys; None when nothing was drafted.
+    """The run's figures by vLLM's JSON keys; None if nothing was drafted.
 
     acceptance rate % = accepted ÷ draft tokens · 100; acceptance length = 1 + accepted ÷ drafts.
     """

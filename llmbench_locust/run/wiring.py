@@ -1,4 +1,4 @@
-"""From `RunConfig` to what workers are told, and which secrets go with it."""
+"""Makes the workers' `WireConfig` from `RunConfig`, and decides which secrets go with it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from llmbench_locust.users.wire import WireConfig
 
 
 def api_key_for(config: RunConfig) -> str:
-    """The key in the environment variable that the backend's row names. "" when it is not set, and
-    when the run goes to another server than the one given at the start.
+    """The key from the backend's environment variable. "" if it is not set, or if the run goes to
+    another server than the one given at startup.
     """
     return os.environ.get(key_variable(config.backend), "") if config.at_home else ""
 
@@ -26,18 +26,18 @@ def key_variable(backend: str) -> str:
 
 
 def withheld(config: RunConfig) -> str | None:
-    """The line that says that the server gets no API key though there is one."""
+    """The message that an existing API key is not sent to this server, else None."""
     name = key_variable(config.backend)
     if config.at_home or name not in os.environ:
         return None
     return (
-        f"{name} is not sent to {config.redacted()['base_url']}: it is for the server given at the "
-        "start. Type a header such as Authorization into the form if this server needs a key."
+        f"{name} is not sent to {config.redacted()['base_url']}: it is for the server given at "
+        "startup. Type a header such as Authorization into the form if this server needs a key."
     )
 
 
 def wire_config(config: RunConfig, *, turns: bool = False) -> WireConfig:
-    """``config``: with a known model. ``turns``: whether requests build on others' answers."""
+    """``config``: with a known model. ``turns``: whether requests contain earlier responses."""
     return WireConfig(
         backend=config.backend,
         base_urls=list(config.base_urls),
@@ -68,8 +68,8 @@ def wire_config(config: RunConfig, *, turns: bool = False) -> WireConfig:
 
 
 def for_workers(wire: WireConfig, config: RunConfig) -> WireConfig:
-    """``wire`` as it travels: a masked secret is one that each worker has of its own. Raises
-    SetupError where the worker cannot have it.
+    """``wire`` for sending: each worker replaces the masked secrets by its own. Raises SetupError
+    if the worker cannot have a secret.
     """
     if config.distribute_secrets:
         return wire
@@ -89,7 +89,7 @@ def for_workers(wire: WireConfig, config: RunConfig) -> WireConfig:
 def with_own_secrets(
     wire: WireConfig, words: tuple[str, ...], urls: tuple[str, ...] = ()
 ) -> WireConfig:
-    """`for_workers` undone on a worker. ``words``: its headers, KEY=VALUE; ``urls``: its servers.
+    """Undo `for_workers` on a worker. ``words``: its headers, KEY=VALUE; ``urls``: its servers.
     Raises SetupError for a secret that the worker does not have.
     """
     known = {without_user(url): url for url in urls}

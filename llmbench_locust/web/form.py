@@ -1,4 +1,4 @@
-"""The start form as data: its groups, its fields, and their contents. Pure."""
+"""The start form as data: groups, fields and their values. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from llmbench_locust.options.table import FLAGS, GROUPS
 from llmbench_locust.options.values import Default, show
 from llmbench_locust.redact import MASK, without_user
 
-#: What the page starts with where the start gave nothing: enough requests for a P99, and not all of
-#: them at once.
+#: Values of the first form if none were given at startup: enough requests for a P99, and not all
+#: of them at once.
 FIRST = {"request_rate": "10", "num_prompts": "700"}
 
-#: title → (name in the form, label) of each field that is always in sight.
+#: title → (name in the form, label) of each field that is always visible.
 _SERVER = (
     ("sim", "Use the built-in simulator"),
     ("base_url", "Server URL"),
@@ -41,7 +41,7 @@ ESSENTIALS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "Objectives": (("goodput", "Objectives (ms)"),),
 }
-#: The same for users with tasks of their own.
+#: The same for users with their own tasks.
 CLOSED_LOOP = {
     "Server": _SERVER,
     "Load": (
@@ -52,21 +52,21 @@ CLOSED_LOOP = {
     "Objectives": ESSENTIALS["Objectives"],
 }
 _LOCUST_HELP = {
-    "user_count": "Users that run the locustfile's tasks at the same time.",
-    "spawn_rate": "How fast they start.",
+    "user_count": "Concurrent users that run the locustfile's tasks.",
+    "spawn_rate": "Users started per second.",
     "run_time": "Such as 60s or 5m; empty runs until Stop.",
 }
 
-#: Of no use on a page: progress on the console, exit statuses.
+#: Not useful on a page: progress on the console, exit statuses.
 _LEFT_OUT = {"preset", "disable_tqdm", "progress_stats", "dry_run", "strict"}
-#: Never kept in a browser: they may hold secrets.
+#: Never stored in a browser: they may contain secrets.
 FORGOTTEN = {"header", "header_file", "extra_body", "sim_args", "metadata"}
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """``kind``: text, check, choice, secret or objectives. ``given``: the start set it, so that no
-    remembered value replaces it. ``fixed``: only the start can set it.
+    """``kind``: text, check, choice, secret or objectives. ``given``: set at startup, so that no
+    remembered value replaces it. ``fixed``: can be set only at startup.
     """
 
     name: str
@@ -93,8 +93,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """``first``: no run was started from the page yet. ``datasets``: by name, its own ``input`` and
-    ``output`` length ("" where it has none), and what its ``path`` is ("none" without a file).
+    """``first``: no run was started from the page yet. ``datasets``: by name, the default ``input``
+    and ``output`` length ("" if it has none), and the kind of ``path`` ("none" without a file).
     """
 
     essentials: tuple[Group, ...]
@@ -104,7 +104,7 @@ class Form:
 
 
 def given_by(options: Mapping[str, object]) -> set[str]:
-    """Names of the flags that the start set, by command line, environment or file."""
+    """Names of the flags set at startup by command line, environment or file."""
     found = {
         dest
         for dest in FLAGS
@@ -122,7 +122,7 @@ def start_form(
     first: bool = True,
     open_loop: bool = True,
 ) -> Form:
-    """The form for these values.
+    """The form filled with these values.
 
     ``options``: by name, as the parser or the last form left them. ``others``: Locust's rows of
     flags that a locustfile added. ``first``: no run was started from the page yet.
@@ -185,13 +185,13 @@ def _field(flag: Flag, value: object, given: bool, fixed: bool) -> Field:
 
 
 def _url(field: Field, default: str) -> Field:
-    """A URL with a password stays where it is: the page neither shows nor changes it."""
+    """A URL with a password is fixed: the page neither shows nor changes it."""
     shown = without_user(field.value)
     return replace(field, value=shown, fixed=f"//{MASK}@" in shown, placeholder=default)
 
 
 def _server(options: Mapping[str, object]) -> str:
-    """The server where no URL is typed."""
+    """The server that is used if no URL is typed."""
     host, port = options.get("host"), str(options.get("port") or 8000)
     try:
         return checks.base_url(None, str(host) if host else None, int(port))

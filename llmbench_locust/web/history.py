@@ -1,4 +1,4 @@
-"""The last runs of this process: what the page shows of each, and its files."""
+"""The last runs of this process: what the page shows about each, and its files."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from llmbench_locust.metrics.live_series import BUCKETS
 from llmbench_locust.run.report import Report
 
 MOST_RUNS = 20
-#: Output tokens of all runs whose requests are kept; of older ones the result's figures stay.
+#: Output tokens of all runs whose requests are kept; older runs keep only the result's figures.
 MOST_TOKENS = 4_000_000
 
 
 @dataclass(slots=True)
 class Kept:
-    """``results`` is None where only ``document``, without its lists, is still there."""
+    """``results`` is None if only ``document``, without its lists, is left."""
 
     title: str
     shot: bytes
@@ -36,7 +36,7 @@ class Kept:
         return list(DOWNLOADS) if self.results is not None else ["result.json"]
 
     def content(self, name: str) -> bytes | str:
-        """One download's content; ``name`` is in `downloads`."""
+        """The content of a download; ``name`` is in `downloads`."""
         make = DOWNLOADS[name].make
         return result_json(self.document) if self.results is None else make(self.results)
 
@@ -102,10 +102,10 @@ EQUIVALENCE = 0.02
 
 
 def differences(base: Json, new: Json) -> Json:
-    """Two result documents side by side, as `llmbench compare` has them: ``{head, rows, notes}``,
-    all texts.
+    """Compares two result documents as `llmbench compare` does: ``{head, rows, notes}``, all
+    texts.
     """
-    # In a thread: the intervals of many requests take a moment, and the page stays alive.
+    # In a thread, so that the page stays responsive: intervals of many requests take a moment.
     found: Json = gevent.get_hub().threadpool.apply(_differences, (base, new))
     return found
 
@@ -116,7 +116,7 @@ def _differences(base: Json, new: Json) -> Json:
     from llmbench_locust.compare.tables import HEAD, cells
 
     try:
-        # As the files have them: without NumPy's types.
+        # As read from files: without NumPy types.
         before, after = (
             [run_of(name, orjson.loads(result_json(document)))]
             for name, document in (("base", base), ("new", new))
@@ -125,13 +125,13 @@ def _differences(base: Json, new: Json) -> Json:
     except (ConfigError, KeyError, ValueError) as e:
         return {"head": [], "rows": [], "notes": [f"These runs cannot be compared: {e}"]}
     rows = [cells(row, EQUIVALENCE) for row in found.rows]
-    if found.void:  # the figures stand side by side, without a verdict
+    if found.void:  # show the figures side by side, without a verdict
         rows = [(*row[:-1], "not comparable") for row in rows]
     return {"head": HEAD, "rows": rows, "notes": [note.text for note in found.notes]}
 
 
 def result_json(document: Json) -> bytes:
-    """The result as its file has it."""
+    """The content of the result file."""
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
 
 

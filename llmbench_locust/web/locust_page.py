@@ -1,4 +1,4 @@
-"""Locust's own page: a tab that leads to ours, links to the downloads, and a state that holds.
+"""Extends Locust's own page: a tab with our page, links to the downloads, the right state.
 
 Ours stands at / and /llm; Locust's is at /?tab=stats (failures, log, workers, …).
 """
@@ -23,13 +23,13 @@ _INDEX = "locust.index"
 
 #: States of a run that has begun or is about to.
 GOING = ("preparing", "waiting", "running")
-#: Locust's states between Stop and the last user's end: the master waits for its workers, a process
-#: for its users.
+#: Locust's states between Stop and the end of the last user: the master waits for its workers, a
+#: single process for its users.
 _ENDING = ("stopping", "cleanup")
 
 
 def install(web_ui: WebUI, bench: Bench, front: Callable[[], Response]) -> None:
-    """Make ``front()`` the first page, and complete Locust's."""
+    """Make ``front()`` the first page, and extend Locust's."""
     arguments = web_ui.template_args
     arguments.setdefault("extended_tabs", []).append(TAB)
     links = arguments.setdefault("extended_csv_files", [])
@@ -71,30 +71,29 @@ def _stand_first(web_ui: WebUI, live: LiveStats, front: Callable[[], Response]) 
 
 
 def _know_the_state(web_ui: WebUI, live: LiveStats) -> None:
-    """Locust fills in its template's arguments for each page; ours come after them."""
+    """Locust sets its template's arguments for each page; ours override them."""
     update = web_ui.update_template_args
 
     def with_ours() -> None:
         update()
         arguments = web_ui.template_args
         arguments["state"] = _shown(arguments["state"], live) or arguments["state"]
-        # There always is a server: --base-url has a default.
+        # A host is always set: --base-url has a default.
         arguments["missing_host_warning"] = arguments["override_host_warning"] = False
 
     web_ui.update_template_args = with_ours  # type: ignore[method-assign]
 
 
 def _beginning(live: LiveStats, state: str | None) -> bool:
-    """A run is being prepared, and Locust's runner, in ``state``, knows nothing of it yet."""
+    """Whether a run is being prepared of which Locust's runner, in ``state``, does not know yet."""
     return live.state in GOING and state in ("ready", "stopped")
 
 
 def _shown(state: str | None, live: LiveStats) -> str | None:
-    """The state to tell Locust's page instead of ``state``, None when that may stand.
+    """The state to report to Locust's page instead of ``state``, None to keep ``state``.
 
-    The page asks on while a run is spawning or running and never again in any other state: told of
-    a run that is being prepared it would go back to the form, and one that is just ending would
-    show "Loading" for ever.
+    The page polls only while a run is spawning or running. With the real state it would return to
+    the form while a run is prepared, and show "Loading" forever while a run ends.
     """
     if _beginning(live, state):
         return "spawning"
@@ -102,7 +101,7 @@ def _shown(state: str | None, live: LiveStats) -> str | None:
 
 
 def _with_state(content: bytes, live: LiveStats) -> bytes:
-    """Locust caches this answer for two seconds."""
+    """Locust caches this response for two seconds."""
     report = orjson.loads(content)
     report["state"] = _shown(report.get("state"), live) or report.get("state")
     return orjson.dumps(report)
@@ -120,7 +119,7 @@ def _started(answer: bytes, live: LiveStats) -> bytes:
     return answer
 
 
-#: Locust's routes whose answers we complete.
+#: Locust's routes whose responses we extend.
 _EXTENDED: dict[str | None, Callable[[bytes, LiveStats], bytes]] = {
     "locust.request_stats": _with_state,
     _INDEX: _with_script,

@@ -1,8 +1,8 @@
 """What we add to Locust's web UI: the start form, the page /llm with its JSON, downloads, /metrics.
 
-Every route only reads, and stands behind Locust's own login where that is on. Foreign text (model
-names, errors) travels as JSON or through a template that escapes it, and is put on a page as text
-only; our own pages allow no script but ours.
+Every route only reads and requires Locust's login if that is on. Untrusted text (model names,
+errors) is sent as JSON or through a template that escapes it, and is inserted into pages as text
+only. Our own pages allow no script but ours.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def install_web(environment: Environment, bench: Bench) -> None:
 
 
 def check_port(web_ui: WebUI | None) -> None:
-    """Raises SetupError where the page's port is taken: Locust would answer with a traceback."""
+    """Raises SetupError if the page's port is in use: Locust would show a traceback."""
     assert web_ui is not None
     host, port = web_ui.host, web_ui.port
     try:
@@ -101,7 +101,7 @@ class Pages:
         return _page("start.html", form=form, runs=self._history.titles())
 
     def _add_pages(self) -> None:
-        """What is the same whatever runs."""
+        """Routes that do not depend on a run."""
         routes, protected = self._routes, self._web_ui.auth_required_if_enabled
 
         @routes.get("/llm")
@@ -135,7 +135,7 @@ class Pages:
         def stats() -> Response:
             asked = request.args.get("run", type=int)
             run = live.run if asked is None else asked
-            # A run that is being prepared, or cannot begin, has no number yet.
+            # A run that is being prepared or cannot begin has no number yet.
             if run in history and (asked is not None or live.state == "finished"):
                 shot = orjson.loads(history[run].shot)
             elif run == live.run:
@@ -175,7 +175,7 @@ class Pages:
         @routes.get("/llm/capacity")
         @protected
         def capacity() -> Response:
-            """The probes of a search so far and its answer; the page renews itself until then."""
+            """The probes of a search so far and its result; the page reloads itself until then."""
             if live.experiment is None:
                 return Response("No capacity search has a probe yet.", status=404)
             if request.args.get("format") == "json":
@@ -202,7 +202,7 @@ def _page(template: str, **values: object) -> Response:
 
 
 def _file(kept: Kept, name: str) -> Response:
-    # In a thread: a large table takes seconds, and the page stays alive.
+    # In a thread, so that the page stays responsive: a large table takes seconds.
     content = gevent.get_hub().threadpool.apply(kept.content, (name,))
     response = Response(content, content_type=DOWNLOADS[name].kind)
     attachment = f'attachment; filename="{file_name(kept.document, name)}"'

@@ -1,4 +1,4 @@
-"""What the web page needs of the benchmark; it formats nothing itself."""
+"""The interface that the web page needs from the benchmark; it formats nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmbench_locust.run.report import Report
 
 
 class Bench(Protocol):
-    """``open_loop``: arrivals follow a plan. ``fixed``: flags that only the start can set."""
+    """``open_loop``: arrivals follow a plan. ``fixed``: flags that can be set only at startup."""
 
     @property
     def live(self) -> LiveStats: ...
@@ -27,7 +27,7 @@ class Bench(Protocol):
     def fixed(self) -> Collection[str]: ...
 
     def plan(self, form: Json) -> str:
-        """What this start form asks for, in one sentence. Raises ConfigError, which refuses it."""
+        """What this start form would run, in one sentence. Raises ConfigError if it is invalid."""
 
     def stop(self) -> None:
-        """Call off a run that is being prepared."""
+        """Cancel a run that is being prepared."""

@@ -1,8 +1,8 @@
-"""A bad value in the start form gets the console's line, before Locust takes any value over.
+"""Rejects a bad value in the start form with the console's message, before Locust uses any value.
 
-Locust's own /swarm converts what it can and answers 500 to the rest; the page then says "An unknown
-error occurred". So the form is checked first, and refused in the form of Locust's own refusals,
-which its page and ours show as they are.
+Locust's own /swarm answers 500 to values that it cannot convert; the page then says "An unknown
+error occurred". So the form is checked first and rejected in the format of Locust's own errors,
+which its page and ours display.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _LOCUSTS_FORM = {"host", "profile", "run_time", "spawn_rate", "user_classes"}
 
 
 def form_values() -> Json:
-    """The form of this request: a text for each field, a list where a field came more than once."""
+    """The form of this request: a text for each field, a list for a repeated field."""
     return {
         name: values[0] if len(values) == 1 else values for name, values in request.form.lists()
     }
 
 
 def plan_of(bench: Bench) -> tuple[bool, str]:
-    """Whether the form of this request is right, and what it asks for or what is wrong with it."""
+    """Whether the form of this request is valid, and what it would run or what is wrong."""
     try:
         return True, bench.plan(form_values())
     except ConfigError as e:
@@ -38,9 +38,9 @@ def plan_of(bench: Bench) -> tuple[bool, str]:
 
 
 def install_check(web_ui: WebUI, bench: Bench, others: Collection[str]) -> None:
-    """Refuse a form that ``bench`` refuses. ``others``: flags that a locustfile added.
+    """Reject forms that ``bench`` rejects. ``others``: flags that a locustfile added.
 
-    Locust would take any of its options from a form: files that it writes when it ends, too.
+    Locust would accept any of its options from a form, even files that it writes at exit.
     """
     app, protected = web_ui.app, web_ui.auth_required_if_enabled
     options = vars(web_ui.environment.parsed_options)

@@ -174,7 +174,7 @@ def test_repeats_begin_cold_and_a_server_in_use_is_not_emptied(bench, sim, tmp_p
             *("--random-input-len", 200, "--repeat", 2, "--same-seed", "--save-result"),
             *("--metric-percentiles", 90, "--result-dir", tmp_path),
         )
-    assert done["printed"].count("not emptied (1 request of others running there)") == 2
+    assert done["printed"].count("not emptied (1 request of other clients running)") == 2
     for number in range(2):
         block = json.loads((tmp_path / f"result.{number}.json").read_text())["llmbench"]
         names = {r["reason"] for r in block["validity"]["reasons"]}

@@ -127,4 +127,4 @@ def test_objectives_reasoning_and_lengths():
     at = lines.index("------------Time to First Answer Token------------")
     assert lines[at + 1] == "Mean (ms):                               300.00"
     assert lines[at + 4] == "Reasoning tokens:                        2"
-    assert "warning: 1 of 1 answers were shorter than asked for" in lines
+    assert "warning: 1 of 1 responses were shorter than requested" in lines

@@ -52,7 +52,7 @@ def serving(post=503, health=200, location=None, more=None):
 
 
 @pytest.mark.parametrize(
-    ("status", "health", "heals"),
+    ("status", "health", "transient"),
     [
         *((status, 200, False) for status in (400, 401, 403, 404, 405, 422, 500)),
         *((status, 200, True) for status in (429, 502, 503, 504)),
@@ -60,13 +60,13 @@ def serving(post=503, health=200, location=None, more=None):
         *((status, 503, False) for status in (400, 401, 422)),
     ],
 )
-def test_only_what_can_heal_is_waited_for(status, health, heals):
+def test_only_transient_errors_are_waited_for(status, health, transient):
     with serving(status, health) as (url, _):
         session = Session(Environment(), WireConfig("openai", [url], "/v1/completions", "m"))
         record = session.perform(SampleRequest("x", 1, 1, "r"), quiet=True)
         session.close()
         problem = problem_of(record, session, Server(url, {}))
-    assert problem.transient is heals
+    assert problem.transient is transient
     assert problem.text.startswith(f"{url}/v1/completions answered {status}: no, said the server")
 
 

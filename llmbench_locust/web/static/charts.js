@@ -1,4 +1,4 @@
-// The charts: what each shows, and how Plotly draws it in the page's own colours. Only numbers and our own words come here.
+// The charts: what each shows, and how Plotly draws it in the page's colours. Only numbers and our own texts get here.
 
 import { make } from "./dom.js";
 
@@ -7,10 +7,10 @@ const COLOURS = {
   dark: ["#6db1ff", "#ffab6b", "#63d6a5", "#c9a6ff"],
 };
 
-// The toolbar has these buttons and no other: Plotly's own default set can upload the data.
+// The only buttons of the toolbar: Plotly's default set has one that uploads the data.
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
 
-// One row a chart: its lines are (column of the series, name in the legend). A chart without a value is not shown.
+// One row per chart; its lines are [column of the series, name in the legend]. A chart without values is hidden.
 const LOAD = [
   { id: "rates", title: "Request rate", unit: "req/s", lines: [["offered", "offered"], ["sent", "sent"], ["completed", "completed"], ["failed", "failed"]] },
   { id: "concurrency", title: "Requests in flight and waiting", unit: "requests", lines: [["in_flight", "in flight"], ["waiting", "waiting"]] },
@@ -49,7 +49,7 @@ export class Charts {
       card.append(head, plot);
       parent.append(card);
       this.plots.set(chart, plot);
-      // A card grows when its neighbour is hidden: Plotly itself looks at the window only.
+      // A card grows when its neighbour is hidden; Plotly itself watches only the window.
       new ResizeObserver(() => { if (plot.data && plot.clientWidth > 0) Plotly.Plots.resize(plot); }).observe(plot);
     }
   }
@@ -65,7 +65,7 @@ export class Charts {
     return select;
   }
 
-  // run: {rows, width, objectives, heatRows}, rows being buckets in the order of time. other: a run to lay over it, with its name.
+  // run: {rows, width, objectives, heatRows}, where rows are buckets in time order. other: a run to overlay, with its name.
   draw(run, other = null) {
     this.last = [run, other];
     for (const [chart, plot] of this.plots) {
@@ -144,7 +144,7 @@ function frame(chart, objective) {
     layout.shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: objective, y1: objective, line: { color: colour("--bad"), width: 1.5, dash: "dash" } });
     layout.annotations.push({ xref: "paper", x: 1, xanchor: "right", y: chart.heat ? Math.log10(objective) : objective, yanchor: "bottom", showarrow: false,
       text: `objective ${objective} ms`, font: { color: colour("--bad"), size: 11 } });
-    // A scatter point that nobody sees keeps the objective inside the axis.
+    // An invisible scatter point keeps the objective inside the axis range.
     if (!chart.heat) layout.yaxis.autorangeoptions = { include: [objective] };
   }
   return layout;

@@ -1,4 +1,4 @@
-// What both pages use. Everything foreign goes on a page through here, as text and never as markup.
+// Helpers of both pages. All untrusted data is inserted into a page here, as text and never as markup.
 
 export function make(tag, text, attributes = {}) {
   const element = document.createElement(tag);
@@ -14,11 +14,11 @@ export function number(value) {
   return value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 }
 
-// A message with its first letter large.
+// A message with its first letter capitalized.
 export const readable = (line) => line.charAt(0).toUpperCase() + line.slice(1);
 
-// rows: arrays of cells; a cell is a value, or {text} for what is to stand left and wrap. Columns without a value are left out.
-// On a phone each row becomes a card, in which a cell shows its column's title.
+// rows: arrays of cells; a cell is a value, or {text} for left-aligned text that wraps. Empty columns are left out.
+// On a phone each row becomes a card in which each cell shows its column's title.
 export function fill(table, head, rows, empty) {
   const columns = head.length > 0 ? head.map((_, i) => i) : (rows[0] ?? []).map((_, i) => i);
   const used = columns.filter((i) => i === 0 || rows.some((row) => !["", "–", null, undefined].includes(row[i]?.text ?? row[i])));
@@ -56,14 +56,14 @@ export function fill(table, head, rows, empty) {
   table.replaceChildren(...parts, body);
 }
 
-// The button of the theme; `changed` is called after a change. Locust's page reads the same key.
+// The theme button; `changed` is called after a change. Locust's page uses the same storage key.
 export function themed(changed = () => {}) {
   const button = document.getElementById("theme");
   const say = () => { button.textContent = document.documentElement.dataset.theme === "dark" ? "Light" : "Dark"; };
   button.addEventListener("click", () => {
     const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
     document.documentElement.dataset.theme = next;
-    try { localStorage.setItem("theme", next); } catch { /* storage is blocked: it holds for this page */ }
+    try { localStorage.setItem("theme", next); } catch { /* storage is blocked: only this page changes */ }
     say();
     changed();
   });

@@ -1,4 +1,4 @@
-// The start form: remembers values, asks for the plan as one types, finds settings, starts the run.
+// The start form: remembers values, requests the plan while the user types, searches settings, starts the run.
 
 import { readable, themed } from "./dom.js";
 
@@ -43,7 +43,7 @@ function settle() {
   rowOf("dataset_path")?.classList.toggle("away", dataset?.path === "none");
 }
 
-// What is sent: also the empty fields, since the last run's values stay where nothing comes.
+// The data to send, including empty fields: for a missing field the server keeps the last run's value.
 function values() {
   settle();
   const found = new URLSearchParams();
@@ -60,7 +60,7 @@ function values() {
   return found;
 }
 
-// --- memory: in this browser, never of secrets
+// --- values remembered in this browser, without secrets
 
 function remember() {
   const kept = {};
@@ -83,7 +83,7 @@ function recall() {
     if (control.type === "checkbox") control.checked = text === "true";
     else if (control.type !== "select-one" || [...control.options].some((o) => o.value === text)) control.value = text;
   }
-  // The simulator and a server's URL exclude each other, and the start has the last word.
+  // The simulator and a server URL exclude each other; the values given at startup win.
   if ("given" in (rowOf("base_url")?.dataset ?? {}) && named("sim")) named("sim").checked = false;
 }
 
@@ -109,7 +109,7 @@ async function preview() {
     const { good, line } = await answer.json();
     if (turn === asked) tell(good, line);
   } catch {
-    if (turn === asked) tell(false, "No answer from the load generator.");
+    if (turn === asked) tell(false, "No response from the load generator.");
   }
 }
 
@@ -124,7 +124,7 @@ form.addEventListener("input", (event) => {
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   clearTimeout(timer);
-  asked += 1; // an answer that is on its way no longer counts
+  asked += 1; // ignore a response that is still on its way
   start.disabled = true;
   try {
     const answer = await fetch("./swarm", { method: "POST", body: values(), redirect: "manual" });

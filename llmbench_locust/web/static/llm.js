@@ -1,5 +1,5 @@
-// Asks /llm/stats once a second for what changed, keeps the run's buckets, shows them. With ?run=N an earlier run stands still;
-// with &compare=M another one lies over it.
+// Polls /llm/stats once a second for changes, keeps the run's buckets and shows them. ?run=N shows an earlier run;
+// &compare=M overlays another one.
 
 import { Charts } from "./charts.js";
 import { fill, make, number, readable, themed } from "./dom.js";
@@ -22,10 +22,10 @@ function newStore(run = null, width = null) {
   return { run, width, version: 0, rows: new Map() };
 }
 
-// Returns whether all is there; if not, ask again at once.
+// Returns whether the data is complete; if not, poll again at once.
 function keep(into, shot) {
   if (shot.run !== into.run || shot.width_s !== into.width) {
-    // Another run, or the buckets have become wider: what is kept here no longer fits.
+    // Another run, or wider buckets: the kept buckets are no longer valid.
     const whole = into.version === 0;
     Object.assign(into, newStore(shot.run, shot.width_s));
     if (!whole) return false;
@@ -60,7 +60,7 @@ function show(shot) {
   message.textContent = readable(shot.message || WORDS[shot.state] || "");
   message.dataset.kind = shot.state === "failed" ? "bad" : "open";
   message.hidden = message.textContent === "";
-  // Before the first request there is nothing to tell.
+  // Before the first request there is nothing to show.
   for (const id of ["verdict", "tiles", "tables"]) byId(id).hidden = shot.series.index.length === 0 && store.rows.size === 0;
   byId("pause").hidden = shot.state !== "running";
   byId("stop").hidden = !GOING.includes(shot.state);
@@ -93,7 +93,7 @@ function verdict(audit, state, found) {
   } else if (audit.client_limited) {
     line.dataset.kind = "bad";
     const told = found?.reasons.some((r) => r.reason === "client_limited");  // above this line
-    line.textContent = `CLIENT LIMITED: ${(!told && audit.reasons.join("; ")) || "these figures tell of the client, not of the server"}`;
+    line.textContent = `CLIENT LIMITED: ${(!told && audit.reasons.join("; ")) || "these figures measure the client, not the server"}`;
   } else {
     line.dataset.kind = "good";
     line.textContent = "Client audit: OK, the client kept up";
@@ -150,7 +150,7 @@ function change(base, value) {
 }
 
 function summary(shot) {
-  // The 50th percentile is the median, which has its column.
+  // The 50th percentile is the median, which has its own column.
   const names = shot.latency.length > 0 ? Object.keys(shot.latency[0].percentiles).filter((name) => name !== "p50") : [];
   fill(byId("summary"), [], shot.summary.map((row) => [title(row), number(row.value)]), "No run yet.");
   fill(byId("latency"), ["", "Mean", "Median", "Std", "Max", ...names.map((name) => name.toUpperCase())], shot.latency.map((row) => [
@@ -160,7 +160,7 @@ function summary(shot) {
 
 const title = (row) => (row.unit ? `${row.name} (${row.unit})` : row.name);
 
-// One line for each value; a group of numbers ("send_lag_ms": mean, p50, p99, max) shares one.
+// One line per value; a group of numbers ("send_lag_ms": mean, p50, p99, max) shares a line.
 function plainRows(values) {
   return Object.entries(values).flatMap(([name, value]) => {
     const text = plainText(value);
@@ -193,7 +193,7 @@ function pickers(shot) {
   const options = (list) => list.map((r) => make("option", r.title, { value: String(r.run) }));
   byId("run").replaceChildren(...options(runs));
   byId("run").value = String(shot.run);
-  byId("compare").replaceChildren(make("option", "no other", { value: "" }), ...options(shot.runs.filter((r) => r.run !== shot.run)));
+  byId("compare").replaceChildren(make("option", "none", { value: "" }), ...options(shot.runs.filter((r) => r.run !== shot.run)));
   byId("compare").value = wanted.compare ?? "";
 }
 
@@ -244,7 +244,7 @@ async function answerOf(query) {
   const answer = await fetch(`./llm/stats?${query}`, { cache: "no-store", redirect: "manual" });
   // Logged out meanwhile: the reload leads to the login page.
   if (answer.type === "opaqueredirect") location.reload();
-  if (!answer.ok) throw new Error(answer.status === 404 ? await answer.text() : `No answer from the load generator (HTTP ${answer.status}).`);
+  if (!answer.ok) throw new Error(answer.status === 404 ? await answer.text() : `No response from the load generator (HTTP ${answer.status}).`);
   return answer.json();
 }
 
@@ -255,7 +255,7 @@ async function loadOther() {
   other = found;
 }
 
-// Without ?run the latest run; it may be another one at the next answer.
+// Without ?run the latest run, which may be another one in the next response.
 async function ask() {
   let wait = 1000;
   try {
@@ -267,7 +267,7 @@ async function ask() {
     else if (!paused && !document.hidden) render();
     if (wanted.run !== null && !GOING.includes(latest.state)) wait = wait === 0 ? 0 : 5000;
   } catch (error) {
-    badge(error instanceof TypeError ? "no answer from the load generator" : error.message, "bad");
+    badge(error instanceof TypeError ? "no response from the load generator" : error.message, "bad");
   }
   setTimeout(ask, wait);
 }

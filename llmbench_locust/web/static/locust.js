@@ -1,4 +1,4 @@
-// On Locust's own page: the tab LLM leads to our page, and New to our form.
+// On Locust's own page: the LLM tab opens our page, and New opens our form.
 "use strict";
 document.addEventListener("click", (event) => {
   const found = event.target.closest("[role=tab], button");
