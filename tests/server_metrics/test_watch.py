@@ -166,6 +166,28 @@ def test_a_page_that_hangs_at_the_end_is_not_waited_for(pages):
     assert min(took_s) <= 4, took_s
 
 
+@pytest.mark.parametrize("begin", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n\r\n# "])
+def test_a_page_that_trickles_is_not_waited_for(pages, begin):
+    """A byte now and then, of its head or its body, for half a minute."""
+    over = threading.Event()
+
+    def trickle(handler):
+        handler.wfile.write(begin)
+        for _ in range(150):
+            if not over.wait(0.2):
+                handler.wfile.write(b"x")
+
+    pages["/metrics"] = trickle
+    url = pages["url"] + "/metrics"
+    began = time.monotonic()
+    watch = watching({url: {}}, 0.05)
+    watch.stop()
+    took_s = time.monotonic() - began
+    over.set()
+    assert took_s < 15  # usually 4
+    assert watch.errors[url] == "timed out"
+
+
 def test_the_counters_of_a_page_that_hangs_are_not_waited_for(pages):
     over = threading.Event()
     pages["/metrics"] = lambda handler: over.wait(60)
