@@ -101,10 +101,10 @@ class ConnectionPool:
             failed: list[ConnectError] = []
             until = time.perf_counter() + OPENING_S
             for _ in range(missing):
+                pool.wait_available()
                 if failed or time.perf_counter() > until:
                     break  # a server that refuses one refuses the next
-                pool.wait_available()
-                pool.spawn(self._open_idle, failed)
+                pool.spawn(self._open_idle, failed, until)
             pool.join()
         return len(self._idle)
 
@@ -172,9 +172,9 @@ class ConnectionPool:
         self.counters.most_open = max(self.counters.most_open, self._in_use + len(self._idle) + 1)
         return connection
 
-    def _open_idle(self, failed: list[ConnectError]) -> None:
+    def _open_idle(self, failed: list[ConnectError], deadline: float | None = None) -> None:
         try:
-            self._idle.appendleft(self._dial(None))
+            self._idle.appendleft(self._dial(deadline))
         except ConnectError as error:
             failed.append(error)
         except TimeoutError:

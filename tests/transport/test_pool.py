@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from resource import RLIMIT_NOFILE
 
 import gevent
@@ -106,6 +107,17 @@ def test_a_connection_that_opens_after_the_end_is_closed(serve, connect):
     transport.close()
     opening.join(20)
     assert transport._pool.idle == 0
+
+
+def test_a_server_that_leaves_connections_open_halfway_does_not_hold_the_run_up(
+    connect, monkeypatch
+):
+    monkeypatch.setattr(pool_module, "OPENING_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as full:  # and never accepts
+        began = time.monotonic()
+        opened = connect(f"http://127.0.0.1:{full.getsockname()[1]}").prewarm(200)
+    assert 0 < opened < 100
+    assert time.monotonic() - began < pool_module.CONNECT_TIMEOUT_S / 2
 
 
 def test_open_files_are_raised_to_the_hard_limit_and_too_few_are_said_before_the_run():
