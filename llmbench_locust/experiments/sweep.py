@@ -293,11 +293,24 @@ def _tail(log: Path) -> str:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the process and all that it started: with SIGTERM, and what is left with SIGKILL."""
-    with suppress(ProcessLookupError):  # none is left in its group
-        for sign in (signal.SIGTERM, signal.SIGKILL):
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):  # none is left in its group
             os.killpg(process.pid, sign)
-            deadline = time.monotonic() + END_S
-            while time.monotonic() < deadline:
-                process.poll()  # until it is asked for its status, an ended process is in its group
-                os.killpg(process.pid, 0)
-                time.sleep(0.05)
+        deadline = time.monotonic() + END_S
+        while (going := _going(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.poll()
+        if not going:
+            return
+
+
+def _going(group: int) -> bool:
+    """Whether a process of the group has not ended. One that nobody asks for its status, as where
+    the first process of a container is a shell, stays in the group as a zombie.
+    """
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, _, its_group = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                return True
+    return False

@@ -218,3 +218,16 @@ def test_a_parameter_file_that_is_none_is_one_line(text, tmp_path):
     path.write_text(text)
     with pytest.raises(ConfigError, match="--bench-params: "):
         grid.combinations(str(path), "--bench-params")
+
+
+def test_zombies_that_nobody_asks_for_are_not_waited_for():
+    """As in a container whose first process is a shell."""
+    code = (
+        "import ctypes, subprocess, time; from llmbench_locust.experiments import sweep;"
+        "ctypes.CDLL(None).prctl(36, 1, 0, 0, 0);"  # orphans come to this process
+        "server = ['sh', '-c', 'sleep 100 & echo; wait'];"
+        "p = subprocess.Popen(server, stdout=subprocess.PIPE, start_new_session=True);"
+        "p.stdout.readline(); began = time.monotonic(); sweep._end(p);"
+        "assert time.monotonic() - began < sweep.END_S"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
