@@ -89,6 +89,7 @@ class _Sweep:
         per_cell = plan.runs * (1 if plan.workload is None else plan.workload[1])
         self._total = sum(len(fits) for _, fits in plan.cells) * per_cell
         self._begun, self._ran, self._done = time.monotonic(), 0, 0
+        self._starting_s, self._started = 0.0, 0
         self._told = False
         self._server = Server(plan.base_url, {})
 
@@ -106,6 +107,7 @@ class _Sweep:
         log = self.plan.directory / f"{directory(params, {}) or 'server'}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "VLLM_SERVER_DEV_MODE": "1"}
+        begun = time.monotonic()
         with log.open("wb") as out:
             try:
                 process = subprocess.Popen(
@@ -115,6 +117,8 @@ class _Sweep:
                 raise SetupError(f"--serve-cmd: {words[0]} cannot be started: {e.strerror}") from e
             try:
                 self._wait_ready(process, log)
+                self._starting_s += time.monotonic() - begun
+                self._started += 1
                 yield
             finally:
                 _end(process)
@@ -244,8 +248,12 @@ class _Sweep:
     def _progress(self) -> str:
         left = ""
         if self._ran:
-            seconds = (time.monotonic() - self._begun) / self._ran * (self._total - self._done)
-            left = f", about {seconds / 60:.0f} min left"
+            running_s = time.monotonic() - self._begun - self._starting_s
+            seconds = running_s / self._ran * (self._total - self._done)
+            if self._started:
+                others = len(self.plan.cells) - self._started
+                seconds += self._starting_s / self._started * others
+            left = f", about {_rounded(seconds)} left"
         return f"run {self._done + 1} of {self._total}{left}"
 
     # --- results
@@ -264,6 +272,10 @@ class _Sweep:
         """Mean over the runs ± half of the 95% interval, a line a cell."""
         cells = [Cell("", name, (), tuple(runs)) for name, runs in self.results.items()]
         return text_table(table(cells, Prices()), figures=True)
+
+
+def _rounded(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
 def _shown(words: list[str]) -> str:

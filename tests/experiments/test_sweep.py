@@ -8,6 +8,8 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -116,6 +118,37 @@ def test_a_server_that_dies_shows_its_last_lines(bench, tmp_path):
     with pytest.raises(SetupError, match=r"(?s)status 3.*no GPU"):
         run(bench, tmp_path, "--serve-cmd", server)
     assert (tmp_path / "out/x/server.log").read_text() == "no GPU\n"
+
+
+def test_the_time_left_counts_the_start_of_each_server_once(tmp_path, monkeypatch, capsys):
+    now = 0.0
+
+    def passes(seconds):
+        nonlocal now
+        now += seconds
+
+    def benchmark(words, show):
+        passes(2)
+        path = Path(words[words.index("--result-dir") + 1]) / words[-1]
+        path.write_text('{"request_throughput": 1.0}')
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(sweep, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(sweep._Sweep, "_wait_ready", lambda *_: passes(90))
+    monkeypatch.setattr(sweep.child, "run", benchmark)
+    monkeypatch.setattr(sweep, "_end", lambda process: process.wait())
+    servers = [({"max_num_seqs": n}, [{}]) for n in (1, 2)]
+    plan = sweep.Plan(tmp_path, ["true"], ["b"], ["true"], servers, "http://127.0.0.1:9")
+    assert sweep.sweep(plan) == 0
+    lines = [line.partition("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines[:6] == [
+        "run 1 of 6",
+        "run 2 of 6, about 100 s left",
+        "run 3 of 6, about 98 s left",
+        "run 4 of 6, about 6 s left",
+        "run 5 of 6, about 4 s left",
+        "run 6 of 6, about 2 s left",
+    ]
 
 
 @pytest.mark.parametrize(
