@@ -1,9 +1,8 @@
-"""``--user-rate``: when the sessions of users begin, and how old they are at the start. Pure.
+"""``--user-rate``: start times of the users' sessions, and the turn that each user starts at. Pure.
 
-Each of N users plays one session after another and sends a request every r seconds. Were all to
-begin with their first turn, contexts would be short at first and the cache empty of them. So the
-first session of each user begins at a random turn, with the turns before it, and made-up responses
-to them, as its history.
+Each of N users runs one session after another and sends a request every r seconds. If all users
+began with a first turn, contexts would be short and uncached at first. So each user's first session
+starts at a random turn. Its history is the earlier turns with synthetic responses.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from llmbench_locust.workload.tokenizer import Tokenizer
 def session_starts(
     turns: Sequence[int], users: int, rate_s: float, seed: int
 ) -> NDArray[np.float64]:
-    """When each session begins (float64, seconds, ascending). ``turns``: of each session, in the
-    order in which they begin; ``rate_s``: between two turns of a user.
+    """The start time of each session (float64, seconds, ascending). ``turns``: number of turns of
+    each session, in start order; ``rate_s``: seconds between two turns of a user.
     """
     rng = random.Random(seed)
     # One user begins in each of N equal parts of the first interval.
@@ -44,8 +43,8 @@ def session_starts(
 def with_ages(
     samples: list[SampleRequest], config: RunConfig, tokenizer: Tokenizer | None
 ) -> list[SampleRequest]:
-    """``samples`` whose first ``--users`` sessions begin at a random turn, where each turn follows
-    the one before.
+    """``samples``, with the first ``--users`` sessions starting at a random turn. A session that is
+    not a plain sequence of turns is unchanged.
     """
     if config.user_rate_s is None or tokenizer is None:
         return samples
@@ -54,11 +53,11 @@ def with_ages(
     for place, (_, group) in enumerate(groupby(samples, key=lambda s: s.conversation)):
         session = list(group)
         age = rng.randrange(len(session)) if place < (config.users or 0) else 0
-        found += _aged(session, age, config, tokenizer) if _in_a_row(session) else session
+        found += _aged(session, age, config, tokenizer) if _is_sequence(session) else session
     return found
 
 
-def _in_a_row(session: Sequence[SampleRequest]) -> bool:
+def _is_sequence(session: Sequence[SampleRequest]) -> bool:
     return all(
         list(s.waits_for) == [turn - 1] and s.continues in (-1, turn - 1)
         for turn, s in enumerate(session)

@@ -1,7 +1,7 @@
 """Prompts made of blocks: equal hash ids give equal tokens.
 
-As text they are words of one token each, with a space between. Words encode the same whatever
-stands beside them, so a prompt has exactly as many tokens as its trace says.
+As text they are space-separated words of one token each. Words encode the same whatever is next to
+them, so a prompt has exactly the number of tokens in its trace.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from llmbench_locust.workload.sample import Prompt
 from llmbench_locust.workload.tokenizer import Tokenizer
 
-#: A tokenizer with fewer words than this has no text of an exact length.
+#: With fewer one-token words than this, text prompts are decoded from any tokens instead.
 LEAST_WORDS = 100
 
 
 class Blocks:
-    """The tokens of a hash id, always the same; equal blocks are in memory once."""
+    """The tokens of each hash id, always the same and in memory once."""
 
     def __init__(self, tokenizer: Tokenizer, size: int, seed: int | str, *, as_text: bool) -> None:
         self._tokens = _ordinary(tokenizer)
@@ -38,13 +38,13 @@ class Blocks:
         self._count = 0
 
     def others(self, size: int, seed: int | str) -> Blocks:
-        """Blocks of the same tokenizer that have nothing in common with these."""
+        """Blocks of the same tokenizer with other tokens for each hash id."""
         found = copy(self)
         found._begin(size, seed)
         return found
 
     def prompt(self, hashes: Sequence[int | str], length: int, own: str) -> Prompt:
-        """``length`` tokens: the blocks of ``hashes``, cut at the end; the rest by ``own``."""
+        """``length`` tokens: the blocks of ``hashes``, truncated; the rest by ``own``."""
         parts: list[tuple[int | str, int]] = []
         left = length
         for key in hashes:
@@ -79,7 +79,7 @@ class Blocks:
         return " ".join([self._words[i] for i in ids])
 
     def _make(self, key: int | str, n: int) -> list[int]:
-        """``n`` random tokens by seed and key; the first counts up, so that no two begin alike."""
+        """``n`` random tokens by seed and key; the first one differs from block to block."""
         digest = hashlib.blake2b(f"{self._seed}/{key!r}".encode(), digest_size=8).digest()
         rng = np.random.default_rng(int.from_bytes(digest))
         made = self._tokens[rng.integers(0, len(self._tokens), n)]
@@ -96,8 +96,8 @@ def _ordinary(tokenizer: Tokenizer) -> NDArray[np.int64]:
 
 
 def _words(tokenizer: Tokenizer, tokens: NDArray[np.int64]) -> tuple[str, dict[int, str]]:
-    """(what a text begins with, the word of each token that is one); no words where the tokenizer
-    has too few. A text begins with a space, unless the tokenizer puts one there itself.
+    """(prefix of each text, the word of each token that is one); no words if there are too few.
+    The prefix is a space, unless the tokenizer adds one itself.
     """
     pairs = tokens.repeat(2).reshape(-1, 2).tolist()
     texts = [text.split() for text in tokenizer.decode_batch(pairs)]

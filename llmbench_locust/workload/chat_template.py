@@ -1,4 +1,4 @@
-"""A chat template as transformers renders it: sandboxed jinja with its few additions."""
+"""Renders chat templates like transformers: sandboxed jinja with its additions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 WITHOUT_TEMPLATE = "use --skip-chat-template to send prompts without a template"
-#: The special tokens that a template may name.
+#: The special tokens that a template may use.
 _ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 NAMED = tuple(f"{role}_token" for role in _ROLES)
 
@@ -22,7 +22,7 @@ NAMED = tuple(f"{role}_token" for role in _ROLES)
 def render_chat_template(
     template: str, messages: Messages, config: Json, add_generation_prompt: bool, more: Json
 ) -> str:
-    """The conversation as one text. Raises ConfigError where the template fails."""
+    """The conversation as one text. Raises ConfigError if the template fails."""
     from jinja2 import TemplateError
 
     tokens = {name: content_of(config.get(name)) for name in NAMED if config.get(name)}
@@ -40,7 +40,7 @@ def render_chat_template(
 
 @lru_cache(maxsize=8)
 def _compiled(template: str) -> Template:
-    """Compiling takes 2 ms, rendering a fraction of that: a workload renders thousands."""
+    """Cached: compiling takes 2 ms, and a workload renders thousands of prompts."""
     from datetime import datetime
 
     from jinja2 import TemplateError
@@ -62,7 +62,7 @@ def _compiled(template: str) -> Template:
 
 
 def content_of(token: object) -> str | None:
-    """A special token's text, in either form that files have it."""
+    """The text of a special token, which files give as a string or an object."""
     if isinstance(token, dict):
         token = token.get("content")
     return token if isinstance(token, str) else None

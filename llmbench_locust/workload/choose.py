@@ -1,4 +1,4 @@
-"""Which samples are taken, and how often: as in vLLM, seed for seed."""
+"""Filters, repeats and shuffles samples: the same seed gives the same samples as in vLLM."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ def fits(
     most_total: int = 2048,
     any_output: bool = False,
 ) -> bool:
-    """Whether these lengths (tokens) are kept. ``any_output``: the output length was given."""
+    """Whether these lengths (tokens) are allowed. ``any_output``: skip the check of the output's
+    minimum, because the length was set by a flag.
+    """
     if prompt_len < least or (output_len < least and not any_output):
         return False
     return prompt_len <= most_prompt and prompt_len + output_len <= most_total
 
 
 def oversample(requests: list[SampleRequest], config: RunConfig) -> list[SampleRequest]:
-    """Repeats random ones up to ``--num-prompts``, unless ``--no-oversample``. In place."""
+    """Append random repeats up to ``--num-prompts``, unless ``--no-oversample``. In place."""
     missing = config.num_prompts - len(requests)
     if config.no_oversample or missing <= 0 or not requests:
         return requests
@@ -49,7 +51,7 @@ def oversample(requests: list[SampleRequest], config: RunConfig) -> list[SampleR
 def collect(
     samples: Iterable[SampleRequest], config: RunConfig, progress: Progress, total: int
 ) -> list[SampleRequest]:
-    """``samples`` with request ids that count from 0; ``progress`` is told of each."""
+    """``samples`` as a list, with request ids from 0; ``progress`` is called for each."""
     found: list[SampleRequest] = []
     for sample in samples:
         sample.request_id = f"{config.request_id_prefix}{len(found)}"
@@ -59,14 +61,14 @@ def collect(
 
 
 def reference(row: Json, config: RunConfig) -> str | None:
-    """What ``--check-answers exact:FIELD`` expects of a row's answer; None where it has none."""
+    """The answer that ``--check-answers exact:FIELD`` expects for a row; None if it has none."""
     kind, _, field = (config.check_answers or "").partition(":")
     value = row.get(field) if kind == "exact" else None
     return None if value is None else str(value)
 
 
 def shuffle(rows: list[T], config: RunConfig) -> None:
-    """In place, by ``--seed``, unless ``--disable-shuffle``."""
+    """Shuffle in place with ``--seed``, unless ``--disable-shuffle``."""
     if not config.disable_shuffle:
         random.Random(config.seed).shuffle(rows)
 
@@ -81,7 +83,7 @@ def own_output_len(row: Json, line: int, config: RunConfig) -> int:
     except (TypeError, ValueError, OverflowError):
         length = 0
     if length < 1:
-        what = "has no whole number of 1 or more as 'output_tokens'"
-        more = "which --custom-output-len -1 asks for"
+        what = "needs a whole number of 1 or more as 'output_tokens'"
+        more = "because of --custom-output-len -1"
         raise ConfigError(f"--dataset-path: {config.dataset_path!r} line {line} {what}, {more}")
     return length

@@ -1,10 +1,10 @@
-"""CSV traces with a time, an input length and an output length in each row: BurstGPT's and Azure's.
+"""CSV traces from BurstGPT and Azure: each row has a time, an input length and an output length.
 
-BurstGPT: ``Timestamp`` (seconds), ``Model``, ``Request tokens``, ``Response tokens``; of these the
-rows of GPT-4, as without ``--self-timed``. Azure (LLM inference traces 2023 and 2024):
-``TIMESTAMP`` (date and time), ``ContextTokens``, ``GeneratedTokens``. Failed requests (no response
-tokens) are left out. Replayed in the order of time, by those times with ``--self-timed``. Prompts
-are made up: token (index + place) mod vocabulary, decoded.
+BurstGPT: ``Timestamp`` (seconds), ``Model``, ``Request tokens``, ``Response tokens``; only rows of
+GPT-4 are used. Azure (LLM inference traces 2023 and 2024): ``TIMESTAMP`` (date and time),
+``ContextTokens``, ``GeneratedTokens``. Failed requests (no response tokens) are left out. Rows are
+replayed in time order, at their recorded times with ``--self-timed``. Prompts are synthetic: token
+i of row k is (i + k) mod vocabulary size, decoded.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One request of a trace: its time in seconds (of any zero) and its lengths in tokens."""
+    """One request of a trace: its time in seconds (from any origin) and its lengths in tokens."""
 
     time_s: float
     input_len: int
@@ -45,9 +45,9 @@ def load(
 ) -> list[SampleRequest]:
     """The first ``--num-prompts`` requests of the trace.
 
-    With ``--self-timed`` never more than the trace has; without, they are repeated at random unless
-    ``--no-oversample``. ``prompt_len`` is the trace's number, as vLLM's burstgpt has it. Raises
-    ConfigError with the line's number.
+    If the trace is shorter, requests are repeated at random, except with ``--self-timed`` or
+    ``--no-oversample``. ``prompt_len`` is the trace's number, as in vLLM's burstgpt. Raises
+    ConfigError with the line number.
     """
     rows = read_rows(config.dataset_path)[: config.num_prompts]
     made = (
@@ -64,12 +64,12 @@ def load(
 
 
 def made_up(place: int, length: int, tokenizer: Tokenizer) -> str:
-    """The text of ``length`` tokens that follow each other in the vocabulary from ``place`` on."""
+    """The text of ``length`` consecutive tokens of the vocabulary, from ``place`` on."""
     return tokenizer.decode(((np.arange(length) + place) % tokenizer.vocab_size).tolist())
 
 
 def read_rows(path: str) -> list[Row]:
-    """The rows that count, sorted by time. Raises ConfigError."""
+    """The usable rows, sorted by time. Raises ConfigError."""
     names, lines = read_csv(path)
     time_name, input_name, output_name = (_column(names, path, what) for what in _COLUMNS)
     found = []
@@ -82,7 +82,7 @@ def read_rows(path: str) -> list[Row]:
             time_s = _seconds(row.get(time_name, ""), path, line, time_name)
             found.append(Row(time_s, input_len, output_len))
     if not found:
-        what = "has no row with input and output tokens (of Model GPT-4, where it has models)"
+        what = "has no row with input and output tokens (and Model GPT-4, if it has that column)"
         raise ConfigError(f"--dataset-path: {path!r} {what}")
     return sorted(found, key=lambda r: r.time_s)
 
@@ -111,7 +111,7 @@ def _tokens(row: dict[str, str], name: str, path: str, line: int) -> int:
 
 
 def _seconds(text: str, path: str, line: int, name: str) -> float:
-    """A number of seconds, or a date with a time (without a zone, UTC)."""
+    """Seconds from a number, or from a date and time (UTC if it has no time zone)."""
     text = text.strip()
     try:
         value = float(text)
@@ -135,7 +135,7 @@ _BURSTGPT = ("Model", "Request tokens", "Response tokens")
 def load_burstgpt(
     config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
 ) -> list[SampleRequest]:
-    """With ``--self-timed`` the trace as it was, else a sample of it by seed, as vLLM draws it."""
+    """The trace in order with ``--self-timed``, else a sample by seed, drawn as in vLLM."""
     if config.self_timed:
         return load(config, tokenizer, progress)
     frame = _frame(config.dataset_path)
@@ -158,7 +158,7 @@ def _frame(path: str) -> Any:
         raise ConfigError(f"--dataset-path: {path!r} is not CSV ({first_line(e)})") from None
     for name in _BURSTGPT:
         if name not in frame.columns:
-            raise ConfigError(f"--dataset-path: {path!r} has no column {name!r}, as BurstGPT has")
+            raise ConfigError(f"--dataset-path: {path!r} has no BurstGPT column {name!r}")
     answered = pd.to_numeric(frame["Response tokens"], errors="coerce") > 0
     frame = frame[(frame["Model"] == "GPT-4") & answered]
     if not len(frame):

@@ -1,5 +1,5 @@
 """``custom``: a JSONL file with a ``prompt`` in each line. ``spec_bench``: one with ``turns``.
-``speed_bench``: SPEED-Bench as its own preparation script leaves it, one JSONL file a subset.
+``speed_bench``: the output of SPEED-Bench's preparation script, one JSONL file per subset.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def load(
     rows = read_prompts(config)
     for line, row in rows:
         if not isinstance(row.get("prompt"), str):
-            raise bad_line(config, line, "has no text 'prompt'")
+            raise bad_line(config, line, "has no string 'prompt'")
     shuffle(rows, config)
     lens = [
         1 if tokenizer is None else own_output_len(row, line, config)
@@ -39,15 +39,15 @@ def load(
 def load_spec_bench(
     config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = silent
 ) -> list[SampleRequest]:
-    """The first turn of each question, always in the chat template and in the order of seed 0.
+    """The first turn of each question, always in the chat template and shuffled with seed 0.
 
-    vLLM passes neither its ``--seed`` nor ``--skip-chat-template`` on here. Raises ConfigError.
+    As in vLLM, ``--seed`` and ``--skip-chat-template`` have no effect here. Raises ConfigError.
     """
     rows = read_jsonl(config.dataset_path)
     for line, row in rows:
         turns = row.get("turns")
         if not isinstance(turns, list) or not turns or not isinstance(turns[0], str):
-            raise bad_line(config, line, "has no list of texts 'turns'")
+            raise bad_line(config, line, "has no list of strings 'turns'")
     rows = in_category(rows, config.spec_bench_category, "--spec-bench-category")
     config = replace(config, seed=0, skip_chat_template=False)
     prompts = [row["turns"][0] for _, row in rows]
@@ -55,7 +55,7 @@ def load_spec_bench(
 
 
 def in_category(rows: list[Row], category: str | None, flag: str) -> list[Row]:
-    """The rows of one ``category``, all without one. Raises ConfigError where there is none."""
+    """The rows of ``category``, all rows if it is None. Raises ConfigError if there are none."""
     chosen = [(line, row) for line, row in rows if category in (None, "", row.get("category"))]
     if not chosen:
         known = sorted({str(row.get("category")) for _, row in rows})
@@ -70,7 +70,7 @@ def questions(
     tokenizer: Tokenizer | None,
     progress: Progress,
 ) -> list[SampleRequest]:
-    """Shuffled ``prompts``, one user message each; all where ``--num-prompts`` is below 1."""
+    """Shuffled ``prompts``, one user message each; all of them if ``--num-prompts`` is below 1."""
     if config.num_prompts < 1:
         config = replace(config, num_prompts=len(prompts))
     shuffle(prompts, config)
@@ -103,14 +103,14 @@ def _samples(
     return oversample(samples, config)
 
 
-#: What the published rows hold instead of texts that the preparation script has to fetch.
+#: Stands in the published rows for texts that the preparation script must download.
 _PLACEHOLDER = "FULL BENCHMARK DATA SHOULD BE FETCHED"
 
 
 def load_speed_bench(
     config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
 ) -> list[SampleRequest]:
-    """The first message of each row, in the order of seed 0 whatever ``--seed`` says, as in vLLM.
+    """The first message of each row, shuffled with seed 0 regardless of ``--seed``, as in vLLM.
 
     Raises ConfigError for rows without messages and for a file that was not prepared.
     """
@@ -126,7 +126,7 @@ def _first_message(messages: object, where: str) -> str:
     first = messages[0] if isinstance(messages, list) and messages else None
     text = first.get("content") if isinstance(first, dict) else None
     if not isinstance(text, str):
-        raise ConfigError(f"--dataset-path: {where} has no 'messages' with a text 'content'")
+        raise ConfigError(f"--dataset-path: {where} has no 'messages' with a string 'content'")
     if _PLACEHOLDER in text:
         raise ConfigError(
             f"--dataset-path: {where} is a placeholder; run the preparation script of SPEED-Bench "

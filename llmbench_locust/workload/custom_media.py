@@ -1,12 +1,12 @@
-"""``custom_image`` and ``custom_audio``: JSONL with prompts and images, or sounds.
+"""``custom_image`` and ``custom_audio``: JSONL with prompts and images or audio.
 
-A line of images holds ``prompt`` and ``image_files`` (a list of paths, URLs or data URLs), or
-``content``: a list of parts as chat messages have them, ``{"type": "text", "text"}``, ``{"type":
-"image", "image"}`` or ``{"type": "image_url", "image_url"}``.
+A line with images has ``prompt`` and ``image_files`` (a list of paths, URLs or data URLs), or
+``content``: a list of chat content parts, ``{"type": "text", "text"}``, ``{"type": "image",
+"image"}`` or ``{"type": "image_url", "image_url"}``.
 
-A line of sounds holds ``audio`` (a path; for chat also an http(s) or data URL) and optionally
-``prompt``. For a chat backend the sound goes into the message as WAV in base64, for
-``openai-audio`` as a file of its own.
+A line with audio has ``audio`` (a path; for chat also an http(s) or data URL) and optionally
+``prompt``. A chat backend sends the audio in the message as base64 WAV, ``openai-audio`` as a
+file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Make = Callable[[Json, int, RunConfig, Tokenizer | None], SampleRequest]
 def _load(
     make: Make, config: RunConfig, tokenizer: Tokenizer | None, progress: Progress = silent
 ) -> list[SampleRequest]:
-    """The samples, shuffled by seed. Raises ConfigError with the line's number."""
+    """The samples, shuffled by seed. Raises ConfigError with the line number."""
     rows = read_prompts(config)
     shuffle(rows, config)
     made = (make(row, line, config, tokenizer) for line, row in rows[: config.num_prompts])
@@ -54,9 +54,9 @@ def _with_images(
 def _with_files(row: Json, line: int, config: RunConfig) -> SampleRequest:
     prompt, files = row["prompt"], row["image_files"]
     if not isinstance(prompt, str):
-        raise bad_line(config, line, "has a 'prompt' that is not a text")
+        raise bad_line(config, line, "has a 'prompt' that is not a string")
     if not isinstance(files, list) or not files:
-        raise bad_line(config, line, "has an 'image_files' that is not a list of one or more")
+        raise bad_line(config, line, "has 'image_files' that is not a list of one or more")
     parts = [_image(image, line, config) for image in files]
     media = parts[0] if len(parts) == 1 else parts
     return SampleRequest(prompt, 0, own_output_len(row, line, config), multi_modal=media)
@@ -65,7 +65,7 @@ def _with_files(row: Json, line: int, config: RunConfig) -> SampleRequest:
 def _interleaved(row: Json, line: int, config: RunConfig) -> SampleRequest:
     content = row["content"]
     if not isinstance(content, list) or not content:
-        raise bad_line(config, line, "has a 'content' that is not a list of one or more parts")
+        raise bad_line(config, line, "has 'content' that is not a list of one or more parts")
     parts = [_part(part, line, config) for part in content]
     messages = [{"role": "user", "content": parts}]
     return SampleRequest(parts, 0, own_output_len(row, line, config), chat_messages=messages)
@@ -88,7 +88,7 @@ def _part(part: JsonValue, line: int, config: RunConfig) -> Json:
                 made["image_url"] = {**named, **made["image_url"]}
             return made
         raise bad_line(config, line, "has an image_url part without a URL")
-    raise bad_line(config, line, "has a part whose type is none of text, image, image_url")
+    raise bad_line(config, line, "has a part whose type is not text, image or image_url")
 
 
 def _image(image: object, line: int, config: RunConfig) -> Json:
@@ -110,7 +110,7 @@ def _with_sound(
 ) -> SampleRequest:
     prompt, audio = row.get("prompt", ""), row.get("audio")
     if not isinstance(prompt, str) or not isinstance(audio, str) or not audio:
-        what = "needs a path as 'audio', and a text as 'prompt' if it has one"
+        what = "needs a path as 'audio'; its 'prompt', if any, must be a string"
         raise bad_line(config, line, what)
     folder, chat = os.path.dirname(os.path.abspath(config.dataset_path)), config.backend_info.chat
     try:

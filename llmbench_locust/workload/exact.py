@@ -1,10 +1,9 @@
-"""Prompts of an exact number of tokens: token ids that decode to a text which encodes to as many.
-Seed for seed vLLM's way.
+"""Text prompts of an exact number of tokens. The same seed gives the same prompts as in vLLM.
 
-Tokens that follow each other need not survive decoding and encoding: the text is encoded again, cut
-or lengthened with random tokens, and tried again, ten times at most. Each round is made for many
-prompts at once, by the library's own threads. All draw from one generator, in their order: a prompt
-draws when all before it are done.
+Decoding tokens and encoding the text again may change their number. The text is encoded again,
+truncated or extended with random tokens, and tried again, at most ten times. Each round handles
+many prompts at once, in the library's threads. All prompts draw from one generator, in order: a
+prompt draws when all before it are done.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ RETRIES = 10
 #: Prompts that are decoded and encoded in one call.
 BATCH = 256
 
-#: Draws the given number of random token ids.
+#: Returns the given number of random token ids.
 Draw = Callable[[int], list[int]]
 
 
@@ -30,7 +29,7 @@ def exact_prompts(
     draw: Draw,
     progress: Progress = silent,
 ) -> list[tuple[str, list[int]]]:
-    """(text, its token ids) for each; as many ids as the target says, unless tries ran out."""
+    """(text, its token ids) for each prompt; the target number of ids, unless tries ran out."""
     found: list[tuple[str, list[int]]] = []
     for begin in range(0, len(sequences), BATCH):
         end = min(begin + BATCH, len(sequences))
@@ -72,14 +71,13 @@ def _batch(
             return [(p.text, p.ids) for p in prompts]
         head = prompts[first]
         if head.short:
-            # Only the first that is not done may draw: those after it draw after all that it will
-            # need.
+            # Only the first unfinished prompt may draw, to keep the order of draws.
             head.ids = head.ids + draw(head.target - len(head.ids))
             head.short = False
 
 
 def _judge(prompt: _Prompt) -> None:
-    """After a decode and an encode: done, cut for the next try, or in want of random tokens."""
+    """After a decode and an encode: mark as done, truncate, or mark as too short."""
     length = len(prompt.ids)
     if length == prompt.target or prompt.retries == 0:
         prompt.done = True

@@ -1,4 +1,4 @@
-"""Reads JSON, JSONL and CSV files whole; errors name the flag, the file and the line."""
+"""Reads complete JSON, JSONL and CSV files; errors name the flag, the file and the line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmbench_locust.options.config import RunConfig
 
 
 def read_text(path: str, flag: str = "--dataset-path") -> str:
-    """The text of a UTF-8 file. Raises ConfigError where there is none."""
+    """The text of a UTF-8 file. Raises ConfigError."""
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -29,7 +29,7 @@ def read_json(path: str, flag: str = "--dataset-path") -> JsonValue:
 
 
 def read_jsonl(path: str, flag: str = "--dataset-path") -> list[tuple[int, Json]]:
-    """(line number from 1, object) of each line that is not blank. At least one."""
+    """(line number from 1, object) of each line that is not blank; at least one."""
     rows = []
     for number, line in enumerate(read_text(path, flag).split("\n"), 1):
         if not line.strip():
@@ -47,7 +47,7 @@ def read_jsonl(path: str, flag: str = "--dataset-path") -> list[tuple[int, Json]
 
 
 def read_conversations(config: RunConfig) -> list[Json]:
-    """The entries of a ShareGPT file with ``conversations`` of two turns or more."""
+    """The entries of a ShareGPT file whose ``conversations`` have two turns or more."""
     data = read_json(config.dataset_path)
     if not isinstance(data, list):
         raise ConfigError(
@@ -59,7 +59,7 @@ def read_conversations(config: RunConfig) -> list[Json]:
 
 
 def read_prompts(config: RunConfig) -> list[tuple[int, Json]]:
-    """`read_jsonl` of ``--dataset-path`` for the custom datasets, which take .jsonl files only."""
+    """`read_jsonl` of ``--dataset-path`` for the custom datasets, which read only .jsonl files."""
     path, name = config.dataset_path, config.dataset_name
     if not path.endswith(".jsonl"):
         raise ConfigError(f"--dataset-path: {path!r} is not a .jsonl file; {name} reads only those")
@@ -67,7 +67,7 @@ def read_prompts(config: RunConfig) -> list[tuple[int, Json]]:
 
 
 def bad_line(config: RunConfig, line: int | str, what: str) -> ConfigError:
-    """The error of one line of ``--dataset-path``."""
+    """The error for one line of ``--dataset-path``."""
     return ConfigError(f"--dataset-path: {config.dataset_path!r} line {line} {what}")
 
 

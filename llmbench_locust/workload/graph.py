@@ -1,6 +1,6 @@
 """Sessions as graphs of requests.
 
-``sessions``: JSONL, a request a line; lines of a ``session`` belong together, wherever they stand:
+``sessions``: JSONL, one request per line, grouped by ``session``; its lines need not be adjacent:
 
 ``{"session": "a", "id": "plan", "messages": [{"role": "user", "content": "Plan."}],
 "output_tokens": 64}``
@@ -8,21 +8,21 @@
 "input_tokens": 300, "output_tokens": 32}``
 ``{"session": "a", "after": ["plan", "part"], "history": "plan", "messages": [...]}``
 
-* ``after``: ids of the requests that must be answered first; by default the session's line before,
-  and [] starts with the session. ``delay_s``: seconds from the last of these responses; by default
+* ``after``: ids of the requests that must be answered first. Default: the session's previous line;
+  [] starts with the session. ``delay_s``: seconds after the last of these responses; default:
   ``--think-time``.
-* ``history``: id of the request whose messages and response stand in front; null: none; by default
-  the first of ``after``. With ``--history recorded`` there is none.
+* ``history``: id of the request whose messages and response precede this one's; null: none.
+  Default: the first of ``after``. ``--history recorded`` ignores it.
 * ``messages``, ``prompt`` or ``input_tokens`` (with ``hash_ids``, one for each block of
-  ``--timed-trace-chunk-hash-size`` tokens) are the new part of the prompt. ``output_tokens``: its
-  response. ``tools`` and ``extra`` (fields of the body) are sent along.
-* ``at_s``: when the session starts, in seconds, for ``--self-timed``; on a later request, before
-  when it is not sent.
+  ``--timed-trace-chunk-hash-size`` tokens): the new part of the prompt. ``output_tokens``: length
+  of the response. ``tools`` and ``extra`` (fields of the body) are sent too.
+* ``at_s``: start of the session in seconds, for ``--self-timed``; on a later request, the earliest
+  time at which it is sent.
 
-``mooncake``: Mooncake's JSONL, a request a line with ``timestamp`` in milliseconds,
+``mooncake``: Mooncake's JSONL, one request per line with ``timestamp`` in milliseconds,
 ``input_length``, ``output_length`` and ``hash_ids`` (blocks of 512 tokens). With AIPerf's fields,
-turns of a ``session_id`` follow one another after a ``delay`` in milliseconds. Then their lengths
-are those of the new part, and the history holds the responses that really came.
+turns of a ``session_id`` follow one another after a ``delay`` in milliseconds. Their lengths are
+then those of the new part, and the history has the server's actual responses.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def load(
             raise row.error("has no 'session'")
         by_session.setdefault(str(name), []).append(row)
     follow = any(len(rows) > 1 for rows in by_session.values())
-    # Only a text can be continued with a response.
+    # A response can be appended only to text.
     as_text = follow or not config.backend_info.token_ids
     size = _MOONCAKE_BLOCK if mooncake else config.timed_trace_chunk_hash_size
     blocks = Blocks(tokenizer, size, config.seed, as_text=as_text)
@@ -82,7 +82,7 @@ load_mooncake = partial(load, mooncake=True)
 
 
 def _from_mooncake(row: Row) -> Row:
-    """A line of Mooncake's in the format of ``sessions``."""
+    """A Mooncake line in the format of ``sessions``."""
     ours = {theirs: key for key, theirs in _MOONCAKE.items()}
     found = {ours.get(key, key): value for key, value in row.values.items()}
     found.setdefault("session", f"line {row.where}")
@@ -106,7 +106,7 @@ class _Graph:
             self._places[name] = place
 
     def session(self) -> Session:
-        """In an order in which each request stands behind those that it waits for."""
+        """The requests, each after those that it waits for."""
         after = [self._after(place) for place in range(len(self._rows))]
         order = list(self._order(after))
         turn_of = {place: turn for turn, place in enumerate(order)}
@@ -147,7 +147,7 @@ class _Graph:
             able = [p for p in range(len(after)) if p not in done and done >= set(after[p])]
             if not able:
                 left = next(p for p in range(len(after)) if p not in done)
-                raise self._rows[left].error("its session has requests that wait in a circle")
+                raise self._rows[left].error("its session has requests that wait in a cycle")
             done.update(able)
             yield from able
 
@@ -180,7 +180,7 @@ class _Graph:
         prompt: Prompt | None = row.values.get("prompt")
         if prompt is not None:
             if not isinstance(prompt, str):
-                raise row.error(f"'prompt' is {prompt!r}; it must be a text")
+                raise row.error(f"'prompt' is {prompt!r}; it must be a string")
         else:
             length = row.count("input_tokens")
             ids = row.hash_ids(self._blocks.size, length)

@@ -1,6 +1,6 @@
-"""Whether the model hub can be reached; checked before its libraries are used.
+"""Checks whether the model hub is reachable, before its libraries are used.
 
-Offline, these retry each file for half a minute, and warn with every try.
+Offline, they retry each file for half a minute and log a warning each time.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import threading
 
 from llmbench_locust.errors import cause_of
 
-#: Seconds that the hub has to answer.
+#: Timeout for the hub, in seconds.
 ANSWER_S = 4.0
 
 
 def offline() -> str:
-    """Why the hub cannot be asked ("" when it can). Its libraries then read their cache only."""
+    """Why the hub is unavailable, "" if it is not. If it is, its libraries use only their cache."""
     from huggingface_hub import constants
 
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
@@ -30,9 +30,9 @@ def offline() -> str:
 
 
 def _asked(url: str) -> str:
-    """Why ``url`` gave no answer, "" when it gave one.
+    """Why ``url`` did not answer, "" if it did.
 
-    A thread bounds the time: a library's time-out counts anew for each address of a host.
+    Runs in a thread to bound the time: libraries restart their timeout for each address of a host.
     """
     found: list[str] = []
 

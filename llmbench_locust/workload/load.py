@@ -1,4 +1,4 @@
-"""The workload of a run: from a configuration to a list of requests."""
+"""Makes the list of requests of a run from its configuration."""
 
 from __future__ import annotations
 

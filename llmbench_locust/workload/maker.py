@@ -1,6 +1,7 @@
-"""``python -m llmbench_locust.workload.maker``: makes the requests of a stream in a process of its
-own. It is sent a pickled `Stream` and sends back lists of requests, both with their lengths before
-them, until the other side closes. A full socket makes it wait.
+"""``python -m llmbench_locust.workload.maker``: a process that makes the requests of a stream.
+
+It receives a pickled `Stream` and sends lists of requests, each message after its length, until the
+other side closes the socket. It blocks while the socket buffer is full.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import sys
 from llmbench_locust.workload.sample import SampleRequest
 from llmbench_locust.workload.stream import BATCH, Stream
 
-#: The length of what follows, in bytes.
+#: The length of the message, in bytes.
 LENGTH = struct.Struct("<Q")
-#: Requests in one message: unpickling them must not hold up the loop that sends.
+#: Requests per message: few, so that unpickling them does not block the sending loop.
 PIECE = 32
 
 
 def main() -> None:
-    os.nice(5)  # what sends and reads comes first
+    os.nice(5)  # the process that sends and reads has priority
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     (length,) = LENGTH.unpack(source.read(LENGTH.size))
     stream: Stream = pickle.loads(source.read(length))
@@ -31,7 +32,7 @@ def main() -> None:
                 sink.write(packed(made[begin : begin + PIECE]))
             sink.flush()
         return
-    os._exit(0)  # nobody reads: what is buffered cannot be flushed
+    os._exit(0)  # skips flushing: the reader is gone
 
 
 def packed(value: Stream | list[SampleRequest]) -> bytes:

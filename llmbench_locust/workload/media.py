@@ -1,11 +1,11 @@
-"""Images, videos and sounds become what a request carries: content parts with a URL or base64 data,
-or the bytes of a file.
+"""Converts images, videos and audio for requests: to content parts with a URL or base64 data, or to
+the bytes of a file.
 
-References stay references: an http(s) URL and a data URL pass as they are, a path becomes a
+References are sent as references: http(s) and data URLs are unchanged, and a path becomes a
 ``file://`` URL that the server opens (vLLM needs ``--allowed-local-media-path`` for it). With
 ``embed=True`` the client reads them and sends a data URL.
 
-Pillow, soundfile and OpenCV are extras and are imported when they are needed.
+Pillow, soundfile and OpenCV are optional and imported only when needed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 
-#: Module → (extra that brings it, what it is needed for).
+#: Module → (extra that installs it, why it is needed).
 _EXTRAS = {
     "PIL.Image": ("vision", "images need Pillow"),
-    "soundfile": ("audio", "sound files need soundfile"),
+    "soundfile": ("audio", "audio files need soundfile"),
     "cv2": ("video", "making videos needs OpenCV"),
 }
 _REMOTE = ("http://", "https://")
@@ -36,7 +36,7 @@ _MAGIC = (
 
 
 def need(module: str) -> ModuleType:
-    """An optional module. Raises ConfigError that says which extra to install."""
+    """An optional module. Raises ConfigError that names the extra to install."""
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -52,10 +52,9 @@ def data_url(mime: str, data: bytes) -> str:
 
 
 def image_part(image: object, *, embed: bool = False, folder: str | None = None) -> Json:
-    """An ``image_url`` part of a Pillow image, of ``{"bytes": …}`` or ``{"path": …}``, or of a
-    reference (URL, path).
+    """An ``image_url`` part from a Pillow image, ``{"bytes": …}``, ``{"path": …}``, a URL or path.
 
-    Pixels are sent as JPEG. ``folder``: where a relative path may lie. Raises ConfigError.
+    Pixels are sent as JPEG. ``folder``: also searched for relative paths. Raises ConfigError.
     """
     if isinstance(image, dict):
         if image.get("bytes") is not None:
@@ -70,14 +69,14 @@ def image_part(image: object, *, embed: bool = False, folder: str | None = None)
         url = data_url("image/jpeg", jpeg(image))
     else:
         raise ConfigError(
-            f"--dataset-path: an image is a {type(image).__name__}; it must be a path, a "
+            f"--dataset-path: an image has the type {type(image).__name__}; it must be a path, a "
             "URL, a data:image URL or image bytes"
         )
     return {"type": "image_url", "image_url": {"url": url}}
 
 
 def jpeg(image: Any) -> bytes:
-    """The JPEG of a Pillow image; what is transparent becomes white."""
+    """The JPEG of a Pillow image; transparent pixels become white."""
     if image.mode == "RGBA":
         opaque = need("PIL.Image").new("RGB", image.size, (255, 255, 255))
         opaque.paste(image, mask=image.split()[3])
@@ -90,7 +89,7 @@ def jpeg(image: Any) -> bytes:
 
 
 def video_part(video: object, *, folder: str | None = None) -> Json:
-    """A ``video_url`` part of ``{"bytes": MP4}``, ``{"path": …}``, or a URL or path."""
+    """A ``video_url`` part from ``{"bytes": MP4}``, ``{"path": …}``, a URL or a path."""
     if isinstance(video, dict):
         if video.get("bytes") is not None:
             return {
@@ -100,7 +99,7 @@ def video_part(video: object, *, folder: str | None = None) -> Json:
         video = video.get("path")
     if not isinstance(video, str) or not video:
         raise ConfigError(
-            f"--dataset-path: a video is a {type(video).__name__}; it must be a path, a "
+            f"--dataset-path: a video has the type {type(video).__name__}; it must be a path, a "
             "URL, a data:video URL or video bytes"
         )
     url = video if video.startswith("data:video/") else _reference(video, folder)
@@ -108,9 +107,9 @@ def video_part(video: object, *, folder: str | None = None) -> Json:
 
 
 def audio_file(audio: object, *, folder: str | None = None) -> Json:
-    """What ``openai-audio`` sends: ``{"audio": bytes of a file, "filename", "duration_s"}``.
+    """The upload for ``openai-audio``: ``{"audio": bytes of a file, "filename", "duration_s"}``.
 
-    ``audio``: a path (the file as it is), ``{"path": …}``, ``{"bytes": …}``, ``{"array",
+    ``audio``: a path, ``{"path": …}`` or ``{"bytes": …}`` (the unchanged file), or ``{"array",
     "sampling_rate"}`` or (array, rate) (the samples as 16-bit WAV). Raises ConfigError.
     """
     soundfile = need("soundfile")
@@ -137,7 +136,7 @@ def audio_file(audio: object, *, folder: str | None = None) -> Json:
             "duration_s": len(samples) / float(rate),
         }
     raise ConfigError(
-        "--dataset-path: an audio is neither a path nor bytes nor samples with their sampling_rate"
+        "--dataset-path: an audio is not a path, bytes, or samples with their sampling_rate"
     )
 
 
@@ -153,7 +152,7 @@ def audio_part(audio: object, *, folder: str | None = None) -> Json:
 
 
 def local_path(name: str, folder: str | None) -> Path:
-    """A path as given, or in ``folder`` when it is only there."""
+    """The path as given, or in ``folder`` if it exists only there."""
     path = Path(name.removeprefix("file://"))
     if (
         folder is not None
@@ -173,7 +172,7 @@ def _reference(text: str, folder: str | None) -> str:
 
 
 def _embedded(url: str) -> str:
-    """The data URL of what a file:// or http(s) URL names."""
+    """A data URL with the content of a file:// or http(s) URL."""
     if url.startswith("file://"):
         try:
             data = Path(url.removeprefix("file://")).read_bytes()
@@ -204,7 +203,7 @@ def _open_image(data: bytes) -> Any:
     try:
         return need("PIL.Image").open(io.BytesIO(data))
     except OSError as e:
-        raise ConfigError(f"--dataset-path: image bytes that Pillow cannot read ({e})") from None
+        raise ConfigError(f"--dataset-path: Pillow cannot read the image bytes ({e})") from None
 
 
 def _wav(soundfile: ModuleType, samples: Any, rate: int) -> bytes:
@@ -218,6 +217,6 @@ def _file_of_bytes(soundfile: ModuleType, data: bytes, name: str) -> Json:
         duration_s = float(soundfile.info(io.BytesIO(data)).duration)
     except RuntimeError as e:
         raise ConfigError(
-            f"--dataset-path: {name!r} is not a sound file that soundfile can read ({e})"
+            f"--dataset-path: {name!r} is not an audio file that soundfile can read ({e})"
         ) from None
     return {"audio": data, "filename": name, "duration_s": duration_s}

@@ -2,11 +2,11 @@
 
 The file is a list of parts: ``[{"weight": 3, "label": "chat", "dataset-name": "sharegpt",
 "dataset-path": "s.json"}, {"weight": 1, "label": "long", "dataset-name": "random", "input-len":
-8000}]``. A part takes the flags of datasets, by name; what it leaves out is as on the command line.
-Each of the ``--num-prompts`` requests is of a part drawn by weight and seed, and carries its label.
-A part's own seed is the run's plus its place, so that two of a kind differ.
+8000}]``. A part takes dataset flags by name; flags that it omits come from the command line. Each
+of the ``--num-prompts`` requests belongs to a part drawn by weight and seed, and has its label. A
+part's seed is the run's seed plus its index, so that two equal parts differ.
 
-Either all parts bring their own times (each trace begins at 0) or none does.
+Either all parts have recorded times (each trace starts at 0) or none has.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from llmbench_locust.workload.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One entry of the file. ``flags``: of its dataset, by name."""
+    """One entry of the file. ``flags``: its dataset flags, by name."""
 
     weight: float
     label: str
@@ -46,7 +46,7 @@ def load(
     timed: list[bool] = []
     for i, part in enumerate(parts):
         try:
-            # A part that was never drawn is checked all the same.
+            # At least one, so that a part that was never drawn is checked, too.
             own = part_config(
                 config, {"seed": (config.seed + i) % 2**32} | part.flags, max(1, counts[i])
             )
@@ -59,8 +59,8 @@ def load(
         shares.append([_of_part(sample, part, own, config) for sample in samples[: counts[i]]])
     if len(set(timed)) > 1:
         untimed = timed.index(False) + 1
-        what = f"entry {timed.index(True) + 1} brings its own times, entry {untimed} does not"
-        advice = 'all or none must ("self-timed": false ignores them)'
+        what = f"entry {timed.index(True) + 1} has recorded times, entry {untimed} has none"
+        advice = 'all or none must have them ("self-timed": false ignores them)'
         raise ConfigError(f"--mix: {config.mix!r} {what}; {advice}")
     return interleave([_from_zero(share) for share in shares], order, config.request_id_prefix)
 
@@ -82,10 +82,9 @@ def read_parts(path: str) -> list[Part]:
 def interleave(
     shares: list[list[SampleRequest]], order: list[int], prefix: str
 ) -> list[SampleRequest]:
-    """The shares' requests, in their own order, at the places that ``order`` gives each; numbered
-    anew.
+    """The requests of all shares, renumbered: ``order`` names the share of each next request.
 
-    A place whose share has run out is left out. Conversations get numbers that no other share has.
+    Exhausted shares are skipped. Conversations get numbers that are unique across shares.
     """
     first_conversation, offsets = 0, []
     for share in shares:
@@ -115,9 +114,9 @@ def _part(entry: object, where: str) -> Part:
     if not number or not 0 < weight < float("inf"):
         raise ConfigError(f"{where}: weight {weight!r} is not allowed; use a number above 0")
     if not isinstance(flags.get("dataset-name"), str):
-        raise ConfigError(f"{where} names no 'dataset-name'")
+        raise ConfigError(f"{where} has no 'dataset-name'")
     if not isinstance(label, str) or not label:
-        raise ConfigError(f"{where}: label {label!r} is not allowed; use a text")
+        raise ConfigError(f"{where}: label {label!r} is not allowed; use a string")
     if "num-prompts" in flags:
         raise ConfigError(f"{where}: 'num-prompts' is for the whole run; give a 'weight'")
     return Part(float(weight), label, flags)
@@ -126,7 +125,7 @@ def _part(entry: object, where: str) -> Part:
 def _of_part(sample: SampleRequest, part: Part, own: RunConfig, config: RunConfig) -> SampleRequest:
     overrides = sample.body_overrides
     if own.ignore_eos and not config.ignore_eos:
-        # Of this part only, as without a mix.
+        # For this part only.
         wanted: Json = {"ignore_eos": True}
         nested = own.backend_info.nested
         overrides = {**(overrides or {}), **({nested: wanted} if nested else wanted)}

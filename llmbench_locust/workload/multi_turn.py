@@ -1,25 +1,23 @@
-"""Whole conversations: ``--dataset-name sharegpt --multi-turn``. Nothing here knows time or
-network.
+"""Multi-turn conversations: ``--dataset-name sharegpt --multi-turn``. No clock and no network here.
 
 The contract with the dispatcher:
 
-* `load` gives the turns of each conversation in order. ``conversation`` counts from 0 over the
-  workload, ``turn`` from 0 within the conversation. A turn holds only its own new text, so that a
-  history is in memory only while it is played.
-* Turn 0 is an ordinary request: it arrives by the arrival process. A later turn is due when the
-  answer to the one before has come whole, plus a think time (`think_times`). Then the dispatcher
-  calls `next_request`, and sends what it gives.
-* The history grows with the answers that really came, not with those of the dataset, unless
-  ``--history recorded`` is given. Those of the dataset set the lengths asked for.
-* A conversation ends with a turn that failed: without its answer the history has a gap.
+* `load` returns the turns of each conversation in order. ``conversation`` counts from 0 over the
+  workload, ``turn`` from 0 within the conversation. A turn has only its own new text, so that a
+  history is in memory only while its conversation runs.
+* Turn 0 is an ordinary request, timed by the arrival process. A later turn is due a think time
+  (`think_times`) after the previous response is complete. Then the dispatcher calls `next_request`
+  and sends its result.
+* The history has the server's actual responses, not those of the dataset, unless ``--history
+  recorded`` is given. The dataset's responses only set the requested lengths.
+* A failed turn ends its conversation, because the history would have a gap.
 
-For a chat backend the history is messages. For one that takes text it is the text so far, the
-answer, and the new turn: joined as the tokenizer's chat template joins them when there is one (and
-no ``--skip-chat-template``), else by line breaks. The template is applied here, at load time, so
-that a worker needs no tokenizer.
+For a chat backend the history is messages. For a text backend it is the text so far, the response
+and the new turn, joined by the tokenizer's chat template if there is one (and no
+``--skip-chat-template``), else by line breaks. The template is applied here, at load time, so that
+a worker needs no tokenizer.
 
-``--num-prompts`` counts requests, as everywhere; the last conversation is cut short when its turns
-would exceed it.
+``--num-prompts`` counts requests, as everywhere; the last conversation is truncated to fit.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ from llmbench_locust.workload.tokenizer import Tokenizer
 
 _USERS = frozenset(("human", "user"))
 _ASSISTANTS = frozenset(("gpt", "assistant", "chatgpt", "bing", "bard", "model"))
-#: Stands for an answer while the chat template is asked what comes after one.
+#: A placeholder response, used to find the text that the chat template puts after one.
 _ANSWER = "llmbench-answer-8c1f"
 Pair = tuple[str, str]
 
@@ -51,12 +49,11 @@ def next_request(
     tokenizer: Tokenizer | None,
     chat: bool,
 ) -> SampleRequest:
-    """``following`` as it is to be sent after ``previous`` was answered with ``answer_text``.
+    """``following`` with its history: ``previous``, as it was sent, and the response to it.
 
-    ``previous`` is the request as it was sent, history and all. ``chat``: whether the body holds
-    messages. ``prompt_len`` becomes that of the whole history; the answer counts with its own
-    tokens, or, without a tokenizer, with the length that was asked for. The arguments stay as they
-    are.
+    ``chat``: whether the body has messages. ``prompt_len`` includes the history; the response
+    counts with its tokens or, without a tokenizer, with its requested length. The arguments are not
+    modified.
     """
     if tokenizer is not None:
         answer_len = len(tokenizer.encode(answer_text, add_special_tokens=False))
@@ -73,8 +70,8 @@ def next_request(
 
 
 def think_times(config: RunConfig, n: int) -> list[float]:
-    """The think time before each of ``n`` requests, in seconds, by ``--think-time`` and seed: even
-    between its two bounds, a constant where they are equal.
+    """The think time in seconds before each of ``n`` requests: uniform between the two bounds of
+    ``--think-time``, by seed; constant if they are equal.
     """
     (low, high), rng = config.think_time, random.Random(config.seed)
     return [rng.uniform(low, high) for _ in range(n)] if high > low else [low] * n
@@ -85,10 +82,10 @@ def load(
 ) -> list[SampleRequest]:
     """The turns of ShareGPT conversations, ``config.num_prompts`` of them.
 
-    Conversations are filtered, shuffled and judged by their first turn as vLLM does it for single
-    turns; a conversation ends before the first later turn whose own text or answer is too long by
-    the same rule. When there are too few, conversations are repeated at random unless
-    ``--no-oversample``. Raises ConfigError.
+    Conversations are filtered and shuffled by their first turn, as in vLLM for single turns. A
+    conversation ends before the first later turn whose text or response breaks the same length
+    limits. If there are too few, conversations are repeated at random unless ``--no-oversample``.
+    Raises ConfigError.
     """
     entries = [entry["conversations"] for entry in read_conversations(config)]
     shuffle(entries, config)
@@ -109,7 +106,7 @@ def load(
     if not conversations:
         raise ConfigError(
             f"--dataset-path: no conversation of {config.dataset_path!r} is left after filtering; "
-            "the first turn must have 4 to 1024 tokens, its answer 4 or more, both at most 2048"
+            "the first turn must have 4 to 1024 tokens, its answer at least 4, both at most 2048"
         )
     return number(conversations, config)
 
@@ -117,7 +114,7 @@ def load(
 def _recorded(
     turns: list[SampleRequest], pairs: Sequence[Pair], tokenizer: Tokenizer, chat: bool
 ) -> list[SampleRequest]:
-    """Each turn complete, with the dataset's own answers to those before it."""
+    """Each turn with its full history, using the dataset's responses."""
     found = turns[:1]
     for (_, answer), turn in zip(pairs, turns[1:], strict=False):
         whole = next_request(found[-1], answer, turn, tokenizer, chat)
@@ -126,7 +123,7 @@ def _recorded(
 
 
 def _pairs(turns: Sequence[JsonValue]) -> list[Pair]:
-    """(question, answer) as long as they alternate, from the first question on."""
+    """(question, answer) pairs from the first question on, up to where they stop alternating."""
     said = [(str(t.get("from", "")).lower(), t.get("value")) for t in turns if isinstance(t, dict)]
     if any(who in _USERS for who, _ in said):
         while said[0][0] not in _USERS:
@@ -164,7 +161,7 @@ def _turns(
 
 
 def _renderer(config: RunConfig, tokenizer: Tokenizer) -> Callable[[str, bool], str]:
-    """(text, is it the first turn) → what is sent: the text, or it within the chat template."""
+    """(text, is it the first turn) → the text to send, in the chat template if there is one."""
     if config.backend_info.chat:
         return lambda text, first: text
     if config.skip_chat_template or tokenizer.chat_template is None:

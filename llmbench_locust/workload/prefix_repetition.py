@@ -1,4 +1,4 @@
-"""``prefix_repetition``: few prefixes, many suffixes, all random tokens. For prefix caches."""
+"""``prefix_repetition``: few prefixes, many suffixes, all random tokens. Tests prefix caches."""
 
 from __future__ import annotations
 

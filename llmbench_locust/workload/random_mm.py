@@ -1,9 +1,8 @@
-"""``random-mm``: random texts with random images and videos. Draw for draw what vLLM draws for the
-same seed.
+"""``random-mm``: random texts with random images and videos, the same as vLLM's for the same seed.
 
-A request has floor(n·(1−r)) to ceil(n·(1+r)) items, each of a bucket ``(height, width, frames)``
-taken by its probability: one frame is an image (JPEG), more are a video (MP4). A modality that has
-reached its limit leaves the draw. Pixels are noise, which compresses worst. Images need the extra
+A request has floor(n·(1−r)) to ceil(n·(1+r)) items, each of a random bucket ``(height, width,
+frames)``: one frame is an image (JPEG), more are a video (MP4). A modality that has reached its
+limit is no longer drawn. Pixels are noise, which compresses worst. Images need the extra
 ``vision``, videos ``video``.
 """
 
@@ -40,7 +39,7 @@ Bucket = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class ItemPlan:
-    """``weights`` sum to 1, none is 0; ``limits``: most items by modality."""
+    """``weights`` sum to 1, none is 0; ``limits``: the most items of each modality."""
 
     least: int
     most: int
@@ -51,7 +50,7 @@ class ItemPlan:
 def load(
     config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
 ) -> list[SampleRequest]:
-    """``--num-prompts`` requests; ``prompt_len`` is that of the text. Raises ConfigError."""
+    """``--num-prompts`` requests; ``prompt_len`` counts only the text. Raises ConfigError."""
     if config.random_batch_size > 1:
         raise ConfigError(
             f"--random-batch-size: {config.random_batch_size} is not possible with random-mm; use 1"
@@ -83,11 +82,11 @@ def _samples(
 def texts(
     config: RunConfig, tokenizer: Tokenizer, rng: np.random.Generator
 ) -> Iterator[tuple[str, int, int]]:
-    """(prompt, its tokens, output tokens) of each request, made one at a time: items draw from
-    ``rng`` in between.
+    """(prompt, its tokens, output tokens) of each request. Lazy, because items draw from ``rng`` in
+    between.
 
-    As for ``random``, but without any of the tokenizer's special tokens: the marks of images must
-    not stand in a text.
+    Like ``random``, but without any of the tokenizer's special tokens, because a text must not
+    contain image placeholders.
     """
     lens = (config.random_input_len, config.random_output_len)
     n, ratio = config.num_prompts, config.random_range_ratio
@@ -100,7 +99,7 @@ def texts(
         length = int(input_lens[i])
         if prefix_len + length < 1:
             raise ConfigError(
-                f"--random-input-len: {config.random_input_len} leaves prompts without tokens "
+                f"--random-input-len: {config.random_input_len} allows empty prompts "
                 f"(range ratio {config.random_range_ratio[0]:g}); use more tokens, or a prefix"
             )
         ids = shared + row(allowed, int(offsets[i]) + i, length)
@@ -113,7 +112,7 @@ def modality(bucket: Bucket) -> str:
 
 
 def item_plan(config: RunConfig) -> ItemPlan:
-    """What the flags say together. Raises ConfigError."""
+    """The plan from the flags. Raises ConfigError."""
     buckets: dict[Bucket, float] = {
         ast.literal_eval(key): p for key, p in config.random_mm_bucket_config.items()
     }
@@ -121,8 +120,8 @@ def item_plan(config: RunConfig) -> ItemPlan:
     for bucket in buckets:
         if modality(bucket) not in limits:
             raise ConfigError(
-                f"--random-mm-limit-mm-per-prompt: no limit for {modality(bucket)}, which "
-                "--random-mm-bucket-config has"
+                f"--random-mm-limit-mm-per-prompt: no limit for {modality(bucket)}, which is in "
+                "--random-mm-bucket-config"
             )
     weights = normalized(buckets)
     used = {modality(bucket) for bucket in weights}
@@ -146,7 +145,7 @@ def normalized(weights: dict[Bucket, float]) -> dict[Bucket, float]:
 
 
 def draw_items(plan: ItemPlan, rng: np.random.Generator) -> Iterator[Bucket]:
-    """The buckets of one request, one by one: making an item draws from ``rng`` in between."""
+    """The buckets of one request. Lazy, because making an item draws from ``rng`` in between."""
     wanted = int(rng.integers(plan.least, plan.most + 1))
     taken = dict.fromkeys(plan.limits, 0)
     weights = plan.weights

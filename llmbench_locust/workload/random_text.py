@@ -1,8 +1,8 @@
-"""``random``: prompts of tokens in a row from a random place in the vocabulary, of random lengths.
-``random-rerank``, and the made-up conversations of ``random --multi-turn``.
+"""``random``: prompts of consecutive tokens of the vocabulary, of random start and random length.
+``random-rerank``, and the synthetic conversations of ``random --multi-turn``.
 
-All draws come from one numpy generator of the seed, in vLLM's order: input lengths, output lengths,
-offsets, then what prompts need that came out too short.
+All draws come from one seeded numpy generator, in vLLM's order: input lengths, output lengths,
+offsets, then tokens to extend prompts that are too short.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from llmbench_locust.workload.sessions import number
 from llmbench_locust.workload.sharing import Sharing
 from llmbench_locust.workload.tokenizer import Tokenizer
 
-#: Prompts of which lengths and offsets are drawn at once where the workload has no end.
+#: Prompts whose lengths and offsets are drawn at once if the workload is endless.
 ROUND = 1 << 16
 
 
@@ -53,17 +53,17 @@ def load(
 
 
 def stream(config: RunConfig, tokenizer: Tokenizer, total: int | None) -> RandomPrompts | None:
-    """`load`, made as they are taken. None where requests are made of several prompts."""
+    """The requests of `load`, made lazily. None if requests have several prompts."""
     if config.multi_turn or config.random_batch_size > 1:
         return None
     return RandomPrompts(config, tokenizer, total)
 
 
 class RandomPrompts:
-    """The requests in their order, made as they are taken. ``total``: how many, None for no end.
+    """The requests in order, made lazily. ``total``: their number, None if endless.
 
-    Lengths and offsets are drawn for all of them at once, as in vLLM; without an end, for `ROUND`
-    at a time.
+    Lengths and offsets are drawn for all of them at once, as in vLLM; if endless, for `ROUND` at a
+    time.
     """
 
     def __init__(self, config: RunConfig, tokenizer: Tokenizer, total: int | None) -> None:
@@ -102,12 +102,12 @@ class RandomPrompts:
 
     @property
     def fingerprint(self) -> bytes:
-        """Equal where the same numbers were drawn, lengths, offsets and prefix."""
+        """A hash of the drawn lengths, offsets and prefix."""
         drawn = (self._input_lens, self._output_lens, self._offsets, np.array(self._shared))
         return b"".join(hashlib.sha256(array.tobytes()).digest() for array in drawn)
 
     def sharing(self, sent: int) -> Sharing:
-        """What the first ``sent`` prompts have in common, from what was drawn."""
+        """What the first ``sent`` prompts share, derived from the draws."""
         n = min(sent, len(self._input_lens))
         begins = (self._offsets[:n] + np.arange(n)) % len(self._allowed)
         lens = self._input_lens[:n].astype(np.int64)
@@ -123,7 +123,7 @@ class RandomPrompts:
         self._input_lens, self._output_lens, self._offsets = (a.astype(np.int32) for a in drawn)
 
     def _draw_hits(self) -> None:
-        """``--random-cache-hit-fraction`` of the prompts begin as the longest one does."""
+        """``--random-cache-hit-fraction`` of the prompts share a prefix with the longest one."""
         self._hits: NDArray[np.bool_] | None = None
         if fraction := self._config.random_cache_hit_fraction:
             self._hits = self._rng.random(len(self._input_lens)) < fraction
@@ -141,13 +141,13 @@ class RandomPrompts:
 
 
 def check_length(config: RunConfig, tokenizer: Tokenizer) -> None:
-    """Raises ConfigError where a prompt may have no token."""
+    """Raises ConfigError if a prompt could be empty."""
     own = own_len(config.random_input_len, tokenizer)
     least = config.random_prefix_len + math.floor(own * (1 - config.random_range_ratio[0]))
     if least < 1:
         raise ConfigError(
-            f"--random-input-len: {config.random_input_len} leaves prompts without tokens (special "
-            f"tokens {tokenizer.num_special_tokens_to_add()}, range ratio "
+            f"--random-input-len: {config.random_input_len} allows empty prompts (special tokens "
+            f"{tokenizer.num_special_tokens_to_add()}, range ratio "
             f"{config.random_range_ratio[0]:g}); use more tokens, or a prefix"
         )
 
@@ -157,8 +157,8 @@ def load_rerank(
 ) -> list[SampleRequest]:
     """A query and ``--random-batch-size`` documents in each request. Raises ConfigError.
 
-    For a cross-encoder query and document share ``--random-input-len``, with a separator each; with
-    ``--no-reranker`` the query is one input more and each has the whole length.
+    For a cross-encoder, query and document share ``--random-input-len``, each with a separator.
+    With ``--no-reranker`` the query is another input, and each input has the full length.
     """
     rng = np.random.default_rng(config.seed)
     cross = not config.no_reranker
@@ -167,7 +167,7 @@ def load_rerank(
     if not cross:
         if n <= 1 or size <= 1:
             raise ConfigError(
-                "--no-reranker: --num-prompts and --random-batch-size must both be more than 1"
+                "--no-reranker: --num-prompts and --random-batch-size must both be greater than 1"
             )
         n, size = n - 1, size - 1
     whole = config.random_input_len
@@ -206,14 +206,14 @@ def batched(requests: list[SampleRequest], size: int, prefix: str) -> list[Sampl
 def load_chats(
     config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
 ) -> list[SampleRequest]:
-    """The turns of ``--num-sessions`` made-up conversations, or of as many as ``--num-prompts``
-    needs, by the flags of vLLM's Rust client.
+    """The turns of ``--num-sessions`` synthetic conversations, or of as many as ``--num-prompts``
+    needs. The flags are those of vLLM's Rust client.
 
     Each message is random text. The first one of a conversation has ``--random-input-len`` tokens,
-    later ones ``--per-turn-input-len``. Without a prefix ratio a turn follows the responses that
-    really came. With ``--multi-turn-prefix-global-ratio`` or ``-conversation-ratio`` there is no
-    history: each message begins with a part that all conversations share, and one that its
-    conversation shares, so that the share of cached tokens is known beforehand.
+    later ones ``--per-turn-input-len``. Without a prefix ratio the history has the server's actual
+    responses. With ``--multi-turn-prefix-global-ratio`` or ``-conversation-ratio`` there is no
+    history. Each message then begins with a part shared by all conversations and one shared within
+    its conversation, so that the share of cached tokens is known in advance.
     """
     rng = np.random.default_rng(config.seed)
     sizes = _sizes(config, rng)
@@ -223,7 +223,7 @@ def load_chats(
     sequences, outputs = _messages(config, tokenizer, rng, first)
     lengths = [len(sequence) for sequence in sequences]
     prompts = exact_prompts(tokenizer, sequences, lengths, drawer(rng, tokenizer), progress)
-    # With shared parts a message is complete by itself: its history would come before them.
+    # Shared parts must come first, so a message with them has no history before it.
     history = -1 if config.prefix_ratios > 0 else None
     samples = [
         SampleRequest(text, len(ids), int(output_len), history=history)
@@ -233,7 +233,7 @@ def load_chats(
 
 
 def _sizes(config: RunConfig, rng: np.random.Generator) -> Ints:
-    """Turns of each conversation (int64), of as many as are needed."""
+    """The number of turns of each conversation (int64), for as many as are needed."""
     low = config.multi_turn_min_turns or config.multi_turn_num_turns
     high = config.multi_turn_max_turns or max(low, config.multi_turn_num_turns)
     if low > high:
@@ -250,8 +250,8 @@ def _sizes(config: RunConfig, rng: np.random.Generator) -> Ints:
 def _messages(
     config: RunConfig, tokenizer: Tokenizer, rng: np.random.Generator, first: NDArray[np.bool_]
 ) -> tuple[list[list[int]], Ints]:
-    """Tokens of each message, and the lengths of the responses. ``first``: which messages begin a
-    conversation.
+    """Tokens of each message, and the lengths of the responses. ``first``: whether each message
+    begins a conversation.
     """
     n, ratio, output_len = len(first), config.random_range_ratio, config.random_output_len
     later_len = config.per_turn_input_len or config.random_input_len
@@ -274,8 +274,8 @@ def _messages(
         left = int(lengths[i]) - len(everyones) - own_len
         if left < 1:
             raise ConfigError(
-                f"--per-turn-input-len: {lengths[i]} tokens are no more than the shared parts, "
-                f"which have {len(everyones) + own_len}"
+                f"--per-turn-input-len: {lengths[i]} tokens are too few; the shared parts alone "
+                f"have {len(everyones) + own_len}"
             )
         front = prefix if first[i] or config.prefix_ratios > 0 else []
         found.append([*front, *everyones, *own, *row(allowed, int(places[i]) + i, left)])

@@ -23,7 +23,7 @@ def draw_lengths(
 ) -> tuple[Ints, Ints, Ints]:
     """(input lengths, output lengths, offsets into the vocabulary), each int64 of shape (n,).
 
-    Uniform over [floor(len · (1 − r)), ceil(len · (1 + r))], of the input without the tokenizer's
+    Uniform over [floor(len · (1 − r)), ceil(len · (1 + r))]. Input lengths exclude the tokenizer's
     special tokens; an output has at least one token.
     """
     own, output_len = own_len(lens[0], tokenizer), lens[1]
@@ -43,7 +43,7 @@ def tokens_without(tokenizer: Tokenizer, special: list[int]) -> Ints:
 
 
 def row(allowed: Ints, begin: int, length: int) -> list[int]:
-    """``length`` tokens in a row from place ``begin``, round the vocabulary."""
+    """``length`` consecutive tokens from place ``begin``, wrapping around the vocabulary."""
     found: list[int] = allowed[(begin + np.arange(length)) % len(allowed)].tolist()
     return found
 
@@ -51,7 +51,7 @@ def row(allowed: Ints, begin: int, length: int) -> list[int]:
 def shared_prefix(
     tokenizer: Tokenizer, allowed: Ints, length: int, rng: np.random.Generator
 ) -> list[int]:
-    """Random tokens that stand in front of all prompts; [] for a length of 0."""
+    """Random tokens that begin all prompts; [] for a length of 0."""
     if length < 1:
         return []
     chosen = allowed[rng.integers(0, len(allowed), size=length)].tolist()

@@ -1,15 +1,15 @@
 """Recorded conversations as chat messages.
 
-``messages``: JSONL, a conversation a line, as fine-tuning data and agent frameworks have it:
+``messages``: JSONL, one conversation per line, as in fine-tuning data and agent frameworks:
 ``{"messages": [{"role": "user", …}, {"role": "assistant", …}, …], "tools": […], "delays": […]}``.
 ``vllm_multi_turn``: the JSON file of vLLM's benchmark_serving_multi_turn, a list of
 ``{"id": …, "messages": […]}``.
 
-Each assistant message is the response to a request, and gives its length; so is what follows the
-last message. ``delays``: seconds before each request after the first. With ``--history real`` a
-request has the responses that really came in front of it, with ``recorded`` those of the file;
-the default is real, and recorded for conversations with tool calls, whose results would have no
-call to belong to.
+Each assistant message is the response to one request and sets its length; the messages after the
+last response make a request, too. ``delays``: seconds before each request after the first. With
+``--history real`` a request's history has the server's actual responses, with ``recorded`` those of
+the file. The default is real, but recorded for conversations with tool calls, because recorded tool
+results would not match actual calls.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _session(row: Row, tokenizer: Tokenizer | None) -> Session:
     session: Session = []
     for start, end in _spans(messages):
         if end == 0 or end == start:
-            raise row.error("begins with a response, or has two in a row")
+            raise row.error("begins with a response, or has two consecutive ones")
         sent = messages[:end] if recorded else messages[start:end]
         answer = messages[end : end + 1]
         delay = delays[len(session) - 1] if 0 < len(session) <= len(delays) else None
@@ -90,7 +90,9 @@ def _session(row: Row, tokenizer: Tokenizer | None) -> Session:
 
 
 def _spans(messages: list[Json]) -> Iterator[tuple[int, int]]:
-    """(first new message, response to it) of each request; the last may have no response."""
+    """(index of the first new message, of the response) for each request; the last may have no
+    response.
+    """
     start = 0
     for place, message in enumerate(messages):
         if message["role"] == "assistant":

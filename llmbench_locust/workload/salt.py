@@ -1,8 +1,8 @@
-"""``--cache-bust``: a salt at the front of each prompt, so that no run finds the prompts of an
+"""``--cache-bust``: a salt at the start of each prompt, so that no run finds the prompts of an
 earlier one in the server's prefix cache.
 
-The salt takes the place of as many tokens: lengths stay as they are, and what prompts with the same
-salt shared they still share. Pure, but for `new_salt`.
+The salt replaces as many tokens as it has, so lengths do not change, and prompts with the same salt
+still share their prefixes. Pure, except `new_salt`.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from llmbench_locust.workload.tokenizer import Tokenizer
 
 #: Prompts that are encoded in one call.
 BATCH = 256
-#: What is tried until the length is kept: how many tokens more than the salt's own give way to it,
-#: and what follows it. Its last token may merge with the next one; a character of several tokens
-#: goes whole.
+#: Tried in turn until the length is unchanged: (tokens to remove beyond the salt's own number, text
+#: to add after the salt). The number may differ because the salt's last token may merge with the
+#: next one, and a character of several tokens is removed as a whole.
 TRIES = (
     *((more, "") for more in (0, 1, -1, 2, -2)),
     *((more, filler) for filler in (" a", " a a", " a a a") for more in (1, 2, 3, 4)),
 )
-#: Stands for a message while the chat template is asked what comes before one.
+#: A placeholder message, used to find the text that the chat template puts before one.
 _MESSAGE = "llmbench-message-5d20"
 
 
 def new_salt() -> str:
-    """A new salt, never the same twice, whatever the seed."""
+    """A new random salt, independent of the seed."""
     return f"[{secrets.token_hex(5)}]"
 
 
 def salted(
     samples: Sequence[SampleRequest], salts: Sequence[str], tokenizer: Tokenizer
 ) -> list[SampleRequest]:
-    """Each sample with its salt at the front. A turn that continues another one is unchanged.
-    ``prompt_len`` changes only where no choice of tokens keeps the length.
+    """Each sample with its salt at the start. A turn that continues another one is unchanged.
+    ``prompt_len`` changes only if none of `TRIES` keeps the length.
     """
     heads, found = _template_heads(tokenizer), []
     for begin in range(0, len(samples), BATCH):
@@ -57,7 +57,7 @@ def salted(
     return found
 
 
-# --- where the front of a request is
+# --- finding the start of a request
 
 
 def _token_ids(prompt: Prompt) -> bool:
@@ -72,13 +72,13 @@ def _salted_ids(prompt: Any, salt: list[int]) -> Any:
 
 
 def _messages(sample: SampleRequest) -> Any:
-    """Messages or content parts; None where the prompt is text."""
+    """Messages or content parts; None if the prompt is text."""
     prompt: Any = sample.prompt if sample.chat_messages is None else sample.chat_messages
     return prompt if isinstance(prompt, list) and prompt and isinstance(prompt[0], dict) else None
 
 
 def _fronts(sample: SampleRequest) -> list[str]:
-    """The texts that begin what the server sees: one, or each of a batch."""
+    """The texts at the start of what the server sees: one, or one for each prompt of a batch."""
     messages = _messages(sample)
     if sample.continues >= 0 or _token_ids(sample.prompt):
         return []
@@ -89,7 +89,7 @@ def _fronts(sample: SampleRequest) -> list[str]:
 
 
 def _text_of(message: Any) -> str:
-    """The text of a message or part; "" where it begins with something else, as an image."""
+    """The text of a message or part; "" if it begins with something else, such as an image."""
     content = message.get("content", message.get("text"))
     if isinstance(content, list):
         return _text_of(content[0]) if content else ""
@@ -97,7 +97,7 @@ def _text_of(message: Any) -> str:
 
 
 def _with_fronts(sample: SampleRequest, changed: list[tuple[str, int]]) -> SampleRequest:
-    """``changed``: the texts in place of `_fronts`, and how many tokens longer each is."""
+    """The sample with its `_fronts` replaced. ``changed``: (text, how many tokens longer it is)."""
     if not changed:
         return sample
     texts, length = [text for text, _ in changed], sample.prompt_len + sum(n for _, n in changed)
@@ -112,7 +112,7 @@ def _with_fronts(sample: SampleRequest, changed: list[tuple[str, int]]) -> Sampl
 
 
 def _parts_with(parts: list[Any], text: str) -> list[Any]:
-    """Messages or parts whose first text is ``text``; a part more where the first is not a text."""
+    """Messages or parts with ``text`` as the first text; adds a part if the first is not text."""
     first = parts[0]
     if isinstance(first.get("content"), list):
         return [{**first, "content": _parts_with(first["content"], text)}, *parts[1:]]
@@ -122,7 +122,7 @@ def _parts_with(parts: list[Any], text: str) -> list[Any]:
     return [{**first, key or "content": text}, *parts[1:]]
 
 
-# --- as many tokens as before
+# --- keeping the number of tokens
 
 
 def _template_heads(tokenizer: Tokenizer) -> list[str]:
@@ -141,7 +141,7 @@ def _template_heads(tokenizer: Tokenizer) -> list[str]:
 def _replaced(
     texts: list[str], salts: list[str], heads: list[str], tokenizer: Tokenizer
 ) -> list[tuple[str, int]]:
-    """Each text with its salt in place of its first tokens, and how many tokens longer it became.
+    """(text with its first tokens replaced by its salt, how many tokens longer it became) for each.
 
     A text that begins with a chat template keeps the template's beginning.
     """
@@ -167,8 +167,8 @@ def _replaced(
 
 
 def _fitting(salts: list[str], lengths: list[int], tokenizer: Tokenizer) -> list[tuple[str, int]]:
-    """Each salt and its tokens; only its beginning where the text has fewer. A text of none gets
-    the whole.
+    """(salt, its number of tokens) for each text. A salt longer than its text (unless empty) is
+    truncated to the length of the text.
     """
     known = dict.fromkeys(salts)
     ids = dict(zip(known, tokenizer.encode_batch(list(known)), strict=True))

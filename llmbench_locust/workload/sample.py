@@ -1,4 +1,4 @@
-"""One request of a workload, as every part of the package sees it."""
+"""One request of a workload."""
 
 from __future__ import annotations
 
@@ -16,35 +16,34 @@ Progress = Callable[[int, int], None]
 
 
 def silent(made: int, wanted: int) -> None:
-    """Progress that nobody sees."""
+    """Shows no progress."""
 
 
 @dataclass(slots=True)
 class SampleRequest:
-    """What one request asks for.
+    """One request.
 
-    ``prompt_len`` and ``expected_output_len`` are in tokens (``expected_output_len`` is None where
-    the backend decides, as for pooling it is 0). ``due_s`` is the offset in seconds from the start
-    of the arrivals for workloads that carry their own times (traces), not divided by
-    ``--trace-speedup``; None means that the arrival process decides.
+    ``prompt_len`` and ``expected_output_len`` are in tokens (``expected_output_len`` is None if the
+    backend decides, and 0 for pooling). ``due_s``, for workloads with recorded times (traces), is
+    the offset in seconds from the start of the arrivals, before ``--trace-speedup``; None: the
+    arrival process decides.
 
-    ``multi_modal`` comes in one of two forms, both of which msgpack carries:
+    ``multi_modal`` has one of two forms, both of which msgpack can encode:
 
-    * for chat bodies, one content part or a list of them as OpenAI's chat API has them, to stand
-      after the text: ``{"type": "image_url", "image_url": {"url": ...}}``, ``{"type": "video_url",
+    * for chat bodies, one content part of OpenAI's chat API or a list of them, placed after the
+      text: ``{"type": "image_url", "image_url": {"url": ...}}``, ``{"type": "video_url",
       "video_url": {"url": ...}}``, ``{"type": "input_audio", "input_audio": {"data": base64,
       "format": "wav"}}``;
-    * for ``openai-audio``, ``{"audio": bytes of a sound file, "filename": its name, "duration_s":
+    * for ``openai-audio``, ``{"audio": bytes of an audio file, "filename": its name, "duration_s":
       seconds}``.
 
-    ``chat_messages``, when set, are the messages as they are to be sent (`prompt` and
-    ``multi_modal`` are not added), and ``body_overrides`` are merged into the body last.
-    ``conversation`` and ``turn`` (both from 0) tell which requests belong to one session: see
-    `llmbench_locust.workload.multi_turn`. A later turn is sent ``delay_s`` seconds (None: the think
-    time) after the turns ``parents`` are all answered; None is the turn before, () starts with the
-    session. Its own messages follow those of the turn ``history`` and the response to it; None is
-    the turn before, -1 none: the request is complete as it stands. ``reference``: the right answer,
-    for ``--check-answers exact``; it stays on the master.
+    ``chat_messages``, if set, are sent unchanged (`prompt` and ``multi_modal`` are not added).
+    ``body_overrides`` are merged into the body last. ``conversation`` and ``turn`` (both from 0)
+    identify the session: see `llmbench_locust.workload.multi_turn`. A later turn is sent
+    ``delay_s`` seconds (None: the think time) after all turns in ``parents`` are answered (None:
+    the previous turn; (): none, it starts with the session). Its messages follow those of the turn
+    ``history`` and its response (None: the previous turn; -1: the request is already complete).
+    ``reference``: the right answer for ``--check-answers exact``; it is not sent to workers.
     """
 
     prompt: Prompt
@@ -70,11 +69,11 @@ class SampleRequest:
 
     @property
     def continues(self) -> int:
-        """The turn whose messages and response stand before this one's own; -1 for none."""
+        """The turn whose messages and response precede this one's; -1 for none."""
         return (self.turn or 0) - 1 if self.history is None else self.history
 
     def record(self, index: int) -> RequestRecord:
-        """The record of this request, without an outcome yet. ``index``: its place in the plan."""
+        """A record of this request, without an outcome. ``index``: its place in the plan."""
         wanted, conversation, turn = self.expected_output_len, self.conversation, self.turn
         return RequestRecord(
             index,
@@ -87,7 +86,7 @@ class SampleRequest:
         )
 
     def to_messages(self) -> None:
-        """For --enable-multimodal-chat: the prompt becomes messages that hold the media."""
+        """For --enable-multimodal-chat: turn the prompt into messages that include the media."""
         if self.chat_messages is None:
             media = self.multi_modal
             parts = media if isinstance(media, list) else [media] if media else []

@@ -1,8 +1,8 @@
-"""Sessions: requests that wait for one another. What the loaders of session formats share.
+"""Sessions, whose requests wait for one another: code shared by the loaders of session formats.
 
-A loader makes a `SampleRequest` for each request, in an order in which each stands behind those
-that it waits for. `number` repeats and cuts sessions to ``--num-prompts`` or ``--num-sessions`` and
-gives requests their ids. Nothing here knows time or network.
+A loader makes a `SampleRequest` for each request, each after those that it waits for. `number`
+repeats or truncates sessions to ``--num-prompts`` or ``--num-sessions`` and assigns request ids. No
+clock and no network here.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Session = list[SampleRequest]
 
 
 def number(sessions: Sequence[Session], config: RunConfig) -> list[SampleRequest]:
-    """The requests of the run: whole sessions in their order, repeated at random when there are too
-    few, unless ``--no-oversample``.
+    """The requests of the run: the sessions in order, then random repeats if there are too few,
+    unless ``--no-oversample``.
 
-    ``--num-sessions`` counts sessions, else ``--num-prompts`` counts requests (the last session is
-    cut short), and -1 sends every session once.
+    ``--num-sessions`` limits sessions, else ``--num-prompts`` limits requests (the last session is
+    truncated), and -1 sends every session once.
     """
     chosen: list[Session] = []
     left = config.num_prompts if config.num_sessions is None else config.num_sessions
@@ -55,15 +55,15 @@ def _supply(sessions: Sequence[Session], rng: random.Random, *, repeat: bool) ->
 
 
 def capped(delay_s: float, config: RunConfig) -> float:
-    """A recorded delay as it is replayed: by ``--trace-speedup``, at most ``--max-delay``."""
+    """A recorded delay divided by ``--trace-speedup``, at most ``--max-delay``."""
     delay_s /= config.trace_speedup
     return delay_s if config.max_delay_s is None else min(delay_s, config.max_delay_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a file, or one request in it, for messages. ``where``: such as "12:". ``names``:
-    of keys, where the file has others.
+    """One line of a file, or one request in it. ``where``: its place for error messages, such as
+    "12:". ``names``: our key → the file's key, if they differ.
     """
 
     config: RunConfig
@@ -75,7 +75,7 @@ class Row:
         return bad_line(self.config, self.where, what)
 
     def number(self, key: str, default: float | None = None, least: float = 0) -> float:
-        """The number under ``key``, at least ``least``; ``default`` where there is none."""
+        """The number under ``key``, at least ``least``; ``default`` if there is none."""
         value = self.values.get(key, default)
         number = None if isinstance(value, bool) else value
         if not isinstance(number, int | float) or not least <= number < math.inf:
@@ -95,14 +95,14 @@ class Row:
         return int(value)
 
     def items(self, key: str, kind: type | tuple[type, ...]) -> list[object]:
-        """The list under ``key`` whose members are all of ``kind``; [] where there is none."""
+        """The list of ``kind`` under ``key``; [] if there is none."""
         value = self.values.get(key) or []
         if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
             raise self.error(f"{key!r} is not a list in the form of this dataset")
         return value
 
     def hash_ids(self, size: int, length: int, key: str = "hash_ids") -> list[int | str]:
-        """The ids of the blocks of ``size`` tokens that a prompt of ``length`` begins with."""
+        """Ids of the blocks of ``size`` tokens at the start of a prompt of ``length`` tokens."""
         ids = [i for i in self.items(key, (int, str)) if isinstance(i, int | str)]
         if ids and (len(ids) - 1) * size >= length:
             raise self.error(f"{len(ids)} hash ids of {size} tokens do not fit {length} tokens")
@@ -139,6 +139,6 @@ def need_chat(config: RunConfig) -> None:
     """Messages are for chat backends. Raises ConfigError."""
     if not config.backend_info.chat:
         raise ConfigError(
-            f"--dataset-name: {config.dataset_name} holds chat messages, which --backend "
+            f"--dataset-name: {config.dataset_name} has chat messages, which --backend "
             f"{config.backend} does not support; use --backend openai-chat"
         )

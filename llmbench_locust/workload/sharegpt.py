@@ -1,4 +1,4 @@
-"""``sharegpt``: each conversation's first question; its answer gives the output length."""
+"""``sharegpt``: each conversation's first question; its answer sets the output length."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH = 512
 def load(
     config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
 ) -> list[SampleRequest]:
-    """Conversations of two turns or more, shuffled, pruned by length as vLLM does."""
+    """Conversations of two turns or more, shuffled, and filtered by length as in vLLM."""
     if config.multi_turn:
         return multi_turn.load(config, tokenizer, progress)
     made = islice(_samples(config, tokenizer), config.num_prompts)

@@ -1,4 +1,4 @@
-"""What the prompts of a workload have in common. Pure."""
+"""How much the prompts of a workload share. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import orjson
 from llmbench_locust.json_types import JsonValue
 from llmbench_locust.workload.sample import SampleRequest
 
-#: About 16 tokens of English, the block of most prefix caches.
+#: About 16 tokens of English, the block size of most prefix caches.
 BLOCK_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """``prefix_share``: of the prompts' bytes, what a cache without end that starts empty would
-    serve; None where it is not known, since prompts hold responses to others. A sound or an image
-    that came before may be all of its prompt's tokens, and counts as such.
+    """``prefix_share``: the share of the prompts' bytes that an unlimited, initially empty cache
+    would serve; None if unknown, because prompts contain earlier responses. It is an upper bound
+    for media: a prompt with repeated media counts as served completely.
     """
 
     requests: int
@@ -35,10 +35,10 @@ def sharing(
     rehearsed: bool = False,
     sizes: Sequence[tuple[int, int]] = (),
 ) -> Sharing:
-    """``prefixes``: compute ``prefix_share``, too, which hashes every block of every prompt.
-    ``rehearsed``: the first prompt went out before the run already. ``sizes``: tokens of each
-    prompt as it was sent, with its history, and of the response; without them, nothing is known of
-    prompts that hold responses to others.
+    """``prefixes``: also compute ``prefix_share``, which hashes every block of every prompt.
+    ``rehearsed``: the first prompt was already sent before the run. ``sizes``: (tokens of the
+    prompt with its history, tokens of the response) as sent; without them, nothing is known about
+    prompts that contain earlier responses.
     """
     texts = [_bytes(sample) for sample in samples]
     whole = [place for place, sample in enumerate(samples) if sample.continues < 0]
@@ -54,8 +54,8 @@ def sharing(
 def _with_histories(
     samples: Sequence[SampleRequest], sizes: Sequence[tuple[int, int]], share: float
 ) -> tuple[float, int]:
-    """(share, prompt tokens) of all prompts. One that continues another begins with that prompt and
-    the response to it; of the others ``share`` is known.
+    """(share, prompt tokens) of all prompts. A prompt that continues another begins with that
+    prompt and its response; ``share`` is that of the others.
     """
     place = {(s.conversation, s.turn): i for i, s in enumerate(samples)}
     asked, served = 0, 0.0
@@ -78,7 +78,7 @@ def _bytes(sample: SampleRequest) -> bytes:
 
 
 def _known_media(samples: Sequence[SampleRequest]) -> float:
-    """Share of the requests with media that an earlier one had."""
+    """The share of requests whose media occurred in an earlier request."""
     media = [
         hashlib.sha256(orjson.dumps(sample.multi_modal, default=_of_raw)).digest()
         for sample in samples
@@ -91,8 +91,8 @@ def _of_raw(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def _in_common(a: bytes, b: bytes) -> int:
-    """Bytes at the front that are equal."""
+def _common_prefix(a: bytes, b: bytes) -> int:
+    """The length of the common prefix."""
     if a == b:
         return len(a)
     pairs = zip(a, b, strict=False)
@@ -100,8 +100,8 @@ def _in_common(a: bytes, b: bytes) -> int:
 
 
 def _prefix_share(texts: Sequence[bytes], rehearsed: bool) -> float:
-    """By chains of blocks. Where the known chain of a text ends, it shares the beginning of the
-    block that came there first.
+    """Follows chains of blocks. Where a text leaves the known chains, it may still share the
+    beginning of the block that came there first.
     """
     after: dict[int, bytes] = {}
     seen: set[int] = set()
@@ -114,7 +114,7 @@ def _prefix_share(texts: Sequence[bytes], rehearsed: bool) -> float:
             if at_front:
                 at_front = chain in seen
                 first = block if at_front else after.get(before, b"")
-                served += _in_common(block, first)
+                served += _common_prefix(block, first)
             after.setdefault(before, block)
             seen.add(chain)
     return min(1.0, served / max(1, sum(map(len, texts))))

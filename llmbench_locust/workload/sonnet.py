@@ -22,13 +22,13 @@ MOST_TRIES = 10_000
 def load(
     config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
 ) -> list[SampleRequest]:
-    """Without ``--dataset-path``, our own lines. The text carries the chat template unless the
-    backend is chat.
+    """Prompts from our own poem if there is no ``--dataset-path``. The text is in the chat template
+    unless the backend is chat.
 
-    Raises ConfigError where the lengths cannot be loaded.
+    Raises ConfigError if prompts of the requested lengths are not possible.
     """
     path = config.dataset_path or str(OWN_LINES)
-    lines = list(StringIO(read_text(path)))  # by newlines alone, as a file is read
+    lines = list(StringIO(read_text(path)))  # split at newlines only, like a file
     if not lines:
         raise ConfigError(f"--dataset-path: {path!r} is empty")
 

@@ -1,6 +1,4 @@
-"""Workloads too large to be made before the first request: their requests are made as they are
-taken, those of `load` one for one.
-"""
+"""Workloads too large to be made before the first request: makes the requests of `load` lazily."""
 
 from __future__ import annotations
 
@@ -16,17 +14,17 @@ from llmbench_locust.workload.sharing import Sharing, digest
 from llmbench_locust.workload.system_prompt import with_system_prompt
 from llmbench_locust.workload.tokenizer import Tokenizer
 
-#: A workload of more requests, or without an end, is made while it is sent; one that is told by its
-#: duration sooner.
+#: Workloads of more requests, and endless ones, are made while they are sent. The second limit is
+#: for workloads that a duration limits.
 MADE_AHEAD, MADE_AHEAD_TIMED = 10_000, 1_000
-#: So many requests are made before the first is sent, unless that takes longer than a second.
+#: Requests made before the first is sent, and the most seconds that this may take.
 FIRST, FIRST_S = 4096, 1.0
-#: Requests that are made in one go.
+#: Requests that are made at once.
 BATCH = 256
 
 
 class Requests(Protocol):
-    """What a dataset's ``stream`` returns. It can be pickled. ``total``: None for no end."""
+    """What a dataset's ``stream`` returns; picklable. ``total``: None if endless."""
 
     total: int | None
 
@@ -35,15 +33,15 @@ class Requests(Protocol):
 
     @property
     def fingerprint(self) -> bytes:
-        """Equal where the same requests are made."""
+        """Equal for equal requests."""
 
     def sharing(self, sent: int) -> Sharing:
-        """What the prompts of the first ``sent`` have in common."""
+        """What the first ``sent`` prompts share."""
 
 
 class Stream:
-    """The requests of a run. ``first``: those that are made already. ``salt``: None without one, ""
-    for one of its own in each prompt.
+    """The requests of a run. ``first``: those already made. ``salt``: None for no salt, "" for a
+    different salt in each prompt.
     """
 
     def __init__(self, requests: Requests, config: RunConfig, tokenizer: Tokenizer) -> None:
@@ -67,16 +65,16 @@ class Stream:
         return samples if self.salt is None else self._salted(samples)
 
     def salt_all(self, salt: str) -> None:
-        """Salt ``first`` and what is taken from now on."""
+        """Salt ``first`` and all requests taken from now on."""
         self.salt = salt
         self.first = self._salted(self.first)
 
     def sharing(self, sent: int) -> Sharing:
-        """What the prompts of the first ``sent`` have in common, but for what all of them have."""
+        """What the first ``sent`` prompts share, apart from a system prompt and a salt."""
         return self._requests.sharing(sent)
 
     def rest(self) -> Stream:
-        """This one without what was made already, to be sent to another process."""
+        """This stream without the requests already made, for another process."""
         rest = object.__new__(Stream)
         rest.__dict__ = {**self.__dict__, "first": []}
         return rest
@@ -86,14 +84,14 @@ class Stream:
 
 
 def stream_of(config: RunConfig, tokenizer: Tokenizer | None) -> Stream | None:
-    """The requests of a run as a stream; None where they are all made before the first is sent."""
+    """The requests of a run as a stream; None if all are made before the first is sent."""
     where = "" if config.mix else config.dataset.stream
     most = MADE_AHEAD if config.duration_s is None else MADE_AHEAD_TIMED
     if not where or tokenizer is None or not (config.endless or config.num_prompts > most):
         return None
     answers = config.check_answers or config.expect_same_as
     if answers or config.structured_output or config.tool_choice:
-        return None  # a matter of all requests
+        return None  # these need all requests at once
     make = EntryPoint(config.dataset.name, where, "").load()
     requests = make(config, tokenizer, None if config.endless else config.num_prompts)
     return None if requests is None else Stream(requests, config, tokenizer)

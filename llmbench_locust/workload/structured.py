@@ -1,6 +1,6 @@
-"""``--structured-output`` and ``--tool-choice``: what some requests ask of the form of an answer.
+"""``--structured-output`` and ``--tool-choice``: constraints on the form of responses.
 
-Each backend's row knows its fields for that.
+Each backend's row in `backends` has the fields for them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 def structured_rows(config: RunConfig, n: int) -> list[bool]:
-    """Which of ``n`` requests ask for structured output."""
+    """Whether each of ``n`` requests asks for structured output."""
     ratio = config.structured_output_ratio if config.structured_output else 0.0
     return [draw(config.seed, "structured", i) < ratio for i in range(n)]
 
 
 def read_schema(config: RunConfig) -> Json | None:
-    """The schema of ``--structured-output``; None without one. Raises ConfigError."""
+    """The schema of ``--structured-output``; None if it has none. Raises ConfigError."""
     if config.structured_output is None:
         return None
     from jsonschema import validators
@@ -47,8 +47,8 @@ def read_schema(config: RunConfig) -> Json | None:
 
 
 def with_forms(samples: list[SampleRequest], config: RunConfig) -> list[SampleRequest]:
-    """``samples`` with the fields of ``--structured-output`` and ``--tool-choice``; what a dataset
-    sets itself stays. Raises ConfigError.
+    """``samples`` with the fields of ``--structured-output`` and ``--tool-choice``; fields from the
+    dataset have priority. Raises ConfigError.
     """
     info = backend_info(config.backend)
     schema = read_schema(config)
@@ -65,7 +65,7 @@ def with_forms(samples: list[SampleRequest], config: RunConfig) -> list[SampleRe
     if config.tool_choice is None:
         return samples
     if info.tool_fields is None:
-        raise ConfigError(f"--tool-choice: --backend {config.backend} has no tools")
+        raise ConfigError(f"--tool-choice: --backend {config.backend} does not support tools")
     choice = info.tool_fields(config.tool_choice)
     if not any("tools" in (s.body_overrides or config.extra_body) for s in samples):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""``--system-prompt``: one text in front of every prompt, so that all share a prefix."""
+"""``--system-prompt``: one text at the start of every prompt, so that all share a prefix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def with_system_prompt(
     samples: list[SampleRequest], config: RunConfig, tokenizer: Tokenizer | None
 ) -> list[SampleRequest]:
     """``samples`` with the text of ``--system-prompt``: as a system message for a chat backend,
-    else in front of the prompt. Turns that follow others have it in their history.
+    else before the prompt. Turns that continue others have it in their history.
     """
     if config.system_prompt is None:
         return samples
@@ -54,4 +54,4 @@ def _prefixed(sample: SampleRequest, text: str, ids: list[int], *, chat: bool) -
         return replace(sample, prompt_len=length, prompt=f"{text}\n{sample.prompt}")
     if sample.prompt and isinstance(sample.prompt[0], int):
         return replace(sample, prompt_len=length, prompt=[*ids, *sample.prompt])
-    raise ConfigError("--system-prompt: cannot be put in front of several prompts in one request")
+    raise ConfigError("--system-prompt: not possible with several prompts in one request")

@@ -1,15 +1,15 @@
-"""``timed_trace``: JSONL traces with times, lengths and block hashes, as Mooncake and Qwen publish
-them.
+"""``timed_trace``: JSONL traces with times, lengths and block hashes, as published by Mooncake and
+Qwen.
 
 ``{"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47, 2353]}``: a
-hash id stands for a block of ``--timed-trace-chunk-hash-size`` tokens (Mooncake 512, Qwen 16), the
-last block may be shorter. Prompts are made up so that equal ids give equal tokens and different ids
-differ from their first token on: what shares a prefix in the trace shares it here, no more and no
-less. Tokens that no id covers are the request's own.
+hash id stands for a block of ``--timed-trace-chunk-hash-size`` tokens (Mooncake 512, Qwen 16); the
+last block may be shorter. In the synthetic prompts equal ids give equal tokens, and different ids
+differ from their first token on, so that prompts share exactly the prefixes that the trace says.
+Tokens beyond the last id are unique to the request.
 
 Times become ``due_s`` by ``--timed-trace-sec-multiplier`` (0.001 for milliseconds), unless
-``--no-self-timed``. Backends that take token ids get ids; the others get text, made block by block
-so that it shares as much.
+``--no-self-timed``. Backends that take token ids get ids. The others get text, made block by block
+so that it shares the same prefixes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from llmbench_locust.workload.sample import Progress, SampleRequest, silent
 from llmbench_locust.workload.sessions import Row
 from llmbench_locust.workload.tokenizer import Tokenizer
 
-#: Texts that are counted in one call, by the library's own threads.
+#: Texts that are counted in one call, in the library's threads.
 _BATCH = 32
 
 
 def load(
     config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
 ) -> list[SampleRequest]:
-    """The first ``--num-prompts`` lines of the trace, in its order; fewer when it is shorter."""
+    """The first ``--num-prompts`` lines of the trace, in order; fewer if it is shorter."""
     rows = read_jsonl(config.dataset_path)[: config.num_prompts]
     ids_wanted = config.backend_info.token_ids
     blocks = Blocks(
@@ -60,14 +60,14 @@ def load(
 
 
 def _count(samples: list[SampleRequest], tokenizer: Tokenizer) -> None:
-    """Set the lengths of texts: what is decoded does not always encode to as many tokens."""
+    """Set the lengths of texts: decoded tokens may encode to a different number of tokens."""
     counts = tokenizer.count_batch([str(s.prompt) for s in samples], add_special_tokens=True)
     for sample, count in zip(samples, counts, strict=True):
         sample.prompt_len = count
 
 
 def _number(row: Json, line: int, config: RunConfig, flag: str, least: float) -> float:
-    """The value under the key that --timed-trace-label-FLAG names; whole where ``least`` is 1."""
+    """The value under the key that --timed-trace-label-FLAG names; an integer if ``least`` is 1."""
     label = getattr(config, f"timed_trace_label_{flag}")
     value = row.get(label)
     number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else value

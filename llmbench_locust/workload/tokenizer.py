@@ -1,4 +1,4 @@
-"""What a workload needs of a tokenizer. `tokenizers` loads one."""
+"""The interface of tokenizers. `tokenizers` loads one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Messages = list[Json]
 
 
 class Tokenizer(Protocol):
-    """Ids are below ``vocab_size``, added tokens aside. ``name``: what reports call it."""
+    """Ids are below ``vocab_size``, except for added tokens. ``name``: its name in reports."""
 
     name: str
     vocab_size: int
@@ -22,7 +22,7 @@ class Tokenizer(Protocol):
 
     @property
     def added_special_ids(self) -> list[int]:
-        """Ids of all special tokens that were added to the vocabulary, named or not."""
+        """Ids of all special tokens added to the vocabulary, named or not."""
 
     def num_special_tokens_to_add(self) -> int: ...
 
@@ -33,7 +33,7 @@ class Tokenizer(Protocol):
     ) -> list[list[int]]: ...
 
     def count_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[int]:
-        """Numbers of tokens, without making lists of them."""
+        """The number of tokens of each text."""
 
     def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str: ...
 

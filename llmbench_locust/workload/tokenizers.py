@@ -1,9 +1,9 @@
 """Loads the tokenizer that counts tokens and makes prompts.
 
-A local ``tokenizer.json`` that transformers would read as it stands is loaded by the tokenizers
-library alone (0.04 s; transformers takes 3 s), with transformers' own meaning of special tokens and
-chat template. Everything else goes through transformers. Without ``--tokenizer``, and with a model
-that names no tokenizer here (``--sim``), the one that ships with the package is used.
+A local ``tokenizer.json`` that transformers would load unmodified is loaded by the tokenizers
+library alone (0.04 s; transformers takes 3 s), with transformers' meaning of special tokens and
+chat template. All others are loaded by transformers. With neither ``--tokenizer`` nor a model that
+has one (``--sim``), the tokenizer in this package is used.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
     from tokenizers import Encoding
     from tokenizers import Tokenizer as Backend
 
-#: The name by which ``--tokenizer`` asks for the one that ships with the package.
+#: The value of ``--tokenizer`` for the tokenizer in this package.
 OWN_NAME = "llmbench"
 DEFAULT_TOKENIZER = Path(__file__).parent.parent / "data" / "tokenizer"
 
 _EVEN_BPE = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
 
-# Classes of transformers that read tokenizer.json as it stands, and those that do (or build the
-# same) where it is byte-level. The others build normalizer, pre-tokenizer or special tokens in
-# code, whatever the file says.
-_AS_IT_STANDS = ("PreTrainedTokenizer", "TokenizersBackend")
+# Classes of transformers that load tokenizer.json unmodified, and those that do so (or build the
+# same) if it is byte-level. The others build the normalizer, pre-tokenizer or special tokens in
+# code and ignore the file.
+_UNMODIFIED = ("PreTrainedTokenizer", "TokenizersBackend")
 _IF_BYTE_LEVEL = ("LlamaTokenizer", "GPT2Tokenizer", "Qwen2Tokenizer", "")
 
 
 class FastTokenizer:
-    """A tokenizer of the tokenizers library, with the results that transformers would give."""
+    """A tokenizer of the tokenizers library, with the same results as transformers."""
 
     def __init__(
         self, backend: Backend, config: Json, chat_template: str | None, name: str
@@ -54,7 +54,7 @@ class FastTokenizer:
         self.chat_template = chat_template
         self.name = name
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=False)
-        # transformers leaves BPE alone: there the blanks before punctuation are the text's own.
+        # transformers does not clean up BPE, which preserves the spaces of the text.
         leaves = type(backend.model).__name__ == "BPE" and not config.get(_EVEN_BPE)
         self._clean_up = bool(config.get("clean_up_tokenization_spaces")) and not leaves
         backend.no_padding()
@@ -62,7 +62,7 @@ class FastTokenizer:
 
     @property
     def all_special_ids(self) -> list[int]:
-        """Ids of the named special tokens, in the order of their names, each once."""
+        """Ids of the named special tokens, ordered by name, each once."""
         tokens = [content_of(self._config.get(name)) for name in NAMED]
         names = ("extra_special_tokens", "additional_special_tokens")
         more: JsonValue = next(filter(None, map(self._config.get, names)), [])
@@ -72,7 +72,7 @@ class FastTokenizer:
 
     @property
     def added_special_ids(self) -> list[int]:
-        """Ids of all added special tokens: the named ones and marks of images and turns."""
+        """Ids of all added special tokens: the named ones and markers of images and turns."""
         return [i for i, token in self._backend.get_added_tokens_decoder().items() if token.special]
 
     def num_special_tokens_to_add(self) -> int:
@@ -86,7 +86,7 @@ class FastTokenizer:
         return [e.ids for e in _encoded(self._backend, texts, add_special_tokens)]
 
     def count_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[int]:
-        """Numbers of tokens, without making lists of them."""
+        """The number of tokens of each text."""
         return [len(e) for e in _encoded(self._backend, texts, add_special_tokens)]
 
     def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
@@ -113,7 +113,7 @@ class FastTokenizer:
         return text
 
 
-# What transformers' clean_up_tokenization does: these lose their blank, a quote both of its own.
+# As transformers' clean_up_tokenization: removes the space before these, and both around a quote.
 _CLEAN_UP = (
     *((f" {mark}", mark) for mark in ".?!,"),
     (" ' ", "'"),
@@ -126,7 +126,7 @@ def _encoded(backend: Backend, texts: list[str], special: bool) -> list[Encoding
 
 
 class HFTokenizer:
-    """A tokenizer of transformers: slow ones, Python ones, those that come with code."""
+    """A tokenizer of transformers: slow (Python) ones and those with custom code."""
 
     def __init__(self, inner: JsonValue, name: str) -> None:
         self._inner = inner
@@ -177,7 +177,7 @@ class HFTokenizer:
 
 
 def _plain_backend(inner: object) -> Backend | None:
-    """The tokenizers library's object, where transformers adds nothing to encoding."""
+    """The tokenizers library's object; None if transformers does not encode with it alone."""
     method = getattr(type(inner), "_encode_plus", None)
     owner = getattr(method, "__qualname__", "").partition(".")[0]
     backend: Backend | None = getattr(inner, "backend_tokenizer", None)
@@ -202,7 +202,7 @@ def load_tokenizer(config: RunConfig) -> Tokenizer | None:
         return _from_directory(DEFAULT_TOKENIZER, OWN_NAME)
     mode = config.tokenizer_mode
     path = Path(name)
-    if mode in ("auto", "hf") and not config.trust_remote_code and _as_it_stands(path):
+    if mode in ("auto", "hf") and not config.trust_remote_code and _loads_unmodified(path):
         return _from_directory(path, str(name))
     if mode == "mistral":
         return _mistral(name)
@@ -211,8 +211,8 @@ def load_tokenizer(config: RunConfig) -> Tokenizer | None:
     return _from_transformers(name, config, given=bool(given))
 
 
-def _as_it_stands(path: Path) -> bool:
-    """Whether transformers, too, would take the directory's tokenizer.json for what it says."""
+def _loads_unmodified(path: Path) -> bool:
+    """Whether transformers would load the directory's tokenizer.json unmodified."""
     whole = path / "tokenizer.json"
     if not whole.is_file():
         return False
@@ -220,7 +220,7 @@ def _as_it_stands(path: Path) -> bool:
     files = (_json(path / "tokenizer_config.json"), model)
     declared = next(filter(None, (file.get("tokenizer_class") for file in files)), "")
     name = str(declared).removesuffix("Fast")
-    if name in _AS_IT_STANDS or (not name and "model_type" not in model):
+    if name in _UNMODIFIED or (not name and "model_type" not in model):
         return True
     return name in _IF_BYTE_LEVEL and b'"ByteLevel"' in whole.read_bytes()
 
@@ -269,7 +269,7 @@ def _from_transformers(name: str, config: RunConfig, *, given: bool) -> HFTokeni
 
 
 def _of_vllm(mode: str, name: str, config: RunConfig) -> HFTokenizer:
-    """vLLM's own modes (deepseek_v32 and such) or a plugin's, by vLLM's registry."""
+    """A mode of vLLM (such as deepseek_v32) or of a plugin, from vLLM's registry."""
     try:
         from vllm.tokenizers.registry import TokenizerRegistry
     except ImportError:

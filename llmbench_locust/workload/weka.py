@@ -1,14 +1,14 @@
-"""``weka``: recorded sessions of coding agents, a JSON object each, in a file or a directory.
+"""``weka``: recorded sessions of coding agents, one JSON object each, in a file or a directory.
 
-A call tells the tokens of its whole prompt and of its response, and which blocks of ``block_size``
-tokens the prompt is made of. Equal blocks of a session give equal tokens. A call is sent when the
-one before it has been answered and the recorded idle time has passed: its start minus the end of
-the call before. ``think_time`` is used where the durations are missing.
+A call has the token counts of its full prompt and its response, and the hash ids of the prompt's
+blocks of ``block_size`` tokens. Equal ids within a session give equal tokens. A call is sent when
+the previous one is answered and the recorded idle time (its start minus the end of the previous
+call) has passed. If durations are missing, ``think_time`` is used.
 
-A ``subagent`` has calls of its own, which begin at their recorded distance from the end of the call
-before the marker. The first later call of the parent that started after the sub-agent had ended
-waits for the last call of the sub-agent, too. Responses are not part of later prompts: the trace
-tells each prompt as a whole.
+A ``subagent`` marker has its own calls, which start at their recorded offset from the end of the
+call before the marker. The parent's first call that started after the sub-agent's end also waits
+for the sub-agent's last call. Later prompts do not contain the actual responses, because the trace
+has each full prompt.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from llmbench_locust.workload.sample import Progress, SampleRequest, silent
 from llmbench_locust.workload.sessions import Row, Session
 from llmbench_locust.workload.tokenizer import Tokenizer
 
-#: Of a call: plain, streamed, or a marker with calls of its own.
+#: Types of a call: not streamed, streamed, or a marker with its own calls.
 _TYPES = ("n", "s", "subagent")
 
 
@@ -61,9 +61,9 @@ def _rows(config: RunConfig) -> Iterator[Row]:
 
 
 def _calls_of(row: Row) -> list[Json]:
-    """What is null counts as missing."""
+    """The calls, without their null values."""
     if not isinstance(row.values.get("requests"), list):
-        raise row.error("has no list 'requests'")
+        raise row.error("has no 'requests' list")
     calls = [call for call in row.items("requests", dict) if isinstance(call, dict)]
     return [{key: value for key, value in c.items() if value is not None} for c in calls]
 
@@ -74,13 +74,13 @@ class _Trace:
         size = row.count("block_size")
         if row.values.get("hash_id_scope", "local") != "local":
             raise row.error("'hash_id_scope' must be 'local'")
-        # Ids mean something within their session only.
+        # Hash ids are local to their session.
         self._blocks = blocks.others(size, f"{self._config.seed}/{number}")
         self._tokenizer = tokenizer
         self._found: Session = []
 
     def session(self) -> Session:
-        """In order of their recorded start, so that each stands behind those that it waits for."""
+        """The calls by recorded start, so that each comes after those that it waits for."""
         self._calls(_calls_of(self._row), None, 0.0)
         return self._found
 
@@ -115,7 +115,7 @@ class _Trace:
         if not calls:
             raise row.error("the sub-agent has no 'requests'")
         if min(Row(self._config, row.where, call).number("t") for call in calls) < began_s:
-            # Older files count from the spawn.
+            # In older files, times are relative to the sub-agent's start.
             calls = [{**call, "t": call["t"] + began_s} for call in calls]
         turn, last_s = self._calls(calls, before, end_s)
         duration = row.values.get("duration_ms")

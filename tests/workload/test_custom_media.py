@@ -127,12 +127,12 @@ def test_the_order_is_the_seed_s_and_samples_repeat(tmp_path, tokenizer):
     ("row", "line"),
     [
         ({"prompt": "x"}, r"line 2 has neither 'content' nor both"),
-        ({"prompt": 3, "image_files": ["a"]}, r"line 2 has a 'prompt' that is not a text"),
-        ({"prompt": "x", "image_files": []}, r"line 2 has an 'image_files'"),
-        ({"prompt": "x", "image_files": [3]}, r"an image is a int.*\(line 2\)"),
-        ({"content": []}, r"line 2 has a 'content'"),
+        ({"prompt": 3, "image_files": ["a"]}, r"line 2 has a 'prompt' that is not a string"),
+        ({"prompt": "x", "image_files": []}, r"line 2 has 'image_files'"),
+        ({"prompt": "x", "image_files": [3]}, r"an image has the type int.*\(line 2\)"),
+        ({"content": []}, r"line 2 has 'content'"),
         ({"content": [{"type": "text"}]}, r"line 2 has a text part without"),
-        ({"content": [{"type": "sound"}]}, r"line 2 has a part whose type is none of"),
+        ({"content": [{"type": "sound"}]}, r"line 2 has a part whose type is not text,"),
         (
             {"content": [{"type": "image_url", "image_url": {}}]},
             r"line 2 has an image_url part without",
@@ -166,7 +166,7 @@ def test_pixels_become_jpeg_on_white():
     data = base64.b64decode(part["image_url"]["url"].removeprefix("data:image/jpeg;base64,"))
     assert Image.open(io.BytesIO(data)).getpixel((1, 1)) == (255, 255, 255)
     assert image_part({"bytes": PNG})["image_url"]["url"].startswith("data:image/jpeg;base64,")
-    with pytest.raises(ConfigError, match="image bytes that Pillow cannot read"):
+    with pytest.raises(ConfigError, match="Pillow cannot read the image bytes"):
         image_part({"bytes": b"no image"})
 
 
@@ -184,7 +184,7 @@ def test_videos_are_references_or_data():
     assert video_part("https://x.test/a.mp4")["video_url"] == {"url": "https://x.test/a.mp4"}
     assert video_part("/srv/a.mp4")["video_url"] == {"url": "file:///srv/a.mp4"}
     assert video_part({"bytes": b"abc"})["video_url"] == {"url": "data:video/mp4;base64,YWJj"}
-    with pytest.raises(ConfigError, match="a video is a int"):
+    with pytest.raises(ConfigError, match="a video has the type int"):
         video_part(3)
 
 
@@ -241,7 +241,7 @@ def test_samples_become_wav():
             {"audio": "none.wav"},
             r"'none\.wav' cannot be read \(No such file or directory\) \(line 1\)",
         ),
-        ({"audio": "x.jsonl"}, r"'x\.jsonl' is not a sound file that soundfile can read"),
+        ({"audio": "x.jsonl"}, r"'x\.jsonl' is not an audio file that soundfile can read"),
     ],
 )
 def test_bad_audio_is_one_line(tmp_path, tokenizer, row, line):
@@ -254,6 +254,6 @@ def test_a_length_of_its_own_must_be_there(tmp_path, tokenizer):
     sound(tmp_path / "a.wav")
     path = write_jsonl(tmp_path / "x.jsonl", [{"audio": "a.wav", "output_tokens": "many"}])
     with pytest.raises(
-        ConfigError, match=r"line 1 has no whole number of 1 or more as 'output_tokens'"
+        ConfigError, match=r"line 1 needs a whole number of 1 or more as 'output_tokens'"
     ):
         load_sounds(audio_flags(path, "openai-audio", "--custom-output-len", -1), tokenizer)

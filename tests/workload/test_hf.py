@@ -383,7 +383,7 @@ def test_folders_splits_and_the_seed(tmp_path, tokenizer):
 
 def test_bad_input_is_one_line(tmp_path, tokenizer):
     path = write_jsonl(tmp_path / "rows.jsonl", [{"x": "y"}])
-    with pytest.raises(ConfigError, match="is not known by name; give --hf-prompt-column"):
+    with pytest.raises(ConfigError, match="is not a known dataset; give --hf-prompt-column"):
         load(flags(path, None), tokenizer)
     with pytest.raises(
         ConfigError,

@@ -131,7 +131,7 @@ def test_traces_start_together(mix, tokenizer, tmp_path):
         times = [s.due_s for s in got if s.label == label]
         assert times == [float(i) for i in range(len(times))]
     with pytest.raises(
-        ConfigError, match=r"entry 1 brings its own times, entry 2 does not; all or none"
+        ConfigError, match=r"entry 1 has recorded times, entry 2 has none; all or none"
     ):
         load_requests(mix(trace("a", 1), LONG, argv=("--num-prompts", 4)), tokenizer)
     still = trace("a", 1) | {"self-timed": False}
@@ -158,7 +158,7 @@ def test_a_share_that_runs_out_leaves_its_places():
     [
         ([], r"is not a list of one or more entries"),
         ([3], r"entry 1 is not an object"),
-        ([LONG, {"weight": 1}], r"entry 2 names no 'dataset-name'"),
+        ([LONG, {"weight": 1}], r"entry 2 has no 'dataset-name'"),
         ([LONG | {"weight": 0}], r"entry 1: weight 0 is not allowed; use a number above 0"),
         ([LONG | {"weight": "x"}], r"entry 1: weight 'x'"),
         ([LONG | {"label": ""}], r"entry 1: label ''"),

@@ -159,7 +159,7 @@ def test_without_the_extras_the_line_says_what_to_install(monkeypatch, tokenizer
             r"--random-mm-base-items-per-request: at least 3 items, but "
             "--random-mm-limit-mm-per-prompt allows 2",
         ),
-        (("--random-input-len", 0), r"--random-input-len: 0 leaves"),
+        (("--random-input-len", 0), r"--random-input-len: 0 allows empty prompts"),
         (
             (
                 "--backend",

@@ -164,7 +164,7 @@ def line(**more):
     ("name", "rows", "message"),
     [
         ("sessions", [line(id="p", after=["q"]), line(id="q", after=["p"])],
-         "line 1: its session has requests that wait in a circle"),
+         "line 1: its session has requests that wait in a cycle"),
         ("sessions", [line(), line(after=["x"])], "line 2: its session has no request 'x'"),
         ("sessions", [line(id=1), line(id=1)], "line 2: the id '1' is used twice"),
         ("sessions", [line(), line(delay_s=-1)],
@@ -186,7 +186,7 @@ def line(**more):
         ("messages", [{"messages": [*TALK["messages"]], "delays": [-3]}], "line 1: 'delays' is -3"),
         ("sessions", [line(), line(delay_s=float("inf"))], "line 2: 'delay_s' is inf"),
         ("weka", [{**WEKA, "block_size": 0}], "line 1: 'block_size' is 0"),
-        ("weka", [{**WEKA, "requests": 3}], "line 1: has no list 'requests'"),
+        ("weka", [{**WEKA, "requests": 3}], "line 1: has no 'requests' list"),
         ("weka", [{**WEKA, "requests": [3]}], "line 1: 'requests' is not a list in the form"),
         ("weka", [{**WEKA, "requests": [{**WEKA["requests"][0], "type": "x"}]}],
          "line 1: call 1: 'type' is 'x'; it must be n, s, subagent"),

@@ -84,7 +84,7 @@ def test_a_process_that_dies_is_told_of(tokenizer, capsys):
         while not ahead.broken:
             ahead.ready()
             gevent.sleep(0.01)
-    assert "the process that makes prompts has ended" in capsys.readouterr().err
+    assert "the process that makes prompts ended early" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

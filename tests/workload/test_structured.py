@@ -77,7 +77,11 @@ def test_what_cannot_be_asked_for_is_one_line(tmp_path, schema, tokenizer):
         ("tensorrt-llm", ("--structured-output", schema), "--structured-output: --backend tensor"),
         ("openai", ("--structured-output", bad), "is not a JSON schema: type: 'objekt' is not"),
         ("openai-chat", ("--tool-choice", "auto"), "--tool-choice: no request of --dataset-name"),
-        ("openai", ("--tool-choice", "auto"), "--tool-choice: --backend openai has no tools"),
+        (
+            "openai",
+            ("--tool-choice", "auto"),
+            "--tool-choice: --backend openai does not support tools",
+        ),
     ):
         with pytest.raises(ConfigError) as error:
             bodies(tokenizer, backend, *flags)

@@ -47,7 +47,7 @@ def test_conversations_share_what_the_ratios_say(tokenizer):
 
 def test_a_turn_needs_more_than_the_shared_parts(tokenizer):
     argv = (*TALK, "--multi-turn-prefix-global-ratio", 0.9, "--random-input-len", 100)
-    with pytest.raises(ConfigError, match=r"--per-turn-input-len: \d+ tokens are no more than"):
+    with pytest.raises(ConfigError, match=r"--per-turn-input-len: \d+ tokens are too few"):
         load_requests(config(*argv, "--per-turn-input-len", 50), tokenizer)
 
 

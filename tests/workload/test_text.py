@@ -126,10 +126,15 @@ BAD = [
         "has no conversation of a usable length",
     ),
     ("custom", "x.txt", "a", "is not a .jsonl file"),
-    ("custom", "x.jsonl", '{"prompt": "a"}\n{"text": "b"}\n', "line 2 has no text 'prompt'"),
+    ("custom", "x.jsonl", '{"prompt": "a"}\n{"text": "b"}\n', "line 2 has no string 'prompt'"),
     ("custom", "x.jsonl", '{"prompt": "a"}\nnope\n', "line 2"),
-    ("spec_bench", "x.jsonl", '{"prompt": "a"}\n', "line 1 has no list of texts 'turns'"),
-    ("burstgpt", "x.csv", "Model,Request tokens\nGPT-4,3\n", "has no column 'Response tokens'"),
+    ("spec_bench", "x.jsonl", '{"prompt": "a"}\n', "line 1 has no list of strings 'turns'"),
+    (
+        "burstgpt",
+        "x.csv",
+        "Model,Request tokens\nGPT-4,3\n",
+        "has no BurstGPT column 'Response tokens'",
+    ),
     (
         "burstgpt",
         "x.csv",
@@ -157,7 +162,7 @@ def test_bad_lengths_are_one_line():
         ),
         (
             {"dataset_name": "random", "random_input_len": 0},
-            "--random-input-len: 0 leaves prompts without tokens",
+            "--random-input-len: 0 allows empty prompts",
         ),
         ({"dataset_name": "prefix_repetition", "num_prompts": 3}, "--num-prompts: 3 is less than"),
         (
@@ -231,7 +236,7 @@ def test_custom_takes_the_output_length_of_each_line(tmp_path):
     )
     assert [r.expected_output_len for r in load_requests(made, TOKENIZER)] == [7, 9]
     lacking = write(tmp_path / "y.jsonl", '{"prompt": "a"}\n')
-    with pytest.raises(ConfigError, match="line 1 has no whole number"):
+    with pytest.raises(ConfigError, match="line 1 needs a whole number"):
         load_requests(config("custom", dataset_path=lacking, custom_output_len=-1), TOKENIZER)
 
 
@@ -247,7 +252,7 @@ def test_an_output_length_may_be_written_in_any_way_that_vllm_reads(value, tmp_p
 @pytest.mark.parametrize("value", [None, True, 0, -3, "many", [], 1e400])
 def test_an_output_length_that_is_none_is_one_line(value, tmp_path):
     path = write(tmp_path / "x.jsonl", json.dumps({"prompt": "a", "output_tokens": value}) + "\n")
-    with pytest.raises(ConfigError, match="line 1 has no whole number"):
+    with pytest.raises(ConfigError, match="line 1 needs a whole number"):
         load_requests(
             config("custom", dataset_path=path, num_prompts=1, custom_output_len=-1), TOKENIZER
         )

@@ -1,8 +1,8 @@
-"""``--dataset-name hf``: datasets of the Hugging Face hub, or local copies of them, through the
+"""``--dataset-name hf``: datasets of the Hugging Face hub, or local copies of them, loaded with the
 ``datasets`` library.
 
-`loader` chooses and drives, `source` opens, `table` knows which dataset has which layout; one small
-function for each layout stands in `text`, `media` and `tools`. A dataset in none of them works with
+`loader` makes the requests, `source` opens datasets, `table` lists the known datasets. `text`,
+`media` and `tools` have one small function for each layout. Other datasets work with
 ``--hf-prompt-column``.
 """
 

@@ -1,4 +1,4 @@
-"""What an adapter is: a dataset's layout as a function from one row to one request."""
+"""An adapter describes a dataset's layout, with a function from one row to one request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Row = Json
 
 @dataclass(slots=True)
 class Context:
-    """``name``: the dataset's id on the hub; ``folder``: of a local copy, or None."""
+    """``name``: the dataset's id on the hub; ``folder``: that of a local copy, or None."""
 
     config: RunConfig
     tokenizer: Tokenizer
@@ -43,7 +43,7 @@ class Context:
         return SampleRequest(text, self.tokens(text), output_len)
 
     def with_media(self, text: str, media: JsonValue, output_len: int) -> SampleRequest:
-        """A text and one content part; as messages with ``--enable-multimodal-chat``."""
+        """A request of a text and media; as messages with ``--enable-multimodal-chat``."""
         sample = SampleRequest(text, self.tokens(text), output_len, multi_modal=media)
         if self.config.enable_multimodal_chat:
             sample.to_messages()
@@ -54,19 +54,19 @@ class Context:
         return default if given is None else given
 
 
-#: One row → its request (without an id), or None where the row is left out. KeyError and the like
-#: mean another layout.
+#: One row → its request (without an id), or None to skip the row. KeyError and similar errors mean
+#: that the row has another layout.
 Make = Callable[[Row, Context], SampleRequest | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """``split``, ``subset``: of the hub, unless flags say otherwise; ``no_subset``: the dataset has
-    none, a flag is ignored.
+    """``split``, ``subset``: defaults on the hub; ``no_subset``: the dataset has none, and the flag
+    is ignored.
 
-    ``modality``: what the backend must carry, "" for text; ``backend``: the only one that works, ""
-    for any. ``id_by_row``: request ids count rows, also those left out. ``rows``: in place of what
-    ``datasets`` would open.
+    ``modality``: what the backend must support, "" for text; ``backend``: the only one that works,
+    "" for any. ``id_by_row``: request ids count all rows, including skipped ones. ``rows``: loads
+    the rows without ``datasets``.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Drives an adapter over the rows of its dataset."""
+"""Makes requests from the rows of a dataset with its adapter."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from llmbench_locust.workload.tokenizer import Tokenizer
 def load(
     config: RunConfig, tokenizer: Tokenizer, progress: Progress = silent
 ) -> list[SampleRequest]:
-    """``--num-prompts`` requests of a dataset that is known by ``--hf-name`` or ``--dataset-path``,
-    or of any by its column.
+    """``--num-prompts`` requests of a dataset known by ``--hf-name`` or ``--dataset-path``, or of
+    any other with ``--hf-prompt-column``.
 
-    Raises ConfigError: unknown dataset, backend that does not support it, another layout (with the
-    row), nothing left.
+    Raises ConfigError for an unknown dataset, an unsupported backend, a row of another layout, or
+    if filtering leaves no row.
     """
     adapter = choose(config)
     check_backend(adapter, config)
@@ -33,7 +33,7 @@ def load(
             samples = _samples(adapter, rows, context, progress)
         finally:
             if isinstance(rows, Generator):
-                # now, not when the collector comes by: the library stops its threads then
+                # close now, not at garbage collection: this stops the library's threads
                 rows.close()
             del rows
     if not samples:
@@ -64,7 +64,7 @@ def _samples(
 
 
 def choose(config: RunConfig) -> Adapter:
-    """The adapter: by the column that was named, else by the dataset's name."""
+    """The adapter for the named column, else for the dataset's name."""
     if config.hf_prompt_column is not None:
         return ANY
     if config.hf_output_column is not None:
@@ -74,8 +74,8 @@ def choose(config: RunConfig) -> Adapter:
             return BY_ID[name]
     shown = config.hf_name or config.dataset_path
     raise ConfigError(
-        f"--dataset-path: {shown!r} is not known by name; give --hf-prompt-column, or --hf-name "
-        f"where it is a copy of one of {', '.join(BY_ID)}"
+        f"--dataset-path: {shown!r} is not a known dataset; give --hf-prompt-column, or --hf-name "
+        f"if it is a copy of one of {', '.join(BY_ID)}"
     )
 
 
@@ -92,7 +92,7 @@ def check_backend(adapter: Adapter, config: RunConfig) -> None:
         )
     if info.only and info.only != adapter.modality:
         raise ConfigError(
-            f"--backend: {info.name} takes only {info.only}, but {adapter.name} holds none"
+            f"--backend: {info.name} takes only {info.only}, but {adapter.name} has none"
         )
 
 

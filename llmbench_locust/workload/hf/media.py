@@ -1,4 +1,4 @@
-"""Layouts of conversations, images, videos and speech."""
+"""Layouts of datasets with conversations, images, videos and speech."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 def conversation(row: Row, context: Context) -> SampleRequest | None:
-    """The first question, with its image if any; its answer gives the output length."""
+    """The first question, with its image if any; its answer sets the output length."""
     said = row["conversations"]
     if len(said) < 2:
         return None
@@ -45,7 +45,7 @@ def mmvu(row: Row, context: Context) -> SampleRequest:
 
 
 def mm_star(row: Row, context: Context) -> SampleRequest:
-    """The question before its options, with the image."""
+    """The question without its options, and the image."""
     text = row["question"].split("Options:", 1)[0].strip()
     return context.with_media(
         text, image_part(row["image"], folder=context.folder), context.output_len(128)
@@ -60,14 +60,14 @@ _COHERE = (
 
 
 def transcription(row: Row, context: Context) -> SampleRequest | None:
-    """A sound within the flags' lengths; bytes and samples are sent as WAV, files as they are."""
+    """Audio of a duration that the flags allow; bytes and samples are sent as WAV, files as is."""
     config = context.config
     audio = row["url"] if "audio" not in row else row["audio"]
     if isinstance(audio, dict) and audio.get("bytes") is not None:
         try:
             audio = need("soundfile").read(io.BytesIO(audio["bytes"]), dtype="float32")
         except RuntimeError as e:
-            raise ConfigError(f"--dataset-path: a sound that soundfile cannot read ({e})") from None
+            raise ConfigError(f"--dataset-path: soundfile cannot read the audio ({e})") from None
     found = audio_file(audio, folder=context.folder)
     if not config.asr_min_audio_len_sec <= found["duration_s"] <= config.asr_max_audio_len_sec:
         return None
@@ -79,7 +79,7 @@ def transcription(row: Row, context: Context) -> SampleRequest | None:
 
 
 def decoder_prompt(context: Context) -> str:
-    """The control tokens that a model's decoder starts with, by the tokenizer's name."""
+    """The control tokens at the start of the model's decoder, by the tokenizer's name."""
     name = str(
         getattr(context.tokenizer, "name_or_path", None)
         or context.config.tokenizer

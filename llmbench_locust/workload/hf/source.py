@@ -1,4 +1,4 @@
-"""Opens a dataset of the hub, a folder or a file, whole or streamed, in the seed's order."""
+"""Opens a dataset of the hub, a folder or a file, loaded or streamed, shuffled by seed."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _BUILDERS = {
 
 @contextmanager
 def ended_threads() -> Iterator[None]:
-    """Wait for the threads that the library starts in here.
+    """Wait for the threads that the library starts in the context.
 
-    Under gevent they are greenlets of the native thread that loads the workload. Once that has
-    ended they never run again, and the interpreter would wait for them at its exit for ever.
+    Under gevent they are greenlets of the native thread that loads the workload. After it has ended
+    they never run again, and the interpreter would wait for them forever at exit.
     """
     before = set(threading.enumerate())
     try:
         yield
     finally:
-        gc.collect()  # executors without a reference tell their threads to end
+        gc.collect()  # unreferenced executors then stop their threads
         for thread in set(threading.enumerate()) - before:
             if thread.name.startswith("ThreadPoolExecutor"):
                 thread.join(timeout=5)
@@ -65,7 +65,7 @@ def open_rows(adapter: Adapter, context: Context) -> Iterable[Row]:
 
 
 def _guarded(data: Iterable[Row], path: str) -> Iterator[Row]:
-    """The rows; what the library raises on the way becomes one line."""
+    """The rows; any error of the library becomes a ConfigError."""
     try:
         yield from data
     except Exception as e:
@@ -83,7 +83,7 @@ def _load(adapter: Adapter, context: Context) -> Any:
                 f"--dataset-path: {config.dataset_path!r} ends in none of {', '.join(_BUILDERS)}"
             )
         where = {"path": builder, "data_files": config.dataset_path}
-    # A local copy need not have the hub's subsets and splits: their defaults are for the hub.
+    # The defaults are for the hub: a local copy may have other subsets and splits.
     subset = None if adapter.no_subset else config.hf_subset or (None if local else adapter.subset)
     split = config.hf_split or (None if local else adapter.split)
     if config.trust_remote_code:
@@ -93,7 +93,7 @@ def _load(adapter: Adapter, context: Context) -> Any:
         return _one_split(_opened(where, subset, split, config), adapter, config)
     except ConfigError:
         raise
-    except Exception as e:  # the library and the hub raise without a common base
+    except Exception as e:  # errors of the library and the hub have no common base class
         if unasked:
             raise ConfigError(
                 f"--dataset-path: {config.dataset_path!r} is not in the local cache, and "
@@ -109,18 +109,17 @@ def _opened(where: Json, subset: str | None, split: str | None, config: RunConfi
 
     datasets.disable_progress_bars()
     if hasattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN"):
-        # Five seconds in which the library lets its threads end, for programs that exit next. This
-        # one goes on.
+        # By default the library waits five seconds for its threads, in case the program exits next.
         datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0.2
     if "trust_remote_code" in where and int(datasets.__version__.split(".")[0]) >= 4:
         where = {
             k: v for k, v in where.items() if k != "trust_remote_code"
-        }  # gone with dataset scripts
+        }  # removed together with dataset scripts
     return datasets.load_dataset(name=subset, split=split, streaming=not config.no_stream, **where)
 
 
 def _one_split(data: object, adapter: Adapter, config: RunConfig) -> Any:
-    """The dataset, where no split was asked for: the adapter's, else train, else the only one."""
+    """One split: the adapter's, else train, else the only one."""
     if not isinstance(data, dict):
         return data
     for name in (adapter.split, "train"):
@@ -134,7 +133,7 @@ def _one_split(data: object, adapter: Adapter, config: RunConfig) -> Any:
 
 
 def _undecoded(data: Any, adapter: Adapter) -> Any:
-    """Sounds (and images, if not needed) stay bytes or paths: we decode, lazily, without torch."""
+    """Keep audio (and unneeded images) as bytes or paths: we decode them lazily, without torch."""
     from datasets import Audio, Image
 
     for name, feature in (data.features or {}).items():

@@ -1,4 +1,4 @@
-"""The datasets that are known by name, one row each."""
+"""The known datasets, one row each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from llmbench_locust.workload.hf import media, text, tools
 from llmbench_locust.workload.hf.adapter import Adapter
 
-#: Datasets of images without subsets.
+#: Image datasets without subsets.
 _images = partial(Adapter, modality="image", no_subset=True)
 
 ADAPTERS: tuple[Adapter, ...] = (
@@ -108,4 +108,4 @@ ADAPTERS: tuple[Adapter, ...] = (
 BY_ID: dict[str, Adapter] = {name: adapter for adapter in ADAPTERS for name in adapter.ids}
 
 #: For ``--hf-prompt-column``.
-ANY = Adapter("any", (), text.by_column, "the one of --hf-prompt-column", split=None)
+ANY = Adapter("any", (), text.by_column, "that of --hf-prompt-column", split=None)

@@ -1,5 +1,5 @@
-"""Layouts of text datasets. What a prompt says around the row's columns is fixed by the datasets'
-authors: it must be equal wherever figures are to be compared.
+"""Layouts of text datasets. The datasets' authors fixed the wording of the prompts around the
+columns; it must not change, or results cannot be compared.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def instruct_coder(row: Row, context: Context) -> SampleRequest:
 
 
 def asks(*path: str | int) -> Make:
-    """The question that stands at ``path`` in the row."""
+    """An adapter function for the question at ``path`` in the row."""
 
     def make(row: Row, context: Context) -> SampleRequest:
         found: JsonValue = row
@@ -54,7 +54,7 @@ def aimo(row: Row, context: Context) -> SampleRequest | None:
 
 
 def next_edit(row: Row, context: Context) -> SampleRequest:
-    """Zed's zeta. The output length is that of the editable region."""
+    """Zed's zeta. The editable region sets the output length."""
     prompt = (
         "### Instruction:\nYou are a code completion assistant and your task is to analyze "
         "user edits and then rewrite an "
@@ -80,11 +80,10 @@ def mlperf(row: Row, context: Context) -> SampleRequest | None:
 
 
 def by_column(row: Row, context: Context) -> SampleRequest | None:
-    """Any dataset: ``--hf-prompt-column`` and, for the length asked for, ``--hf-output-column`` (a
-    text or a number).
+    """Any dataset: ``--hf-prompt-column``, and ``--hf-output-column`` (a text or a number) for the
+    output length.
 
-    A prompt may also be a list of chat messages, of which everything up to the last user message is
-    sent.
+    A prompt may also be a list of chat messages; those up to the last user message are sent.
     """
     config = context.config
     asked = row[config.hf_prompt_column or ""]

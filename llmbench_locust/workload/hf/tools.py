@@ -44,7 +44,7 @@ def _file(category: str, context: Context) -> Path:
 
         try:
             return Path(hf_hub_download(context.config.dataset_path, name, repo_type="dataset"))
-        except Exception as e:  # the hub's errors have no common base
+        except Exception as e:  # the hub's errors have no common base class
             if "EntryNotFound" not in type(e).__name__ or "Local" in type(e).__name__:
                 what = f"{name} of {context.name!r} cannot be loaded ({type(e).__name__})"
                 raise ConfigError(f"--dataset-path: {what}") from None
@@ -71,7 +71,7 @@ def function_call(row: Row, context: Context) -> SampleRequest | None:
 
 
 def json_schema(node: object) -> JsonValue:
-    """The same with BFCL's type names in JSON Schema's."""
+    """``node`` with BFCL's type names replaced by JSON Schema's."""
     if isinstance(node, list):
         return [json_schema(n) for n in node]
     if not isinstance(node, dict):
@@ -89,8 +89,8 @@ def _length(messages: list[Row], tools: list[Row], context: Context) -> int:
     for kwargs in (with_tools, {}):
         try:
             return context.tokens(context.templated(messages, **kwargs))
-        except TypeError:  # a tokenizer that knows no tools
+        except TypeError:  # a tokenizer without support for tools
             continue
-        except Exception:  # a template may refuse the roles, in any way it likes
+        except Exception:  # a template may raise anything for roles that it does not support
             break
     return context.tokens("\n".join(str(m.get("content", "")) for m in messages))
