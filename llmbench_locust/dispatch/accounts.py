@@ -1,7 +1,7 @@
-"""Every request of a run and what became of it, planned or not. No messages, no clock.
+"""The outcome of every request of a run, planned or not. No messages, no clock.
 
-`Ledger` keeps the states; this adds the outcomes themselves: each is passed on once, and a request
-that will never have one from its worker gets one here.
+`Ledger` keeps the states; this adds the outcomes: each is passed on once, and a request that its
+worker will never report gets its outcome here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from llmbench_locust.records import RecordColumns
 
 
 class Accounts:
-    """``on_columns`` is given each batch of outcomes once. ``start_s``: of the arrivals, on the
+    """``on_columns`` gets each batch of outcomes once. ``start_s``: of the arrivals, on the
     master's clock.
     """
 
@@ -30,8 +30,8 @@ class Accounts:
     def reported(
         self, number: int, sent: Indexes, records: RecordColumns | None, unsent: Indexes
     ) -> None:
-        """What worker ``number`` tells; ``records`` on the master's clock. Raises IndexError for a
-        request that is not in the plan.
+        """Add a report of worker ``number``; ``records`` on the master's clock. Raises IndexError
+        for a request that is not in the plan.
         """
         ledger = self.ledger
         ledger.send(number, ledger.indexes(number, sent))
@@ -51,8 +51,8 @@ class Accounts:
         self.ledger.cancel()
 
     def lose(self, number: int, worker: str, lease_until_s: float) -> tuple[int, int]:
-        """The worker is lost. What it may have started by ``lease_until_s`` fails; the rest goes to
-        others. Returns how many of each.
+        """The worker is lost. Requests that it may have started by ``lease_until_s`` fail; the rest
+        goes to others. Returns the number of each.
         """
         startable = self.tickets.startable(lease_until_s - self.start_s, len(self.ledger.state))
         failed, returned = self.ledger.lose(number, startable)
@@ -61,18 +61,18 @@ class Accounts:
         return len(failed), len(returned)
 
     def abandon(self, number: int, worker: str) -> None:
-        """No worker is left: what was not sent fails with the last one. What was not even made is
-        never sent.
+        """No worker is left: unsent requests fail with the last one. Requests that do not exist yet
+        are never sent.
         """
         left = self.tickets.clear()
         if len(left):
             self.ledger.deliver(number, left)
             self.ledger.finish(number, left)
-            self._fail(left, worker, "no worker was left to send it", "worker_lost")
+            self._fail(left, worker, "no worker left to send it", "worker_lost")
         self.ledger.cancel()
 
     def interrupt(self, number: int, worker: str) -> None:
-        """The run is over and the worker has not reported what became of its requests."""
+        """The run is over and the worker has not reported the outcomes of its requests."""
         failed, _ = self.ledger.lose(number, np.ones(len(self.ledger.state), np.bool_))
         self._fail(failed, worker, "interrupted; its worker reported no outcome", "interrupted")
 

@@ -1,7 +1,7 @@
-"""A worker's side of a Locust test: takes one run after another from the master.
+"""A worker's side of a Locust test: performs one run after another for the master.
 
-One `Agent` a process (in local mode, in the master's own). It speaks by Locust's messages only.
-Connections and users stay from one run to the next.
+There is one `Agent` per process (in local mode, in the master's process). It communicates only by
+Locust's messages. Connections and users persist between runs.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 class Agent:
-    """``send`` takes a message to the master. ``name``: this worker's; "" where it is the only one.
-    ``stop_users`` has Locust stop this process's users; None where Locust does so by itself.
-    ``secrets`` fills in what a plan leaves to the worker, and raises SetupError where it cannot.
-    ``gaps``: the process's own.
+    """``send`` sends a message to the master. ``name``: of this worker; "" if it is the only one.
+    ``stop_users`` makes Locust stop this process's users; None if Locust does so by itself.
+    ``secrets`` fills in the secrets that a plan leaves to the worker, and raises SetupError if it
+    cannot. ``gaps``: those of this process.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Agent:
         self._secrets = secrets
         self._gaps = gaps
         self._run: WorkerRun | None = None
-        self._open = Event()  # a run is on, or the users may go
+        self._open = Event()  # a run is active, or the users may return
         self._released = False
         self._servers: Replicas | None = None
         self._server: tuple[object, ...] = ()
@@ -55,10 +55,10 @@ class Agent:
     def receive(self, kind: str, data: object) -> None:
         self._inbox.receive(kind, data, "")
 
-    # --- what the users do
+    # --- called by users
 
     def attend(self, user: object) -> None:
-        """A user takes tickets, from one run to the next, until the test stops."""
+        """A user takes tickets, run after run, until the test stops."""
         while not self._released:
             run = self._run
             if run is not None and not run.closed:
@@ -68,7 +68,7 @@ class Agent:
                 self._open.wait()
 
     def perform(self, sample: SampleRequest, user: object) -> RequestRecord:
-        """One request of a user's own task, in the run that is on, or in the next one."""
+        """One request of a user's own task, in the current run or the next one."""
         while self._run is None or self._run.closed:
             self._open.clear()
             self._open.wait()
@@ -102,8 +102,8 @@ class Agent:
             gevent.spawn(self._stop_users)
 
     def release(self) -> None:
-        """The test stops. With a plan, in-flight requests end as interrupted and the users' tasks
-        return; users with tasks of their own are stopped by Locust.
+        """The test stops. With a plan, requests in flight end as interrupted and the users' tasks
+        return; Locust stops users with their own tasks.
         """
         if self._run is not None and not self._run.tasks:
             self._run.close()
@@ -120,7 +120,7 @@ class Agent:
             self._servers = None
 
     def _servers_of(self, wire: WireConfig) -> Replicas:
-        """Connections to the servers of ``wire``: those of the run before where it had the same."""
+        """Connections to the servers of ``wire``; reuses those of the previous run if possible."""
         server = (
             *wire.base_urls,
             wire.balance,

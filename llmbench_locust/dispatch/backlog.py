@@ -1,7 +1,7 @@
-"""The plan of a run as the master holds it: every ticket, which of them are still to be handed out,
-and to whom next.
+"""The plan of a run on the master: every ticket, which of them are not yet delivered, and to whom
+they go next.
 
-No messages and no clock: the coordinator says what the time is and carries what comes out of here.
+No messages and no clock: the coordinator passes the time and delivers the tickets.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.records import RequestRecord
 from llmbench_locust.users.wire import WireConfig
 
-#: Tickets in one message, at most.
+#: Maximum number of tickets in one message.
 BATCH = 512
-#: With fewer in the queue, more are taken from the supply.
+#: Below this queue length, more are taken from the supply.
 LOW = 8 * BATCH
 
 
 class Supply(Protocol):
-    """The tickets of a plan in the order of their due times, a conversation's later turns inside
-    its first ticket. ``total``: requests, later turns included; None without an end. ``broken``: no
-    more come, though there should.
+    """The tickets of a plan in the order of their due times; later turns of a conversation are in
+    its first ticket. ``total``: requests, including later turns; None if endless. ``broken``: the
+    supply ended early.
     """
 
     total: int | None
@@ -38,20 +38,20 @@ class Supply(Protocol):
     def broken(self) -> bool: ...
 
     def ready(self) -> Sequence[Ticket]:
-        """Those that have become ready since the last call."""
+        """The tickets that have become ready since the last call."""
 
     def close(self) -> None:
-        """Make no more: the run ends."""
+        """The run ends: make no more tickets."""
 
 
 class Listed:
-    """Tickets that are all there."""
+    """A supply whose tickets all exist."""
 
     broken = False
 
     def __init__(self, tickets: Sequence[Ticket] = (), total: int | None = None) -> None:
         self.total: int | None = sum(t.count for t in tickets) if total is None else total
-        # Kept to the end: freeing half a million would stall the loop while requests are in flight.
+        # Kept to the end: freeing half a million would block the loop with requests in flight.
         self._tickets = tickets
         self._told = False
 
@@ -60,15 +60,15 @@ class Listed:
         return () if told else self._tickets
 
     def close(self) -> None:
-        """They are all there already."""
+        """Nothing to do."""
 
 
 @dataclass(slots=True)
 class RunPlan:
-    """All that a run is. ``tickets``: none with ``tasks``, when users' own tasks send. ``wires``:
-    one for each backend, the main one first. ``cap``: requests in flight over all workers; sessions
-    that are going on with ``sessions``. ``done``: requests of the supply's ``total`` that have
-    their outcome already, and no ticket.
+    """The plan of a run. ``tickets``: none with ``tasks``, when users' own tasks send. ``wires``:
+    one for each backend, the main one first. ``cap``: limit of requests in flight over all workers;
+    with ``sessions``, of active sessions. ``done``: requests of the supply's ``total`` that have
+    an outcome already, and no ticket.
     """
 
     tickets: Supply
@@ -86,13 +86,13 @@ class RunPlan:
 
 
 class PlannedTickets:
-    """What of a supply was handed out and has no outcome yet, and what comes next."""
+    """Which tickets of a supply were delivered and have no outcome yet, and which come next."""
 
     def __init__(self, supply: Supply) -> None:
         self._supply = supply
         self._queue: deque[Ticket] = deque()
         self._turn = 0
-        # By index: a request that was handed out, and the first one of its conversation.
+        # By index: a delivered request, and the first one of its conversation.
         self._out: dict[int, tuple[Ticket, Ticket]] = {}
         self._left: object = None
 
@@ -107,11 +107,11 @@ class PlannedTickets:
         room: Callable[[int], bool],
         deliver: Callable[[int, list[int], int], None],
     ) -> Iterator[tuple[int, list[Ticket]]]:
-        """(worker's number, tickets) of what is due by ``until_s``, worker by worker in turn while
-        ``room(number)`` says so.
+        """(worker's number, tickets) for the tickets due by ``until_s``, to each worker in turn
+        while ``room(number)`` is true.
 
-        ``deliver(number, indexes, weight)`` is called for each ticket before anyone is asked for
-        room again; ``weight``: bytes.
+        ``deliver(number, indexes, weight)`` is called for each ticket before the next call of
+        ``room``; ``weight``: bytes.
         """
         if len(self._queue) < LOW:
             self._queue.extend(self._supply.ready())
@@ -132,7 +132,7 @@ class PlannedTickets:
         yield from ((number, batch) for number, batch in batches.items() if batch)
 
     def done(self, indexes: Indexes) -> None:
-        """Forget these: they have their outcome, or will never have one."""
+        """Forget these requests: they have an outcome, or will never have one."""
         for index in indexes.tolist():
             self._out.pop(index, None)
 
@@ -145,19 +145,19 @@ class PlannedTickets:
         return found
 
     def take_back(self, indexes: Indexes) -> None:
-        """Requests that a lost worker cannot have sent are handed out again, in their order."""
+        """Put back requests that a lost worker cannot have sent, in their order."""
         back = [self._out.pop(i) for i in indexes.tolist()]
         heads = [ticket for ticket, head in back if ticket is head]
         self._queue = deque(sorted([*heads, *self._queue], key=lambda t: t.due_s))
 
     def drop(self) -> None:
-        """Hand out nothing more. What is left lives on: see `Listed`."""
+        """Deliver nothing more. The remaining tickets stay in memory: see `Listed`."""
         self._supply.close()
         self._left = (self._supply, self._queue)
         self._supply, self._queue = Listed(), deque()
 
     def clear(self) -> Indexes:
-        """Hand out nothing more; returns what is left, as if it had been handed out."""
+        """Deliver nothing more; returns the remaining requests as if they had been delivered."""
         left = [self._hand_out(ticket) for ticket in self._queue]
         self.drop()
         return np.array([index for indexes in left for index in indexes], np.int64)

@@ -1,10 +1,9 @@
-"""One clock for many processes: how far a worker's `perf_counter` is from the master's, and how
-well that is known.
+"""The offset between a worker's `perf_counter` and the master's, and its uncertainty.
 
-On one machine both read CLOCK_MONOTONIC since the same boot: the offset is 0, exactly. Across
-machines it is measured by round trips, as NTP does (RFC 5905, section 8): offset = worker's time −
-middle of the round trip, wrong by at most half of it. The shortest round trip of several is the
-best known.
+On one machine both read CLOCK_MONOTONIC since the same boot, so the offset is exactly 0. Across
+machines it is measured by round trips, as in NTP (RFC 5905, section 8): offset = worker's time −
+middle of the round trip, with an error of at most half of it. The shortest of several round trips
+is used.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 
 @functools.cache
 def clock_identity() -> str:
-    """Equal in processes whose perf_counter reads the same clock; "" where that is unknown."""
+    """Equal in processes whose perf_counter reads the same clock; "" if unknown."""
     if sys.platform != "linux":
         return ""
     try:

@@ -1,4 +1,4 @@
-"""Steers the cyclic garbage collector during a run: often, briefly, never over everything."""
+"""Runs the cyclic garbage collector during a run in frequent, short steps."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ import gevent
 
 from llmbench_locust.transport.gaps import Gaps
 
-#: Time that one step should take, and bounds of the pause between two steps (seconds).
+#: Target duration of a step, and bounds of the pause between two steps (seconds).
 AIM_S = 0.0003
 SHORTEST_S, LONGEST_S = 0.01, 0.5
-#: More new objects than this are not looked at, but taken for ones that stay: the start of
+#: More new objects than this are not scanned but frozen as permanent: they come from the start of
 #: thousands of requests at once.
 BURST = 10_000
-#: When the process has grown by this factor, somebody's cycles may have outlived a step. It is
-#: looked at this often: to look for them takes 20 ms where thousands of requests are in
-#: flight, and a beginning run grows without any.
+#: When the process has grown by this factor, cycles may have survived a step. This is checked only
+#: that often, because a search for them takes 20 ms with thousands of requests in flight, and a
+#: starting run grows without any.
 GROWN = 1.25
 LOOK_S = 60.0
 
 
 class SteeredCollector:
-    """Keeps the collector from stopping the loop: all that exists is frozen, only young objects are
-    looked at.
+    """Keeps the collector from blocking the loop: existing objects are frozen, and only young ones
+    are scanned.
 
-    A full collection of a process with a tokenizer, a plan and Locust in it takes tenths of a
-    second, and one of all that a second of a thousand requests has made takes ten milliseconds,
-    which would be measured as the server's latency. Taken a few hundred objects at a time it is no
-    longer seen. What is dropped in our own code is free without any collector; this is for the
-    cycles of others.
+    A full collection of a process with a tokenizer, a plan and Locust takes tenths of a second, and
+    one of the objects of a thousand requests takes ten milliseconds, which would be measured as
+    the server's latency. Steps of a few hundred objects are not noticeable. Our own code frees its
+    objects without a collector; this is for cycles in other packages.
     """
 
     def __init__(self, gaps: Gaps) -> None:
@@ -45,11 +44,11 @@ class SteeredCollector:
         self._greenlet = gevent.spawn(self._run)
 
     def freeze(self) -> None:
-        """Exclude what came since from garbage collection, too. Takes no time."""
+        """Exclude all existing objects from garbage collection. Takes no time."""
         gc.freeze()
 
     def close(self) -> None:
-        """Hand garbage collection back to Python."""
+        """Return garbage collection to Python."""
         self._greenlet.kill(block=False)
         gc.unfreeze()
         if self._enabled:
@@ -63,7 +62,7 @@ class SteeredCollector:
             pause_s = next_pause_s(pause_s, self._step())
 
     def _step(self) -> float:
-        """How many seconds it took."""
+        """Run one step; returns its duration in seconds."""
         began = perf_counter()
         if gc.get_count()[0] > BURST:
             gc.freeze()
@@ -82,10 +81,10 @@ class SteeredCollector:
 
 
 def next_pause_s(pause_s: float, took_s: float) -> float:
-    """The next wait, after one of ``pause_s`` and a step of ``took_s``, which grow together."""
+    """The next pause, after one of ``pause_s`` and a step of ``took_s``, which grow together."""
     return min(LONGEST_S, max(SHORTEST_S, pause_s * min(2.0, AIM_S / max(took_s, 1e-9))))
 
 
 def _peak_size() -> int:
-    """The most memory that this process has had so far, in the system's unit."""
+    """Peak memory of this process so far, in the system's unit."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,9 +1,9 @@
-"""The master's side of a run: tickets out, records in, one clock, one cap, nothing lost and nothing
-twice.
+"""The master's side of a run: sends tickets and receives records, with one clock and one
+concurrency limit; every request is counted exactly once.
 
-Locust's messages are its only way out; in local mode they are delivered in the process. A worker
-may start requests only under a lease, renewed several times a second: a worker that is cut off
-stops by itself before its tickets go to others. A local run has no lease.
+It communicates only by Locust's messages, which local mode delivers in the process. A worker may
+start requests only under a lease, renewed several times a second, so a disconnected worker stops
+by itself before its tickets go to others. A local run has no lease.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from llmbench_locust.records import RecordColumns
 
 logger = logging.getLogger(__name__)
 
-#: Longest pause between two scheduling passes; a worker's report ends it early.
+#: Maximum pause between two scheduling passes; a worker's report ends it early.
 TURN_S = 0.2
 READY_S = 60.0
-#: How long a worker may take to break off what is in flight, and to report it.
+#: How long a worker may take to abort requests in flight, and to report them.
 CLOSE_S = 5.0
-#: How far ahead of their time tickets are delivered, and at most how many and how much to one
+#: How long before their due time tickets are delivered, and the maximum number and bytes at one
 #: worker.
 AHEAD_S = 20.0
 WINDOW = 4096
@@ -41,8 +41,8 @@ WINDOW_BYTES = 64_000_000
 
 
 class Coordinator:
-    """Conducts one run. ``on_columns`` is given each batch of outcomes once (times on the master's
-    clock); ``on_report`` each worker after its report. ``done`` is set when the run is over.
+    """Conducts one run. ``on_columns`` gets each batch of outcomes once (times on the master's
+    clock); ``on_report`` gets each worker after its report. ``done`` is set when the run is over.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class Coordinator:
     # --- the run
 
     def prepare(self) -> None:
-        """Tell the workers the plan, wait until each is ready, find its clock, deliver the first
-        tickets.
+        """Send the plan to the workers, wait until they are ready, measure their clocks, deliver
+        the first tickets.
 
-        Raises SetupError when no worker answers.
+        Raises SetupError if no worker answers.
         """
         ids = self._crew.workers()
         shares = (
@@ -121,7 +121,7 @@ class Coordinator:
         self._roster.forget(worker)
 
     def start(self) -> None:
-        """Start the clock and see the run through; `done` is set at its end, also after a bug."""
+        """Start the clock and conduct the run; `done` is set at its end, also after an error."""
         self._conductor = gevent.spawn(self._conduct)
         self._conductor.link_exception(lambda _: gevent.spawn(self.interrupt))
 
@@ -151,7 +151,7 @@ class Coordinator:
         return self.ledger.finished
 
     def _head_start_s(self) -> float:
-        """From now to the start of the arrivals: time for the workers to hear of it."""
+        """Seconds until the start of the arrivals: time for the workers to receive it."""
         if self.plan.tasks:
             return 0.0
         if self._crew.local:
@@ -159,13 +159,13 @@ class Coordinator:
         return 0.1 + 4 * max(min(w.clock.error_s, 1.0) for w in self.workers.values())
 
     def finish(self) -> None:
-        """Let the workers go; `done` from now on."""
+        """Release the workers; sets `done`."""
         if not self.done.is_set():
             self.done.set()
             self._roster.to_all(messages.Stop(self.id))
 
     def halt(self) -> None:
-        """Send nothing more; requests in flight finish. Users with tasks of their own stop."""
+        """Send nothing more; requests in flight finish. Users with their own tasks stop."""
         if not self.halted:
             self.halted = True
             self._halted_s = perf_counter()
@@ -174,11 +174,11 @@ class Coordinator:
             self._woken.set()
 
     def interrupt(self, timeout_s: float = CLOSE_S) -> None:
-        """Break the run off: requests in flight end as interrupted; last reports are awaited."""
+        """Abort the run: requests in flight end as interrupted; waits for the last reports."""
         if self.done.is_set():
             return
         if self._interrupting:
-            # A second caller must not report before the first has accounted for everything.
+            # A second caller must not report before the first has collected all outcomes.
             self.done.wait(2 * timeout_s)
             return
         self._interrupting = True
@@ -200,7 +200,7 @@ class Coordinator:
     # --- messages from workers
 
     def receive(self, kind: str, data: object, worker_id: str) -> None:
-        """One message from a worker; one of another run or of a lost worker is dropped."""
+        """Handle a message from a worker; drops those of another run or of a lost worker."""
         self._inbox.receive(kind, data, worker_id)
 
     def _sender(self, message: messages.Message, worker_id: str) -> WorkerState | None:
@@ -259,7 +259,7 @@ class Coordinator:
     # --- tickets
 
     def _feed(self, now_s: float) -> None:
-        """Deliver what is due before ``now_s`` + AHEAD_S, in turn, within each worker's window."""
+        """Deliver tickets due before ``now_s`` + AHEAD_S in turn, within each worker's window."""
         takers = {w.number: w for w in self._roster.alive() if w.ready}
         for number, batch in self._accounts.tickets.batches(
             now_s + AHEAD_S, list(takers), lambda n: self._has_room(takers[n]), self.ledger.deliver
@@ -271,8 +271,8 @@ class Coordinator:
     def _has_room(self, worker: WorkerState) -> bool:
         window = WINDOW
         if self._permits is not None and len(self.workers) > 1:
-            # Few, so that a lost worker leaves few requests that may or may not have been sent;
-            # none where no permit is to be had. One is asked for when a ticket waits for it.
+            # Few, so that for a lost worker few requests may or may not have been sent; none while
+            # no permit is free. A worker asks for a permit when a ticket waits for one.
             held = self._permits.holders[worker.number].held or self._permits.pool
             window = min(WINDOW, 2 * held + 8) if held else 0
         pending = self.ledger.pending.get(worker.number, 0)
@@ -315,10 +315,10 @@ class Coordinator:
             self._accounts.abandon(worker.number, worker.id)
         self._balance()
 
-    # --- small things
+    # --- helpers
 
     def _pause_s(self, now: float) -> float:
-        """Seconds until the next turn; fewer where the run's time, or the grace after it, ends."""
+        """Seconds until the next pass; less if the run's time or the grace after it ends sooner."""
         plan = self.plan
         end = now
         if not self.halted and plan.run_time_s is not None:
@@ -342,7 +342,7 @@ class Coordinator:
             self._roster.to_all(messages.Stop(self.id))
 
     def _watch_users(self, now: float) -> None:
-        """Locust stops the users; a worker that does not report it in time is not waited for."""
+        """Locust stops the users; does not wait for a worker that does not report this in time."""
         late_s = now - self._halted_s - (self.plan.stop_timeout_s or 0.0)
         if self.halted and late_s > 2 * CLOSE_S:
             self._give_up_the_rest()

@@ -1,10 +1,10 @@
-"""Who sends when, in one process: each ticket is started when it is due, under the cap, by an idle
-user.
+"""Sends the tickets of one process: each is started by an idle user when it is due, under the
+concurrency limit.
 
-Open loop: a due ticket never waits for an idle user (without one it is started all the same and
-counted as overflow). It waits, first in first out, only for a permit when there is a cap. Nothing
-is started after the lease has run out: a process that was cut off from its master, or stopped and
-continued, sends nothing that another may have sent in its place.
+Open loop: a due ticket never waits for an idle user (without one it is started anyway and counted
+as overflow). With a concurrency limit it waits, first in first out, for a permit. Nothing is
+started after the lease has expired: a process that was disconnected from its master, or suspended
+and resumed, sends nothing that another may have sent instead.
 
 All methods are called from greenlets of one gevent loop; `_pump` runs in the hub and never blocks.
 """
@@ -24,21 +24,21 @@ from llmbench_locust.dispatch.tickets import Ticket
 from llmbench_locust.transport.alarm import Alarm
 from llmbench_locust.transport.gaps import Gaps
 
-#: How long one call of the pump may start requests before the loop gets its turn: usually, and
-#: after `BEHIND` calls in a row that were not enough.
+#: How long one call of the pump may start requests before it yields to the loop: usually, and after
+#: `BEHIND` consecutive calls that were not enough.
 SLICE_S, LONG_SLICE_S, BEHIND = 0.0005, 0.005, 8
 
 Perform = Callable[[Ticket, float, object], None]
 
 
 class Dispatcher:
-    """``perform(ticket, due_time, user)`` runs for each ticket, in a greenlet that has no other
-    ticket meanwhile, and returns at its outcome.
+    """``perform(ticket, due_time, user)`` runs for each ticket, in a greenlet with no other ticket,
+    and returns when the request has its outcome.
 
-    ``permits``: how many may be in flight here, None without a cap; with ``sessions``, how many
-    sessions may be going on, until `session_ended` is called for each. ``wanted``: called when
-    tickets wait for a permit, when the stock runs low and when nothing is left to do. ``gaps``
-    learns when the next is due.
+    ``permits``: how many requests may be in flight here, None without a limit; with ``sessions``,
+    how many sessions may be active, until `session_ended` is called for each. ``wanted``: called
+    when tickets wait for a permit, when the stock runs low and when nothing is left to do.
+    ``gaps`` is told when the next is due.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Dispatcher:
         self._idle: deque[object] = deque()
         self._present: set[object] = set()
         self._jobs: set[gevent.Greenlet] = set()
-        # Greenlets without a ticket, the last used last. A new one costs more than a switch.
+        # Idle greenlets, last used last. Creating one costs more than a switch.
         self._carriers: list[gevent.Greenlet] = []
         self._start_s = float("inf")
         self._lease_until_s = float("-inf")
@@ -70,17 +70,17 @@ class Dispatcher:
         self._alarm = Alarm(self._pump)
         self._hub = gevent.get_hub()
         self._pump_due = False
-        self._cut = 0  # calls of the pump in a row that ended before all was sent
+        self._cut = 0  # consecutive calls of the pump that ended before all was sent
         self.closed = Event()
         self.sent = array("q")
         self.send_lag_s = array("d")
         self.offered = 0
         self.overflow = 0
 
-    # --- what the master tells
+    # --- called for the master's messages
 
     def add(self, tickets: Iterable[Ticket]) -> None:
-        """More tickets; ``due_s`` counts from the start of the arrivals."""
+        """Add tickets; ``due_s`` is relative to the start of the arrivals."""
         if self._halted:
             return
         for ticket in tickets:
@@ -90,8 +90,8 @@ class Dispatcher:
         self._arm()
 
     def add_turns(self, turns: Iterable[tuple[Ticket, float]]) -> None:
-        """Later turns of a session, each due at a time in seconds of perf_counter, and not before
-        one of its own.
+        """Add later turns of a session, each due at a time in seconds of perf_counter, but not
+        before its ticket's own due time.
         """
         for ticket, due_time in turns:
             due_s = due_time - self._start_s
@@ -101,7 +101,7 @@ class Dispatcher:
         self._arm()
 
     def session_ended(self) -> None:
-        """No request of a session is left."""
+        """A session has no request left."""
         self._sessions -= 1
         if self._by_session and self._waiting:
             self._soon()
@@ -117,7 +117,7 @@ class Dispatcher:
         self._lease_until_s = max(self._lease_until_s, until_s)
         if expired:
             self._arm()
-            self._soon()  # those that wait for a permit have no alarm
+            self._soon()  # tickets that wait for a permit have no alarm
 
     def grant(self, permits: int) -> None:
         """Allow this many more requests in flight."""
@@ -133,7 +133,7 @@ class Dispatcher:
         return given
 
     def halt(self) -> list[int]:
-        """Start nothing more; those in flight go on. Returns the indexes that were never sent."""
+        """Start nothing more; requests in flight continue. Returns the indexes never sent."""
         self._halted = True
         left = [i for _, _, t in self._coming for i in _indexes(t)] + [
             i for _, t in self._waiting for i in _indexes(t)
@@ -145,7 +145,7 @@ class Dispatcher:
         return left
 
     def close(self, timeout_s: float = 5.0) -> list[int]:
-        """Halt, break off what is in flight (`perform` sees GreenletExit) and let the users go.
+        """Halt, abort requests in flight (`perform` gets GreenletExit) and release the users.
 
         Returns the indexes that were never sent.
         """
@@ -155,10 +155,10 @@ class Dispatcher:
         gevent.killall([*self._jobs, *self._carriers], block=True, timeout=timeout_s)
         return left
 
-    # --- what the users do
+    # --- called by users
 
     def attend(self, user: object) -> None:
-        """Stand ready to carry tickets until the run is over or the greenlet is killed."""
+        """Perform tickets until the run is over or the greenlet is killed."""
         self._present.add(user)
         self._idle.append(user)
         try:
@@ -178,7 +178,7 @@ class Dispatcher:
 
     @property
     def stock(self) -> int:
-        """Tickets here that were not started."""
+        """Number of tickets that were not started."""
         return len(self._coming) + len(self._waiting)
 
     @property
@@ -187,7 +187,7 @@ class Dispatcher:
         return 0 if self.permits is None else max(0, self.permits - used)
 
     def _may_start(self, ticket: Ticket) -> bool:
-        """Whether a due ticket need not wait for a permit."""
+        """Whether a due ticket can start without waiting for a permit."""
         if self.permits is None or (self._by_session and ticket.play is not None):
             return True
         return bool(self.free_permits) and not self._waiting
@@ -231,7 +231,7 @@ class Dispatcher:
                     self._wanted()
             now = perf_counter()
             if now > stop:
-                # The alarm, not a callback: sockets are looked at in between.
+                # The alarm, not a callback, so that sockets are polled in between.
                 self._alarm.set(now)
                 self._cut += 1
                 self._gaps.behind = self._cut >= BEHIND
@@ -242,8 +242,8 @@ class Dispatcher:
         self._arm()
 
     def _start(self, ticket: Ticket, due: float, ready: float) -> None:
-        """Returns when the request was sent, or waits for something. ``ready``: when nothing but
-        this process stood in the way.
+        """Returns once the request is sent or waits for something. ``ready``: when it could have
+        started but for this process.
         """
         user = self._idle_user()
         if user is None:

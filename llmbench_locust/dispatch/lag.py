@@ -1,4 +1,4 @@
-"""How late this process runs: the loop's lag, sampled."""
+"""Samples the event loop's lag."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SAMPLE_S = 0.02
 
 
 class LagSampler:
-    """Collects, every 20 ms, how many seconds late the loop served an alarm: ``lag_s`` (array of
+    """Measures every 20 ms by how many seconds the loop served an alarm late: ``lag_s`` (array of
     doubles).
 
-    Only while ``busy()`` says, now or at the last alarm, that requests are in flight: what stalls
-    the loop at other times harms no figure.
+    Only if ``busy()`` says that requests are or were in flight at this or the last alarm: lag at
+    other times affects no figure.
     """
 
     def __init__(self, busy: Callable[[], bool]) -> None:
@@ -34,7 +34,7 @@ class LagSampler:
         if busy or self._was_busy:
             self.lag_s.append(now - self._next_s)
         self._was_busy = busy
-        missed = max(0, int((now - self._next_s) / SAMPLE_S))  # they ring once, all together
+        missed = max(0, int((now - self._next_s) / SAMPLE_S))  # missed alarms fire only once
         self._next_s += SAMPLE_S * (1 + missed)
 
     def take(self) -> array[float]:
@@ -46,7 +46,7 @@ class LagSampler:
 
 
 def run_queue_wait_s() -> float:
-    """Seconds for which this process was ready to run and others had the core (Linux; else 0)."""
+    """Seconds that this process was ready to run but others had the core (Linux; else 0)."""
     try:
         with open("/proc/self/schedstat", "rb", buffering=0) as file:
             return int(file.read().split()[1]) / 1e9

@@ -1,9 +1,7 @@
-"""What became of each request of the plan: a pure book-keeper for the master. No messages, no
-clock, no Locust.
+"""The state of each request of the plan, for the master. Pure: no messages, no clock, no Locust.
 
-Each request is planned, delivered to a worker, sent, and then has its outcome or was never sent.
-Nothing goes backwards, but for a request that a lost worker cannot have sent: it becomes planned
-again.
+Each request is planned, delivered to a worker, sent, and then finished, or it is never sent. States
+do not go backwards, except that a request that a lost worker cannot have sent is planned again.
 """
 
 from __future__ import annotations
@@ -20,8 +18,8 @@ Indexes = NDArray[np.int64]
 
 
 class Ledger:
-    """``total``: requests of the plan, 9 bytes each; None for one without an end, which grows as
-    its requests are delivered.
+    """``total``: requests of the plan, 9 bytes each; None for an endless plan, which grows as its
+    requests are delivered.
     """
 
     def __init__(self, total: int | None) -> None:
@@ -30,7 +28,7 @@ class Ledger:
         self.weights = np.zeros(n, np.int32)
         self.state = np.zeros(n, np.uint8)
         self.owner = np.zeros(n, np.int32)
-        self.pending: dict[int, int] = {}  # delivered and not sent, by worker
+        self.pending: dict[int, int] = {}  # number delivered and not sent, by worker
         self.pending_bytes: dict[int, int] = {}
         self.sent_count = 0
         self.done_count = 0
@@ -44,17 +42,17 @@ class Ledger:
 
     @property
     def finished(self) -> bool:
-        """Every request has its outcome or was never sent."""
+        """Whether every request has its outcome or was never sent."""
         return self.total is not None and self.done_count + self.never_count >= self.total
 
     def know(self, done: Indexes) -> None:
-        """Mark requests whose outcome is known already, in a run that is resumed."""
+        """Mark requests whose outcome is known already, in a resumed run."""
         self.state[done] = DONE
         self.done_count += len(done)
 
     def deliver(self, worker: int, indexes: Iterable[int], weight: int = 0) -> None:
-        """The requests of one ticket, the first one first. ``weight``: bytes of all together."""
-        # Item by item: with arrays of one, numpy takes several times as long.
+        """Deliver the requests of one ticket, first one first. ``weight``: bytes in total."""
+        # Item by item: numpy is several times slower with arrays of one.
         for index in indexes:
             if self.total is None and index >= len(self.state):
                 self._grow(max(1024, index + 1))
@@ -79,7 +77,7 @@ class Ledger:
         self._move(worker, new, -1)
 
     def finish(self, worker: int, indexes: Indexes) -> Indexes:
-        """The outcomes that count: not those of another worker's requests, nor second ones."""
+        """Returns the valid outcomes: not those of another worker's requests, nor duplicates."""
         self.send(worker, indexes)
         new: Indexes = indexes[(self.owner[indexes] == worker) & (self.state[indexes] == SENT)]
         self.state[new] = DONE
@@ -87,7 +85,7 @@ class Ledger:
         return new
 
     def never(self, worker: int, indexes: Indexes) -> Indexes:
-        """The worker says that it will not send these. Returns those that count."""
+        """The worker reports that it will not send these. Returns the valid ones."""
         new: Indexes = indexes[(self.owner[indexes] == worker) & (self.state[indexes] == DELIVERED)]
         self._move(worker, new, -1)
         self.state[new] = NEVER
@@ -95,7 +93,7 @@ class Ledger:
         return new
 
     def cancel(self) -> None:
-        """What is still planned is never delivered. A plan without an end ends here."""
+        """Requests still planned are never delivered. An endless plan ends here."""
         if self.total is None:
             self.total = int(np.max(np.flatnonzero(self.state), initial=-1)) + 1
         left = np.flatnonzero(self.state[: self.total] == PLANNED)
@@ -103,11 +101,11 @@ class Ledger:
         self.never_count += len(left)
 
     def lose(self, worker: int, startable: NDArray[np.bool_]) -> tuple[Indexes, Indexes]:
-        """The worker is lost. ``startable`` (bool, shape (n,)): what it may have started before its
-        lease ran out.
+        """The worker is lost. ``startable`` (bool, shape (n,)): requests that it may have started
+        before its lease expired.
 
-        Returns (failed, returned): requests that were or may have been sent, now done; and those
-        that cannot have been, planned again.
+        Returns (failed, returned): requests that were or may have been sent, now finished; and
+        those that cannot have been sent, planned again.
         """
         mine = self.owner == worker
         delivered = mine & (self.state == DELIVERED)
@@ -128,7 +126,7 @@ class Ledger:
 
 
 class TaskLedger(Ledger):
-    """Unplanned requests, as workers first tell of them. Each worker counts its own from 0."""
+    """Unplanned requests, added when a worker reports them; each worker counts from 0."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -137,7 +135,7 @@ class TaskLedger(Ledger):
         self._of: dict[int, array[int]] = {}
 
     def indexes(self, worker: int, told: Indexes) -> Indexes:
-        """``told`` counts from 0 in the worker; as places in this ledger, new ones added."""
+        """Converts the worker's own indexes ``told`` to indexes in this ledger; adds new ones."""
         if not len(told):
             return told
         if told.min() < 0:
@@ -150,14 +148,14 @@ class TaskLedger(Ledger):
         return np.frombuffer(of, np.int64)[told]
 
     def never(self, worker: int, indexes: Indexes) -> Indexes:
-        """Cut off with their users: sent, and without an outcome."""
+        """Requests cut off with their users: sent, but without an outcome."""
         new: Indexes = indexes[(self.owner[indexes] == worker) & (self.state[indexes] < DONE)]
         self.state[new] = NEVER
         self.never_count += len(new)
         return new
 
     def lose(self, worker: int, startable: NDArray[np.bool_]) -> tuple[Indexes, Indexes]:
-        """Users may have started all that they told of."""
+        """Users may have started all requests that they reported."""
         return super().lose(worker, np.ones_like(startable))
 
     def _add(self, new: int, worker: int) -> None:

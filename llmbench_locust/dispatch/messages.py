@@ -1,7 +1,7 @@
-"""The messages between master and workers: a type each, and the one place that encodes them.
+"""The types of messages between master and workers, and their encoding.
 
-Between processes a message travels as a flat dict that msgpack can carry; within one process it is
-handed over unencoded. Each carries the id of its run; a message of another run is dropped.
+Between processes a message is sent as a flat dict for msgpack; within one process it is passed
+unencoded. Each has the id of its run; messages of another run are dropped.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Seconds = NDArray[np.float64]
 
 
 class Codec(NamedTuple):
-    """How a field that msgpack does not carry travels."""
+    """Encodes a field that msgpack does not support."""
 
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
 
 
-#: By the type of the field; msgpack carries the others as they are.
+#: By the type of the field; msgpack encodes the others itself.
 _CODECS: dict[object, Codec] = {
     list[Ticket]: Codec(
         lambda some: [tickets.to_message(t) for t in some],
@@ -55,7 +55,7 @@ _CODECS: dict[object, Codec] = {
 
 @dataclass(slots=True)
 class Message:
-    """``run``: the id of the run. ``kind``: what Locust calls such messages."""
+    """``run``: the id of the run. ``kind``: Locust's message type."""
 
     kind: ClassVar[str]
     run: str
@@ -69,10 +69,10 @@ class Message:
 
 @dataclass(slots=True)
 class Plan(Message):
-    """A run begins. ``wires``: one for each backend, the main one first. ``id_prefix``: of the ids
-    of requests that have none. ``permits``: how many requests may be in flight here, None without a
-    cap; with ``sessions``, how many sessions. ``tasks``: requests come from users' own tasks, not
-    from tickets.
+    """A run begins. ``wires``: one for each backend, the main one first. ``id_prefix``: of requests
+    without an id. ``permits``: how many requests may be in flight here, None without a limit; with
+    ``sessions``, how many sessions. ``tasks``: requests come from users' own tasks, not from
+    tickets.
     """
 
     permits: int | None
@@ -113,7 +113,7 @@ class Lease(Message):
 
 @dataclass(slots=True)
 class Grant(Message):
-    """This many more requests may be in flight."""
+    """``permits`` more requests may be in flight."""
 
     permits: int
 
@@ -134,12 +134,12 @@ class Ack(Message):
 
 @dataclass(slots=True)
 class Halt(Message):
-    """Start nothing more; users with tasks of their own stop."""
+    """Start nothing more; users with their own tasks stop."""
 
 
 @dataclass(slots=True)
 class Stop(Message):
-    """Break off what is in flight, report it, and forget the run."""
+    """Abort requests in flight, report them, and forget the run."""
 
 
 # --- worker → master
@@ -175,9 +175,9 @@ class Returned(Message):
 class Report(Message):
     """What happened on a worker since its last report, and its counters since the run began.
 
-    ``seq`` counts the reports that tell of requests (they are acknowledged and sent again until
-    they are); -1 for one with figures only. ``sent``, ``unsent``: indexes. ``records``: outcomes,
-    on the worker's clock. ``closed``: nothing more comes. Times and lags in seconds.
+    ``seq`` numbers the reports with requests (they are resent until acknowledged); -1 for one with
+    figures only. ``sent``, ``unsent``: indexes. ``records``: outcomes, on the worker's clock.
+    ``closed``: the last report. Times and lags in seconds.
     """
 
     seq: int
@@ -216,14 +216,14 @@ _BY_KIND = {message.kind: message for message in (*TO_WORKER, *TO_MASTER)}
 
 @cache
 def _fields(kind: str) -> list[tuple[str, Any]]:
-    """(name, type) of each field of a message. Late: a process alone encodes none."""
+    """(name, type) of each field of a message. Computed on demand: a single process needs none."""
     cls = _BY_KIND[kind]
     hints = get_type_hints(cls)
     return [(f.name, hints[f.name]) for f in fields(cls)]
 
 
 class Malformed(Exception):
-    """A message that cannot be decoded, or names a request that the run does not have."""
+    """A message that cannot be decoded, or with a request that is not in the run."""
 
 
 def encode(message: Message) -> Json:
@@ -249,17 +249,17 @@ def decode(kind: str, data: JsonValue) -> Message:
                 raise TypeError(f"{name} is a {type(value).__name__}")
             values[name] = value
         return cls(**values)
-    except Exception as e:  # whatever a stranger's bytes lead to
+    except Exception as e:  # anything that invalid bytes may raise
         raise Malformed(f"{type(e).__name__}: {e}") from e
 
 
-#: What takes the messages of one type: the message, and the id of the node that sent it.
+#: Handler of one type of message: gets the message and the id of the sender.
 Handler = Callable[[Any, str], None]
 
 
 class Inbox:
-    """Gives each message to the handler of its type. One that is malformed, or that its handler
-    finds so, is dropped and logged once for each kind.
+    """Passes each message to the handler of its type. A message that is malformed, also by its
+    handler's judgement, is dropped and logged once for each kind.
     """
 
     def __init__(self, handlers: Mapping[type[Message], Handler]) -> None:

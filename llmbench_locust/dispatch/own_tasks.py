@@ -9,7 +9,7 @@ from llmbench_locust.dispatch.tickets import Ticket
 
 
 class OwnTasks:
-    """No schedule, no cap, no lease: a closed loop sends when its users do."""
+    """No schedule, no concurrency limit, no lease: a closed loop sends when its users do."""
 
     permits: int | None = None
     free_permits = waiting = overflow = 0
@@ -21,7 +21,7 @@ class OwnTasks:
         self.in_flight = 0
 
     def begin(self) -> int:
-        """A user sends a request; returns its index, counted from 0 in this process."""
+        """A user starts a request; returns its index, counted from 0 in this process."""
         index = self.offered
         self.offered += 1
         self.in_flight += 1
@@ -29,17 +29,17 @@ class OwnTasks:
         return index
 
     def end(self) -> None:
-        """The request has its outcome, or its user was stopped."""
+        """A request has its outcome, or its user was stopped."""
         self.in_flight -= 1
 
     def add(self, tickets: Iterable[Ticket]) -> None:
         """There are no tickets."""
 
     def lease(self, until_s: float) -> None:
-        """Nothing waits for one."""
+        """Nothing waits for a lease."""
 
     def go(self, start_s: float) -> None:
-        """The users send when they like."""
+        """The users send by themselves."""
 
     def halt(self) -> list[int]:
         """Locust stops the users."""

@@ -1,7 +1,7 @@
-"""The global cap, split over the workers: a pure ledger of permits.
+"""The global concurrency limit, split over the workers as permits. Pure.
 
-The sum of what workers hold and what is on its way never exceeds the cap. A permit that one
-worker does not need is recalled for another where requests wait.
+The permits at workers and in transit never exceed the limit. A permit that one worker does not need
+is recalled for another where requests wait.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 
 def split(total: int, parts: int) -> list[int]:
-    """``total`` in ``parts`` whole shares that differ by at most one."""
+    """``total`` in ``parts`` integer shares that differ by at most one."""
     return [total // parts + (1 if i < total % parts else 0) for i in range(parts)]
 
 
 @dataclass(slots=True)
 class Holder:
-    """One worker's part: ``held`` by it, ``recalled``: asked back and not answered yet; ``free``
-    and ``waiting`` as it reported last.
+    """One worker's permits: ``held`` by it; ``recalled``: recall not answered yet; ``free`` and
+    ``waiting`` as last reported.
     """
 
     held: int = 0
@@ -34,14 +34,14 @@ class Permits:
     holders: dict[int, Holder] = field(default_factory=dict)
 
     def join(self, worker: int, share: int) -> int:
-        """A worker takes part; returns the permits that it is given, at most the pool."""
+        """A worker joins; returns its number of permits, at most the pool."""
         given = min(share, self.pool)
         self.pool -= given
         self.holders[worker] = Holder(held=given)
         return given
 
     def leave(self, worker: int) -> None:
-        """A worker that is lost holds nothing any more."""
+        """A worker is lost: its permits return to the pool."""
         holder = self.holders.pop(worker, None)
         if holder is not None:
             self.pool += holder.held

@@ -1,4 +1,4 @@
-"""Encodes the next requests before they are due: only the sending is left on the clock."""
+"""Encodes the next requests before they are due, so that only sending is left to do then."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from llmbench_locust.transport.exchange import Request
 from llmbench_locust.transport.gaps import Gaps
 from llmbench_locust.workload.sample import SampleRequest
 
-#: Requests that lie ready, at most; below half of that, more are made. Of later turns, which come
-#: before the others, as many again.
+#: Maximum number of encoded requests; below half of it, more are encoded. The same number again for
+#: later turns, which come before the others.
 PREPARED = 256
 _SLICE_S = 0.0005
 
 
 class Preparer:
-    """``encode(sample, model)`` makes a request. Tickets are added in order of due time."""
+    """``encode(sample, model)`` returns a request. Tickets are added in order of due time."""
 
     def __init__(self, encode: Callable[[SampleRequest, str], Request], gaps: Gaps) -> None:
         self._encode = encode
         self._gaps = gaps
         self._coming: deque[Ticket] = deque()
         self._turns: deque[Ticket] = deque()
-        # Indexes of coming tickets that were not sent before their turn here.
+        # Indexes of future tickets that are not sent yet.
         self._wanted: set[int] = set()
         self._ready: dict[int, Request] = {}
         self._woken = Event()
         self._greenlet = gevent.spawn(self._run)
 
     def add(self, tickets: Iterable[Ticket], *, turns: bool = False) -> None:
-        """``turns``: they are later turns, which may be due before all that was added."""
+        """``turns``: whether they are later turns, which may be due before earlier tickets."""
         queue = self._turns if turns else self._coming
         for ticket in tickets:
             queue.append(ticket)
@@ -73,7 +73,7 @@ class Preparer:
             while (ticket := self._next()) is not None:
                 if ticket.index in self._wanted:
                     self._wanted.discard(ticket.index)
-                    # What cannot be made fails when it is due.
+                    # A request that cannot be encoded fails when it is due.
                     with contextlib.suppress(Exception):
                         self._ready[ticket.index] = self._encode(ticket.sample, ticket.model)
                 if perf_counter() > stop:

@@ -1,4 +1,4 @@
-"""Reports that arrive exactly once: sent again until acknowledged, and counted once."""
+"""Exactly-once delivery of reports: resent until acknowledged, counted once."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from time import perf_counter
 
 from llmbench_locust.dispatch.messages import Report
 
-#: Seconds without an acknowledgement after which a report is sent again; doubled each time.
+#: Seconds without an acknowledgement before a report is resent; doubled each time.
 AGAIN_S = 2.0
 
 
 class Outbox:
-    """A worker's side. ``send`` carries a report to the master, or loses it."""
+    """The worker's side. ``send`` sends a report to the master, and may lose it."""
 
     def __init__(self, send: Callable[[Report], None]) -> None:
         self._send = send
         self._next = 0
-        # seq → (report, when to send it again, the pause before that).
+        # seq → (report, when to resend it, the pause before that).
         self._open: dict[int, tuple[Report, float, float]] = {}
 
     def __len__(self) -> int:
-        """Reports that the master has not acknowledged."""
+        """Number of reports that the master has not acknowledged."""
         return len(self._open)
 
     def send(self, report: Report) -> None:
@@ -35,7 +35,7 @@ class Outbox:
         self._open.pop(seq, None)
 
     def send_again(self, now: float) -> None:
-        """Send what has waited too long for its acknowledgement."""
+        """Resend reports that have waited too long for their acknowledgement."""
         for seq, (report, due, pause) in list(self._open.items()):
             if due <= now:
                 self._open[seq] = (report, now + 2 * pause, 2 * pause)
@@ -43,7 +43,7 @@ class Outbox:
 
 
 class Seen:
-    """The master's side: which numbers have come. Holds only those past the first one missing."""
+    """The master's side: received numbers. Stores only those after the first missing one."""
 
     def __init__(self) -> None:
         self._below = 0

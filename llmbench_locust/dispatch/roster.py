@@ -1,4 +1,4 @@
-"""The workers of a run: who takes part, whose clock is how far off, whose lease has run out."""
+"""The workers of a run, their clock offsets and their leases."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ logger = logging.getLogger(__name__)
 
 #: A worker may start requests for this long after the last renewal.
 LEASE_S = 1.5
-#: Silence after which a worker's lease is no longer renewed.
+#: After this silence a worker's lease is no longer renewed.
 SILENT_S = 1.0
-#: Time past the end of its lease before a worker counts as lost: on a busy machine one that lives
-#: may be silent for seconds. One that has left is given less.
+#: Time after the end of its lease until a worker counts as lost, and less for one that has left. On
+#: a busy machine a live worker may be silent for seconds.
 GRACE_S = 2.0
 LEFT_GRACE_S = 0.25
 
 
 class Crew(Protocol):
-    """The workers. ``local``: there is one, in this process."""
+    """The workers. ``local``: the only one is in this process."""
 
     local: bool
 
     def send(self, message: Message, worker: str) -> None:
-        """One message to one worker."""
+        """Send one message to one worker."""
 
     def greet(self) -> None:
-        """Find out which newcomers may take part."""
+        """Ask new workers for their version."""
 
     def workers(self) -> list[str]:
-        """Ids of the workers that are connected now and may take part."""
+        """Ids of the connected workers that may take part."""
 
 
 @dataclass(slots=True)
 class WorkerState:
-    """One worker in one run. Times are the master's; ``cpu_*``: (CPU seconds used, clock in
-    seconds) at its first and its latest report. ``closed``: it has reported everything.
+    """One worker in one run. Times are on the master's clock; ``cpu_*``: (CPU seconds used, clock
+    in seconds) at its first and its latest report. ``closed``: it has reported everything.
     """
 
     number: int
@@ -69,7 +69,7 @@ class WorkerState:
 
 
 class Roster:
-    """``run``: the id of the run. ``permits``: None without a cap."""
+    """``run``: the id of the run. ``permits``: None without a concurrency limit."""
 
     def __init__(self, run: str, plan: RunPlan, crew: Crew, permits: Permits | None) -> None:
         self.workers: dict[str, WorkerState] = {}
@@ -78,7 +78,7 @@ class Roster:
         self._listened_s = 0.0
 
     def invite(self, worker_id: str, share: int, parts: int) -> None:
-        """Tell one more worker the plan. ``share``: its permits; ``parts``: workers in all."""
+        """Send the plan to one more worker. ``share``: its permits; ``parts``: count of workers."""
         worker = WorkerState(number=self._invited, id=worker_id, heard_s=perf_counter())
         self._invited += 1
         self.workers[worker_id] = worker
@@ -119,9 +119,9 @@ class Roster:
         self.tell(worker, go)
 
     def renew(self, now: float) -> list[WorkerState]:
-        """Renew the leases. Returns the workers that are lost.
+        """Renew the leases. Returns the lost workers.
 
-        Where this process itself stood still, nobody was silent.
+        A pause of this process itself does not count as silence of the workers.
         """
         deaf = now - self._listened_s >= SILENT_S
         self._listened_s = now
@@ -130,9 +130,8 @@ class Roster:
             if deaf:
                 worker.heard_s = now
             silent = now - worker.heard_s >= SILENT_S
-            # Locust saw it leave: nothing more comes, but what it may have sent is bounded by its
-            # lease all the same. A silent one with users of its own may come back: nothing that it
-            # has would go to others.
+            # Locust saw it leave: it reports nothing more, but it may send until its lease ends.
+            # A silent one with its own tasks may come back: its requests would not go to others.
             gone = worker.id not in connected
             if not silent and not gone:
                 worker.lease_until_s = now + LEASE_S
@@ -147,7 +146,7 @@ class Roster:
         return lost
 
     def newcomers(self) -> list[WorkerState]:
-        """Invite the workers that have connected since, up to the run's most workers."""
+        """Invite workers that have connected since, up to the run's maximum."""
         self._crew.greet()
         plan, found = self._plan, []
         for worker_id in self._crew.workers():
@@ -159,7 +158,7 @@ class Roster:
         return found
 
     def forget(self, worker: WorkerState) -> None:
-        """The worker takes no part."""
+        """Remove a worker from the run."""
         del self.workers[worker.id]
         if self._permits is not None:
             self._permits.leave(worker.number)
@@ -174,5 +173,5 @@ class Roster:
     def tell(self, worker: WorkerState, message: Message) -> None:
         try:
             self._crew.send(message, worker.id)
-        except Exception as e:  # a connection that is gone: the lease decides
+        except Exception as e:  # the connection is gone: the lease decides
             logger.debug("could not send %s to %s: %s", message.kind, worker.id, e)

@@ -1,8 +1,7 @@
-"""A ticket: one request of the plan and the time that it is due. It travels from the master to a
-worker.
+"""A ticket is one request of the plan with its due time, sent from the master to a worker.
 
-Pure: the plan (a list of `SampleRequest` and their offsets) becomes tickets, tickets become
-messages that msgpack carries.
+Pure: makes tickets from the plan (a list of `SampleRequest` and their offsets), and messages for
+msgpack from tickets.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from llmbench_locust.workload.sample import SampleRequest
 
 @dataclass(slots=True)
 class Ticket:
-    """``index``: place in the plan. ``due_s``: offset in seconds from the start of the arrivals;
+    """``index``: position in the plan. ``due_s``: offset in seconds from the start of the arrivals;
     NaN for a later turn of a session (due ``think_s`` after the responses that it waits for, and
-    not before ``pace_s`` after those requests began).
-    ``model``: of LoRA assignment, "" for the run's. ``following``: the later turns of the same
-    session, to be played by the same worker. ``play``: the session that a worker plays already.
+    not before ``pace_s`` after those requests began). ``model``: the LoRA model, "" for the run's.
+    ``following``: the later turns of the same session, performed by the same worker. ``play``: the
+    session, once a worker performs it.
     """
 
     index: int
@@ -35,14 +34,14 @@ class Ticket:
 
     @property
     def count(self) -> int:
-        """Number of requests of this ticket: its own and those of later turns."""
+        """Number of requests of this ticket, including later turns."""
         return 1 + len(self.following)
 
 
 class Play:
-    """A session that is being played: which of its requests can be sent next. No clock, no network.
+    """A running session: which of its requests can be sent next. No clock, no network.
 
-    ``head``: its first ticket, with the others in ``following``. ``chat``: whether bodies hold
+    ``head``: its first ticket, with the others in ``following``. ``chat``: whether bodies have
     messages.
     """
 
@@ -50,23 +49,23 @@ class Play:
         self._chat = chat
         self._left = {ticket.sample.turn: ticket for ticket in head.following}
         self._open = 1
-        # By turn: when it was answered, the request as it was sent, and the response.
+        # By turn: when its response was complete, the request as sent, and the response.
         self._answered: dict[int | None, tuple[float, SampleRequest, str]] = {}
         self._began: dict[int | None, float] = {}
 
     @property
     def over(self) -> bool:
-        """Nothing is left, under way or due."""
+        """Whether no request is left, in flight or due."""
         return not self._open
 
     def roots(self) -> list[Ticket]:
-        """Requests that wait for no other, besides the first one."""
+        """Requests besides the first one that wait for no other."""
         return self._take([t for t in self._left.values() if not t.sample.waits_for])
 
     def answered(
         self, ticket: Ticket, end_s: float, text: str, began_s: float = 0.0
     ) -> list[tuple[Ticket, float]]:
-        """(ticket, due time) of the requests that waited for this response, as they are to be sent.
+        """(ticket, due time) of the requests that waited for this response, ready to send.
 
         ``end_s``: when the response was complete. ``began_s``: when the request was due.
         """
@@ -78,14 +77,14 @@ class Play:
         return [(t, max(self._after(t, p) for p in t.sample.waits_for)) for t in self._take(able)]
 
     def _after(self, ticket: Ticket, parent: int) -> float:
-        """When ``ticket`` may be sent as far as one of those that it waits for is concerned."""
+        """When ``ticket`` may be sent with regard to one of the requests that it waits for."""
         began_s, (end_s, _, _) = self._began[parent], self._answered[parent]
         return max(end_s + ticket.think_s, began_s + ticket.pace_s)
 
     def failed(self, ticket: Ticket) -> list[int]:
-        """Indexes of the requests that can never be sent: the response they continue is missing.
+        """Indexes of the requests that can never be sent, because they need this response.
 
-        Other branches of the session go on.
+        Other branches of the session continue.
         """
         self._open -= 1
         lost, dropped = {ticket.sample.turn}, []
@@ -97,7 +96,7 @@ class Play:
         return dropped
 
     def stop(self) -> list[int]:
-        """Nothing more is sent. Returns the indexes of what is left."""
+        """Send nothing more. Returns the indexes of the remaining requests."""
         left = [ticket.index for ticket in self._left.values()]
         self._left.clear()
         return left
@@ -120,7 +119,7 @@ _SAMPLE_FIELDS = [field.name for field in fields(SampleRequest) if field.name !=
 
 
 def to_message(ticket: Ticket) -> list[JsonValue]:
-    """Lists, numbers and texts only."""
+    """The ticket as lists, numbers and texts."""
     sample = [getattr(ticket.sample, name) for name in _SAMPLE_FIELDS]
     following = [to_message(t) for t in ticket.following]
     own = [ticket.index, ticket.due_s, ticket.model, ticket.think_s, ticket.pace_s]
@@ -135,7 +134,7 @@ def from_message(message: list[JsonValue]) -> Ticket:
 
 
 def weight(ticket: Ticket) -> int:
-    """Bytes that the ticket takes in a message, roughly: what bounds a batch."""
+    """Approximate bytes of the ticket in a message, which limit a batch."""
     own = 200 + _size(ticket.sample.prompt) + _size(ticket.sample.multi_modal)
     return own + sum(map(weight, ticket.following))
 

@@ -1,5 +1,5 @@
 """One run on a worker: sends the requests of its tickets, or of its users' own tasks, and reports
-what happened. By its own clock; the master converts.
+the outcomes. Times are on its own clock; the master converts them.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from llmbench_locust.users.replicas import Replicas
 from llmbench_locust.users.session import Errand, Session
 from llmbench_locust.workload.sample import SampleRequest
 
-#: At most this long between two reports to the master.
+#: Maximum time between two reports to the master.
 REPORT_S = 0.2
-#: Requests in one report, at most, and about how long it takes to make it.
+#: Maximum number of requests in one report, and the approximate time to make it.
 REPORTED = 32
 REPORTING_S = 0.0007
-#: After its end, a run's last reports are sent again for at most this long.
+#: After a run, its last reports are resent for at most this long.
 LINGER_S = 60.0
 
 
@@ -111,7 +111,7 @@ class WorkerRun:
         self._preparer.add(message.tickets)
 
     def _on_go(self, message: messages.Go) -> None:
-        if not self.tasks:  # those wait for Locust's users, whose coming blocks the loop
+        if not self.tasks:  # own tasks wait for Locust's users, whose start blocks the loop
             self._lag = LagSampler(lambda: self._source.in_flight > 0)
         if self._collector is not None:
             self._collector.freeze()
@@ -130,7 +130,7 @@ class WorkerRun:
 
     def _get_ready(self) -> None:
         opened = self._servers.prewarm(self._plan.prewarm)
-        # Now, and not at the start: a full collection takes tenths of a second.
+        # Now, not at the start: a full collection takes tenths of a second.
         self._collector = SteeredCollector(self._gaps)
         host = socket.gethostname()
         self._send(messages.Ready(self.id, clock_identity(), opened, os.getpid(), host))
@@ -152,7 +152,7 @@ class WorkerRun:
         self._records.append(record)
 
     def _begin(self, ticket: Ticket) -> Play:
-        """The first request of a session starts; so do those that wait for no other."""
+        """Start a session: its first request, and those that wait for no other."""
         play = Play(ticket, self._plan.chat)
         self._plays.add(play)
         now = perf_counter()
@@ -181,7 +181,7 @@ class WorkerRun:
             self._preparer.add((turn for turn, due_s in turns if due_s > now), turns=True)
 
     def send(self, sample: SampleRequest, user: User) -> RequestRecord:
-        """One request of a user's own task; no outcome when the user is stopped meanwhile."""
+        """One request of a user's own task; without an outcome if the user is stopped meanwhile."""
         assert isinstance(self._source, OwnTasks)
         self._lag = self._lag or LagSampler(lambda: self._source.in_flight > 0)
         session = self._sessions[user.backend or self._session.wire.backend]
@@ -212,8 +212,8 @@ class WorkerRun:
             self._woken.clear()
             self._gaps.wait(REPORTING_S)
             self._report()
-            # In pieces: what falls due meanwhile must not wait for all of them. Where nothing is in
-            # flight, also the last piece: the run may wait for it.
+            # In pieces, so that requests that become due need not wait for all of them. If nothing
+            # is in flight, also the last piece, because the run may wait for it.
             while len(self._records) >= (REPORTED if self._source.in_flight else 1):
                 gevent.sleep(0.001)
                 self._gaps.wait(REPORTING_S)
@@ -270,7 +270,7 @@ class WorkerRun:
         self._wake()
 
     def close(self) -> None:
-        """Break off what is in flight, report it, let the users go."""
+        """Abort requests in flight, report them, release the users."""
         if self.closed:
             return
         self._halt()
@@ -286,5 +286,5 @@ class WorkerRun:
         self._report(closed=True)
 
     def forget(self) -> None:
-        """Another run begins: last reports that are not acknowledged by now are dropped."""
+        """Another run begins: drop the last reports that are not acknowledged yet."""
         self._reporter.kill(block=False)

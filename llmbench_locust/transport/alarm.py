@@ -1,8 +1,6 @@
-"""An alarm clock on gevent's loop that rings within tens of microseconds of the time that it was
-set to.
+"""A timer on gevent's loop that fires within tens of microseconds of the set time.
 
-Where the system has no timerfd, a plain gevent timer stands in, which libev rounds to whole
-milliseconds.
+Without timerfd it falls back to a plain gevent timer, which libev rounds to whole milliseconds.
 """
 
 from __future__ import annotations
@@ -18,8 +16,8 @@ from llmbench_locust.transport.timerfd import TimerFd
 
 
 class Alarm:
-    """Calls ``ring()`` in the hub once the time set has come. The callback must not block.
-    ``exact``: False does without the timerfd.
+    """Calls ``ring()`` in the hub at the set time. The callback must not block. ``exact``: False
+    does not use timerfd.
     """
 
     def __init__(self, ring: Callable[[], None], exact: bool = True) -> None:
@@ -32,8 +30,8 @@ class Alarm:
                 self._exact = TimerFd(ring)
 
     def set(self, at_s: float) -> None:
-        """Ring at ``at_s`` (seconds of perf_counter); a time in the past rings in the next turn of
-        the loop.
+        """Fire at ``at_s`` (seconds of perf_counter); if that is past, in the loop's next
+        iteration.
         """
         if self._exact is not None:
             self._exact.at(at_s)
@@ -41,7 +39,7 @@ class Alarm:
             self._start(max(0.0, at_s - perf_counter()), 0.0)
 
     def every(self, period_s: float) -> None:
-        """Ring every ``period_s`` seconds from now on; what the loop is late for rings once."""
+        """Fire every ``period_s`` seconds from now on; periods that the loop missed fire once."""
         if self._exact is not None:
             self._exact.every(period_s)
         else:
@@ -54,7 +52,7 @@ class Alarm:
         self._timer.start(self._ring, update=True)
 
     def close(self) -> None:
-        """Never rings again."""
+        """Never fire again."""
         if self._exact is not None:
             self._exact.close()
         if self._timer is not None:

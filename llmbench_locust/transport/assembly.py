@@ -1,11 +1,11 @@
-"""One answer as it arrives: (time, bytes) pairs go in, status, headers and token times come out.
+"""Decodes one response as it arrives: (time, bytes) pairs in; status, headers and token times out.
 Pure: no socket, no gevent.
 
-The reader of the socket appends to ``arrivals``: a time, then the bytes that were read at that
-time, and so on in turn. `StreamAssembly.decode` works that off whenever there is time for it; when
-it runs changes nothing about what it finds.
+The socket reader appends to ``arrivals`` a time, then the bytes that were read at that time, and so
+on. `StreamAssembly.decode` processes them whenever there is time; the result does not depend on
+when it runs.
 
-Three ways through the body, each exact, the faster ones leaving what they do not know to the next:
+The body is decoded in three ways, all exact; each leaves what it does not recognise to the next:
 plain token events (`template`), whole plain chunks (`http1.whole_chunks`), llhttp.
 """
 
@@ -27,18 +27,18 @@ from llmbench_locust.transport.template import Lane, LaneType, PythonLane, learn
 from llmbench_locust.transport.token_events import TokenEvents
 
 ERROR_BODY_BYTES = 64 << 10
-# After this many reads in a row that equal no template, a stream is taken to have none.
+# After this many consecutive reads that match no template, a stream is assumed to have none.
 _GIVE_UP_AFTER = 16
 
 
 class StreamAssembly(TokenEvents):
-    """Reads one answer for ``sink``. ``status`` is -1 and ``first_token_time`` NaN until they are
-    known.
+    """Decodes one response for ``sink``. ``status`` is -1 and ``first_token_time`` NaN until they
+    are known.
 
-    ``done``: nothing more is to come; then ``complete`` says whether HTTP's framing was satisfied,
-    ``end_time`` when the last byte came, ``error`` and ``error_kind`` what went wrong ("" for
-    nothing that the transport can judge). ``streaming``: a body of chunks in which the first token
-    was found: what follows may be decoded late.
+    ``done``: nothing more will come; then ``complete`` says whether the HTTP framing was complete,
+    ``end_time`` when the last byte arrived, ``error`` and ``error_kind`` what went wrong ("" if
+    the transport found no error). ``streaming``: a chunked body whose first token was found, so
+    the rest may be decoded late.
     """
 
     __slots__ = (
@@ -70,7 +70,7 @@ class StreamAssembly(TokenEvents):
         self._lane_type = lane_type
         self._misses = 0
 
-    # What came out
+    # Results
 
     @property
     def headers(self) -> dict[str, str]:
@@ -78,9 +78,7 @@ class StreamAssembly(TokenEvents):
 
     @property
     def error_body(self) -> bytes:
-        """The first 64 KB of an answer that was no success, or that was not the stream that was
-        asked for.
-        """
+        """The first 64 KB of a response that was an error, or not the requested stream."""
         if self._plain is None or not self._no_stream:
             return b""
         encoding = self.headers.get("content-encoding", "")
@@ -95,9 +93,9 @@ class StreamAssembly(TokenEvents):
         return self._walk and self.first_token_time == self.first_token_time
 
     def lane(self) -> Lane | None:
-        """What recognises the next reads without `decode`, as long as each is plain token events.
-        None where that is not possible now: no template, something undecoded or unfinished, or
-        events that carry several tokens.
+        """Recognises the next reads without `decode`, as long as each is plain token events. None
+        if that is not possible now: no template, something undecoded or unfinished, or events
+        with several tokens.
         """
         ready = (
             self._walk
@@ -111,7 +109,7 @@ class StreamAssembly(TokenEvents):
         return self._lane if ready else None
 
     def settle(self) -> None:
-        """Take over the events that were recognised without `decode`."""
+        """Add the events that were recognised without `decode`."""
         taken = None if self._lane is None else self._lane.take()
         if taken is None:
             return
@@ -119,10 +117,10 @@ class StreamAssembly(TokenEvents):
         self.add_plain(times)
         self.sink.on_texts(texts, array("I", ends))
 
-    # What goes in
+    # Input
 
     def decode(self, limit: int = 1 << 30) -> int:
-        """Work off up to ``limit`` reads of ``arrivals``. Returns how many."""
+        """Process up to ``limit`` reads of ``arrivals``. Returns how many."""
         self.settle()
         arrivals = self.arrivals
         n = min(len(arrivals) >> 1, limit)
@@ -156,7 +154,7 @@ class StreamAssembly(TokenEvents):
             )
 
     def fail(self, time_s: float, kind: str, error: str) -> None:
-        """End it from outside (a timeout), keeping what came before."""
+        """End the response from outside (a timeout), keeping what came before."""
         if not self._decode_all():
             self.done = True
             self.end_time = time_s
@@ -164,7 +162,7 @@ class StreamAssembly(TokenEvents):
             self._fail(kind, error)
 
     def give_up(self, time_s: float, kind: str, error: str) -> None:
-        """End it as it stands, decoding no more."""
+        """End the response as it is, without further decoding."""
         self.settle()
         self.done = True
         self.reusable = False
@@ -172,16 +170,16 @@ class StreamAssembly(TokenEvents):
         self.error = self.error or error
         self.error_kind = self.error_kind or kind
 
-    # Inside
+    # Internals
 
     def _decode_all(self) -> bool:
-        """Work off what there is; whether that was the end."""
+        """Process everything at hand; returns whether that was the end."""
         if not self.done:
             self.decode()
         return self.done
 
     def _read(self, time_s: float, data: bytes) -> None:
-        """One read, by whichever way knows it."""
+        """Process one read in the fastest way that recognises it."""
         self.bytes_in += len(data)
         try:
             if not self._parser.head_complete:
@@ -203,7 +201,7 @@ class StreamAssembly(TokenEvents):
             self.end_time = time_s
 
     def _read_head(self, time_s: float, data: bytes) -> bytes:
-        """Collect the head; give what follows it."""
+        """Collect the head; returns what follows it."""
         if self.first_byte_time != self.first_byte_time:
             self.first_byte_time = time_s
         parser = self._parser
@@ -235,7 +233,7 @@ class StreamAssembly(TokenEvents):
         self._walk = self._decoder is not None and parser.chunked
 
     def _read_chunks(self, time_s: float, data: bytes) -> bytes:
-        """Whole plain chunks; gives back what llhttp must read."""
+        """Process whole plain chunks; returns what llhttp must read."""
         if self._carry:
             data = self._carry + data
             self._carry = b""
@@ -264,7 +262,7 @@ class StreamAssembly(TokenEvents):
         return rest
 
     def _recognised(self, chunks: bytes, time_s: float) -> bool:
-        """Whether ``chunks`` were plain events; then they are dealt with."""
+        """Whether ``chunks`` were plain events, which are then processed."""
         lane, decoder = self._lane, self._decoder
         if lane is None or decoder is None or not decoder.idle or self.sink.finished:
             return False
@@ -302,11 +300,11 @@ class StreamAssembly(TokenEvents):
             and data[-4:] == b"\n\n\r\n"
             and body[-2:] == b"\n\n"
         ):
-            # The body ended in LF LF and CR LF came after it: those can only end a chunk.
+            # The body ended in LF LF, followed by CR LF, which can only end a chunk.
             self._walk = True
 
     def _events(self, time_s: float, events: list[bytes]) -> int:
-        """Hand events to the sink. Returns what it said of the last."""
+        """Pass events to the sink. Returns its result for the last one."""
         sink = self.sink
         tokens = 0
         for event in events:
@@ -314,14 +312,14 @@ class StreamAssembly(TokenEvents):
                 break
             tokens = sink.on_event(event)
             if tokens > 0:
-                # A token event of another kind: what was plain before it may not be after it.
+                # A token event of another kind: events that were plain before may not be after it.
                 self._lane = None
             if tokens:
                 self.add(time_s, tokens if tokens > 0 else 1)
         return tokens
 
     def _finish(self, time_s: float) -> None:
-        """The body ended by HTTP's framing."""
+        """The HTTP framing ended the body."""
         self.done = True
         self.end_time = time_s
         self.reusable = (

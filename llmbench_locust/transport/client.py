@@ -1,7 +1,7 @@
-"""The transport as users see it: a request goes out, the calling greenlet waits, the decoded answer
-comes back.
+"""The interface of the transport: sends a request, blocks the calling greenlet, returns the decoded
+response.
 
-`Transport.exchange` never raises for what a server or a network does: faults are data in the
+`Transport.exchange` never raises for errors of the server or the network: these are data in the
 `Exchange`.
 """
 
@@ -33,13 +33,13 @@ _TIMED_OUT = object()
 
 @dataclass(slots=True)
 class Counters:
-    """Totals of one transport since it was made; cheap to read at any time. Bytes are those of
-    answers, decoded so far.
+    """Totals of one transport since its creation; cheap to read at any time. Bytes are those of
+    responses, decoded so far.
 
-    ``most_connections`` open and ``most_in_use`` of them by requests at once; ``idle_excess_s``:
-    seconds with more idle connections than `pool.IDLE_FACTOR` times the latter. ``shared_chunks``:
-    read together with a later one. ``kernel_times``: arrival times are the kernel's.
-    ``reader``: "native" or "python".
+    ``most_connections``: peak of open connections; ``most_in_use``: peak of those used by
+    requests. ``idle_excess_s``: seconds with more idle connections than `pool.IDLE_FACTOR` times
+    the latter. ``shared_chunks``: chunks read together with a later one. ``kernel_times``: whether
+    arrival times are the kernel's. ``reader``: "native" or "python".
     """
 
     in_flight: int = 0
@@ -59,11 +59,11 @@ class Transport:
     """Connections to one server for all greenlets of this process (of one gevent hub).
 
     ``base_url``: http(s)://host[:port][/path]. Proxies are those of the environment (http_proxy,
-    https_proxy, no_proxy). ``insecure``: certificates are not verified. ``kernel_timestamps``:
-    arrival times are the kernel's (see `clock`), None for where it has them; True raises
-    ConfigError where it has none. ``request_timeout_s``: the default bound of one exchange, from
-    its start to its end; None for none. ``gaps``: the process's own, None where nothing is sent by
-    a schedule. Raises ConfigError for a base URL or a proxy that cannot be used.
+    https_proxy, no_proxy). ``insecure``: do not verify certificates. ``kernel_timestamps``: use
+    the kernel's arrival times (see `timestamps`); None: if available; True raises ConfigError if
+    not. ``request_timeout_s``: default timeout of one exchange; None for none. ``gaps``: those of
+    the process, None if nothing is sent on a schedule. Raises ConfigError for an invalid base URL
+    or proxy.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Transport:
         self._stamps = kernel_timestamps is not False and stamps_work()
         if kernel_timestamps and not self._stamps:
             raise ConfigError(
-                "--kernel-timestamps: this system has no kernel arrival times; leave the flag out"
+                "--kernel-timestamps: not supported by this system; leave the flag out"
             )
         self.gaps = gaps or Gaps()
         self._reader = reader_type()(KernelClock() if self._stamps else None, self.gaps)
@@ -104,7 +104,7 @@ class Transport:
         return self._counters
 
     def prewarm(self, n: int) -> int:
-        """Open connections until ``n`` are idle. Returns how many are; see `ConnectionPool`."""
+        """Open connections until ``n`` are idle; returns how many are. See `ConnectionPool`."""
         return self._pool.open_ahead(n)
 
     def exchange(
@@ -116,11 +116,12 @@ class Transport:
         on_first_token: FirstToken | None = None,
         on_tokens: Tokens | None = None,
     ) -> Exchange:
-        """Send ``request`` and wait until its answer has closed and was read by ``sink``.
+        """Send ``request`` and wait until its response has ended and ``sink`` has read it.
 
-        ``limit``: None for that of the transport. ``on_first_token`` gets the arrival time of the
-        first token event as soon as it is known; ``on_tokens`` a float64 array of the arrival
-        times of more token events, from time to time. Both run in the decoding greenlet: be quick.
+        ``limit``: None for the transport's own. ``on_first_token`` gets the arrival time of the
+        first token event as soon as it is known; ``on_tokens`` gets float64 arrays of the arrival
+        times of later token events from time to time. Both run in the decoding greenlet and must
+        be fast.
         """
         exchange = Exchange()
         limit = limit or self._limit
@@ -143,7 +144,7 @@ class Transport:
                 self._send(exchange, flight, wire, deadline)
                 self._wait(flight, deadline, limit)
                 if idle and not exchange.resent and assembly.error_kind == "connect":
-                    # The server closed an idle connection as it was used, and saw no request.
+                    # The server closed an idle connection while it was reused, and saw no request.
                     exchange.resent = True
                     self._counters.resent += 1
                     self._pool.forget_idle()
@@ -158,9 +159,7 @@ class Transport:
             self._counters.in_flight -= 1
 
     def close(self) -> None:
-        """Close idle connections and stop decoding. Exchanges in flight must have ended, or been
-        killed.
-        """
+        """Close idle connections and stop decoding. Exchanges must have ended or been killed."""
         self._pool.close()
         self._loop.close()
         self._reader.close()
@@ -195,9 +194,10 @@ class Transport:
 
     def _redirected(self, exchange: Exchange, request: Request, before: int) -> str | None:
         """The new target of a 307 or 308 within the same origin; None for every other response.
-        ``before``: redirects that were followed for this request.
+        ``before``: redirects already followed for this request.
 
-        Another origin is not followed: a request with its key goes to the server that was named.
+        Redirects to other origins are not followed: a request with its key goes only to the given
+        server.
         """
         location = exchange.headers.get("location", "")
         if not 300 <= exchange.status < 400 or not location:
@@ -213,7 +213,7 @@ class Transport:
         return None
 
     def _encode(self, request: Request) -> bytes:
-        """Head and body as bytes. Raises ValueError for what no header can hold."""
+        """Head and body as bytes. Raises ValueError for characters that a header cannot hold."""
         endpoint = self._endpoint
         lines = [f"{request.method} {endpoint.prefix}{request.target} HTTP/1.1"]
         names = {name.lower() for name in request.headers}
@@ -240,7 +240,7 @@ class Transport:
     def _send(
         self, exchange: Exchange, flight: Flight, wire: bytes, deadline: float | None
     ) -> None:
-        """Write the request. A failure is not judged here: the answer, or its absence, tells."""
+        """Write the request. Errors are ignored here: the response or its absence shows them."""
         connection = flight.connection
         connection.owner = flight
         began = time.perf_counter()
@@ -249,9 +249,9 @@ class Transport:
         try:
             connection.send(wire, deadline)
         except TimeoutError:
-            pass  # `_wait` finds the deadline passed
+            pass  # `_wait` notices that the deadline has passed
         except OSError as error:
-            # The server may have answered before it closed (413, for instance): the reader finds
+            # The server may have responded before it closed (413, for instance): the reader finds
             # out.
             if not connection.alive:
                 flight.on_end(time.perf_counter(), describe(error))

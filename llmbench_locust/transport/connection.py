@@ -1,7 +1,7 @@
-"""One connection: dialling (proxy, TLS), sending without stalling the loop, receiving for the
+"""One connection: connecting (proxy, TLS), sending without blocking the loop, receiving for the
 reader.
 
-Sockets are the bare C ones, never blocking: gevent's own would switch greenlets for each read.
+Sockets are plain non-blocking ones: gevent's would switch greenlets for each read.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from llmbench_locust.transport.timestamps import ANCILLARY_BYTES, ask_for_stamps
 from llmbench_locust.transport.tls import TlsLayer
 
 _SEND_BYTES = 256 << 10
-#: Linux's IP_LOCAL_PORT_RANGE, and the range that keeps the system's own. With any range set,
-#: the kernel looks for a free local port among all of them in turn. Without one it tries every even
-#: port first, at each connect: with 14,000 connections to one server, that takes 4 ms.
+#: Linux's IP_LOCAL_PORT_RANGE, and the value for the system's own range. If a range is set, the
+#: kernel searches all ports in turn for a free one. Without, it tries every even port first for
+#: each connection: with 14,000 connections to one server, that takes 4 ms.
 _PORT_RANGE, _ANY_PORT = 51, struct.pack("=I", 1 | 65535 << 16)
 Address = tuple[int, tuple[str, int]]
 
 
 class ConnectError(OSError):
-    """No connection could be made. The message says to what, and why.
+    """A connection failed. The message says to what, and why.
 
     ``kind``: "dns", "tls" or "connect", as in `RequestRecord.error_kind`.
     """
@@ -45,24 +45,24 @@ class ConnectError(OSError):
 
 
 class Owner(Protocol):
-    """The exchange that a connection carries."""
+    """The exchange that uses a connection."""
 
     arrivals: list[float | bytes]
     lazy: bool
     lane: Lane | None
 
     def on_data(self) -> None:
-        """Something was appended to ``arrivals`` that should be decoded soon."""
+        """Data was appended to ``arrivals`` that should be decoded soon."""
         ...
 
     def on_end(self, time_s: float, error: str) -> None:
-        """The peer closed, or the connection broke."""
+        """The peer closed the connection, or it broke."""
         ...
 
 
 class Connection:
-    """An open connection. ``owner``: the exchange in flight, None while idle. ``alive``: it may be
-    used (again). ``plain``: not encrypted.
+    """An open connection. ``owner``: the exchange in flight, None while idle. ``alive``: whether it
+    can be (re)used. ``plain``: not encrypted.
     """
 
     __slots__ = (
@@ -88,7 +88,7 @@ class Connection:
         reader.register(self)
 
     def send(self, data: bytes, deadline: float | None) -> None:
-        """All of ``data``, in pieces, giving way to other greenlets between them. Raises OSError,
+        """Send all of ``data`` in pieces, yielding to other greenlets in between. Raises OSError,
         TimeoutError.
         """
         view = memoryview(data)
@@ -109,7 +109,7 @@ class Connection:
                 wait_write(self.fd, deadline)
 
     def stream_fast(self, lane: Lane) -> None:
-        """Let the reader itself recognise plain events from now on, until one is none."""
+        """Let the reader recognise plain events from now on, until an event is not plain."""
         if self.alive:
             self._reader.follow(self, lane)
 
@@ -125,7 +125,7 @@ class Connection:
             self._reader.unregister(self.fd)
             self._sock.close()
 
-    # The reader's side
+    # Called by the reader
 
     def on_readable(self) -> None:
         try:
@@ -140,11 +140,11 @@ class Connection:
     def on_data(self, data: bytes, time_s: float) -> None:
         owner = self.owner
         if owner is None or not data:
-            # An idle connection has nothing to say: it was closed, or it is out of step.
+            # Data on an idle connection: the server closed it, or the two are out of sync.
             self.on_broken(None, time_s)
             return
         if owner.lane is not None:
-            # The lane is closed: order must be kept.
+            # Leave the lane, to keep the order of events.
             self._reader.leave(self.fd)
             owner.lane = None
             owner.lazy = False
@@ -167,7 +167,7 @@ class Connection:
 
 
 def describe(error: BaseException) -> str:
-    """An error in words, without the number."""
+    """An error as text, without its number."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate: {error.verify_message}"
     if isinstance(error, OSError):
@@ -194,7 +194,7 @@ def wait_read(fd: int, deadline: float | None) -> None:
 
 
 def resolve(endpoint: Endpoint) -> list[Address]:
-    """(family, address) of what is dialled, in the resolver's order. Raises ConnectError."""
+    """(family, address) pairs to connect to, in the resolver's order. Raises ConnectError."""
     try:
         found = gevent.socket.getaddrinfo(
             endpoint.dial_host, endpoint.dial_port, 0, socket.SOCK_STREAM
@@ -213,10 +213,8 @@ def dial(
     deadline: float | None,
     stamps: bool,
 ) -> tuple[_socket.socket, TlsLayer | None]:
-    """Connect to the first address that answers, through the proxy, with TLS; ``stamps``: and with
-    arrival times.
-
-    Raises ConnectError or TimeoutError.
+    """Connect to the first address that accepts, through the proxy, with TLS. ``stamps``: use the
+    kernel's receive timestamps. Raises ConnectError or TimeoutError.
     """
     reason: BaseException | None = None
     for family, address in addresses:

@@ -1,9 +1,9 @@
-"""Bytes of a body in, events out: pure and incremental, without clocks. The caller stamps each read
-before it is decoded.
+"""Incremental decoders from bytes of a body to events. Pure, without clocks: the caller takes the
+time of each read before it is decoded.
 
-Each decoder takes whatever the network cut (in a character, an escape, a line ending) and gives
-whole events, in order. An event that grows beyond ``max_event`` bytes is an `EventTooLarge`: a
-server that never ends a line may not fill memory.
+Input may be split anywhere (in a character, an escape, a line ending); output is whole events, in
+order. An event of more than ``max_event`` bytes raises `EventTooLarge`, so that a server that never
+ends a line cannot fill the memory.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class EventTooLarge(ValueError):
-    """A single event or line exceeded the decoder's bound."""
+    """An event or line exceeded the decoder's limit."""
 
 
 class SSEDecoder:
-    """Server-sent events, by the WHATWG rules as far as they concern data: comments, fields other
-    than ``data`` and events without data are dropped, lines of data are joined by LF, one leading
-    blank and a leading byte order mark are removed.
+    """Server-sent events by the WHATWG rules for data: comments, fields other than ``data`` and
+    events without data are dropped, lines of data are joined by LF, one leading space and a
+    leading byte order mark are removed.
 
-    An event counts when its blank line has come; one that the stream leaves unfinished never does.
+    An event counts once its blank line has arrived; an unfinished last event never counts.
     """
 
     __slots__ = ("_max", "_parts", "_size", "_skip_lf", "_started")
@@ -40,7 +40,7 @@ class SSEDecoder:
 
     @property
     def idle(self) -> bool:
-        """True between events: nothing is buffered that the next bytes could belong to."""
+        """Whether nothing is buffered, so that the next bytes begin a new event."""
         return not self._parts and not self._skip_lf
 
     def feed(self, chunk: bytes) -> list[bytes]:
@@ -93,7 +93,7 @@ class SSEDecoder:
 
 
 def _data(block: bytes) -> bytes | None:
-    """The data of one event's lines; None when it has none."""
+    """The data of one event's lines; None if it has none."""
     if block.startswith(b"data:") and b"\n" not in block and b"\r" not in block:
         return block[6:] if block[5:6] == b" " else block[5:]
     lines = []
@@ -106,8 +106,8 @@ def _data(block: bytes) -> bytes | None:
 
 
 class NDJSONDecoder:
-    """One JSON document a line; blank lines are dropped. The last line counts without a line ending
-    once `finish` is called.
+    """One JSON document per line; blank lines are dropped. `finish` accepts a last line without a
+    line ending.
     """
 
     __slots__ = ("_buffer", "_max")
@@ -128,15 +128,13 @@ class NDJSONDecoder:
         return [stripped for line in lines if (stripped := line.strip())]
 
     def finish(self) -> list[bytes]:
-        """What is left when the body has ended."""
+        """The last line, when the body has ended."""
         rest, self._buffer = self._buffer.strip(), b""
         return [rest] if rest else []
 
 
 class PlainDecoder:
-    """A body without events: it is only collected. ``limit``: bytes kept; what exceeds it is
-    counted, not kept.
-    """
+    """Collects a body without events. ``limit``: bytes kept; bytes beyond it are only counted."""
 
     __slots__ = ("_limit", "_parts", "size")
 

@@ -1,10 +1,10 @@
-"""Decoding in small slices, between turns of the event loop.
+"""Decodes in small slices between iterations of the event loop.
 
-What is urgent (heads, first tokens, ends, everything that is not a plain stream of chunks) is
-decoded as soon as it is there. Streams of chunks without a template, or with a listener, are
-visited in turn, each once in `SWEEP_S`, evenly spread. (Those with a template need no visit: the
-reader recognises their events.) Every slice is short, and before each the sockets are read: a chunk
-that arrives while something else is decoded has its right time.
+Urgent data (heads, first tokens, ends, everything that is not a plain stream of chunks) is decoded
+at once. Streams of chunks without a template, or with a listener, are visited in turn, each once
+every `SWEEP_S`, evenly spread. (Streams with a template need no visit: the reader recognises their
+events.) Every slice is short, and the sockets are read before each, so that a chunk that arrives
+during decoding gets the right time.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from llmbench_locust.transport.template import Lane
 
 logger = logging.getLogger(__name__)
 
-# Each stream is visited once in this time: the bound of what lies undecoded, and of how late live
-# counts are.
+# Each stream is visited once in this time, which limits the undecoded data and the delay of live
+# counts.
 SWEEP_S = 0.5
 _TICK_S = 0.01
 _SLICE_S = 0.0004
-# Reads of one stream in one go; few of them when they are so large that each holds many events.
+# Reads of one stream per visit; fewer if they are so large that each holds many events.
 _READS_PER_VISIT = 64
 _LARGE_READ, _LARGE_READS_PER_VISIT = 4096, 4
-# Exchanges handed back in one slice: each wakes a user, whose code runs before the next slice.
+# Exchanges finished in one slice: each wakes a user, whose code runs before the next slice.
 _ENDS_PER_SLICE = 1
 
 FirstToken = Callable[[float], None]
@@ -43,9 +43,7 @@ Tokens = Callable[[NDArray[float64]], None]
 
 
 class Flight:
-    """One exchange between its request and its end: what connects a connection, an assembly and the
-    waiting greenlet.
-    """
+    """One exchange in flight: links a connection, an assembly and the waiting greenlet."""
 
     __slots__ = (
         "arrivals", "assembly", "connection", "counted", "done", "ended", "first_seen",
@@ -73,8 +71,8 @@ class Flight:
         self.done = False
         self.first_seen = False
         self.in_rotation = False
-        # ``lazy``: what arrives may wait for the sweep. ``lane``: what the reader recognises
-        # without us.
+        # ``lazy``: arriving data may wait for the sweep. ``lane``: recognises events in the
+        # reader.
         self.lazy = False
         self.lane: Lane | None = None
         self.ended: tuple[float, str] | None = None
@@ -115,7 +113,7 @@ class DecodeLoop:
             self._waiter = None
 
     def close(self) -> None:
-        # The kill is delivered later; a turn that was due before it must find no closed descriptor.
+        # The kill is delivered later; an iteration before it must not find a closed descriptor.
         self._closed = True
         self._greenlet.kill(block=False)
         self._timer.stop()
@@ -133,11 +131,11 @@ class DecodeLoop:
                 self._sleep()
 
     def _give_way(self) -> None:
-        """Let everything else have a turn: users, other sockets, timers.
+        """Let everything else run: users, other sockets, timers.
 
-        Not by `gevent.sleep(0)`: gevent runs up to a thousand such callbacks in a row before it
-        looks at sockets and timers again, which would be most of a second here. A timer that is due
-        at once takes one whole turn of the loop.
+        Not `gevent.sleep(0)`: gevent runs up to a thousand such callbacks before it checks sockets
+        and timers again, which would take most of a second here. A timer that is due at once takes
+        exactly one iteration of the loop.
         """
         timer = self._hub_loop.timer(0.0)
         try:
@@ -146,7 +144,7 @@ class DecodeLoop:
             timer.close()
 
     def _sleep(self) -> None:
-        """Until something is urgent, or the next tick of the sweep."""
+        """Sleep until something is urgent, or until the next tick of the sweep."""
         waiter = self._waiter = Waiter()
         if self._rotation:
             self._timer.again(waiter.switch, None, update=True)
@@ -176,14 +174,14 @@ class DecodeLoop:
                 return
 
     def _sweep(self) -> bool:
-        """Visit the streams whose turn has come. True when more are due than the slice allowed."""
+        """Visit the streams that are due. Returns whether the slice was too short for all."""
         rotation = self._rotation
         now = time.perf_counter()
         if not rotation:
             self._swept = now
             return False
         per_stream = SWEEP_S / len(rotation)
-        # A loop that was late for more than a whole round owes one round, not more.
+        # After a delay of more than a whole round, do only one round.
         self._swept = max(self._swept, now - SWEEP_S)
         deadline = self._reader.gaps.until(now, _SLICE_S)
         while rotation and self._swept + per_stream <= now:
@@ -198,7 +196,7 @@ class DecodeLoop:
         return False
 
     def _decode(self, flight: Flight) -> int:
-        """Work off some of a flight's reads. Returns 1 when that ended it, else 0."""
+        """Process some of a flight's reads. Returns 1 if that ended it, else 0."""
         assembly = flight.assembly
         assembly.settle()  # the reader has counted those
         bytes_before, tokens_before = assembly.bytes_in, len(assembly.times)
@@ -209,8 +207,8 @@ class DecodeLoop:
             if flight.ended is not None and not flight.arrivals:
                 assembly.close(*flight.ended)
         except Exception as error:
-            # A sink that raises breaks its contract; it may cost its own request and no other.
-            logger.exception("an answer could not be read")
+            # A sink must not raise; if it does, only its own request fails.
+            logger.exception("a response could not be decoded")
             assembly.give_up(time.perf_counter(), "client", f"{type(error).__name__}: {error}")
         tokens = len(assembly.times)
         self.bytes_in += assembly.bytes_in - bytes_before
@@ -237,7 +235,7 @@ class DecodeLoop:
         flight.counted = tokens
 
     def _place(self, flight: Flight) -> None:
-        """Decide how what comes next is read: by the reader alone, in its turn, or at once."""
+        """Decide how the next data is decoded: in the reader, in the sweep, or at once."""
         flight.lane = flight.assembly.lane()
         flight.lazy = flight.assembly.streaming
         if flight.lane is not None:
@@ -247,11 +245,11 @@ class DecodeLoop:
             self._rotation.append(flight)
 
     def finish(self, flight: Flight) -> None:
-        """Hand the exchange back to the greenlet that waits for it."""
+        """Return the exchange to the greenlet that waits for it."""
         flight.done = True
         flight.connection.release()
         self._hub_loop.run_callback(flight.waiter.switch, None)
 
     def abandon(self, flight: Flight) -> None:
-        """Nobody waits any more: keep what came, decode no more."""
+        """Nobody waits any more: keep what was decoded and stop decoding."""
         flight.done = True

@@ -1,4 +1,4 @@
-"""Where the bytes go: base URL, proxy of the environment, addresses."""
+"""Where to connect: base URL, proxy from the environment, addresses."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from llmbench_locust.redact import without_user
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """``host``, ``port``: the server. ``host_header``: its authority as the Host header has it.
-    ``prefix``: goes before each target: the base URL's path, or the whole URL for a plain proxy.
-    ``dial_host``, ``dial_port``: what is connected to. ``tunnel``: a CONNECT must come first.
-    ``proxy_auth``: value of Proxy-Authorization, "" when there is none. ``auth``: that of
-    Authorization, for the user in the base URL.
+    """``host``, ``port``: the server. ``host_header``: value of the Host header. ``prefix``:
+    prepended to each target: the base URL's path, or the whole URL for a plain proxy.
+    ``dial_host``, ``dial_port``: what to connect to. ``tunnel``: whether to send CONNECT first.
+    ``proxy_auth``: value of Proxy-Authorization, "" for none. ``auth``: value of Authorization for
+    the user in the base URL.
     """
 
     tls: bool
@@ -37,7 +37,7 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """For messages: what is dialled."""
+        """What to connect to, for messages."""
         host = f"[{self.dial_host}]" if ":" in self.dial_host else self.dial_host
         return f"{'proxy ' if self.proxied else ''}{host}:{self.dial_port}"
 
@@ -71,10 +71,10 @@ def parse_endpoint(base_url: str) -> Endpoint:
 
 
 def _proxy(scheme: str, host: str, port: int) -> tuple[str, int, str] | None:
-    """(host, port, authorization) of the proxy that the environment names for this server."""
+    """(host, port, authorization) of the environment's proxy for this server."""
     proxies = getproxies_environment()
     url = proxies.get(scheme) or proxies.get("all")
-    # no_proxy may name the host with its port or without.
+    # no_proxy may list the host with or without its port.
     if not url or proxy_bypass_environment(f"{host}:{port}", proxies):
         return None
     parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -87,7 +87,7 @@ def _proxy(scheme: str, host: str, port: int) -> tuple[str, int, str] | None:
 
 
 def _basic(parts: SplitResult) -> str:
-    """The credentials of a URL as a header has them; "" when there are none."""
+    """The credentials of a URL as a header value; "" if there are none."""
     if parts.username is None:
         return ""
     pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

@@ -1,4 +1,4 @@
-"""One request and what came back: plain data, no sockets."""
+"""One request and its response: plain data, no sockets."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ NAN = float("nan")
 
 @dataclass(slots=True)
 class Request:
-    """What goes out, ready to send. ``target`` is path and query; ``headers`` lack Host and
-    Content-Length.
+    """A request that is ready to send. ``target`` is path and query; ``headers`` are without Host
+    and Content-Length.
     """
 
     target: str
@@ -37,14 +37,14 @@ class Limit:
 
 @dataclass(slots=True)
 class Exchange:
-    """What came back. Times in seconds of `time.perf_counter`; NaN where the thing never happened.
+    """The outcome. Times in seconds of `time.perf_counter`; NaN if the event never happened.
 
-    ``start_time``: just before the first byte was written. ``connect_s``: 0.0 on a connection that
-    was open already. ``first_token_time``: arrival of the first token event. ``end_time``: the
-    stream closed (or failed). ``token_times``: float64, shape (n_events,); ``token_counts``: int32,
-    same shape, None when each carried one. ``error_kind``: "" or one of `RequestRecord`'s words.
-    ``complete``: the body ended cleanly by HTTP's framing. ``error_body``: the first 64 KB of an
-    answer whose status was not 2xx.
+    ``start_time``: just before the first byte was written. ``connect_s``: 0.0 on an open
+    connection. ``first_token_time``: arrival of the first token event. ``end_time``: the stream
+    closed (or failed). ``token_times``: float64, shape (n_events,); ``token_counts``: int32, same
+    shape, None if each event had one token. ``error_kind``: "" or one of `RequestRecord`'s words.
+    ``complete``: whether the HTTP framing of the body was complete. ``error_body``: the first
+    64 KB of a response whose status was not 2xx.
     """
 
     start_time: float = NAN

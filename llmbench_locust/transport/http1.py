@@ -1,9 +1,9 @@
-"""HTTP/1.1 framing of an answer: llhttp for heads and for whatever is unusual, a direct reader for
+"""HTTP/1.1 framing of a response: llhttp for heads and everything unusual, a direct parser for
 plain chunks.
 
-A stream of tokens is thousands of small chunks, written the same way. `whole_chunks` takes those
-that lie complete in the bytes at hand; the first thing that is not a plain chunk (the last chunk,
-an extension, a malformed size) goes to llhttp, which stands at the same boundary and judges it.
+A stream of tokens is thousands of small chunks of the same form. `whole_chunks` parses those that
+are complete in the bytes at hand. The first bytes that are not a plain chunk (the last chunk, an
+extension, a malformed size) go to llhttp, which is at the same chunk boundary.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from geventhttpclient._parser import HTTPParseError, HTTPResponseParser
 
 MAX_HEAD_BYTES = 256 << 10
 MAX_HEADERS = 512
-#: Interim responses (1xx) before the one that counts.
+#: Maximum number of interim responses (1xx) before the final one.
 MAX_INTERIM = 16
-# A chunk that stays unfinished beyond this many bytes is left to llhttp, which does not wait for
-# its end.
+# An unfinished chunk of more than this many bytes is left to llhttp, which does not wait for its
+# end.
 MAX_CARRY_BYTES = 256 << 10
 _MAX_SIZE_DIGITS = 8
 _HEX = frozenset(b"0123456789abcdefABCDEF")
@@ -26,11 +26,11 @@ __all__ = ["HTTPParseError", "ResponseParser", "holds_event", "whole_chunks", "w
 
 
 class ResponseParser(HTTPResponseParser):
-    """llhttp's view of one answer. After `feed`, look at ``head_complete``, ``complete`` and
+    """Parses one response with llhttp. After `feed`, check ``head_complete``, ``complete`` and
     `take_body`.
 
-    Interim answers (1xx) are passed over. ``extra`` is set when bytes followed the end of the
-    answer. `feed` raises HTTPParseError for what is no HTTP; ``feed(b"")`` says that the peer
+    Interim responses (1xx) are skipped. ``extra`` is set if bytes followed the end of the
+    response. `feed` raises HTTPParseError for invalid HTTP; ``feed(b"")`` means that the peer
     closed.
     """
 
@@ -50,7 +50,7 @@ class ResponseParser(HTTPResponseParser):
         self._head = b""
 
     def feed_head(self, data: bytes) -> bytes:
-        """Collect the head, interim answers before it included; gives what follows it."""
+        """Collect the head, including interim responses; returns what follows it."""
         data = self._head + data
         self._head = b""
         while not self.head_complete:
@@ -68,7 +68,7 @@ class ResponseParser(HTTPResponseParser):
         return data
 
     def _check_head(self) -> None:
-        """Raises HTTPParseError where a head goes on and on."""
+        """Raises HTTPParseError if the head is too long."""
         if self._interims > MAX_INTERIM:
             raise HTTPParseError(f"more than {MAX_INTERIM} interim responses")
         if self._header_lines > MAX_HEADERS:
@@ -96,7 +96,7 @@ class ResponseParser(HTTPResponseParser):
         return not self.chunked and "content-length" not in self.headers
 
     def wrong_type(self, framing: str) -> bool:
-        """Whether it is a page or a document where a stream of ``framing`` was asked for."""
+        """Whether it is a page or a document although a stream of ``framing`` was requested."""
         kind = self.headers.get("content-type", "").split(";")[0].strip().lower()
         return (kind == "application/json" and framing == "sse") or (
             kind == "text/html" and framing != "plain"
@@ -151,10 +151,10 @@ class ResponseParser(HTTPResponseParser):
 
 
 def whole_chunks(data: bytes) -> tuple[list[bytes], int, bool]:
-    """The plain chunks that lie complete at the start of ``data``.
+    """The complete plain chunks at the start of ``data``.
 
-    -> (bodies, bytes used, plain). ``plain``: what is left may be the begin of another plain chunk;
-    when it is False, what is left is something else and llhttp must read it.
+    -> (bodies, bytes used, plain). ``plain``: whether the rest may be the beginning of another
+    plain chunk; if not, llhttp must read it.
     """
     bodies: list[bytes] = []
     pos = 0
@@ -163,7 +163,7 @@ def whole_chunks(data: bytes) -> tuple[list[bytes], int, bool]:
         eol = data.find(b"\r\n", pos, pos + _MAX_SIZE_DIGITS + 2)
         if eol < 0:
             head = data[pos:]
-            # At most a size and the CR of its line may wait for more.
+            # An incomplete line is at most a size and its CR.
             return (
                 bodies,
                 pos,
@@ -187,8 +187,8 @@ def whole_chunks(data: bytes) -> tuple[list[bytes], int, bool]:
 
 
 def holds_event(rest: bytes, *, sse: bool) -> bool:
-    """Whether an unfinished chunk already holds the end of an event, whose time is now and not when
-    the chunk ends.
+    """Whether an unfinished chunk already holds the end of an event, whose time is now, not that of
+    the chunk's end.
     """
     body = rest.find(b"\r\n") + 2
     if body < 2:
@@ -197,8 +197,8 @@ def holds_event(rest: bytes, *, sse: bool) -> bool:
 
 
 def without_coding(body: bytes, encoding: str, most: int) -> bytes:
-    """A body without its content encoding, at most ``most`` bytes; as it is where the encoding is
-    not gzip or deflate, or the body is cut.
+    """A body without its content encoding, at most ``most`` bytes; unchanged if the encoding is not
+    gzip or deflate, or the body is truncated.
     """
     if encoding.lower() not in ("gzip", "x-gzip", "deflate"):
         return body
@@ -209,7 +209,7 @@ def without_coding(body: bytes, encoding: str, most: int) -> bytes:
 
 
 def cut_words(status: int, complete: bool, why: str = "") -> str:
-    """The message for an answer that ended too soon. ``status``: -1 before its head."""
+    """The message for a response that ended too early. ``status``: -1 before its head."""
     if status < 0:
         words = "connection closed before a response"
     elif complete:

@@ -1,8 +1,8 @@
-"""Connections to one server: as many as the load needs, opened off the clock, closed when idle.
+"""Connections to one server: as many as the load needs, opened in advance, closed when idle.
 
-Many servers behave differently when hundreds of idle connections are open: a thread or a place is
-held by each. So connections are opened ahead only on request (`open_ahead`) and a few at a time as
-the load grows, and those that were not needed for some seconds are closed.
+Many servers behave differently with hundreds of idle connections, each of which holds a thread or a
+slot. So connections are opened in advance only on request (`open_ahead`) and a few at a time as the
+load grows; connections that are unused for some seconds are closed.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from llmbench_locust.transport.endpoint import Endpoint
 from llmbench_locust.transport.reader import StreamReader
 
 CONNECT_TIMEOUT_S = 30.0
-#: Seconds for which connections are opened before a run: with TLS each takes a millisecond.
+#: Maximum time to open connections before a run: with TLS each takes a millisecond.
 OPENING_S = 10.0
-#: Seconds for which the peak of connections in use decides how many stay open.
+#: The peak use of this many seconds determines how many connections stay open.
 KEEP_S = 4.0
-#: Seconds between two looks at what is idle.
+#: Seconds between two checks for idle connections.
 TRIM_S = 1.0
 #: Spare connections kept open while the load grows: this share of those in use, at least one.
 SPARE_SHARE = 0.1
@@ -45,7 +45,7 @@ _SPARE_FILES = 256
 
 @dataclass(slots=True)
 class PoolCounters:
-    """``most_open``: connections at once. ``idle``: seconds by the number of idle connections."""
+    """``most_open``: peak of connections. ``idle``: seconds by the number of idle connections."""
 
     opened: int = 0
     most_open: int = 0
@@ -54,13 +54,13 @@ class PoolCounters:
 
     @property
     def idle_excess_s(self) -> float:
-        """Judged by the peak of the whole run, not by what had been needed by then."""
+        """Compares with the peak of the whole run, not with the peak up to each moment."""
         most = IDLE_FACTOR * max(1, self.most_in_use)
         return TRIM_S * sum(times for idle, times in self.idle.items() if idle > most)
 
 
 class ConnectionPool:
-    """``stamps``: connections tell the kernel's arrival times."""
+    """``stamps``: use the kernel's receive timestamps."""
 
     def __init__(
         self,
@@ -74,10 +74,10 @@ class ConnectionPool:
         self._context = context
         self._reader = reader
         self._stamps = stamps
-        self._idle: deque[Connection] = deque()  # the longest idle one first
+        self._idle: deque[Connection] = deque()  # longest idle first
         self._in_use = 0
-        self._ahead = 0  # opened on request for a run that has not begun: not trimmed
-        self._enough = 1  # in use: no spare ones up to here, which may be all that the run needs
+        self._ahead = 0  # opened in advance for a run that has not begun: not trimmed
+        self._enough = 1  # up to this many in use, no spare ones: the run may need no more
         self._peaks: deque[int] = deque(maxlen=max(1, round(KEEP_S / TRIM_S)))
         self._peak = 0
         self._growing = False
@@ -90,8 +90,8 @@ class ConnectionPool:
         return len(self._idle)
 
     def open_ahead(self, n: int) -> int:
-        """Open connections until ``n`` are idle, as far as the server takes them and for at most
-        `OPENING_S`; they stay until the first request. Returns how many are idle.
+        """Open connections until ``n`` are idle, as far as the server accepts them, for at most
+        `OPENING_S`; they stay open until the first request. Returns how many are idle.
         """
         missing = n - len(self._idle)
         self._ahead, self._enough = n, max(1, n)
@@ -109,7 +109,7 @@ class ConnectionPool:
         return len(self._idle)
 
     def take(self) -> Connection | None:
-        """An idle connection, the last used first; None when there is none."""
+        """An idle connection, the last used first; None if there is none."""
         self._start_trimmer()
         while self._idle:
             connection = self._idle.pop()
@@ -127,7 +127,7 @@ class ConnectionPool:
         return connection
 
     def give_back(self, connection: Connection, *, reusable: bool) -> None:
-        """The request on it is over. A connection that is broken or not reusable is closed."""
+        """Return a connection after a request; closes it if it is broken or not reusable."""
         self._used(-1)
         if not connection.alive:
             return
@@ -143,13 +143,13 @@ class ConnectionPool:
             connection.close()
 
     def close(self) -> None:
-        """Close the idle connections; what is being opened is closed as soon as it is open."""
+        """Close the idle connections; those being opened are closed once open."""
         self._closed = True
         self.forget_idle()
         if self._trimmer is not None:
             self._trimmer.kill(block=False)
 
-    # --- inside -----------------------------------------------------------------------------------
+    # --- internals --------------------------------------------------------------------------------
 
     def _used(self, change: int) -> None:
         self._in_use += change
@@ -181,8 +181,8 @@ class ConnectionPool:
             failed.append(ConnectError(f"cannot connect to {self.endpoint.name}: no answer"))
 
     def _grow(self) -> None:
-        """Where more are in use than were opened ahead, and the last idle one was taken, open spare
-        ones for those who come next.
+        """If more are in use than were opened in advance, and the last idle one was taken, open
+        spare ones for the next requests.
         """
         more = not self._idle and self._in_use > self._enough
         if more and not self._growing and not self._closed:
@@ -220,7 +220,7 @@ class ConnectionPool:
                 self._trim(peak + max(1, int(peak * SPARE_SHARE)))
 
     def _trim(self, keep: int) -> None:
-        """Close idle connections, the longest idle first, until ``keep`` are open in all."""
+        """Close idle connections, the longest idle first, until ``keep`` are open in total."""
         while self._idle and len(self._idle) + self._in_use > keep:
             self._idle.popleft().close()
             self._enough = min(self._enough, keep)

@@ -1,13 +1,12 @@
-"""One epoll set for all streams: a chunk that arrives costs a receive, its time and a comparison.
+"""One epoll set for all streams: a chunk costs a receive, a clock reading and a comparison.
 
-A read that is plain token events (see `template`) is dealt with while its bytes are still in the
-processor's cache, and nothing of it is kept but its time and its text; any other is kept whole and
-decoded later. The loop exists twice, in C (`_native.c`) and in Python, for where the C was not
-built.
+A read of plain token events (see `template`) is processed while its bytes are in the processor's
+cache, and only its time and text are kept; any other read is kept whole and decoded later. The loop
+exists in C (`_native.c`) and in Python, for systems where the C code was not built.
 
-The set's own descriptor is watched once by gevent's hub (`wakeups`). `StreamReader.poll` may also
-be called by code that has computed for a while, so that arrivals that the kernel does not stamp
-have their time when they arrive and not when the computing ends.
+gevent's hub watches the descriptor of the set (`wakeups`). Code that computes for a while can call
+`StreamReader.poll`, so that arrivals without a kernel timestamp get their time when they arrive and
+not when the computation ends.
 """
 
 from __future__ import annotations
@@ -31,50 +30,50 @@ try:
 except ImportError:
     _native = None  # type: ignore[assignment]
 
-# gevent's patching takes select.epoll away; the original is what we need: our own set never blocks.
+# gevent's patching removes select.epoll; we need the original, which never blocks for our set.
 _epoll = monkey.get_original("select", "epoll")
 EPOLLIN = 0x001
 
 READ_BYTES = 16 << 10
-# A turn of reading ends after this time, or when a send is due; what is left is ready again in the
-# next. It asks for no more descriptors than it has time for, at this time each.
+# A round of reading ends after this time, or when a send is due; the rest is read in the next one.
+# It polls no more descriptors than it has time for, at this time each.
 _TURN_S, _READ_S = 0.002, 0.000005
 
-#: As a socket's recvmsg: data, ancillary data, flags, address.
+#: The result of a socket's recvmsg: data, ancillary data, flags, address.
 Receive = Callable[[int, int], tuple[bytes, Ancillary, int, object]]
 
 
 class Readable(Protocol):
-    """What the reader asks of a connection. ``plain``: its bytes are not encrypted."""
+    """What the reader needs from a connection. ``plain``: its bytes are not encrypted."""
 
     fd: int
     plain: bool
     receive: Receive
 
     def on_readable(self) -> None:
-        """Receive, and keep what came: whatever the reader does not receive itself."""
+        """Receive and keep data that the reader does not receive itself."""
         ...
 
     def on_data(self, data: bytes, time_s: float) -> None:
-        """The reader received ``data`` that is no plain event of a lane; b"" when the peer
+        """The reader received ``data`` that is not a plain event of a lane; b"" if the peer
         closed.
         """
         ...
 
     def on_broken(self, error: OSError | None, time_s: float) -> None:
-        """Receiving failed, or the peer closed (None)."""
+        """Receiving failed, or the peer closed the connection (None)."""
         ...
 
 
 class StreamReader:
     """Reads all connections of one process (one hub), in Python.
 
-    Streams that it was told to `follow` are in the middle of their body; everything else takes
-    `on_readable`. ``token_events``, ``bytes_in``: what it recognised so far. ``reads``: of all
-    sockets. ``shared``: plain events that came in one read with another and so have its time.
-    ``clock``: the kernel's times, None for this process's own. ``stamped``: whether the last
-    round's reads had them. ``more``: whether it may have left some for the next. ``lane_type``:
-    what recognises a stream's events for it. ``gaps``: when the next send is due.
+    For connections in `follow`, a stream is in the middle of its body; all others get
+    `on_readable`. ``token_events``, ``bytes_in``: recognised so far. ``reads``: of all sockets.
+    ``shared``: plain events that share a read, and so its time, with another. ``clock``: the
+    kernel's times, None for this process's clock. ``stamped``: whether the last round's reads had
+    kernel times. ``more``: whether the last round may have left some. ``lane_type``: the class
+    that recognises a stream's events. ``gaps``: when the next send is due.
     """
 
     name = "python"
@@ -97,7 +96,7 @@ class StreamReader:
 
     @property
     def longest_nap_s(self) -> float:
-        """How long what arrived may wait to be read, where its time is the kernel's."""
+        """How long data with a kernel timestamp may wait to be read."""
         return NAP_S if self.gaps.ends_awaited else LONG_NAP_S
 
     def register(self, connection: Readable) -> None:
@@ -105,17 +104,17 @@ class StreamReader:
         self._epoll.register(connection.fd, EPOLLIN)
 
     def unregister(self, fd: int) -> None:
-        """Must come before the descriptor is closed."""
+        """Call it before the descriptor is closed."""
         self.leave(fd)
         if self._connections.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     def follow(self, connection: Readable, lane: Lane) -> None:
-        """What ``connection`` receives from now on is likely ``lane``'s."""
+        """Expect ``lane``'s events on ``connection`` from now on."""
         self._fast[connection.fd] = (connection.receive, lane.feed)
 
     def leave(self, fd: int) -> None:
-        """No longer `follow`; nothing if it was not followed."""
+        """Stop to `follow`; no effect if it was not followed."""
         self._fast.pop(fd, None)
 
     def close(self) -> None:
@@ -123,11 +122,11 @@ class StreamReader:
         self._epoll.close()
 
     def time_of(self, ancillary: Ancillary) -> float:
-        """When what a receive gave arrived, in seconds of `time.perf_counter`."""
+        """The arrival time of received data, in seconds of `time.perf_counter`."""
         return time.perf_counter() if self.clock is None else self.clock.time_of(ancillary)
 
     def poll(self) -> int:
-        """Read what is ready, never waiting. Returns how many descriptors were read."""
+        """Read what is ready, without waiting. Returns the number of descriptors read."""
         if self.clock is not None:
             self.clock.look()
         self._unstamped = 0
@@ -135,7 +134,7 @@ class StreamReader:
         stop_s = self.gaps.until(now, _TURN_S)
         read = self._turn(1 + int((stop_s - now) / _READ_S), stop_s)
         self.reads += read
-        if read:  # a round that found nothing says nothing
+        if read:  # a round without reads says nothing
             trusted = self.clock is not None and self.clock.trusted
             self.stamped = trusted and 2 * self._unstamped < read
         return read
@@ -180,8 +179,8 @@ class StreamReader:
 
 
 class NativeReader(StreamReader):
-    """Receives in C what is not encrypted (`_native.c`): Python sees only what is no plain event.
-    Encrypted streams are read in Python; what they held is recognised in C.
+    """Receives unencrypted data in C (`_native.c`): Python sees only what is not a plain event.
+    Encrypted streams are read in Python, and their events are recognised in C.
     """
 
     name = "native"
@@ -236,8 +235,8 @@ class NativeReader(StreamReader):
 
 
 def reader_type() -> type[StreamReader]:
-    """The reader that LLMBENCH_READER names; where it is not set, the compiled one if it was built.
-    Raises ConfigError.
+    """The reader chosen by LLMBENCH_READER, by default the compiled one if it was built. Raises
+    ConfigError.
     """
     wanted = os.environ.get("LLMBENCH_READER") or ("python" if _native is None else "native")
     if wanted == "python":

@@ -1,12 +1,12 @@
-"""Recognises a token event that equals the one before it but for its text, without parsing it.
+"""Recognises a token event that differs from the previous one only in its text, without parsing it.
 
-A stream's token events differ in one JSON string and nothing else. Once one such event was fully
-parsed and its sink called it *plain*, what stands before and after that string is known, and the
-next event is known too if it has the same head and tail and between them a valid JSON string. The
-rule that this file keeps: never guess wrong. Whatever does not match to the byte, or whose text a
-JSON parser would reject, is left for the full parse.
+A stream's token events differ only in one JSON string. Once such an event was fully parsed and its
+sink called it *plain*, the bytes before and after that string are known. A later event with the
+same prefix and suffix and a valid JSON string in between needs no parsing. There must be no false
+match: an event that does not match to the byte, or whose text a JSON parser would reject, is left
+for the full parse.
 
-`PythonLane` is the recogniser in Python; `_native.c` has the same in C.
+`PythonLane` is the implementation in Python; `_native.c` has the same in C.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import orjson
 
 from llmbench_locust.transport.http1 import whole_chunks
 
-# Texts that are known to be valid string contents. Tokens come from a vocabulary: few are new.
+# Texts that are known to be valid string contents. Tokens come from a vocabulary, so few are new.
 _KNOWN: set[bytes] = set()
 _KNOWN_LIMIT = 100_000
 _KNOWN_TEXT_BYTES = 64
@@ -30,11 +30,11 @@ Taken = tuple[bytes, bytes, bytes]
 
 
 class Lane(Protocol):
-    """The plain token events of one stream: those whose chunk is prefix + text + suffix."""
+    """Recognises the plain token events of one stream, whose chunks are prefix + text + suffix."""
 
     def feed(self, data: bytes, time_s: float, /) -> int:
-        """How many plain events ``data`` was; each is kept with that time. 0 if it was anything
-        but whole chunks of one plain event each: then nothing is kept.
+        """The number of plain events in ``data``; each is kept with that time. 0 if it was not
+        whole chunks of one plain event each: then nothing is kept.
         """
         ...
 
@@ -90,15 +90,14 @@ class PythonLane:
 
 
 def valid_text(raw: bytes) -> bool:
-    """Whether ``raw`` is the content of a JSON string as the full parse would take it, and not
-    empty.
+    """Whether ``raw`` is the non-empty content of a valid JSON string.
 
-    Empty texts are left to the full parse: for some backends they are no token.
+    Empty texts are left to the full parse: for some backends they are not a token.
     """
     if not raw:
         return False
     try:
-        orjson.loads(b'"%b"' % raw)  # one string and nothing behind it, or an error
+        orjson.loads(b'"%b"' % raw)  # exactly one string, or an error
     except orjson.JSONDecodeError:
         return False
     if len(raw) <= _KNOWN_TEXT_BYTES:
@@ -110,7 +109,7 @@ def valid_text(raw: bytes) -> bool:
 
 @cache
 def _finder(markers: tuple[bytes, ...]) -> re.Pattern[bytes]:
-    """Finds the value of each marker's key. The key's own quote must not be an escaped one inside
+    """Finds the value of each marker's key. The key's quote must not be an escaped one inside
     another string.
     """
     keys = b"|".join(re.escape(m.split(b'"')[1]) for m in markers)
@@ -118,10 +117,10 @@ def _finder(markers: tuple[bytes, ...]) -> re.Pattern[bytes]:
 
 
 def learn(body: bytes, markers: tuple[bytes, ...], *, sse: bool) -> tuple[bytes, bytes] | None:
-    """Prefix and suffix around the text in ``body``: one chunk's data that held exactly one event,
-    which its sink called plain.
+    """Prefix and suffix around the text in ``body``, a chunk with exactly one event, which its sink
+    called plain.
 
-    None when no marker's string is found, or more than one: then it is not clear which may differ.
+    None if not exactly one marker is found: then it is not clear which string may differ.
     """
     if not markers:
         return None

@@ -1,6 +1,4 @@
-"""Linux's timerfd, watched by gevent's hub: exact where libev rounds its timers to whole
-milliseconds.
-"""
+"""Linux's timerfd, watched by gevent's hub. libev would round timers to whole milliseconds."""
 
 from __future__ import annotations
 
@@ -37,8 +35,8 @@ _LIBC = _libc()
 
 
 class TimerFd:
-    """Calls ``ring()`` in the hub when the time has come. The callback must not block. Raises
-    OSError where there is none.
+    """Calls ``ring()`` in the hub at the set time. The callback must not block. Raises OSError if
+    the system has no timerfd.
     """
 
     def __init__(self, ring: Callable[[], None]) -> None:
@@ -53,14 +51,14 @@ class TimerFd:
         self._io.start(self._on_ready)
 
     def at(self, at_s: float) -> None:
-        """Ring once at ``at_s`` (seconds of `time.perf_counter`, which is CLOCK_MONOTONIC); at once
+        """Fire once at ``at_s`` (seconds of `time.perf_counter`, which is CLOCK_MONOTONIC); at once
         if that has passed.
         """
         self._set(max(at_s, 1e-6), 0.0, _ABSTIME)  # zero would disarm it
 
     def every(self, period_s: float, first_s: float | None = None) -> None:
-        """Ring every ``period_s`` seconds, the first time in ``first_s`` (or one period); a period
-        of 0 for never again.
+        """Fire every ``period_s`` seconds, first after ``first_s`` (default: one period); a period
+        of 0 stops it.
         """
         self._set(period_s if first_s is None else max(first_s, 1e-6), period_s, 0)
 
@@ -78,7 +76,7 @@ class TimerFd:
         self._ring()
 
     def close(self) -> None:
-        """Never rings again."""
+        """Never fire again."""
         if self._fd >= 0:
             self._io.stop()
             self._io.close()

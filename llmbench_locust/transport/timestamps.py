@@ -1,10 +1,9 @@
 """Kernel receive timestamps (SO_TIMESTAMPNS) on the clock of `time.perf_counter`.
 
-The kernel stamps a packet when it arrives, however late this process reads it: the client's own
-scheduling delay leaves TTFT and ITL. One read that holds several packets has the time of the last.
-The stamps are wall-clock; the distance between the two clocks is taken anew before each round of
-reads, so that a step of the wall clock spoils no time: the round that finds it takes the times of
-its reads instead.
+The kernel stamps a packet when it arrives, however late this process reads it, so TTFT and ITL do
+not include the client's scheduling delay. A read of several packets has the time of the last one.
+The stamps are wall-clock times. The offset between the two clocks is measured before each round of
+reads; a round that detects a step of the wall clock uses the times of its reads instead.
 """
 
 from __future__ import annotations
@@ -19,22 +18,20 @@ SO_TIMESTAMPNS = 35  # linux/asm-generic/socket.h; Python has no name for it
 _TIMESPEC = struct.Struct("@ll")
 #: Seconds and nanoseconds of a stamp.
 unpack_stamp = _TIMESPEC.unpack
-#: What `recvmsg` must leave room for.
+#: Size of the ancillary data for `recvmsg`.
 ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
-# Two readings further apart than this had an interruption between them.
+# Two readings further apart than this were interrupted.
 _TIGHT_S = 3e-6
 _STEP_S = 0.5e-3
 
 
 def ask_for_stamps(sock: _socket.socket) -> None:
-    """From now on `recvmsg` tells when the kernel received. Raises OSError where it does not do
-    that.
-    """
+    """From now on `recvmsg` returns the kernel's receive time. Raises OSError if not supported."""
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
 
 def stamps_work() -> bool:
-    """Whether this system's TCP sockets tell arrival times."""
+    """Whether this system's TCP sockets have receive timestamps."""
     sock = _socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         ask_for_stamps(sock)
@@ -50,8 +47,8 @@ Ancillary = Sequence[tuple[int, int, bytes]]
 
 
 class KernelClock:
-    """``offset_s``: perf_counter less CLOCK_REALTIME, both in seconds. ``trusted``: no step was
-    seen at the last look.
+    """``offset_s``: perf_counter minus CLOCK_REALTIME, in seconds. ``trusted``: the last
+    measurement found no step of the clock.
     """
 
     def __init__(self) -> None:
@@ -59,14 +56,14 @@ class KernelClock:
         self.trusted = True
 
     def look(self) -> None:
-        """Take the distance anew; call before a round of reads."""
+        """Measure the offset; call before a round of reads."""
         offset_s = distance_s()
         self.trusted = -_STEP_S < offset_s - self.offset_s < _STEP_S
         self.offset_s = offset_s
 
     def time_of(self, ancillary: Ancillary) -> float:
-        """When what was read arrived, in seconds of `time.perf_counter`; now, if it has no stamp to
-        be trusted.
+        """The arrival time of a read, in seconds of `time.perf_counter`; now, if it has no trusted
+        timestamp.
         """
         if not ancillary or not self.trusted:
             return time.perf_counter()
@@ -75,8 +72,8 @@ class KernelClock:
 
 
 def distance_s() -> float:
-    """perf_counter minus CLOCK_REALTIME: of the first undisturbed pair of readings, or the tightest
-    of four.
+    """perf_counter minus CLOCK_REALTIME, from the first uninterrupted pair of readings, or the
+    closest of four.
     """
     best = (float("inf"), 0.0)
     for _ in range(4):

@@ -1,6 +1,4 @@
-"""TLS between two memory buffers, so that an encrypted stream is read by the same loop as a plain
-one.
-"""
+"""TLS in memory buffers, so that the same loop reads encrypted and plain streams."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ _MAX_RECORD = 64 << 10
 
 
 def client_context(insecure: bool) -> ssl.SSLContext:
-    """The system's trust (SSL_CERT_FILE and SSL_CERT_DIR count), or none at all."""
+    """Trusts the system's CAs (or SSL_CERT_FILE, SSL_CERT_DIR), or verifies nothing."""
     context = ssl.create_default_context()
     if insecure:
         context.check_hostname = False
@@ -25,8 +23,8 @@ def client_context(insecure: bool) -> ssl.SSLContext:
 
 
 class TlsLayer:
-    """``receive`` has the manner of a non-blocking recvmsg: plain bytes, b"" at the end,
-    BlockingIOError for not yet.
+    """``receive`` behaves like a non-blocking recvmsg: plain bytes, b"" at the end,
+    BlockingIOError if nothing is ready.
     """
 
     __slots__ = ("_eof", "_object", "_recvmsg", "_sock", "incoming", "outgoing")
@@ -54,8 +52,8 @@ class TlsLayer:
         return self.outgoing.read()
 
     def receive(self, size: int, ancillary_size: int) -> tuple[bytes, Ancillary, int, object]:
-        """Raises BlockingIOError when no whole record is there, OSError (ssl.SSLError) when the
-        peer breaks the protocol.
+        """Raises BlockingIOError without a complete record, OSError (ssl.SSLError) if the peer
+        violates the protocol.
         """
         if self._eof:
             return b"", (), 0, None
@@ -63,7 +61,7 @@ class TlsLayer:
         return self.decrypt(raw), ancillary, flags, address
 
     def decrypt(self, raw: bytes) -> bytes:
-        """The plain bytes that ``raw`` completes; b"" when the peer has closed."""
+        """The plain bytes that ``raw`` completes; b"" if the peer has closed."""
         if not raw:
             self._eof = True
             return b""
@@ -74,8 +72,8 @@ class TlsLayer:
             while True:
                 plain = self._object.read(_MAX_RECORD)
                 if not plain:
-                    # The peer's farewell. Behind data it must not be lost, and the socket itself
-                    # may stay open and silent.
+                    # The peer's close_notify. It must not be lost after data, because the socket
+                    # itself may stay open and silent.
                     self._end()
                     break
                 if not incoming.pending and not parts:
@@ -91,4 +89,4 @@ class TlsLayer:
     def _end(self) -> None:
         self._eof = True
         with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RD)  # makes it readable: the next receive finds the end
+            self._sock.shutdown(socket.SHUT_RD)  # makes it readable for the end

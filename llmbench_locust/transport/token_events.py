@@ -1,4 +1,4 @@
-"""The token events of one answer: when each came, and how many tokens it carried."""
+"""The token events of one response: arrival time and number of tokens of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmbench_locust.transport.exchange import NAN
 
 
 class TokenEvents:
-    """``times``: seconds. ``counts``: None while each event carried one token.
+    """``times``: seconds. ``counts``: None while each event had one token.
     ``first_token_time`` is NaN until it is known.
     """
 
@@ -34,7 +34,7 @@ class TokenEvents:
             self.counts.append(tokens)
 
     def add_plain(self, times: bytes) -> None:
-        """Events of one token each that follow the first; their times as doubles."""
+        """Add events of one token each after the first; ``times``: doubles as bytes."""
         before = len(self.times)
         self.times.frombytes(times)
         if self.counts is not None:

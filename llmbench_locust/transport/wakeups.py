@@ -1,11 +1,11 @@
-"""When to look at the sockets: whenever one is readable, or a few hundred times a second while much
-arrives.
+"""Decides when to poll the sockets: whenever one is readable, or a few hundred times a second under
+heavy traffic.
 
-A wake-up of the process costs more than all that is done with a chunk. Where the kernel stamps
-arrivals, a chunk may lie for some milliseconds and still have its right time, and one wake-up
-serves all that came meanwhile. Nothing else waits: sends and timers have descriptors of their own.
-Only an answer's end is seen later. Where something waits for it (a cap, a session's next turn),
-naps are short; and there are naps only while ends are rare among the reads.
+Waking the process costs more than processing a chunk. With kernel timestamps a chunk may wait for
+some milliseconds and still get its right time, and one wake-up serves all chunks that arrived
+meanwhile ("a nap"). Nothing else is delayed: sends and timers have their own descriptors. Only the
+end of a response is seen later. If something waits for it (a concurrency limit, a session's next
+turn), naps are short; and there are naps only while few reads are ends.
 """
 
 from __future__ import annotations
@@ -18,27 +18,25 @@ import gevent
 
 from llmbench_locust.transport.timerfd import TimerFd
 
-#: The longest that something readable lies while napping: where something waits for the ends of
-#: answers, and where nothing does.
+#: Maximum length of a nap if something waits for the ends of responses, and if nothing does.
 NAP_S, LONG_NAP_S = 0.002, 0.005
-# More wake-ups a second than this, and napping saves some; fewer reads a nap than that, and it no
-# longer does.
+# Naps start at more wake-ups per second than this, and stop at fewer reads per nap than that.
 _WAKEUPS_PER_S = 2000.0
 _READS_PER_NAP = 2.0
-# Least share of reads that are token events of streams under way.
+# Minimum share of reads that are token events of running streams.
 _PLAIN = 0.97
 _WATCHED_TURNS, _NAPPED_TURNS = 32, 64
-# Events that share a read share its time. When naps bring more of them together than this share
-# (and one by chance), chunks follow each other more closely than the naps: these get shorter, or
-# each chunk is read as it comes. That lasts twice as long each time, so that trying again spoils
-# ever fewer times, and half as long after each stretch of longest naps that spoilt none.
+# Events that share a read share its time. If more than this share of events does (beyond one by
+# chance), the chunks are closer together than the naps, which then get shorter or stop. Each time,
+# that lasts twice as long, so that retries distort fewer times; after each period of longest naps
+# without a shared read it lasts half as long.
 _SHARED, _BY_CHANCE = 0.01, 1
 _LEAST_HOLD_S, _MOST_HOLD_S = 1.0, 64.0
 
 
 class Figures(Protocol):
-    """What is asked of the reader: totals so far, whether arrivals have the kernel's times, whether
-    the last turn left some, and how long a nap may be.
+    """What this needs from the reader: totals so far, whether arrivals have the kernel's times,
+    whether the last round left some, and how long a nap may be.
     """
 
     reads: int
@@ -52,8 +50,8 @@ class Figures(Protocol):
 
 
 class Wakeups:
-    """Calls ``turn()`` in the hub. ``fd``: readable when there is something to read. ``nap_s``: how
-    long naps are now, 0 for none.
+    """Calls ``turn()`` in the hub. ``fd``: readable when there is something to read. ``nap_s``:
+    current length of naps, 0 for none.
     """
 
     def __init__(self, fd: int, turn: Callable[[], object], figures: Figures) -> None:
@@ -86,7 +84,7 @@ class Wakeups:
             self._begin()
 
     def _judge(self) -> float:
-        """How long naps are to be, in seconds."""
+        """The next length of naps, in seconds."""
         now = time.perf_counter()
         figures = self._figures
         reads, events, shared = (

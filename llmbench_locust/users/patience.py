@@ -1,8 +1,8 @@
-"""How long a user waits for a response: it cancels, gives up on an attempt, tries again. Pure.
+"""How users cancel requests, time out and retry. Pure.
 
-Of all requests the share ``--cancel-rate`` is cancelled: after ``--cancel-after`` the client closes
-the stream. An attempt that takes longer than ``--client-timeout``, or fails in a way that may pass,
-is made again up to ``--retries`` times, each time after a pause twice as long.
+The share ``--cancel-rate`` of all requests is cancelled: after ``--cancel-after`` the client closes
+the stream. An attempt that takes longer than ``--client-timeout``, or fails with a transient error,
+is repeated up to ``--retries`` times, with a doubled pause each time.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from llmbench_locust.records import CANCELLED, RequestRecord
 from llmbench_locust.transport.exchange import Limit
 from llmbench_locust.users.wire import WireConfig
 
-#: Seconds before the second attempt, and before any: half to all of them, by the seed.
+#: Pause in seconds before the second attempt, and its maximum; multiplied by 0.5 to 1, by seed.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
-#: Failures that another attempt may not meet.
+#: Errors that may be transient.
 _RETRIED = {*("connect", "timeout", "cut", "server"), *("http_408", "http_409", "http_429")}
 
 
 class Patience:
-    """Of one request. ``index``: its place in the plan."""
+    """The patience for one request. ``index``: its position in the plan."""
 
     def __init__(self, wire: WireConfig, index: int) -> None:
         self._wire, self._index = wire, index
@@ -38,15 +38,15 @@ class Patience:
         ]
 
     def limit(self, spent_s: float) -> Limit | None:
-        """Of the attempt that begins now, ``spent_s`` after the first one; None for none."""
+        """Limit of the attempt that begins now, ``spent_s`` after the first; None for no limit."""
         left = [Limit(max(0.0, end.seconds - spent_s), end.kind) for end in self._ends]
         if self._wire.client_timeout_s is not None:
             left.append(Limit(self._wire.client_timeout_s))
         return min(left, key=lambda limit: limit.seconds, default=None)
 
     def pause_s(self, failed: Sequence[RequestRecord], spent_s: float) -> float | None:
-        """Seconds to wait before another attempt; None when there is none. ``failed``: the attempts
-        until now.
+        """Seconds to wait before another attempt; None if there is none. ``failed``: the attempts
+        so far.
         """
         last = failed[-1]
         again = last.error_kind in _RETRIED or last.error_kind.startswith("http_5")
@@ -54,13 +54,13 @@ class Patience:
             return None
         longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (len(failed) - 1))
         pause_s = longest * (0.5 + draw(self._wire.seed, f"pause {len(failed)}", self._index) / 2)
-        # Whoever cancels, or runs out of time, before then does not try again.
+        # No retry if the request is cancelled or times out before then.
         return None if any(spent_s + pause_s >= end.seconds for end in self._ends) else pause_s
 
 
 def joined(attempts: Sequence[RequestRecord]) -> RequestRecord:
-    """The record of a request by its attempts: the last one, from the start of the first;
-    ``retried`` holds those before it.
+    """One record for all attempts of a request: the last attempt, with the start of the first;
+    ``retried`` has the earlier ones.
     """
     record, first_s = attempts[-1], attempts[0].start_time
     if len(attempts) > 1:

@@ -1,7 +1,7 @@
-"""Several servers with one workload: which of them gets a request.
+"""Chooses one of several servers for each request.
 
-The choice is that of a load balancer, made here: in turn, by session, or the one with the fewest
-requests of this process in flight.
+Like a load balancer: in turn, by session, or the server with the fewest requests of this process in
+flight.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Replicas:
         self.transports, self._balance = transports, balance
 
     def choose(self, index: int, sample: SampleRequest) -> int:
-        """The place of the server for a request. ``index``: its place in the plan, so that all
-        workers together go round.
+        """The index of the server for a request. ``index``: its position in the plan, so that the
+        turn is global over all workers.
         """
         n = len(self.transports)
         if self._balance == "least-in-flight" and n > 1:
@@ -33,7 +33,7 @@ class Replicas:
 
     @property
     def gaps(self) -> Gaps:
-        """Those of the process, which all transports share."""
+        """The gaps of the process, which all transports share."""
         return self.transports[0].gaps
 
     @property
@@ -50,7 +50,7 @@ class Replicas:
         return Counters(**summed, kernel_times=kernel, reader=found[0].reader)
 
     def prewarm(self, n: int) -> int:
-        """Open connections until about ``n`` are idle. Returns how many are."""
+        """Open connections until about ``n`` are idle; returns how many are."""
         each = -(-n // len(self.transports))
         return sum(transport.prewarm(each) for transport in self.transports)
 

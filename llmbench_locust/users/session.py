@@ -1,4 +1,4 @@
-"""What the users of a process share: protocol, transport, events. Request in, record out."""
+"""Shared by the users of a process: protocol, transport, events. Turns a request into a record."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Listeners(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What the plan says of a request. ``request``: encoded ahead, None to encode it now.
-    ``due_time``: seconds of perf_counter; NaN where there is no plan. ``then``: what goes on from
-    its outcome, before anyone is told of it.
+    """The plan's data about a request. ``request``: encoded in advance, None to encode it now.
+    ``due_time``: seconds of perf_counter; NaN without a plan. ``then``: called with its outcome
+    before any listener.
     """
 
     index: int = -1
@@ -67,8 +67,8 @@ class Errand:
 
 
 class Session:
-    """``servers``: connections that exist already; None opens its own. ``retry_after``: that header
-    of the latest response that failed.
+    """``servers``: existing connections; None opens new ones. ``retry_after``: that header of the
+    latest failed response.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Session:
         self._ttft_s = array("d")
 
     def take_ttft(self) -> array[float]:
-        """Time to first token of each answer that has begun since the last call, in seconds."""
+        """TTFT in seconds of each response that has begun since the last call."""
         taken, self._ttft_s = self._ttft_s, array("d")
         return taken
 
@@ -101,10 +101,10 @@ class Session:
         quiet: bool = False,
         give_up: bool = False,
     ) -> RequestRecord:
-        """Send one request and read its answer. Blocks; a fault of the server raises nothing.
+        """Send one request and read its response. Blocks; server errors raise nothing.
 
-        ``quiet``: fires no event (ready check, warm-up). A greenlet that is killed meanwhile gives
-        a record of the kind "interrupted"; with ``quiet`` or ``give_up`` it just ends.
+        ``quiet``: fires no event (ready check, warm-up). If the greenlet is killed meanwhile, it
+        returns a record of the kind "interrupted"; with ``quiet`` or ``give_up`` it just ends.
         """
         began = perf_counter()
         on_first = on_tokens = None
@@ -122,12 +122,12 @@ class Session:
             if quiet or give_up:
                 raise
             record = self._unfinished(
-                sample, errand.index, began, "interrupted", "interrupted before its end"
+                sample, errand.index, began, "interrupted", "interrupted before it ended"
             )
         except Exception as error:
-            # A protocol raised (one of the user's own, or a sample it cannot carry): no other
-            # request fails with this one.
-            logger.exception("a request could not be made")
+            # A protocol raised (a user's own, or for an unsupported sample): only this request
+            # fails.
+            logger.exception("a request could not be built")
             reason = f"{type(error).__name__}: {error}"
             record = self._unfinished(sample, errand.index, began, "client", reason)
         record.worker = self.worker
@@ -149,7 +149,7 @@ class Session:
         limit: Limit | None,
         number: int = 0,
     ) -> RequestRecord:
-        """``number``: of the attempt, from 0."""
+        """``number``: of the attempt, counted from 0."""
         place = self.servers.choose(index + number, sample)
         sink = self.protocol.sink(sample)
         exchange = self.servers.transports[place].exchange(request, sink, limit=limit, **listeners)
@@ -164,7 +164,7 @@ class Session:
     def _attempts(
         self, attempt: Callable[[Limit | None, int], RequestRecord], index: int
     ) -> RequestRecord:
-        """The outcome of one attempt, or of as many as the user has patience for."""
+        """The outcome of one attempt, or of several with retries."""
         began, patience = perf_counter(), Patience(self.wire, index)
         attempts = [attempt(patience.limit(0.0), 0)]
         while (pause_s := patience.pause_s(attempts, perf_counter() - began)) is not None:
@@ -174,20 +174,20 @@ class Session:
         return joined(attempts)
 
     def _echo(self, sample: SampleRequest, request: Request) -> None:
-        """Send back what the server told of the session (``--session-echo``)."""
+        """Send back the session's header from the server (``--session-echo``)."""
         told = self._echoes.get(-1 if sample.conversation is None else sample.conversation)
         if told is not None:
             request.headers[self.wire.session_echo] = told
 
     def _listen(self, sample: SampleRequest, exchange: Exchange) -> None:
-        """Keep what the first response of a session tells of it."""
+        """Store the session's header from its first response."""
         if self.wire.session_echo and sample.conversation is not None:
             told = exchange.headers.get(self.wire.session_echo.lower())
             if told is not None:
                 self._echoes.setdefault(sample.conversation, told)
 
     def forget(self, conversation: int | None) -> None:
-        """Drop what the server told of a session that is over."""
+        """Drop the header of a session that is over."""
         if conversation is not None:
             self._echoes.pop(conversation, None)
 
@@ -236,7 +236,7 @@ class Session:
 
 
 class RequestFailed(Exception):
-    """A failure for Locust's statistics: the same kind and message count as one error."""
+    """A failure for Locust's statistics: equal kind and message count as one error."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(f"{kind}: {message}" if message else kind)

@@ -1,5 +1,5 @@
-"""The Locust users: a class for each backend (`BackendInfo.user`), to use as it is or with tasks of
-one's own.
+"""The Locust users: a class for each backend (`BackendInfo.user`), to use as it is or with your own
+tasks.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from llmbench_locust.workload.sample import Prompt, SampleRequest
 
 
 class BackendUser(User):
-    """Speaks one backend's protocol. ``backend``: its name; None takes ``--backend``.
+    """A user of one backend. ``backend``: its name; None takes ``--backend``.
 
-    With an `ArrivalShape` the user's task is `serve`: carry tickets when they are due. Without one,
-    tasks of your own call `complete` (or `chat`): closed loop, the same records and metrics.
+    With an `ArrivalShape` the user's task is `serve`, which performs tickets when they are due.
+    Without one, your own tasks call `complete` (or `chat`): a closed loop with the same records and
+    metrics.
     """
 
     abstract = True
     backend: ClassVar[str | None] = None
 
     def serve(self) -> None:
-        """Stand ready for the requests of the plan until the run is over."""
+        """Perform requests of the plan until the run is over."""
         self.environment.llmbench.agent.attend(self)
 
     def send(self, sample: SampleRequest) -> RequestRecord:
-        """Send one request now and wait for its outcome. Never raises for a fault of the server:
-        look at ``.success``.
+        """Send one request now and wait for its outcome. Never raises for server errors: check
+        ``.success``.
         """
         record: RequestRecord = self.environment.llmbench.agent.perform(sample, self)
         return record
@@ -66,7 +67,7 @@ class ChatUser(BackendUser):
         label: str | None = None,
         **overrides: JsonValue,
     ) -> RequestRecord:
-        """One answer, whose text is in ``.text``, to a text or to chat messages."""
+        """One response, whose text is in ``.text``, to a text or to chat messages."""
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
         last = messages[-1].get("content", "") if messages else ""
@@ -88,6 +89,6 @@ def _user_class(info: BackendInfo) -> type[BackendUser]:
     return new_class(info.user, (base,), exec_body=lambda found: found.update(row))
 
 
-#: The class of each backend that names one, by its name.
+#: The classes of all backends that have one, by class name.
 USERS = {info.user: _user_class(info) for info in BACKENDS.values() if info.user}
 globals().update(USERS)

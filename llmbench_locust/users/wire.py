@@ -1,4 +1,4 @@
-"""What a worker must know to speak to the server: it travels by message."""
+"""What a worker must know to send requests to the server; sent as a message."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from llmbench_locust.json_types import Json
 
 @dataclass(frozen=True, slots=True)
 class WireConfig:
-    """Everything that goes on the wire with each request, in types that msgpack can carry.
+    """Everything that is sent with each request, in types that msgpack supports.
 
-    ``base_urls``: scheme, host and port of each server, ``balance`` which of them gets a request.
+    ``base_urls``: scheme, host and port of each server; ``balance``: which of them gets a request.
     ``endpoint``: path and query. ``model``: the name sent (served name, else model). ``sampling``:
     the sampling parameters that were set, by API name (temperature is 0.0 unless given).
     ``headers``: the user's (``--header``). ``api_key``: of OPENAI_API_KEY (ANTHROPIC_API_KEY for
-    anthropic). ``keep_text``: whether records carry the text; without it only answers whose length
-    the server did not tell do. ``session_header``: the header that carries the id of the session,
-    "" for none: ``session_prefix`` and its number. ``session_echo``: the header of a response that
-    later requests of its session send back. ``seed`` decides which requests are cancelled.
+    anthropic). ``keep_text``: whether all records have the text; without it only those whose
+    length the server did not report. ``session_header``: the header with the session id, "" for
+    none; the id is ``session_prefix`` and a number. ``session_echo``: the header of a response
+    that later requests of its session send back. ``seed`` determines which requests are cancelled.
     """
 
     backend: str

@@ -322,7 +322,7 @@ def test_the_form_of_audio():
 
 
 def test_audio_without_audio():
-    with pytest.raises(ConfigError, match="holds no audio"):
+    with pytest.raises(ConfigError, match="has no audio"):
         protocol("openai-audio").request(PLAIN)
 
 

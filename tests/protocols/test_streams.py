@@ -384,7 +384,7 @@ def test_bodies_of_pooling():
     assert body("vllm-rerank", '{"results": [], "usage": {"total_tokens": 6}}').input_tokens == 6
     assert body("vllm-pooling", "[[0.1]]").success
     broken = body("openai-embeddings", "[1, 2")
-    assert (broken.error_kind, broken.error[:25]) == ("protocol", "the answer is not JSON: '")
+    assert (broken.error_kind, broken.error[:27]) == ("protocol", "the response is not JSON: '")
     failed = body("openai-embeddings", '{"error": {"message": "no such model"}}')
     assert (failed.error_kind, failed.error) == ("server", "no such model")
     assert body("openai-embeddings", '{"data": []}', whole=False).error_kind == "cut"

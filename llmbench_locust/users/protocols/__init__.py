@@ -1,4 +1,4 @@
-"""Which class speaks which backend's protocol. Families are imported when they are asked for."""
+"""The protocol class of each backend, imported on demand."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _REGISTERED: dict[str, type[Protocol]] = {}
 
 
 def register_protocol(protocol: type[Protocol]) -> type[Protocol]:
-    """Make a protocol known by its ``info.name``; also a decorator for a class in a locustfile."""
+    """Register a protocol by its ``info.name``; also a decorator for a class in a locustfile."""
     register_backend(protocol.info)
     _REGISTERED[protocol.info.name] = protocol
     return protocol
 
 
 def protocol_for(name: str) -> type[Protocol]:
-    """The class of a backend's name. Raises ConfigError for an unknown name."""
+    """The protocol class of a backend. Raises ConfigError for an unknown name."""
     if name in _REGISTERED:
         return _REGISTERED[name]
     info = backend_info(name)

@@ -10,7 +10,7 @@ from llmbench_locust.users.protocols.content import message_text, plain_messages
 from llmbench_locust.users.protocols.sinks import TextSink, count
 from llmbench_locust.workload.sample import SampleRequest
 
-# The protocol demands a bound; for samples that leave the length to the server.
+# The protocol requires a limit; used for samples without an output length.
 _MOST_TOKENS = 4096
 _VERSION = "2023-06-01"
 _CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens")
@@ -53,7 +53,7 @@ class AnthropicSink(TextSink):
         if not isinstance(usage, dict):
             return
         if (n := count(usage.get("input_tokens"))) >= 0:
-            # What came from the prefix cache is not among them.
+            # Tokens from the prefix cache are not included.
             self.input_tokens = n + sum(max(count(usage.get(name)), 0) for name in _CACHED)
             self.cached_tokens = count(usage.get(_CACHED[0]))
         # The output count of the first event is provisional.

@@ -27,13 +27,13 @@ class Transcriptions(Protocol):
             "max_completion_tokens": sample.expected_output_len,
             "stream": True,
             "language": "en",
-            # Flat, because a form has no objects.
+            # Flat, because a form cannot nest objects.
             "stream_include_usage": True,
             "stream_continuous_usage_stats": True,
         }
 
     def encode(self, body: Json, sample: SampleRequest, headers: dict[str, str]) -> bytes:
-        import requests  # late: of all workers' backends this one alone needs it
+        import requests  # late: only this backend needs it on a worker
 
         name, audio = sound_of(sample)
         kind = "audio/wav" if name.lower().endswith(".wav") else "application/octet-stream"
@@ -61,13 +61,12 @@ def sound_of(sample: SampleRequest) -> tuple[str, bytes]:
     media = sample.multi_modal
     if not isinstance(media, dict) or not isinstance(media.get("audio"), bytes):
         raise ConfigError(
-            "--dataset-name: a sample holds no audio, which is all that --backend openai-audio "
-            "takes"
+            "--dataset-name: a sample has no audio, but --backend openai-audio takes only audio"
         )
     return str(media.get("filename") or "audio.wav"), media["audio"]
 
 
 def duration_s(sample: SampleRequest) -> float:
-    """Seconds of sound, as the sample says; 0.0 if unknown."""
+    """Duration of the sound from the sample; 0.0 if unknown."""
     media = sample.multi_modal
     return float(media.get("duration_s") or 0.0) if isinstance(media, dict) else 0.0

@@ -1,7 +1,6 @@
-"""What every backend shares: a request is built, its answer is read by a sink, both become one
-record.
+"""Base of all backends: builds a request, reads its response with a sink, makes a record of both.
 
-A backend overrides `Protocol.body` and names its sink class. Pure: no socket, no Locust, no clock.
+A backend overrides `Protocol.body` and sets its sink class. Pure: no socket, no Locust, no clock.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ NO_TOKENS = "the response has no tokens"
 
 
 class Protocol:
-    """One backend's protocol, for one run. Immutable after `__init__`; `request` and `sink` are
+    """One backend's protocol for one run. Immutable after `__init__`; `request` and `sink` are
     called for each sample.
 
-    ``renamed``: sampling parameters whose name differs from OpenAI's. ``info.nested``: only that
-    field of the body is merged with one of the same name in ``--extra-body``; of others the later
-    wins as a whole.
+    ``renamed``: sampling parameters whose name differs from OpenAI's. Only the field
+    ``info.nested`` of the body is merged with the same field of ``--extra-body``; other fields are
+    replaced as a whole.
     """
 
     info: ClassVar[BackendInfo]
@@ -48,11 +47,11 @@ class Protocol:
     # --- the request
 
     def body(self, sample: SampleRequest, model: str) -> Json:
-        """The backend's own fields, before others are merged in. A field of None is not sent."""
+        """The backend's own fields, before others are merged in. Fields of None are not sent."""
         raise NotImplementedError
 
     def sampling(self) -> Json:
-        """The sampling parameters that this protocol carries, under its own names."""
+        """The sampling parameters under this protocol's names."""
         known = self.info.sampling
         given = ((name, value) for name, value in self.wire.sampling.items() if name in known)
         return {self.renamed.get(name, name): value for name, value in given}
@@ -69,12 +68,12 @@ class Protocol:
         try:
             return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
         except TypeError:
-            # What orjson refuses and JSON can hold: lone surrogates of a dataset's texts, integers
-            # of more than 64 bits.
+            # Valid JSON that orjson rejects: lone surrogates in a dataset's texts, integers of
+            # more than 64 bits.
             return json.dumps(body).encode()
 
     def merged(self, sample: SampleRequest, model: str) -> Json:
-        """Own fields, ignore_eos, sampling, --extra-body, the sample's overrides; later wins."""
+        """Own fields, ignore_eos, sampling, --extra-body, the sample's overrides; the last wins."""
         own = self.body(sample, model or self.wire.model)
         body = {name: value for name, value in own.items() if value is not None}
         nested = self.info.nested
@@ -92,7 +91,7 @@ class Protocol:
         return body
 
     def request(self, sample: SampleRequest, model: str = "") -> Request:
-        """The request, encoded. ``model``: of LoRA assignment; "" means the run's."""
+        """The encoded request. ``model``: the LoRA model; "" means the run's."""
         headers = self.headers()
         for name, value in self.wire.headers.items():
             _set_header(headers, name, value)
@@ -104,16 +103,16 @@ class Protocol:
         encoded = self.encode(self.merged(sample, model), sample, headers)
         return Request(self.wire.endpoint, headers, encoded)
 
-    # --- the answer
+    # --- the response
 
     def sink(self, sample: SampleRequest) -> TextSink:
-        """A new reader for this sample's answer."""
+        """A new reader for this sample's response."""
         return self.sink_class()
 
     def record(
         self, index: int, sample: SampleRequest, exchange: Exchange, sink: TextSink
     ) -> RequestRecord:
-        """The outcome: success or the kind of error, lengths, text if needed, times."""
+        """The record: success or the kind of error, lengths, text if needed, times."""
         record = replace(
             sample.record(index),
             status=exchange.status,
@@ -138,12 +137,12 @@ class Protocol:
         if (sink.answered or not sink.thoughts) and first < len(exchange.token_times):
             record.first_answer_time = float(exchange.token_times[first])
         if record.output_len < 0 or self.wire.keep_text:
-            # Without a length from the server all of the text is counted, reasoning too.
+            # Without a length from the server the whole text is counted, including reasoning.
             record.text = sink.text(reasoning=record.output_len < 0)
         return record
 
     def fault(self, exchange: Exchange, sink: TextSink) -> tuple[str, str]:
-        """(kind, message), "" for a success. The server's own words come first."""
+        """(kind, message), both "" for a success. The server's message takes precedence."""
         kind, error = exchange.error_kind, exchange.error
         answered = 200 <= exchange.status < 300
         if exchange.status >= 0 and not answered and kind in ("", "cut"):
@@ -152,12 +151,12 @@ class Protocol:
         if sink.error:
             return sink.error_kind, sink.error
         if kind == "protocol" and answered and exchange.error_body:
-            # A document in place of the stream: if it is an error, its message tells more than its
+            # A document instead of the stream: if it is an error, its message says more than its
             # type.
             document = _json_object(exchange.error_body)
             if document.get("error") or document.get("object") == "error":
                 return "server", message_of(document)
-        # The transport knows end markers alone; a finish reason is an end, too.
+        # The transport knows only end markers; a finish reason is an end, too.
         if kind and not (kind == "cut" and exchange.complete and sink.ended):
             return kind, error or CUT
         if self.info.kind == "generation" and not len(exchange.token_times):
@@ -166,7 +165,7 @@ class Protocol:
 
 
 def _lay_over(body: Json, more: Json) -> None:
-    """Later wins; null removes a field (some servers refuse fields that they do not know)."""
+    """``more`` wins; null removes a field (some servers reject unknown fields)."""
     for name, value in more.items():
         if value is None and name in body:
             del body[name]
@@ -175,7 +174,7 @@ def _lay_over(body: Json, more: Json) -> None:
 
 
 def _set_header(headers: dict[str, str], name: str, value: str) -> None:
-    """In place of one of the same name, whatever its letters' case."""
+    """Set a header, replacing one of the same name in any case."""
     for old in [n for n in headers if n.lower() == name.lower()]:
         del headers[old]
     headers[name] = value

@@ -1,4 +1,4 @@
-"""A sample's prompt in the forms that bodies have: one text, chat messages, content parts."""
+"""A sample's prompt in the forms that bodies need: text, chat messages, content parts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 def text_of(sample: SampleRequest) -> str:
-    """The prompt as one text; the texts of chat messages are joined by line breaks."""
+    """The prompt as one text; texts of chat messages are joined by line breaks."""
     prompt: JsonValue = sample.chat_messages if sample.chat_messages is not None else sample.prompt
     if isinstance(prompt, str):
         return prompt
@@ -34,7 +34,7 @@ def media_of(sample: SampleRequest) -> list[Json]:
 
 
 def media_within(sample: SampleRequest) -> list[Json]:
-    """The multi-modal parts, be they beside the prompt, in a prompt of parts, or in messages."""
+    """The multi-modal parts, whether beside the prompt, in a prompt of parts, or in messages."""
     found: JsonValue = media_of(sample)
     if found:
         return list(found)
@@ -48,7 +48,7 @@ def media_within(sample: SampleRequest) -> list[Json]:
 
 
 def own_messages(sample: SampleRequest) -> list[Json] | None:
-    """The chat messages of the sample, sent as they are; None when it has a prompt instead."""
+    """The chat messages of the sample, sent unchanged; None if it has a prompt instead."""
     if sample.chat_messages is not None:
         return sample.chat_messages
     prompt: JsonValue = sample.prompt
@@ -59,7 +59,7 @@ def own_messages(sample: SampleRequest) -> list[Json] | None:
 def chat_messages(
     sample: SampleRequest, text: str | None = None, *, media_first: bool = False
 ) -> list[Json]:
-    """The sample's messages, or a user's text and media. ``text`` replaces the prompt."""
+    """The sample's messages, or one user message. ``text`` replaces the prompt."""
     own = own_messages(sample)
     if own is not None:
         return own

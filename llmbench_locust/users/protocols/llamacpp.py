@@ -32,7 +32,7 @@ class LlamaCppSink(TextSink):
         self.answer(str(content))
         if predicted < 0:
             return 1 if stop or event.get("tokens") or not isinstance(content, str) else -1
-        # A character of several tokens comes in one event: with the last of them.
+        # A character of several tokens comes in one event, with the last token.
         added, self._counted = predicted - self._counted, predicted
         return max(1, added)
 

@@ -48,7 +48,7 @@ def _calls(calls: object) -> str:
 
 
 class Ollama(Protocol):
-    """Which of the two it is, the endpoint tells."""
+    """The endpoint decides which of the two it is."""
 
     info = BACKENDS["ollama"]
     sink_class = OllamaSink

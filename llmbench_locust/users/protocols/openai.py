@@ -12,12 +12,12 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 class OpenAISink(TextSink):
-    """What completions and chat share: ``[DONE]``, usage, and how many tokens a chunk carries."""
+    """Common to completions and chat: ``[DONE]``, usage, and the number of tokens in a chunk."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Whether every token event so far had usage: then the difference to the one before is what
-        # it carried.
+        # Whether every token event so far had usage: then the difference to the previous one is its
+        # number of tokens.
         self._usage_on_each = True
 
     def on_object(self, event: Json) -> int:
@@ -53,7 +53,7 @@ class OpenAISink(TextSink):
         )
 
     def _token(self, choice: Json) -> bool | None:
-        """None: no token. True: nothing but its text may differ in the next one like it."""
+        """None: no token. True: the next one like it may differ only in its text."""
         raise NotImplementedError
 
 
@@ -82,7 +82,7 @@ class ChatSink(OpenAISink):
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if content or call:
             self.answer(_text(content) if content else _called(call))
-            if thought:  # the chunk in which the one turns into the other
+            if thought:  # the chunk in which reasoning turns into the answer
                 self.thoughts.append(_text(thought))
             return isinstance(content, str) and not call and not thought
         if thought:
@@ -103,7 +103,7 @@ def _text(content: object) -> str:
 
 
 def _called(call: object) -> str:
-    """The text that a tool call's chunk adds: its name, then its arguments, piece by piece."""
+    """The text that a tool call's chunk adds: its name, then pieces of its arguments."""
     calls = call if isinstance(call, list) else [{"function": call}]
     text = ""
     for one in calls:

@@ -1,4 +1,4 @@
-"""Embeddings, infinity, vLLM's pooling and rerank: one body comes back, no token events."""
+"""Embeddings, infinity, vLLM's pooling and rerank: one body as response, no token events."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ from llmbench_locust.users.protocols.content import (
 from llmbench_locust.users.protocols.sinks import BodySink, BytesSink, TextSink
 from llmbench_locust.workload.sample import SampleRequest
 
-# Many models have a short context: cut the text rather than lose the request, as vLLM's client asks
-# for.
+# Many models have a short context: truncate the text rather than fail, as vLLM's client does.
 _TRUNCATE = {"truncate_prompt_tokens": -1}
 
 
 class PoolingProtocol(Protocol):
-    """What they share: a plain body, ``usage`` in it, no output."""
+    """Common: a plain body with ``usage``, no output."""
 
     sink_class = BodySink
 
@@ -54,7 +53,7 @@ class PoolingProtocol(Protocol):
 
 
 def _usage_of_header(metadata: str | None) -> JsonValue:
-    """vLLM's usage beside a body of bytes."""
+    """vLLM's usage in a header, for a body of bytes."""
     try:
         found = orjson.loads(metadata or "")
     except orjson.JSONDecodeError:
@@ -111,7 +110,7 @@ class VLM2VecEmbeddings(ChatEmbeddings):
 
 
 class InfinityEmbeddings(PoolingProtocol):
-    """infinity embeds a text or an image; the image's URL takes the place of the text."""
+    """infinity embeds a text or an image; an image's URL replaces the text."""
 
     info = BACKENDS["infinity-embeddings"]
 
@@ -138,7 +137,7 @@ class InfinityClipEmbeddings(InfinityEmbeddings):
 
 
 class Rerank(PoolingProtocol):
-    """The first text is the query, the others are what is ranked by it."""
+    """The first text is the query, the others are the documents."""
 
     info = BACKENDS["vllm-rerank"]
 

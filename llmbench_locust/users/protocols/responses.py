@@ -1,4 +1,4 @@
-"""OpenAI's responses API: named events, a terminal event that carries the counts."""
+"""OpenAI's responses API: named events; the last event has the counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 class ResponsesSink(TextSink):
-    """Events number themselves (``sequence_number``), so that each differs and is parsed."""
+    """Each event has a ``sequence_number``, so that it differs and is parsed."""
 
     done_ends = False
 

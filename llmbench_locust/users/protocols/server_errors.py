@@ -1,4 +1,4 @@
-"""What went wrong in the server's own words, out of an error body of any form."""
+"""Finds the server's message in an error body of any form."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import orjson
 
 from llmbench_locust.json_types import Json
 
-# Where servers put their message, the most telling first.
+# Keys under which servers put their message, most specific first.
 _MESSAGE_KEYS = ("message", "error", "detail", "msg", "errors", "error_message", "title", "reason")
 
 
 def message_of(error: object) -> str:
-    """The message of JSON in any form, the title of an HTML page, or the text. "" for none."""
+    """The message in JSON of any form, the title of an HTML page, or the text; "" for none."""
     if isinstance(error, bytes):
         return _of_bytes(error)
     if isinstance(error, str):
@@ -64,7 +64,7 @@ def _without_tags(page: str) -> str:
 
 
 def status_words(status: int) -> str:
-    """What to say of a status whose response has no message."""
+    """The message for a status whose response has none."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:

@@ -12,7 +12,7 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 class SGLangSink(TextSink):
-    """Keeps the last text only, since it holds those before."""
+    """Keeps only the last text, which includes the earlier ones."""
 
     def on_object(self, event: Json) -> int:
         meta = as_object(event.get("meta_info"))
@@ -28,7 +28,7 @@ class SGLangSink(TextSink):
         last = self.pieces.pop() if self.pieces else ""
         grown = text != last
         self.answered = True
-        # With --stream-output the server sends each event's own text alone.
+        # With --stream-output the server sends only each event's own text.
         self.pieces.extend((text,) if text.startswith(str(last)) else (last, text))
         # From a server that sends no counts, text is the only sign of a token.
         return max(counted - before, 0) if counted >= 0 else int(grown)

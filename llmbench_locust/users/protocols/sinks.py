@@ -1,8 +1,8 @@
-"""Readers of answers. A backend's sink says which events carry tokens; the base class gathers text
-and counts.
+"""Readers of responses. A backend's sink says which events have tokens; the base class collects
+text and counts.
 
-The rule that makes them light: plain token events come many at a time. Text stays as the bytes that
-came (still escaped) and is decoded only when somebody asks for it.
+They are fast because plain token events come in batches, and text stays as the received bytes
+(still escaped) until it is needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import orjson
 from llmbench_locust.json_types import Json
 from llmbench_locust.users.protocols.server_errors import message_of
 
-#: The servers' own words for why an answer ended, in OpenAI's terms.
+#: The servers' finish reasons in OpenAI's terms.
 FINISH_REASONS = {
     "max_tokens": "length",
     "max_output_tokens": "length",
@@ -29,16 +29,16 @@ FINISH_REASONS = {
 
 
 class TextSink:
-    """Reads one answer, most of which comes by `on_texts`.
+    """Reads one response, most of which arrives through `on_texts`.
 
     ``output_tokens``, ``input_tokens``, ``cached_tokens`` (of the input), ``reasoning_tokens``: the
-    server's counts, -1 when it gave none. ``server_queue_s``, ``server_ttft_s``: its own times of
-    the request, NaN without one. ``finish_reason``: in OpenAI's terms. ``error_kind``: of
-    ``error``; "server" for what the server reported, "protocol" for what cannot be parsed.
+    server's counts, -1 if it gave none. ``server_queue_s``, ``server_ttft_s``: the server's own
+    times, NaN if it gave none. ``finish_reason``: in OpenAI's terms. ``error_kind``: of ``error``;
+    "server" for an error that the server reported, "protocol" for unparsable data.
 
     A backend whose events are JSON overrides `on_object`, any other one `on_event`. Each token
-    event adds exactly one piece, by `answer`, `reasoning` or `nothing`: so it is known which event
-    began the answer.
+    event adds exactly one piece, by `answer`, `reasoning` or `nothing`, so that it is known which
+    event began the answer.
     """
 
     framing = "sse"
@@ -60,25 +60,25 @@ class TextSink:
         self.thoughts: list[str | bytes] = []
         self.reasoning_events = 0
 
-    # --- what the transport calls
+    # --- called by the transport
 
     def on_event(self, data: bytes) -> int:
         event = self.parse(data)
         return 0 if event is None else self.on_object(event)
 
     def on_texts(self, texts: bytes, ends: Sequence[int]) -> None:
-        # Until the answer begins, what is like the event before is reasoning; see `answer`.
+        # Before the answer begins, events like the previous one are reasoning; see `answer`.
         pieces = self.pieces if self.answered else self.thoughts
-        # Pieces count events: the first holds the text of all.
+        # The number of pieces is that of events: the first holds the text of all.
         pieces.append(texts)
         pieces.extend([b""] * (len(ends) - 1))
 
     def on_body(self, body: bytes) -> None:
-        """A whole body where a stream was asked for."""
+        """A whole body although a stream was requested."""
         said = message_of(body)
-        self.fail(said or "one body in place of a stream", "server" if said else "protocol")
+        self.fail(said or "one body instead of a stream", "server" if said else "protocol")
 
-    # --- what backends override or use
+    # --- overridden or used by backends
 
     def on_object(self, event: Json) -> int:
         """An event that is neither ``[DONE]`` nor an error. Returns what `on_event` does."""
@@ -102,7 +102,7 @@ class TextSink:
         return None if self.reports_error(event) else event
 
     def reports_error(self, document: Json) -> bool:
-        """Whether the server sent an error, which is kept."""
+        """Whether the server sent an error; stores it."""
         found = bool(document.get("error")) or document.get("object") == "error"
         if found:
             self.fail(message_of(document) or "an error without a message")
@@ -118,7 +118,7 @@ class TextSink:
         """The piece of a token event that belongs to the answer."""
         if not self.answered:
             self.answered = True
-            # Empty events that stood before the answer belong to the reasoning, if there was any.
+            # Empty events before the answer belong to the reasoning, if there was any.
             self.reasoning_events = len(self.thoughts) + len(self.pieces) if self.thoughts else 0
         self.pieces.append(piece)
 
@@ -127,13 +127,13 @@ class TextSink:
         self.pieces.append("")
 
     def reasoning(self, piece: str) -> bool:
-        """A piece of reasoning. Whether the next event like it may come by `on_texts`."""
+        """A piece of reasoning. Returns whether the next event like it may use `on_texts`."""
         self.thoughts.append(piece)
         return not self.answered
 
     def counts(self, **told: object) -> None:
-        """Keep the server's counts of tokens, as far as they are told: ``output``, ``input``,
-        ``cached``, ``reasoning``.
+        """Store the server's token counts, if given: ``output``, ``input``, ``cached``,
+        ``reasoning``.
         """
         for name, value in told.items():
             if (n := count(value)) >= 0:
@@ -143,21 +143,21 @@ class TextSink:
         if reason:
             self.finish_reason = FINISH_REASONS.get(str(reason), str(reason))
 
-    # --- what came out
+    # --- results
 
     @property
     def ended(self) -> bool:
-        """Whether there was an end marker or a finish reason; a clean end is complete then."""
+        """Whether there was an end marker or a finish reason."""
         return self.finished or bool(self.finish_reason)
 
     def text(self, *, reasoning: bool = False) -> str:
-        """The answer's text; with ``reasoning`` what went before it, too."""
+        """The answer's text; with ``reasoning``, preceded by the reasoning."""
         pieces = [*self.thoughts, *self.pieces] if reasoning else self.pieces
         return "".join(_unescape(piece) for piece in pieces if piece)
 
 
 class BodySink(TextSink):
-    """One JSON body, no tokens: pooling. ``usage`` as in OpenAI's answers."""
+    """One JSON body without tokens: pooling. ``usage`` as in OpenAI's responses."""
 
     framing = "plain"
 
@@ -168,7 +168,7 @@ class BodySink(TextSink):
         try:
             found = orjson.loads(body)
         except orjson.JSONDecodeError:
-            self.fail(f"the answer is not JSON: {message_of(body)[:80]!r}", "protocol")
+            self.fail(f"the response is not JSON: {message_of(body)[:80]!r}", "protocol")
             return
         if isinstance(found, dict):
             if self.reports_error(found):
@@ -183,19 +183,19 @@ class BodySink(TextSink):
 
 
 class BytesSink(BodySink):
-    """One body that is not JSON, because it was asked for as bytes: it only has to come whole."""
+    """One body that was requested as bytes instead of JSON; it only has to be complete."""
 
     def on_body(self, body: bytes) -> None:
         self.finished = True
 
 
 def count(value: object) -> int:
-    """A token count of an answer, -1 for anything else."""
+    """A token count of a response, -1 for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else -1
 
 
 def seconds(milliseconds: object) -> float:
-    """Milliseconds in seconds; NaN for anything but a number."""
+    """Milliseconds as seconds; NaN for anything but a number."""
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
         return float("nan")
     return milliseconds / 1e3

@@ -9,13 +9,13 @@ from llmbench_locust.users.protocols.content import text_of
 from llmbench_locust.users.protocols.sinks import TextSink
 from llmbench_locust.workload.sample import SampleRequest
 
-# TGI refuses a temperature of 0 and a top_p of 1; these are vLLM's stand-ins.
+# TGI rejects a temperature of 0 and a top_p of 1; vLLM sends these values instead.
 _COLDEST = 0.01
 _WIDEST = 0.99
 
 
 class TGISink(TextSink):
-    """Each event is one token with id and log probability, so that each differs."""
+    """Each event is one token with id and log probability, so that it differs and is parsed."""
 
     def on_object(self, event: Json) -> int:
         details = event.get("details")
@@ -28,7 +28,7 @@ class TGISink(TextSink):
         token = event.get("token")
         if not isinstance(token, dict):
             return 0
-        # A special token (the end of the text) is a token, but no part of the text.
+        # A special token (the end of the text) is a token, but not part of the text.
         self.answer("" if token.get("special") else str(token.get("text") or ""))
         return 1
 
@@ -44,7 +44,7 @@ class TGI(Protocol):
             "temperature": _COLDEST,
             "top_p": _WIDEST,
             "truncate": sample.prompt_len or None,
-            # Without it the last event has no counts.
+            # Without this field the last event has no counts.
             "details": True,
             "adapter_id": model if model != self.wire.model else None,
         }

@@ -11,7 +11,7 @@ from llmbench_locust.workload.sample import SampleRequest
 
 
 class TensorRTLLMSink(TextSink):
-    """Nothing marks the end but the end of the body, and nothing is counted.
+    """Only the end of the body marks the end, and there are no counts.
 
     ``accumulates``: each event repeats the text so far.
     """
@@ -45,7 +45,7 @@ class TensorRTLLM(Protocol):
             "max_tokens": sample.expected_output_len,
             "temperature": 0.0,
             "top_p": 1.0,
-            # The text of each event alone: repeating what went before costs the square of the
+            # Only each event's own text: repeating the earlier text costs the square of the
             # length.
             "accumulate_tokens": False,
             "stream": True,
