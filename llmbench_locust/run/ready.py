@@ -126,7 +126,7 @@ def _unlisted(error: NotAnswered, base_url: str, backend: str) -> Problem:
     if error.kind in _UNANSWERED:
         return _no_answer(error.kind, str(error), base_url)
     if error.status in (401, 403):
-        return Problem(f"{error}{_key_hint(backend)}", False)
+        return Problem(f"{error}{_key_hint(backend, base_url)}", False)
     text = f"--model was not given and {error}; give --model"
     return Problem(text, error.status in _TRANSIENT_STATUS)
 
@@ -188,7 +188,9 @@ def _no_answer(kind: str, error: str, base_url: str) -> Problem:
     return Problem(_brief(error), kind in _TRANSIENT_KINDS)
 
 
-def _key_hint(backend: str) -> str:
+def _key_hint(backend: str, base_url: str) -> str:
+    if parse_endpoint(base_url).auth:
+        return "  The server refuses the user and password in the URL, which replace any key"
     name = key_variable(backend)
     state = "it is set, but the server refuses it" if os.environ.get(name) else "it is not set"
     return f"  Set {name} ({state})"
@@ -197,7 +199,7 @@ def _key_hint(backend: str) -> str:
 def _hint(status: int, backend: str, model: str, server: Server) -> str:
     """What the user can do about an error status; "" if unknown."""
     if status in (401, 403):
-        return _key_hint(backend)
+        return _key_hint(backend, server.base_url)
     if status in (404, 405):
         try:
             models = server.models()

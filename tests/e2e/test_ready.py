@@ -45,6 +45,11 @@ def test_a_wrong_key_is_never_shown(strict):
     done = run("--base-url", strict, "--model", "the/model", key="wrong-key-9")
     assert "Set OPENAI_API_KEY (it is set, but the server refuses it)" in last_line(done)
     assert "wrong-key-9" not in done.stdout + done.stderr
+    given = strict.replace("//", "//user:pa55@")
+    for model in (("--model", "the/model"), ()):
+        done = run("--base-url", given, *model, key="wrong-key-9")
+        assert "  The server refuses the user and password in the URL" in last_line(done)
+        assert "pa55" not in done.stdout + done.stderr
 
 
 def test_a_wrong_model_is_said_with_those_the_server_has(strict):
