@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+import psutil
 import requests
 
 from llmbench_locust import child
@@ -317,12 +318,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _going(group: int) -> bool:
-    """Whether a process of the group has not ended. One that nobody asks for its status, as where
-    the first process of a container is a shell, stays in the group as a zombie.
+    """Whether a process of the group has not ended. A zombie stays in the group until its parent
+    reaps it, which never happens where the first process of a container is a shell.
     """
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended meanwhile
-            state, _, its_group = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
-            if int(its_group) == group and state != "Z":
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, psutil.Error):  # it has ended meanwhile
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
                 return True
     return False
