@@ -27,7 +27,7 @@ def text(answer: Answer) -> str:
         return (
             "No capacity: the client was the limit twice at "
             f"{answer.spoilt[-1].load:.4g} {unit} ({answer.spoilt[-1].problem}).\n"
-            "Use more load generators: --processes N, or --master with more --worker machines."
+            f"What to do: {answer.spoilt[-1].advice}."
         )
     if answer.verdict == "below":
         return f"Capacity: below {settings.lowest:g} {unit}: lower --min to find it"
@@ -46,6 +46,19 @@ def text(answer: Answer) -> str:
         lines.append(f"  lowest load shown to miss it: {_shown(missed, unit, False)}")
     lines.append(f"  limited by: {_limit(answer)}")
     return "\n".join(lines)
+
+
+def spent(answer: Answer, seconds: float) -> str:
+    """What the search took, a line. ``seconds``: of this process, less than all when resumed."""
+    every = (*answer.probes, *answer.spoilt)
+    minutes, rest = divmod(round(seconds), 60)
+    took = f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    spoilt = len(answer.spoilt)
+    return f"{len(every)} probes, {sum(o.requests for o in every):,} requests, {took}. " + (
+        f"{spoilt} of the probes did not count: the client was the limit, or a worker was lost."
+        if spoilt
+        else "The client was not the limit in any of them."
+    )
 
 
 class Shown(NamedTuple):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llmbench_locust.datasets import dataset_info
 from llmbench_locust.errors import BenchError, ConfigError, Interrupted, SetupError
 from llmbench_locust.experiments import objectives
-from llmbench_locust.experiments.answer import as_dict, outcomes_of, text
+from llmbench_locust.experiments.answer import as_dict, outcomes_of, spent, text
 from llmbench_locust.experiments.evidence import Goal, Outcome
 from llmbench_locust.experiments.search import Answer, Settings, search
 from llmbench_locust.json_values import json_value
@@ -171,6 +171,7 @@ class _Capacity:
             overloaded=overloaded,
             saturated=saturated and self._by_rate(columns),
             problem="; ".join(audit["reasons"]) if audit.get("client_limited") else "",
+            advice=audit.get("hint", ""),
             misses=misses,
         )
 
@@ -210,10 +211,7 @@ class _Capacity:
         page = capacity_page(json_value(as_dict(answer)), text(answer))
         write_whole(self.directory / "report.html", page.encode())
         say(f"\n{text(answer)}")
-        count, requests = len(answer.probes), sum(o.requests for o in answer.probes)
-        spent = perf_counter() - self._begun
-        client = "" if answer.spoilt else " The client was not the limit in any of them."
-        say(f"{count} probes, {requests:,} requests, {_clock(spent)}.{client}")
+        say(spent(answer, perf_counter() - self._begun))
         say(f"Wrote {self.directory}/{{capacity.json,probes/,report.html}}")
         if answer.verdict == "unknown":
             self._runs.exit_status = 1
@@ -310,8 +308,3 @@ def _line(number: int, outcome: Outcome, settings: Settings) -> str:
         f"Probe {number:>2}: {outcome.load:8.3g} {unit}, {outcome.requests:>6,} requests, "
         f"{outcome.seconds:4.0f} s  {', '.join(words)}"
     )
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

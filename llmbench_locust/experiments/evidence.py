@@ -32,7 +32,7 @@ class Outcome:
     `statistics.transients.completion_rate`.
 
     ``misses``: share of requests that miss each objective. ``problem``: why the client or a worker
-    spoilt it, "" if nothing did. ``file``: its result.
+    spoilt it, "" if nothing did; ``advice``: what to do about that. ``file``: its result.
     """
 
     load: float
@@ -45,6 +45,7 @@ class Outcome:
     overloaded: bool = False
     saturated: bool = False
     problem: str = ""
+    advice: str = ""
     misses: dict[str, float] = field(default_factory=dict)
     file: str = ""
 

@@ -174,7 +174,7 @@ def _hint(inputs: AuditInputs) -> str:
             f"the client was starved of CPU (it used {busiest * 100:.0f}% of a core but waited "
             f"{inputs.starved_s:.1f} s for one): give it cores of its own"
         )
-    return "use more worker processes (docs/scaling.md)"
+    return "use more worker processes: --processes N, or more machines (docs/scaling.md)"
 
 
 def as_seen_by_arrivals(lag: Histogram, sample_s: float) -> Histogram:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llmbench_locust.arrivals import arrival_offsets
-from llmbench_locust.experiments.answer import as_dict, outcomes_of, text
+from llmbench_locust.experiments.answer import as_dict, outcomes_of, spent, text
 from llmbench_locust.experiments.evidence import Goal, Outcome, evidence
 from llmbench_locust.experiments.search import Settings, search
 from llmbench_locust.statistics.crossing import Unit
@@ -180,11 +180,15 @@ def test_probes_that_say_nothing_are_no_capacity():
 def test_a_client_that_is_the_limit_is_no_capacity():
     def probe(load, requests, seed):
         outcome = server(20.0)(load, requests, seed)
-        return replace(outcome, problem="CPU" if load > 10 else "")
+        late = {"problem": "CPU", "advice": "give it cores of its own"}
+        return replace(outcome, **(late if load > 10 else {}))
 
     answer = search(probe, settings())
     assert (answer.verdict, answer.load) == ("client", None)
-    assert "--processes" in text(answer)
+    assert text(answer).endswith(" req/s (CPU).\nWhat to do: give it cores of its own.")
+    every = len(answer.probes) + len(answer.spoilt)
+    assert spent(answer, 61.0).startswith(f"{every} probes, ")
+    assert f" 1 min 1 s. {len(answer.spoilt)} of the probes did not count" in spent(answer, 61.0)
 
 
 def test_a_mean_is_bounded_as_well():
