@@ -32,6 +32,7 @@ FIRST = (
 # These say what a client does that nothing disturbs: one after the other, when the rest is done.
 ALONE = ("e2e/test_audit.py",)
 FAILED, NOTHING_COLLECTED = 1, 5  # exit statuses of pytest
+STOP_EARLY = ("-x", "--exitfirst", "--maxfail", "--sw")  # tests that were not run cannot pass
 MOST_AGAIN = 10  # tests of a part: where more fail, it is not the busy machine
 
 
@@ -67,6 +68,7 @@ def main(options: list[str]) -> int:
     # Without compiled modules each of hundreds of processes compiles its own.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     passed_again, failed = [], []
+    all_ran = not any(option.startswith(STOP_EARLY) for option in options)
     with TemporaryDirectory() as caches:
 
         def once(part: str, *more: str) -> tuple[int, list[str], bool]:
@@ -78,7 +80,7 @@ def main(options: list[str]) -> int:
         done |= {part: once(part) for part in ALONE}
         for part, (status, names, _) in done.items():
             # Where one died no name is known: nothing can be said of a second run.
-            if status == FAILED and 0 < len(names) <= MOST_AGAIN:
+            if status == FAILED and all_ran and 0 < len(names) <= MOST_AGAIN:
                 status, still, skipped = once(part, "--last-failed")
                 # One that no longer exists stays in the cache; one that was skipped has not passed.
                 still = names if skipped else still

@@ -63,3 +63,12 @@ def test_what_runs_alone_gets_a_second_try_too(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(suite, "ALONE", (str(part),))
     assert suite.main([]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("failed at first, passed again: ")
+
+
+def test_with_x_nothing_passes_that_was_not_run(tmp_path, monkeypatch, capsys):
+    part = tmp_path / "test_part.py"
+    part.write_text(FAILS_ONCE)
+    monkeypatch.setattr(suite, "parts", lambda: [str(part)])
+    monkeypatch.setattr(suite, "ALONE", ())
+    assert suite.main(["-x"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("failed: ")
