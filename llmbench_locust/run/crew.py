@@ -77,8 +77,10 @@ class Crew:
     def _meet(self, worker: str, version: str) -> None:
         known, self._versions[worker] = self._versions.get(worker), version
         if version not in (known, __version__):  # one that was asked twice may answer twice
-            has = f"has llmbench-locust {version}" if version else "does not have llmbench-locust"
-            warn(f"worker {worker} {has}, the master has {__version__}: it takes no part")
+            has = "does not have llmbench-locust, or has ended"
+            if version:
+                has = f"has llmbench-locust {version}, the master has {__version__}"
+            warn(f"worker {worker} {has}: it takes no part")
 
     def send(self, message: Message, worker: str) -> None:
         """Send one message to one worker."""

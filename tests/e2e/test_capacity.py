@@ -34,7 +34,8 @@ def found(directory):
 
 def test_a_lost_worker_costs_its_probe_and_a_search_goes_on_after_ctrl_c(sim, tmp_path):
     goal = ("--goodput", "e2el:60000")
-    words = (*LOADS, *SMALL, *goal, "--processes", 2, "--result-dir", tmp_path)
+    # The first probe lasts a second: the worker is lost in it.
+    words = (*LOADS, "--probe-time", 4, *SMALL, *goal, "--processes", 2, "--result-dir", tmp_path)
     process = start("--base-url", sim, *words)
     try:
         _in_probe(sim, tmp_path, 0)
@@ -134,6 +135,7 @@ def test_connections_that_a_server_closes_are_a_load_that_is_too_high(tmp_path):
     with launch(["--clock", "fixed", "--fault", "disconnect"]) as broken:
         words = ("--goodput", "e2el:60000", "--ready-check-timeout-sec", 0, "--model", "llmbench")
         done = search(broken.url, *words, "--budget", "60req", "--result-dir", tmp_path)
+    assert done.returncode in (0, 4), done.stderr  # "below 10 req/s" is an answer
     assert "no connection to" not in done.stderr
     [directory] = tmp_path.iterdir()
     document, _ = found(directory)
