@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from urllib.parse import urlsplit
 
 from llmbench_locust.backends import BackendInfo
 from llmbench_locust.datasets import DATASETS, DatasetInfo, dataset_info
@@ -87,6 +88,13 @@ def _server(v: Json) -> None:
     if v["base_url"].endswith("/v1") and v["endpoint"].startswith("/v1/"):
         raise ConfigError(
             f"--base-url: /v1 is also in --endpoint {v['endpoint']}; leave it out of one of them"
+        )
+    if "authorization" in map(str.lower, v["header"]) and any(
+        urlsplit(url).username for url in v["base_urls"]
+    ):
+        raise ConfigError(
+            "--header: Authorization is what the user and password in the server's URL become; "
+            "give one of them"
         )
 
 

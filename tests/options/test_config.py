@@ -239,6 +239,11 @@ BAD = [
         "--base-url: /v1 is also in --endpoint /v1/completions; leave it out of one of them",
     ),
     (
+        ["--base-url", "http://u:pw@h", "--header", "authorization=Bearer x"],
+        "--header: Authorization is what the user and password in the server's URL become; "
+        "give one of them",
+    ),
+    (
         ["--base-url", "http://h:99999"],
         "--base-url: 'http://h:99999' is not a server's URL; use http://host:port or",
     ),
