@@ -87,7 +87,8 @@ def _run_pairs(flags: argparse.Namespace, shared: list[str], disturbed: dict[int
         while True:
             for side in order[2 * number : 2 * number + 2]:
                 title = f"{side.upper()}, run {number + 1} of {flags.repeat}, seed {seed}"
-                print(title + (f", again: {why}" if why else ""), flush=True)
+                again = f", again, as the client was the limit: {why}" if why else ""
+                print(title + again, flush=True)
                 words = overridden(shared, own[side])
                 words += ["--seed", str(seed), *cold_cache(words)]
                 _serve(title, words, _path(flags, side, number))

@@ -62,7 +62,7 @@ def _workloads(base: Sequence[Run], new: Sequence[Run]) -> list[Note]:
     if one.get("seed") == other.get("seed") and one.get("hash") and other.get("hash"):
         if one["hash"] != other["hash"]:
             found.append(
-                Note("another workload: the prompts differ although the seed is the same", True)
+                Note("another workload: prompts or asked lengths differ at the same seed", True)
             )
     elif one and other:
         found.append(Note(f"seeds differ: {one.get('seed')} and {other.get('seed')}"))

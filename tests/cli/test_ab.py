@@ -52,7 +52,8 @@ def test_a_pair_whose_client_was_the_limit_is_run_again(tmp_path, capsys, monkey
     argv = ["ab", "--a", "--sim", "--b=--model b", "--repeat", "2", "--dir", str(tmp_path)]
     assert main(argv) == 0
     assert made == ["a.0.json", "b.0.json", "b.1.json", "a.1.json", "b.1.json", "a.1.json"]
-    assert "B, run 2 of 2, seed 1, again: late" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "B, run 2 of 2, seed 1, again, as the client was the limit: late" in shown
 
 
 def test_a_pair_that_stays_disturbed_is_left_out_while_two_are_left(tmp_path, capsys, monkeypatch):
@@ -66,7 +67,8 @@ def test_a_pair_that_stays_disturbed_is_left_out_while_two_are_left(tmp_path, ca
     argv = ["ab", "--a=--model a", "--b=--model b", "--repeat", "3", "--dir", str(tmp_path)]
     assert main(argv) == 0
     shown = capsys.readouterr().out
-    assert shown.count("again: late") == 2 * 6  # twice the three pairs, shared by all of them
+    # Twice the three pairs, shared by all of them.
+    assert shown.count("again, as the client was the limit: late") == 2 * 6
     assert "- pair 2 left out: the client was the limit: late" in shown
     assert "Runs: 2 and 2." in shown
     assert main([*argv, "--force"]) == 0

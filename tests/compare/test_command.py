@@ -84,6 +84,8 @@ def test_cannot_tell_says_what_would(runs, capsys):
     [
         ({"failed": 40, "completed": 1960}, 4, "! new: 2.0% of the requests"),
         ({"total_input_tokens": 30_000}, 4, "! another workload: prompt length"),
+        ({"llmbench": {"version": "0", "workload": {"seed": 0, "hash": "y"}}},
+         4, "! another workload: prompts or asked lengths differ at the same seed"),
         ({"llmbench": {"version": "0", "audit": {"client_limited": True, "reasons": ["loop"]}}},
          4, "! new: the client was the limit"),
         ({"llmbench": {"version": "0", "interrupted": True}}, 0, "- new: interrupted in "),
@@ -92,8 +94,11 @@ def test_cannot_tell_says_what_would(runs, capsys):
     ],
 )  # fmt: skip
 def test_what_should_be_equal_is_listed_and_may_void_it(runs, capsys, change, status, line):
-    found = json.loads(Path(runs["b0"]).read_text()) | change
-    Path(runs["b0"]).write_text(json.dumps(found))
+    base, found = (json.loads(Path(runs[name]).read_text()) for name in ("a0", "b0"))
+    if "workload" in change.get("llmbench", {}):
+        base["llmbench"] = {"version": "0", "workload": {"seed": 0, "hash": "x"}}
+    Path(runs["a0"]).write_text(json.dumps(base))
+    Path(runs["b0"]).write_text(json.dumps(found | change))
     assert main(["compare", runs["a0"], runs["b0"]]) == status
     assert line in capsys.readouterr().out
     assert main(["compare", "--force", runs["a0"], runs["b0"]]) == 0
