@@ -6,6 +6,8 @@ The names in `_PLAIN` do not need Locust and add nothing to it.
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -38,7 +40,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'llmbench_locust' has no attribute {name!r}")
     from llmbench_locust.locust_import import uncollected
 
-    with uncollected():
+    # Once: what it freezes is never collected.
+    first = f"{__name__}.plugin" not in sys.modules
+    with uncollected() if first else nullcontext():
         from llmbench_locust import plugin
 
     plugin.install()

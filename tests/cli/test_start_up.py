@@ -46,3 +46,15 @@ def test_the_end_of_a_process_looks_for_no_garbage():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=MOST_S, check=True
     )
     assert int(done.stdout) < 10_000
+
+
+def test_a_name_that_is_used_again_and_again_keeps_no_garbage():
+    code = (
+        "import gc, llmbench_locust\n"
+        "llmbench_locust.BackendUser\n"
+        "frozen = gc.get_freeze_count()\n"
+        "kept = [[] for _ in range(1000)]\n"
+        "llmbench_locust.BackendUser\n"
+        "assert gc.get_freeze_count() == frozen\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment())
