@@ -25,7 +25,7 @@ SHARED_CHUNKS = 0.01
 #: Idle connections that are open for longer than this, four times as many as the load ever used.
 IDLE_EXCESS_S = 1.0
 #: A process that waited longer than this for a core was kept from running by others.
-STARVED_S = 0.2
+STARVED_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,8 @@ def test_starvation_is_told_from_own_bursts_by_the_run_queue():
         "starved of CPU (it used 6% of a core but waited 1.5 s"
         in (verdict(inputs(**idle, starved_s=1.5))["hint"])
     )
+    # A run of 2 s on a busy machine: it used 0.15 s of CPU.
+    assert "starved of CPU" in verdict(inputs(**idle, starved_s=0.138))["hint"]
     assert verdict(inputs(**idle))["hint"].startswith("use more worker processes")
     assert verdict(inputs(loop=0.02, cpu_fraction={"local": 0.8}))["hint"].startswith(
         "use more worker processes"
