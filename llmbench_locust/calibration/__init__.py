@@ -1,5 +1,5 @@
-"""What this client can do on this machine, against a server that keeps an exact schedule.
+"""Measures this client's accuracy on this machine against a server with an exact schedule.
 
-`server` has that server, `peers` the other clients, `levels` the levels of load (pure), `kept` what
-was found on this machine.
+`server` has that server, `peers` other clients, `levels` the levels of load (pure), `kept` the
+stored results for this machine.
 """

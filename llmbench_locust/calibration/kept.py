@@ -1,4 +1,4 @@
-"""What a calibration found, kept for this machine and quoted in results."""
+"""Stores calibrations of this machine, which results quote."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NAME = "calibration.json"
 
 
 def path() -> Path:
-    """The file of this user's cache that has the calibrations."""
+    """The file with the calibrations in the user's cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "llmbench-locust" / NAME
 
 
 def keep(found: Json) -> Path:
-    """Keep a calibration in place of an earlier one with as many ``processes``. Raises OSError."""
+    """Store a calibration, replacing one with as many ``processes``. Raises OSError."""
     target = path()
     target.parent.mkdir(parents=True, exist_ok=True)
     others = _all()
@@ -32,13 +32,13 @@ def keep(found: Json) -> Path:
 
 
 def kept(processes: int) -> Json | None:
-    """This machine's calibration with as many processes; None where there is none."""
+    """This machine's calibration with as many processes; None if there is none."""
     found: Json | None = _all().get(_key(processes))
     return found
 
 
 def _key(processes: int) -> str:
-    """A home directory may be shared by machines, and a process confined to some of the cores."""
+    """Unique by machine and cores: machines may share a home directory."""
     return f"{socket.gethostname()}, {len(os.sched_getaffinity(0))} cores, {processes} processes"
 
 

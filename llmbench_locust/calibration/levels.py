@@ -1,4 +1,4 @@
-"""The levels of load of a calibration: which comes next, and what each says. Pure."""
+"""The levels of load of a calibration: their results, and which comes next. Pure."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 
 from llmbench_locust.calibration.server import Late
 
-#: A calibration begins with 2,000 streams of 25 chunks a second.
+#: A calibration begins with 2,000 streams of 25 chunks per second.
 STREAMS, RATE = 2000, 25.0
 TTFT_MS = 1000.0
 #: How long the streams last after their first token.
 STREAM_S = 3.0
 #: A level holds when both errors are below this.
 MOST_ERROR_MS = 1.0
-#: The limit is found when what held and what did not are this close.
+#: The limit is found when the highest level that held and the lowest that did not are this close.
 CLOSE_ENOUGH = 1.15
-#: Chunks a second below which no limit is looked for.
+#: Chunks per second below which the search for a limit stops.
 LEAST = 500.0
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A load: ``streams`` at once, each with ``rate`` chunks a second."""
+    """A load of ``streams`` concurrent streams with ``rate`` chunks per second each."""
 
     streams: int
     rate: float
@@ -50,7 +50,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a client reported of a level, and the server of itself. Milliseconds."""
+    """What client and server reported about a level. Milliseconds."""
 
     level: Level
     failed: int
@@ -60,12 +60,12 @@ class Measured:
 
     @property
     def ttft_error_ms(self) -> float:
-        """Error of the mean TTFT, less the lateness of the server's first tokens."""
+        """Error of the mean TTFT, minus the delay of the server's first tokens."""
         return self.mean_ttft_ms - TTFT_MS - self.late["first_late_mean_ms"]
 
     @property
     def itl_error_ms(self) -> float:
-        """Error of the P99 ITL, less that of the gaps as the server sent them."""
+        """Error of the P99 ITL, minus the error of the gaps as the server sent them."""
         return self.p99_itl_ms - self.level.itl_ms - self.late["gap_late_p99_ms"]
 
     @property
@@ -75,7 +75,7 @@ class Measured:
 
     @property
     def server_late(self) -> bool:
-        """Whether the client was exact, but the server late, so that the load was another one."""
+        """Whether the client was exact but the server late, so the load was not as planned."""
         return self._good and self.late["late_mean_ms"] > MOST_ERROR_MS
 
     @property
@@ -89,8 +89,8 @@ def limit_of(done: Sequence[Measured]) -> Measured | None:
 
 
 def next_level(done: Sequence[Measured], streams: int = STREAMS) -> Level | None:
-    """Up by half while levels hold, down by half while none does, then in between; None once the
-    limit is known. ``streams``: the most at once.
+    """Half more while levels hold, half less while none does, then in between; None once the limit
+    is known. ``streams``: maximum number of streams.
     """
     held = [m.level.chunks_per_s for m in done if m.holds]
     failed = [m.level.chunks_per_s for m in done if not m.holds]

@@ -1,4 +1,4 @@
-"""Other clients, as a user would type their commands: each writes ``r.json`` into a folder."""
+"""The commands of other clients, as a user would type them; each writes ``r.json``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 TOKENIZER = str(files("llmbench_locust") / "data" / "tokenizer")
-#: Loads SGLang's extension alone: the package around it wants a GPU's libraries.
+#: Loads only SGLang's extension, because its package needs GPU libraries.
 _RUST = """
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location("_bench", sys.argv[1])
@@ -20,12 +20,12 @@ spec.loader.exec_module(module)
 module.run_argv(["sglang-bench", *sys.argv[2:]])
 """
 
-#: (url, tokens an answer, streams, folder of the result) → a command.
+#: (url, tokens per response, streams, folder of the result) → a command.
 Command = Callable[[str, int, int, Path], list[str]]
 
 
 def common(url: str, streams: int) -> list[str]:
-    """Flags that ours and vLLM's clients share."""
+    """Flags that our client and vLLM's share."""
     words = f"""--backend openai --base-url {url} --model paced --tokenizer {TOKENIZER}
     --num-prompts {streams} --disable-tqdm
     --percentile-metrics ttft,tpot,itl,e2el --metric-percentiles 50,99"""
@@ -53,7 +53,7 @@ def vllm(program: str, threads: int = 1) -> Command:
 
 
 def vllm_rs(program: str, threads: int = 1) -> Command:
-    """vLLM's Rust client. Prompts of a file, as its random dataset has the server tokenize."""
+    """vLLM's Rust client. Uses prompts from a file: its random dataset lets the server tokenize."""
 
     def command(url: str, tokens: int, streams: int, folder: Path) -> list[str]:
         prompts = folder / "prompts.jsonl"
@@ -89,7 +89,7 @@ def sglang_extension() -> str | None:
     return None
 
 
-#: Name → where it is on this machine (None where it is not), and what makes its command of that.
+#: Name → its path on this machine (None if missing), and a function that makes its command of that.
 PEERS: dict[str, tuple[Callable[[], str | None], Callable[[str, int], Command]]] = {
     "vllm": (lambda: shutil.which("vllm"), vllm),
     "vllm-rs": (lambda: shutil.which("vllm-rs"), vllm_rs),

@@ -1,4 +1,4 @@
-"""Servers that keep an exact schedule and say how late they were: compiled, or the simulator."""
+"""Servers with an exact schedule that report their own delay: compiled, or the simulator."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SOURCE = Path(__file__).parent / "paced.c"
 
 
 class Late(TypedDict):
-    """How late the server's own sends were; ``sends``: chunks. ``first_late_mean_ms``: of first
-    tokens; ``gap_late_p99_ms``: 99th percentile of what gaps between tokens had beyond the ITL.
+    """Delay of the server's sends; ``sends``: chunks. ``first_late_mean_ms``: of first tokens;
+    ``gap_late_p99_ms``: 99th percentile of the gaps between tokens minus the ITL.
     """
 
     sends: int
@@ -35,7 +35,7 @@ def compiler() -> str | None:
 
 
 def build(folder: Path, *, tls: bool = False) -> Path:
-    """Compile the server into ``folder``; for ``tls`` a certificate is made beside it. Raises
+    """Compile the server into ``folder``; with ``tls``, also make a certificate. Raises
     SetupError.
     """
     out = folder / "paced"
@@ -59,8 +59,8 @@ def _run(command: list[str]) -> None:
 
 
 class Paced:
-    """The compiled server. ``tls``: speak TLS with the certificate that `build` made. ``before``:
-    words before the command, such as ``taskset -c 0``.
+    """The compiled server. ``tls``: use the certificate made by `build`. ``before``: prefix of the
+    command, such as ``taskset -c 0``.
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class Paced:
         return sends
 
     def stop(self) -> Late:
-        """End it; returns how late it was."""
+        """Stop the server; returns its delays."""
         self._process.send_signal(signal.SIGTERM)
         found: Late = json.loads(self._process.communicate(timeout=20)[0])
         return found
 
 
 class Simulated:
-    """The simulator on its fixed clock: for machines without a compiler. Its limit is lower."""
+    """The simulator with a fixed clock, for machines without a compiler. Its limit is lower."""
 
     def __init__(self, ttft_ms: float, itl_ms: float) -> None:
         times = ["--ttft-ms", f"{ttft_ms:g}", "--itl-ms", f"{itl_ms:g}"]
@@ -114,7 +114,7 @@ class Simulated:
             "sends": answer["generation_tokens"],
             "late_mean_ms": late["mean_ms"],
             "late_max_ms": late["max_ms"],
-            # It knows no more.
+            # It does not report more.
             "first_late_mean_ms": late["mean_ms"],
             "gap_late_p99_ms": late["mean_ms"],
         }
@@ -123,7 +123,7 @@ class Simulated:
 def exact_server(
     binary: Path | None, ttft_ms: float, itl_ms: float, core: int | None = None
 ) -> Paced | Simulated:
-    """The compiled server, or the simulator where there is no ``binary``; on ``core`` alone."""
+    """The compiled server, or the simulator without ``binary``; only on ``core``."""
     server = Paced(binary, ttft_ms, itl_ms) if binary else Simulated(ttft_ms, itl_ms)
     if core is not None:
         os.sched_setaffinity(server.pid, {core})
@@ -131,9 +131,9 @@ def exact_server(
 
 
 def cores() -> tuple[int | None, set[int]]:
-    """One for the server, the others for the client. Side by side on one, each makes the other late
-    (the scheduler likes to bring the two ends of a socket together). (None, {}) where there is only
-    one, or where the system does not tell.
+    """One core for the server, the others for the client. On the same core each delays the other
+    (the scheduler tends to put both ends of a socket together). (None, {}) with only one core, or
+    if the system does not say.
     """
     found = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return (found[0], set(found[1:])) if len(found) > 1 else (None, set())

@@ -1,1 +1,1 @@
-"""`llmbench compare`: result files of two sides → verdicts. Reads ours and those of vLLM."""
+"""`llmbench compare`: verdicts from the result files of two sides. Reads ours and vLLM's."""

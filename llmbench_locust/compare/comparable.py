@@ -1,4 +1,4 @@
-"""What should be equal on both sides and is not; and what makes a comparison void."""
+"""Finds differences between the two sides that weaken a comparison or make it void."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_FAILED = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One difference or fault. ``void``: the comparison says nothing because of it."""
+    """A difference or fault. ``void``: it makes the comparison meaningless."""
 
     text: str
     void: bool = False
@@ -37,7 +37,7 @@ _SETTINGS: dict[str, Callable[[Run], object]] = {
 
 
 def notes(base: Sequence[Run], new: Sequence[Run]) -> list[Note]:
-    """Those that void the comparison first."""
+    """All notes, those that void the comparison first."""
     found = [*_workloads(base, new), *_settings(base, new), *_lengths(base, new)]
     for side, runs in (("base", base), ("new", new)):
         found += [note for run in runs for note in _faults(side, run)]
@@ -56,7 +56,7 @@ def paired(base: Run, new: Run) -> bool:
 
 
 def _workloads(base: Sequence[Run], new: Sequence[Run]) -> list[Note]:
-    """Two seeds of one workload can be compared, not paired; other prompts of one seed cannot."""
+    """Different seeds can be compared, but not paired; different prompts of one seed cannot."""
     one, other = section(base[0].block, "workload"), section(new[0].block, "workload")
     found = []
     if one.get("seed") == other.get("seed") and one.get("hash") and other.get("hash"):
@@ -85,11 +85,11 @@ def _settings(base: Sequence[Run], new: Sequence[Run]) -> list[Note]:
 
 
 def _lengths(base: Sequence[Run], new: Sequence[Run]) -> list[Note]:
-    """Mean tokens of a request, of prompts and answers; the duration of a run."""
+    """Compares mean tokens of prompts and responses, and the duration of a run."""
     found = []
     for title, key, limit, void in (
         ("prompt length (tokens)", "total_input_tokens", 0.05, True),
-        ("answer length (tokens)", "total_output_tokens", 0.01, False),
+        ("output length (tokens)", "total_output_tokens", 0.01, False),
     ):
         a, b = (_mean([_per_request(run, key) for run in side]) for side in (base, new))
         if a and b and abs(b / a - 1) > limit:
@@ -102,7 +102,7 @@ def _lengths(base: Sequence[Run], new: Sequence[Run]) -> list[Note]:
 
 
 def client_limit(run: Run) -> str:
-    """Why the client was the limit; "" where it was not."""
+    """Why the client was the limit; "" if it was not."""
     audit = section(run.block, "audit")
     if not audit.get("client_limited"):
         return ""

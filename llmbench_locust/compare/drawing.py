@@ -1,4 +1,4 @@
-"""What the charts of a report need, from the arrays of a result file."""
+"""Data for the charts of a report from the arrays of a result file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _drawn(run: Run, found: Requests) -> Drawn:
 
 
 def _series(run: Run, name: str, origin_s: float) -> dict[str, list[Reading]]:
-    """The readings of each metrics page that --save-detailed kept, on the clock of the requests."""
+    """The readings of each metrics page from --save-detailed, on the clock of the requests."""
     return {
         url: [Reading.of({**found, "time_s": found["time_s"] + origin_s}) for found in readings]
         for url, readings in section(section(run.block, name), "series").items()
@@ -44,7 +44,7 @@ def _series(run: Run, name: str, origin_s: float) -> dict[str, list[Reading]]:
 
 
 def _of_each(found: Requests, name: str) -> Floats:
-    """A latency of each request, NaN where it has none."""
+    """A latency of each request, NaN if it has none."""
     values = np.full(len(found.ok), np.nan)
     if name in found.samples:
         values[_counts(found, name) > 0] = found.samples[name].values

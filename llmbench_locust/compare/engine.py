@@ -1,4 +1,4 @@
-"""Runs of two sides → a row with a verdict for each metric, and the conditions of a gate."""
+"""Compares runs of two sides: a row with a verdict for each metric, and --fail-on conditions."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from llmbench_locust.statistics.comparison import (
 )
 
 CANNOT_TELL = "cannot tell"
-MOST_TIMES = 100  # × the requests, or runs: nobody measures more
+MOST_TIMES = 100  # × the requests, or runs: more is not practical
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """``p99_ttft_ms>+5%``: fails when the change is above (below) the limit, a logarithm."""
+    """``p99_ttft_ms>+5%``: fails if the change is above (below) the limit, a logarithm."""
 
     text: str
     metric: Metric
@@ -34,7 +34,7 @@ class Condition:
     limit: float
 
     def outcome(self, row: Row, strict: bool) -> str:
-        """passed, failed, or undecided: only a strict gate fails for that."""
+        """passed, failed, or undecided, which fails only with ``strict``."""
         low, high = row.interval
         beyond, inside = (low > self.limit, high <= self.limit)
         if not self.above:
@@ -46,9 +46,9 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """``base`` and ``new``: geometric means over the runs, None where there is no value.
-    ``interval``: logarithms of new ÷ base at ``level``. ``needs``: what would decide it,
-    or why nothing can.
+    """``base`` and ``new``: geometric means over the runs, None without values. ``interval``:
+    logarithms of new ÷ base at ``level``. ``needs``: what a decision needs, or why none is
+    possible.
     """
 
     metric: Metric
@@ -82,7 +82,7 @@ def parse_condition(text: str) -> Condition:
     found = re.fullmatch(r"\s*([\w.]+)\s*([<>])\s*([+-]?\d+(?:\.\d+)?)\s*%\s*", text)
     if not found:
         raise ConfigError(
-            f"--fail-on: {text!r} is not a condition; write METRIC>+N% or METRIC<-N%, as "
+            f"--fail-on: {text!r} is not a condition; write METRIC>+N% or METRIC<-N%, such as "
             "p99_ttft_ms>+5%"
         )
     key, sign, percent = found.groups()
@@ -96,7 +96,7 @@ def parse_condition(text: str) -> Condition:
 
 
 def default_metrics(base: Sequence[Run]) -> list[Metric]:
-    """The metrics that are compared where the command names none."""
+    """The metrics to compare without --metrics."""
     if "capacity" in base[0].document:
         return [metric("capacity")]
     pooling = "total_input_sequences" in base[0].document

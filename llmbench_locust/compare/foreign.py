@@ -1,8 +1,8 @@
-"""Result files of other tools, in the keys of `vllm bench serve`: one row a tool.
+"""Converts result files of other tools to the keys of `vllm bench serve`: one row per tool.
 
-Names hide differences. What GuideLLM and AIPerf call inter-token latency is (last − first token) /
-(tokens − 1) of each request: TPOT here. GuideLLM's "time per output token" has the first token in
-it and has no counterpart.
+Equal names can mean different things. The inter-token latency of GuideLLM and AIPerf is (last −
+first token) / (tokens − 1) of each request: TPOT here. GuideLLM's "time per output token" includes
+the first token and has no counterpart.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Document = Json
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """``marks``: keys by which a file is known. ``missing``: what its files do not tell."""
+    """``marks``: keys that identify a file. ``missing``: what its files lack."""
 
     name: str
     marks: frozenset[str]
@@ -131,7 +131,7 @@ _AIPERF = (
 
 
 def _figures(name: str, ok: Document, mean: str, points: Document, scale: float) -> Document:
-    """Mean, median, P90 and P99 under vLLM's keys, as far as they are there."""
+    """Mean, median, P90 and P99 under vLLM's keys, if present."""
     values = {"mean": ok.get(mean), "std": ok.get("std") or ok.get("std_dev")}
     values |= {"median": points.get("p50"), "p90": points.get("p90"), "p99": points.get("p99")}
     return {f"{key}_{name}_ms": v * scale for key, v in values.items() if v is not None}
@@ -142,7 +142,7 @@ TOOLS = (
         "SGLang's bench_serving",
         frozenset({"median_e2e_latency_ms", "total_throughput"}),
         _sglang,
-        "start times (so no charts over time), and the model's name unless the server told it; "
+        "start times (so no charts over time), and the model's name unless the server gave it; "
         "requests and failures one by one only with --output-details",
     ),
     Tool(

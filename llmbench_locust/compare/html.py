@@ -15,7 +15,7 @@ from llmbench_locust.results.tables import html_table
 def comparison_html(
     comparisons: Sequence[Comparison], equivalence: float, outcomes: Outcomes
 ) -> str:
-    """The page, which loads nothing else."""
+    """A self-contained page."""
     words = "".join(f"<li>{escape(w)}: <b>{o}</b></li>" for o, w in outcome_words(outcomes))
     body = f"<h1>Benchmark comparison</h1><ul>{words}</ul>"
     first = 0

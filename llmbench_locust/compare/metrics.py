@@ -1,4 +1,4 @@
-"""The figures that can be compared, by their names in the result file."""
+"""The figures that can be compared, by name in the result file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ THROUGHPUTS = {
     "total_token_throughput": "total tok/s",
     "capacity": "capacity",  # of a capacity search
 }
-# Few, as each metric more widens the intervals of all.
+# Few, because each additional metric widens all intervals.
 DEFAULT = (
     *("mean_ttft_ms", "p99_ttft_ms", "mean_tpot_ms", "p99_itl_ms"),
     *("mean_e2el_ms", "output_throughput"),
@@ -47,7 +47,7 @@ class Metric:
 
 
 def metric(key: str) -> Metric:
-    """The metric of a name in the result file. Raises ConfigError, with the nearest name."""
+    """The metric for a name in the result file. Raises ConfigError with the most similar name."""
     if key in THROUGHPUTS:
         return Metric(key, THROUGHPUTS[key])
     found = latency_of(key)
@@ -66,7 +66,7 @@ def metric(key: str) -> Metric:
 
 
 def figure(run: Run, wanted: Metric) -> Figure | None:
-    """A run's value of a metric; None where it has no positive one."""
+    """A run's value of a metric; None if it is missing or not positive."""
     found = _throughput(run, wanted) if not wanted.latency else _of_requests(run, wanted)
     if found is None:
         value = number(run.document.get(wanted.key))
@@ -108,7 +108,7 @@ def _throughput(run: Run, wanted: Metric) -> Figure | None:
 
 
 def _known_error(run: Run, wanted: Metric) -> StandardError:
-    """The error by the intervals in our files, for those that do not hold their requests."""
+    """The error from the intervals in our files, for files without requests."""
     if wanted.key == "capacity":
         return _error_of([run.document.get("low"), run.document.get("high")])
     intervals = section(run.block, "intervals")
@@ -122,7 +122,7 @@ def _known_error(run: Run, wanted: Metric) -> StandardError:
 
 
 def _error_of(interval: list[object]) -> StandardError:
-    """The standard error of a figure's logarithm, from the figure's 95% interval."""
+    """The standard error of a figure's logarithm from its 95% interval."""
     ends = [number(end) for end in interval]
     if len(ends) != 2 or not ends[0] or not ends[1]:
         return UNKNOWN

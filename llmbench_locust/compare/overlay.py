@@ -1,4 +1,4 @@
-"""Several runs in one chart: distributions of their latencies, and how they went over time."""
+"""Several runs in one chart: latency distributions and time series."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from llmbench_locust.results.charts import Figure, layout, trace
 from llmbench_locust.statistics.blocks import Floats
 
 MOST_POINTS = 2000
-#: Told apart by people who see few colours, too.
+#: Distinguishable with colour vision deficiency.
 COLOURS = ("#4c78a8", "#e45756", "#54a24b", "#f58518", "#b279a2", "#72b7b2", "#9d755d", "#7f7f7f")
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Runs that are drawn in one colour, under one name."""
+    """Runs drawn in one colour under one name."""
 
     name: str
     colour: str
@@ -28,7 +28,7 @@ class Side:
 
 
 def overlay(sides: Sequence[Side]) -> list[tuple[str, Figure]]:
-    """Distributions of each latency and timelines of all sides, as far as they have requests."""
+    """Latency distributions and timelines of all sides that have requests."""
     found: list[tuple[str, Figure]] = []
     for name in KEYS:
         traces = [t for side in sides for t in _ecdf(side, name)]
@@ -56,7 +56,7 @@ def _ecdf(side: Side, name: str) -> list[Figure]:
         return []
     values = np.sort(np.concatenate(samples)) * 1000
     shares = np.arange(1, len(values) + 1) / len(values)
-    # Evenly spread, and the last hundredth whole as far as it goes: that is what one looks at.
+    # Evenly spread points, and all of the last hundredth if possible: the tail matters most.
     rows = np.unique(
         np.concatenate(
             [

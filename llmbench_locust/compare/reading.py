@@ -1,5 +1,5 @@
-"""Result files and directories of them → runs. Ours, vLLM's and other tools' (`foreign`), a
-document or JSON lines each.
+"""Reads runs from result files and directories: ours, vLLM's and other tools' (`foreign`), as one
+document or JSON lines.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Document = Json
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """The requests of a run in the order of its plan, seconds; ``ok``: bool (n,). A latency that
-    the file does not hold is not in ``samples``; ``start`` and ``output`` are None likewise.
+    """The requests of a run in the order of its plan, in seconds; ``ok``: bool (n,). Latencies
+    missing in the file are not in ``samples``; ``start`` and ``output`` are then None.
     """
 
     ok: NDArray[np.bool_]
@@ -45,12 +45,12 @@ class Run:
 
     @property
     def block(self) -> Document:
-        """Our own key of the document; {} in a file of vLLM's."""
+        """Our own block of the document; {} for a file of vLLM."""
         return section(self.document, "llmbench")
 
 
 def section(document: Document, key: str) -> Document:
-    """An object inside a document; {} where there is none."""
+    """An object inside a document; {} if missing."""
     return as_object(document.get(key))
 
 
@@ -85,7 +85,7 @@ def run_of(name: str, document: Document, tool: str = "llmbench", missing: str =
 
 
 def _documents(path: Path) -> list[Document]:
-    import orjson  # NaN and Infinity, which vLLM writes, are for the standard library
+    import orjson  # the standard library reads NaN and Infinity, which vLLM writes
 
     try:
         data = path.read_bytes()
@@ -117,7 +117,7 @@ def _requests(name: str, document: Document) -> Requests | None:
         return _columns(document)
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"{name}: its per-request arrays are not in the form of vLLM: {error}"
+            f"{name}: its per-request arrays do not have vLLM's form: {error}"
         ) from None
 
 
@@ -173,8 +173,8 @@ def read_side(paths: Sequence[Path]) -> list[Run]:
 
 
 def read_cells(directory: Path) -> dict[str, list[Run]]:
-    """Every result below a directory, by folder and traffic; other JSON files are left out. Where
-    there are capacities, only those: the loads that a search probed differ from time to time.
+    """Every result below a directory, by folder and traffic; other JSON files are skipped. If there
+    are capacities, only those: the loads that a search probes differ between searches.
     """
     cells: dict[str, list[Run]] = {}
     for path in sorted(directory.rglob("*.json")):

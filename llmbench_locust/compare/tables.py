@@ -28,7 +28,7 @@ def console(comparisons: Sequence[Comparison], equivalence: float, outcomes: Out
 
 
 def markdown(comparisons: Sequence[Comparison], equivalence: float, outcomes: Outcomes) -> str:
-    """For the comment of a pull request, or the summary of a job."""
+    """For a pull request comment, or a job summary."""
     lines = ["## Benchmark comparison", ""]
     lines += [
         f"- {_OUTCOME_MARKS[outcome]} **{outcome}**: {markdown_text(words)}"
@@ -53,7 +53,7 @@ def markdown(comparisons: Sequence[Comparison], equivalence: float, outcomes: Ou
 def document(
     comparisons: Sequence[Comparison], equivalence: float, outcomes: Outcomes
 ) -> dict[str, object]:
-    """For `--json`. Changes and intervals are shares (0.05 for +5%); an unknown end is null."""
+    """For `--json`. Changes and intervals are shares (0.05 for +5%); unknown bounds are null."""
     return {
         "equivalence": equivalence,
         "comparisons": [
@@ -121,7 +121,7 @@ def _percent(share: float) -> str:
 
 
 def method(comparison: Comparison, equivalence: float) -> list[str]:
-    """How the intervals were made, and what is not in them."""
+    """How the intervals were computed, and what they do not cover."""
     base, new, rows = len(comparison.base), len(comparison.new), comparison.rows
     count = round(0.05 / (1 - max(row.level for row in rows)))
     lines = (
@@ -129,7 +129,7 @@ def method(comparison: Comparison, equivalence: float) -> list[str]:
     )
     paired = any(row.paired for row in rows)
     if base == new == 1:
-        lines.append("One run a side: differences between runs are not in the intervals.")
+        lines.append("One run per side: the intervals do not cover differences between runs.")
     else:
         lines.append(f"Runs: {base} and {new}. The intervals come from the spread of the runs.")
     if paired:
@@ -137,7 +137,7 @@ def method(comparison: Comparison, equivalence: float) -> list[str]:
         lines.append(f"{what} are paired: both sides had the same workload.")
     if any("about" in row.needs for row in rows):
         lines.append(
-            f"The size in brackets tells a change of {equivalence * 100:g}% in 4 of 5 comparisons."
+            f"The size in brackets shows a change of {equivalence * 100:g}% in 4 of 5 comparisons."
         )
     if any("over" in row.needs for row in rows):
         pair = "" if paired else "the same --seed on both sides, "

@@ -1,1 +1,1 @@
-"""Larger questions than one run answers: each experiment is a loop over `Runs.run`."""
+"""Experiments of several runs; each is a loop over `Runs.run`."""

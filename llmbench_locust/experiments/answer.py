@@ -1,4 +1,4 @@
-"""The answer of a capacity search: in words, and as capacity.json. Only formats."""
+"""Formats the answer of a capacity search as text and as capacity.json."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def text(answer: Answer) -> str:
     if answer.verdict == "at least":
         return f"Capacity: at least {settings.highest:g} {unit}: raise --max to find it"
     if answer.load is None:
-        return "Capacity: not known; too few probes were carried out"
+        return "Capacity: not known; too few probes were run"
     lines = [
         f"Capacity: {_figure(answer.load)} {unit}   ({_interval(answer, unit)})" + _largest(answer)
     ]
@@ -62,7 +62,7 @@ def spent(answer: Answer, seconds: float) -> str:
 
 
 class Shown(NamedTuple):
-    """A probe that settles a side on its own: ``share`` and the bound of its interval."""
+    """A probe that proves one side on its own: ``share`` and the bound of its interval."""
 
     load: float
     share: float
@@ -70,7 +70,7 @@ class Shown(NamedTuple):
 
 
 def bounds(answer: Answer) -> tuple[Shown | None, Shown | None]:
-    """Of the goal that limits: the highest load shown to meet it, the lowest shown to miss it."""
+    """For the limiting goal: the highest load shown to meet it, the lowest shown to miss it."""
     goal = answer.settings.goals[answer.binding]
     if goal.share is None or answer.found is None:
         return None, None
@@ -88,7 +88,7 @@ def bounds(answer: Answer) -> tuple[Shown | None, Shown | None]:
 
 
 def _wilson(unit: Unit, dispersion: float, units: float) -> tuple[float, float]:
-    """Wilson's interval with the effective size, of which all probes tell the dispersion."""
+    """Wilson's interval with the effective sample size, from the dispersion of all probes."""
     size, share = unit.weight / dispersion, unit.value / unit.weight
     t2 = t_quantile(0.975, max(1.0, units - 2)) ** 2
     centre = (share + t2 / (2 * size)) / (1 + t2 / size)
@@ -124,7 +124,7 @@ def _shown(shown: Shown, unit: str, met: bool) -> str:
 
 
 def _limit(answer: Answer) -> str:
-    """What requests near the capacity miss."""
+    """Which objectives requests near the capacity miss."""
     goal = answer.settings.goals[answer.binding]
     near = [o for o in answer.probes if answer.load and abs(o.load / answer.load - 1) < 0.1]
     rows = {name: [o.misses[name] for o in near] for name in (near[0].misses if near else {})}

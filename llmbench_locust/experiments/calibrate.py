@@ -1,4 +1,4 @@
-"""`llmbench calibrate`: the largest load that this client measures without adding an error."""
+"""`llmbench calibrate`: finds the largest load that this client measures without error."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from llmbench_locust.terminal import say
 def calibrate(
     runs: Runs, binary: Path | None, core: int | None, seconds: float, outcome: Path
 ) -> None:
-    """Climb from level to level for about ``seconds``, with up to --num-prompts streams; writes
-    what was found to ``outcome``. ``binary``: the compiled server, None for the simulator;
-    ``core``: where it runs, None for anywhere.
+    """Run level after level for about ``seconds``, with up to --num-prompts streams; writes the
+    result to ``outcome``. ``binary``: the compiled server, None for the simulator; ``core``: the
+    core that it runs on, None for any.
     """
     done: list[Measured] = []
     ends = perf_counter() + seconds
@@ -44,7 +44,7 @@ def _run(runs: Runs, binary: Path | None, core: int | None, level: Level) -> Mea
         runs.config.with_server(server.url),
         num_prompts=level.streams,
         random_output_len=level.tokens,
-        # The compiled server reads a burst in no time; in the simulator, requests would queue.
+        # The compiled server reads a burst at once; in the simulator, requests would queue.
         request_rate=math.inf if binary else level.streams * 1000 / TTFT_MS,
     )
     try:
@@ -68,7 +68,7 @@ def line_of(m: Measured) -> str:
 
 
 def found_of(runs: Runs, done: list[Measured], binary: Path | None) -> Json:
-    """What is kept and quoted; ``limit_chunks_per_s`` is None where no level held."""
+    """The result to store and quote; ``limit_chunks_per_s`` is None if no level held."""
     limit, first = limit_of(done), done[0]
     failed = [m for m in done if not m.holds]
     lowest = min(failed, key=lambda m: m.level.chunks_per_s, default=None)

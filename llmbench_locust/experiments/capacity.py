@@ -1,4 +1,4 @@
-"""`--capacity`: the search of `experiments.search`, each probe a run of the same Locust test."""
+"""`--capacity`: runs the search of `experiments.search`; each probe is a run of one Locust test."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from llmbench_locust.statistics.transients import completion_rate, grows, steady
 from llmbench_locust.terminal import say
 
 CLIENT_LIMITED = 4  # exit status
-LAST = 5  # requests of a probe that tell whether the server is still there
-NOBODY = {"connect", "cut"}  # how they fail where it is not
+LAST = 5  # last requests of a probe that show whether the server is still there
+NOBODY = {"connect", "cut"}  # how they fail if it is not
 
 
 def capacity(runs: Runs) -> None:
-    """Find the capacity, print it, and leave capacity.json, report.html and probes/.
+    """Find the capacity, print it, and write capacity.json, report.html and probes/.
 
     Raises ConfigError before the first request.
     """
@@ -76,7 +76,7 @@ class _Capacity:
         self._number = len(self.done)
 
     def probe(self, load: float, requests: int, seed: int) -> Outcome:
-        """One run. Raises StopIteration when the user stops the test."""
+        """One run. Raises StopIteration if the user stops the test."""
         begun = perf_counter()
         config, watch = self._run_config(load, requests, seed), _Overload(load, requests)
         watching = None if self.settings.whole else watch
@@ -108,8 +108,8 @@ class _Capacity:
         return outcome
 
     def _check(self, report: Report, load: float, wanted: int) -> None:
-        """Raises ConfigError where --no-oversample leaves fewer requests than a probe was to send,
-        SetupError where a server is gone. That says nothing of the load.
+        """Raises ConfigError if --no-oversample leaves fewer requests than a probe needs, and
+        SetupError if a server is gone, which says nothing about the load.
         """
         facts, config = report.figures.facts, self._config
         from_file = dataset_info(config.dataset_name).path != "none"
@@ -134,7 +134,7 @@ class _Capacity:
             arrival_seed=seed,
             disable_tqdm=self._config.disable_tqdm or self._number > len(self.done),
         )
-        if self._number > len(self.done):  # the server has answered before
+        if self._number > len(self.done):  # the server has already responded
             config = replace(config, ready_check_timeout_sec=0.0, num_warmups=0)
         if self.settings.whole:
             return replace(config, max_concurrency=int(load), request_rate=math.inf)
@@ -191,11 +191,11 @@ class _Capacity:
         return crowding(due[order], rows[order], gamma, latency_s, goal.share)
 
     def _by_rate(self, columns: RecordColumns) -> bool:
-        """Not where the server decides when requests come: users, and turns of a conversation."""
+        """Not if the server's responses determine the arrivals: users, turns of a conversation."""
         return not self.settings.whole and not np.any(columns.ints["turn"] > 0)
 
     def told(self, answer: Answer, *, going_on: bool = True) -> None:
-        """Keep what there is, for the page and for --resume."""
+        """Save the results so far, for the page and for --resume."""
         document = json_value(as_dict(answer))
         write_whole(
             self.directory / "capacity.json", json.dumps(document, indent=2).encode() + b"\n"
@@ -234,7 +234,7 @@ class _Overload:
 
 
 def _gone(columns: RecordColumns, config: RunConfig) -> str:
-    """The first server whose last requests were lost, and that is no longer there; "" for none."""
+    """The first server that is gone and lost its last requests; "" for none."""
     kinds, servers = columns.texts["error_kind"], columns.texts["server"]
     order = np.argsort(columns.floats["due_time"])
     several = len(config.base_urls) > 1
@@ -247,14 +247,14 @@ def _gone(columns: RecordColumns, config: RunConfig) -> str:
 
 
 def _fewest(config: RunConfig) -> int:
-    """Requests that the dataset makes at least."""
+    """The minimum number of requests that the dataset makes."""
     flag = config.dataset.fewest_flag
     return int(getattr(config, flag)) if flag else 1
 
 
 def _no_contradiction(config: RunConfig) -> None:
-    """Raises ConfigError for flags that set what the search sets, or ask for what it leaves out."""
-    runs = ", which decides on its own runs"
+    """Raises ConfigError for flags that the search sets itself or does not support."""
+    runs = ", which sizes its own runs"
     files = ", which writes report.html and a result for each probe"
     for name, given, why in (
         ("--ramp-up-strategy", config.ramp_up_strategy is not None, runs),
@@ -271,11 +271,11 @@ def _no_contradiction(config: RunConfig) -> None:
         ("--html, under locust -f --llm-html", config.llm_html, files),
     ):
         if given:
-            raise ConfigError(f"{name}: not with --capacity{why}")
+            raise ConfigError(f"{name}: cannot be used with --capacity{why}")
 
 
 def _earlier(directory: Path, settings: Settings) -> list[Outcome]:
-    """The probes of ``directory``. Raises ConfigError where they answer another question."""
+    """The probes of ``directory``. Raises ConfigError if they are from a different search."""
     path = directory / "capacity.json"
     try:
         document = json.loads(path.read_text())
@@ -287,7 +287,7 @@ def _earlier(directory: Path, settings: Settings) -> list[Outcome]:
     if (goals, whole) != (settings.goals, settings.whole):
         search = "max-concurrency" if whole else "request-rate"
         shown = ", ".join(f"{g.name} ({'mean' if g.share is None else g.share})" for g in goals)
-        raise ConfigError(f"--resume: {path} answers another question: --search {search}, {shown}")
+        raise ConfigError(f"--resume: {path}: a different search: --search {search}, {shown}")
     return done
 
 

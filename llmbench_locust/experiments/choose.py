@@ -1,4 +1,4 @@
-"""Which experiment a configuration asks for."""
+"""Chooses the experiment for a configuration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llmbench_locust.terminal import say
 
 
 def experiment_for(config: RunConfig) -> Experiment:
-    """The experiment that the flags of ``config`` ask for. Raises ConfigError."""
+    """The experiment for ``config``. Raises ConfigError."""
     conditions_of(config)
     if config.dry_run:
         return dry_run

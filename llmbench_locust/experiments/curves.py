@@ -1,4 +1,4 @@
-"""`llmbench plot`: the curves of sweeps and capacity searches as plotly's JSON. Pure, but for
+"""`llmbench plot`: the curves of sweeps and capacity searches as plotly's JSON. Pure, except for
 reading the files.
 """
 
@@ -24,7 +24,7 @@ from llmbench_locust.statistics.blocks import runs_interval
 
 Result = Json
 Value = Callable[[Result], float | None]
-#: Readable in grey, too: each directory has a symbol beside its colour.
+#: Each directory has a symbol and a colour, to be readable in grey, too.
 _COLOURS = ("#1b4f8a", "#d9730d", "#3c8c40", "#8a4fa3", "#555555")
 _MARK = {"color": "#222222", "dash": "dot"}
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")
@@ -32,7 +32,7 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Runs of one setting. ``source``: the directory on the command line."""
+    """Runs of one setting. ``source``: the directory from the command line."""
 
     source: str
     name: str
@@ -42,7 +42,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """``gpus``: None takes the record's parallel sizes. ``hour``: dollars a GPU hour."""
+    """``gpus``: None uses the record's parallel sizes. ``hour``: dollars per GPU hour."""
 
     gpus: int | None = None
     hour: float | None = None
@@ -61,7 +61,7 @@ class Prices:
         return count
 
     def per_million(self, run: Result, key: str) -> float | None:
-        """Dollars a million tokens at the throughput ``key``."""
+        """Dollars per million tokens at the throughput ``key``."""
         rate = number(run.get(key))
         if self.hour is None or not rate:
             return None
@@ -69,7 +69,7 @@ class Prices:
 
 
 def cells_of(path: Path) -> list[Cell]:
-    """Of a sweep or capacity directory, ours or vLLM's. Raises ConfigError without results."""
+    """Cells of a sweep or capacity directory, ours or vLLM's. Raises ConfigError if empty."""
     found: dict[Path, list[Path]] = {}
     for file in sorted(path.rglob("*.json")):
         if file.name.startswith("run=") and not file.name.endswith(".failure.json"):
@@ -191,7 +191,7 @@ _CHARTS: tuple[Chart, ...] = (
 
 
 def _cost_chart(prices: Prices) -> Chart:
-    """By --gpu-hour-price, else as each run had it itself."""
+    """By --gpu-hour-price, else by each run's own price."""
     own = _own("cost", "per_million_output_tokens")
     good = _own("cost", "at_goodput", "per_million_output_tokens")
 
@@ -206,7 +206,7 @@ def _cost_chart(prices: Prices) -> Chart:
 
 
 def _lines(cells: Sequence[Cell], x: Value, lines: tuple[tuple[str, Value], ...]) -> Iterator[Json]:
-    """A line a directory and figure: the mean over the runs with its 95% interval."""
+    """A line per directory and figure: the mean over the runs with its 95% interval."""
     sources = list(dict.fromkeys(cell.source for cell in cells))
     for number_, source in enumerate(sources):
         for name, y in lines:
@@ -218,7 +218,7 @@ def _lines(cells: Sequence[Cell], x: Value, lines: tuple[tuple[str, Value], ...]
 
 
 def _boxes(cells: Sequence[Cell], key: str) -> Iterator[Json]:
-    """A box for each cell whose files hold its requests: quartiles, whiskers at P1 and P99 (ms)."""
+    """A box for each cell whose files have requests: quartiles, whiskers at P1 and P99 (ms)."""
     for number_, source in enumerate(dict.fromkeys(cell.source for cell in cells)):
         drawn = []
         for cell in sorted(cells, key=lambda c: mean(c, _key("request_rate"))[0] or math.inf):
@@ -245,7 +245,7 @@ def _points(
 
 
 def mean(cell: Cell, value: Value) -> tuple[float | None, float]:
-    """Mean over the runs, and half of its 95% interval (0 for one run)."""
+    """Mean over the runs, and half the width of its 95% interval (0 for one run)."""
     found = [v for v in map(value, cell.runs) if v is not None]
     if not found:
         return None, 0.0
@@ -273,7 +273,7 @@ def _trace(
 
 
 def _pareto(cells: Sequence[Cell], prices: Prices) -> Iterator[Json]:
-    """All cells, and the frontier: none has more of both."""
+    """All cells, and the Pareto frontier."""
     points = []
     for cell in cells:
         tokens, _ = mean(cell, _key("output_throughput"))
@@ -294,7 +294,7 @@ def _pareto(cells: Sequence[Cell], prices: Prices) -> Iterator[Json]:
 
 
 def table(cells: Sequence[Cell], prices: Prices) -> list[list[str]]:
-    """A row a cell, below the titles of the columns: means ± half of their 95% intervals."""
+    """A header, then a row per cell: means ± half the width of their 95% intervals."""
     keys = (
         *("request_rate", "request_throughput", "output_throughput", "median_ttft_ms"),
         *("p99_ttft_ms", "median_tpot_ms", "p99_tpot_ms"),
@@ -316,16 +316,16 @@ def table(cells: Sequence[Cell], prices: Prices) -> list[list[str]]:
 
 
 def capacity_of(path: Path) -> float | None:
-    """The answer of a capacity directory; None where it is a number of users."""
+    """The answer of a capacity directory; None if it is a number of users."""
     file = path / "capacity.json"
     found = _read(file) if file.exists() else {}
     return None if found.get("unit") == "users" else number(found.get("capacity"))
 
 
 def cost_at_capacity(path: Path, cells: Sequence[Cell], prices: Prices) -> str:
-    """A line with the costs at the capacity of ``path``; "" where either is not known.
+    """A line with the costs at the capacity of ``path``; "" if one of them is not known.
 
-    The tokens of a request are those of the probe nearest to it.
+    The tokens per request are those of the nearest probe.
     """
     at = capacity_of(path)
     own = [cell for cell in cells if cell.source == str(path)]

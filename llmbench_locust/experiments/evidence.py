@@ -1,4 +1,4 @@
-"""What a probe of a capacity search found, and how much that says about the capacity. Pure."""
+"""The outcome of a capacity search's probe, and its weight as evidence. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from llmbench_locust.statistics.crossing import Unit
 
-#: A probe of fewer latencies has seen mostly how an empty server fills up, and counts less.
+#: A probe of fewer latencies has mostly seen an empty server fill up, and counts less.
 FULL_LATENCIES = 10.0
-#: A queue forgets that it began empty within about this many requests ÷ idle², where idle is the
-#: share of its throughput that the server has left (Whitt, "Planning queueing simulations", 1989).
+#: A queue that began empty is steady after about this many requests ÷ idle², where idle is the
+#: unused share of the server's throughput (Whitt, "Planning queueing simulations", 1989).
 SLOW, LEAST_IDLE = 8.0, 0.01
-#: A mean over its limit in a probe that misses every objective.
+#: The mean ÷ limit assumed for a probe that misses every objective.
 MISSED = 10.0
 
 
@@ -27,12 +27,12 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One probe. ``units``: one for each goal. ``requests``: all that were sent; ``seconds``: all
-    that it took. ``latency_s``: mean end-to-end latency. ``throughput``, ``saturated``: see
+    """One probe. ``units``: one for each goal. ``requests``: number sent; ``seconds``: total
+    duration. ``latency_s``: mean end-to-end latency. ``throughput``, ``saturated``: see
     `statistics.transients.completion_rate`.
 
-    ``misses``: share of requests that miss each objective. ``problem``: why the client or a worker
-    spoilt it, "" if nothing did; ``advice``: what to do about that. ``file``: its result.
+    ``misses``: share of requests that miss each objective. ``problem``: how the client or a worker
+    invalidated it, "" if it is valid; ``advice``: what to do about it. ``file``: its result.
     """
 
     load: float
@@ -55,8 +55,8 @@ def meets(unit: Unit, goal: Goal) -> bool:
 
 
 def saturation(outcomes: Sequence[Outcome]) -> float:
-    """The load that saturates the server: the largest throughput seen, inf where no probe saturated
-    it. Of an unsaturated probe, two standard errors less, because its arrivals decide it.
+    """The load that saturates the server: the highest throughput observed, inf if no probe
+    saturated it. For unsaturated probes two standard errors less, because arrivals determine it.
     """
     if not any(o.saturated for o in outcomes):
         return math.inf
@@ -66,15 +66,15 @@ def saturation(outcomes: Sequence[Outcome]) -> float:
 
 
 def forgets_after(load: float, most: float) -> float:
-    """Requests after which the queue at ``load`` has forgotten that it began empty. ``most``: the
-    load that saturates the server.
+    """Requests after which a queue at ``load`` that began empty is in its steady state. ``most``:
+    the load that saturates the server.
     """
     return SLOW / max(1 - load / most, LEAST_IDLE) ** 2
 
 
 def evidence(outcome: Outcome, number: int, goal: Goal, most: float) -> Unit:
-    """What the outcome says of goal ``number``. An overloaded probe misses every objective,
-    whatever its first requests saw. A short probe counts less; near saturation it does so if it met
+    """The outcome as evidence for goal ``number``. An overloaded probe misses every objective,
+    regardless of its first requests. A short probe has less weight; near saturation only if it met
     the objective, because its queue began empty.
     """
     unit = outcome.units[number]

@@ -1,5 +1,5 @@
-"""The grid of a sweep: parameter files, their combinations, command lines and directories, as
-`vllm bench sweep` has them. Pure, but for reading the files.
+"""The grid of a sweep: parameter files, combinations, command lines and directories as in
+`vllm bench sweep`. Pure, except for reading the files.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Params = dict[str, object]
 
 
 def combinations(text: str | None, flag: str) -> list[Params]:
-    """Of a JSON or YAML file, or inline: ``request_rate=[1,2,4]``, several with spaces in between.
+    """Combinations from a JSON or YAML file, or inline: ``request_rate=[1,2,4]``, space-separated.
 
-    A list of objects, or an object of names to objects; None is one empty combination.
+    A file has a list of objects, or an object of names to objects; None is one empty combination.
     """
     import yaml
 
@@ -91,7 +91,7 @@ def _value(params: Params, key: str) -> object:
 
 
 def command(words: Sequence[str], params: Params) -> list[str]:
-    """``words`` with each parameter in place of its flag, or after the others."""
+    """``words`` with each parameter replacing its flag, or appended."""
     result = list(words)
     for key, value in params.items():
         if key != NAME:
@@ -116,7 +116,7 @@ def _set(words: list[str], key: str, value: object) -> list[str]:
 
 
 def directory(serve: Params, bench: Params, workload: Params | None = None) -> str:
-    """``SERVE--<name>-BENCH--<name>``; parts that are empty are left out."""
+    """``SERVE--<name>-BENCH--<name>``; empty parts are left out."""
     parts: list[str] = []
     for label, params in (("SERVE-", serve), ("BENCH-", bench), ("WL-", workload or {})):
         if name := cell_name(params):
@@ -131,6 +131,6 @@ def cell_name(params: Params) -> str:
 
 
 def spread(low: float, high: float, count: int) -> list[int]:
-    """Whole values from ``low`` to ``high``, both ends included, evenly, without duplicates."""
+    """Evenly spaced integers from ``low`` to ``high``, both included, without duplicates."""
     step = (high - low) / (count - 1)
     return sorted({round(low + step * i) for i in range(count)})

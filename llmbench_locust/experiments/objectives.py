@@ -1,7 +1,8 @@
-"""What a capacity has to meet, from --goodput, --attainment and --slo, and what one run says of it.
+"""The objectives of a capacity search, from --goodput, --attainment and --slo, and their
+measurement in a run. Pure.
 
-Each condition becomes a share of something that must be met: ``p99_ttft_ms<=300`` is 99% of the
-successful requests with a TTFT of at most 300 ms. A mean stays a mean. Pure.
+Each condition becomes a required share: ``p99_ttft_ms<=300`` means that 99% of the successful
+requests have a TTFT of at most 300 ms. A mean stays a mean.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from llmbench_locust.results.conditions import Condition, parse_condition
 from llmbench_locust.statistics.crossing import Unit
 
 Rows = NDArray[np.bool_]
-#: Run and steady rows → what counts, as (met or value, how many). Where every request fails, all
-#: conditions are missed; where none has such a latency (of two tokens, or more), none is.
+#: Run and steady rows → (met or value, count). If every request fails, all conditions are missed;
+#: if no request has such a latency (which may need two tokens), none is.
 Measure = Callable[[RecordColumns, Latencies, Rows], tuple[float, float]]
 
 
@@ -37,14 +38,14 @@ class Objective:
 def objectives(
     goodput_ms: dict[str, float], attainment: float, conditions: tuple[str, ...]
 ) -> tuple[Objective, ...]:
-    """Raises ConfigError for a condition that no load can break, and where there is none at all."""
+    """Raises ConfigError without a condition, and for one that no load can violate."""
     found = [_objective(parse_condition(text, "--slo"), goodput_ms) for text in conditions]
     if goodput_ms:
         found.insert(0, _attainment(goodput_ms, attainment))
     if not found:
         raise ConfigError(
-            "--capacity: no objective; give --goodput KEY:MS … or --slo CONDITION, as --goodput "
-            "ttft:300 or --slo 'p99_ttft_ms<=300'"
+            "--capacity: no objective; give --goodput KEY:MS … or --slo CONDITION, such as "
+            "--goodput ttft:300 or --slo 'p99_ttft_ms<=300'"
         )
     return tuple(found)
 
@@ -52,7 +53,7 @@ def objectives(
 def units(
     wanted: tuple[Objective, ...], load: float, columns: RecordColumns, summary: Summary, rows: Rows
 ) -> tuple[Unit, ...]:
-    """What a run at ``load`` says of each objective, from ``rows`` (bool (n,)): its steady part."""
+    """Each objective's measurement in a run at ``load``, from its steady ``rows`` (bool (n,))."""
     found = summary.latencies
     return tuple(Unit(load, *objective.measure(columns, found, rows)) for objective in wanted)
 
@@ -77,8 +78,8 @@ def _objective(condition: Condition, goodput_ms: dict[str, float]) -> Objective:
     kind = condition.latency
     if kind is None or not upper or limit <= 0 or kind[0] == "std":
         raise ConfigError(
-            f"--slo: {str(condition)!r} bounds nothing that load makes worse; use a mean, median "
-            "or percentile of a latency with <=, failed_share<=X, or attainment>=X"
+            f"--slo: {str(condition)!r} does not limit anything that load makes worse; use a mean, "
+            "median or percentile of a latency with <=, failed_share<=X, or attainment>=X"
         )
     statistic, latency = kind
     if statistic == "mean":
@@ -108,7 +109,7 @@ def _share_of(latency: str, limit_ms: float) -> Measure:
             return 0.0, float(rows.sum())
         values = _values_ms(latency, columns, found, rows)
         share = float(np.mean(values <= limit_ms)) if len(values) else 1.0
-        # Counted in requests, not gaps: those of one answer are no more independent than it is.
+        # Counted in requests, not gaps: the gaps of one response are not independent.
         return share * ok, ok
 
     return measure

@@ -1,4 +1,4 @@
-"""`--repeat N`: the same run N times, and how much its figures differ from run to run."""
+"""`--repeat N`: the same run N times, and the variation of its figures between runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SUFFIXES = ("_ms", "_throughput")
 
 
 def nth(config: RunConfig, number: int) -> RunConfig:
-    """The configuration of run ``number``: its seed, and its number in the names of its files."""
+    """The configuration of run ``number``: its seed, and its number in the file names."""
 
     def named(path: str | None) -> str | None:
         return numbered(path, number) if path else None
@@ -50,7 +50,7 @@ def repeat(runs: Runs) -> None:
         report = runs.run(nth(config, number))
         ends.append(status(runs, report, report.publish()))
         if report.extended["interrupted"]:
-            break  # it has its own table and file; the figures of half a run count for no summary
+            break  # it has its own table and file; an incomplete run does not count for the summary
         documents.append(report.document)
     runs.exit_status = next((end for end in ends if end), None)
     if not documents:
@@ -64,8 +64,8 @@ def repeat(runs: Runs) -> None:
 
 
 def summary(documents: Sequence[dict[str, object]]) -> dict[str, dict[str, object]]:
-    """Of each latency and throughput: mean of the runs, its 95% interval (Student's t over the
-    runs), coefficient of variation. None where one is unknown.
+    """For each latency and throughput: mean of the runs, its 95% interval (Student's t over the
+    runs), coefficient of variation. None if unknown.
     """
     found: dict[str, dict[str, object]] = {}
     for key in documents[0] if documents else ():

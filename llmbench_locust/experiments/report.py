@@ -13,14 +13,14 @@ _DARK, _GREY, _BAND = "#222222", "#999999", "rgba(76,120,168,0.25)"
 
 
 def capacity_page(document: Json, words: str) -> str:
-    """A page that loads nothing else. ``document``: of capacity.json."""
+    """A self-contained page. ``document``: the content of capacity.json."""
     charts = charts_html([("Objectives against load", attainment_chart(document))])
     body = f"<pre>{html.escape(words)}</pre>\n{charts}\n{_table(document)}"
     return page("Capacity", body)
 
 
 def attainment_chart(document: Json) -> Figure:
-    """Probes with their intervals, the fitted curve, the target, the band of the answer."""
+    """Probes with their intervals, the fitted curve, the target, the interval of the answer."""
     share = document["goals"][0]["share"] is not None
     shown = [p for p in document["probes"] if p["share"] is not None]
     good = [p for p in shown if not p["problem"]]

@@ -1,9 +1,9 @@
-"""The search for a capacity: the largest load that meets the objectives. Pure: it knows a probe.
+"""The search for a capacity: the largest load that meets the objectives. Pure: calls a probe.
 
-The load doubles until an objective is clearly missed. From then on each probe lies a little below
-or above the crossing that all probes together show (`statistics.crossing`), where it tells most,
-until the interval is narrow enough or the budget is spent. docs/capacity.md has the method with its
-sources, and how often the interval holds the truth.
+The load doubles until an objective is clearly missed. After that, each probe is a little below or
+above the crossing estimated from all probes (`statistics.crossing`), where it is most informative,
+until the interval is narrow enough or the budget is spent. docs/capacity.md describes the method
+with its sources, and the coverage of the interval.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from llmbench_locust.experiments.evidence import (
 )
 from llmbench_locust.statistics.crossing import MEAN_REACH, SHARE_REACH, Crossing, crossing
 
-#: Probes near the crossing before their spread is believed.
+#: Probes near the crossing before their spread is trusted.
 LEAST_UNITS = 8.0
-#: Length of a probe near the crossing, in latencies and in requests, if the budget allows it:
-#: shorter ones do not see the slow episodes of a busy server.
+#: Length of a probe near the crossing, in latencies and in requests, if the budget allows: shorter
+#: ones miss the slow episodes of a busy server.
 LATENCIES, REQUESTS = 60.0, 500
-#: The first such probes are shorter: where the crossing is, is not known well yet.
+#: The first such probes are shorter, because the estimate of the crossing is still rough.
 FIRST_PART = 1 / 5
-#: No probe takes a larger part of the budget.
+#: Maximum share of the budget for one probe.
 LARGEST_PART = 1 / 8
-#: A doubling probe: part of the probe time, latencies and requests at least.
+#: A doubling probe: share of the probe time, minimum length in latencies and requests.
 QUICK_PART, QUICK_LATENCIES, QUICK_REQUESTS = 0.25, 3.0, 10
-#: The first probe has fewer requests. It tells the latency, and so how many requests a load has in
-#: flight (Little's law): a load with less than an eighth of one in flight needs no probe.
+#: The first probe has fewer requests. It measures the latency, and so the requests in flight at a
+#: load (Little's law): a load with less than an eighth of a request in flight needs no probe.
 FIRST_REQUESTS, HARDLY_ANY = 4, 1 / 8
-#: Nearest and furthest that a probe lies from the crossing, in ln(load).
+#: Minimum and maximum distance of a probe from the crossing, in ln(load).
 NEAREST, FURTHEST = 0.02, 0.12
-#: How far a probe lies from the crossing on the curve's scale, as a share of what counts in full.
+#: Distance of a probe from the crossing on the curve's scale, as a share of the full-weight range.
 SPREAD = 0.25
-#: Of how many correlated requests one independent one is taken to be, before it is known.
+#: Number of correlated requests assumed to equal one independent one, before it is known.
 DISPERSION_GUESS = 5.0
-#: Probes at the end of the allowed loads that settle that the capacity lies beyond it.
+#: Probes at the end of the allowed loads needed to show that the capacity is beyond it.
 AT_THE_END = 3
-CLOSE = 1 + 1e-9  # the bounds went through a logarithm
+CLOSE = 1 + 1e-9  # tolerance: the bounds were computed by logarithms
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``budget_s``, ``budget_requests``: None for no bound. ``fewest``: requests that the dataset
-    makes at least. ``whole``: loads are whole numbers (users of a closed loop).
+    """``budget_s``, ``budget_requests``: None for no limit. ``fewest``: minimum number of requests
+    that the dataset makes. ``whole``: loads are integers (users of a closed loop).
     """
 
     goals: tuple[Goal, ...]
@@ -66,7 +66,7 @@ class Settings:
     level: float = 0.95
 
 
-#: Load, number of requests, seed → outcome. `StopIteration` ends the search with what there is.
+#: Load, number of requests, seed → outcome. `StopIteration` ends the search.
 Probe = Callable[[float, int, int], Outcome]
 
 
@@ -99,7 +99,7 @@ def search(
     done: Sequence[Outcome] = (),
     told: Callable[[Answer], None] = lambda _: None,
 ) -> Answer:
-    """Probe until the capacity is known. ``done``: outcomes of an earlier search to go on from.
+    """Probe until the capacity is known. ``done``: outcomes of an earlier search to continue.
 
     ``told`` gets the answer so far after each probe.
     """
@@ -142,7 +142,7 @@ class _Search:
             load = min(self._doubled(load), settings.highest)
 
     def _doubled(self, load: float) -> float:
-        """Twice ``load``, or more where even then hardly a request would be in flight."""
+        """Twice ``load``, or more if hardly a request would be in flight even then."""
         latency_s = 0.0
         if not self.settings.whole and self.outcomes and self._met(self.outcomes[-1]):
             latency_s = self.outcomes[-1].latency_s
@@ -184,9 +184,9 @@ class _Search:
     # --- probes
 
     def _run(self, load: float, seconds: float, least: int, *, quick: bool = False) -> None:
-        """One probe; one that the client or a worker spoilt is repeated once. Raises StopIteration
-        when the budget is spent, or the client is the limit. A quick probe only says that the load
-        may double: a late client makes nothing look better, so that a spoilt one may say it, too.
+        """One probe; repeated once if the client or a worker invalidated it. Raises StopIteration
+        if the budget is spent, or the client is the limit. A quick probe only decides whether the
+        load may double: even an invalid one can, because a late client makes nothing look better.
         """
         load = float(max(1, round(load))) if self.settings.whole else load
         for attempt in range(2):
@@ -203,7 +203,7 @@ class _Search:
         raise StopIteration
 
     def _requests(self, load: float, seconds: float, least: int) -> int:
-        """For a probe of ``seconds``, within the budget. Raises StopIteration when it is spent."""
+        """Requests for ``seconds``, within the budget. Raises StopIteration once it is spent."""
         settings = self.settings
         rate = self._request_rate(load)
         wanted = max(float(least), rate * seconds)
@@ -222,13 +222,13 @@ class _Search:
         return max(min(least, QUICK_REQUESTS), settings.fewest, int(min(wanted, left)))
 
     def _request_rate(self, load: float) -> float:
-        """Requests a second that ``load`` makes; Little's law for users of a closed loop."""
+        """Requests per second at ``load``; by Little's law for users of a closed loop."""
         if not self.settings.whole:
             return load
         latency_s = self.outcomes[-1].latency_s if self.outcomes else 1.0
         return load / max(latency_s, 1e-3)
 
-    # --- what they say
+    # --- estimates
 
     def _met(self, outcome: Outcome) -> bool:
         return not outcome.overloaded and all(
@@ -248,9 +248,9 @@ class _Search:
         return False
 
     def _crossing(self) -> tuple[int, Crossing]:
-        """The goal whose crossing comes first, and it."""
+        """The goal with the lowest crossing, and that crossing."""
         if not self._crossings():
-            raise StopIteration  # no probe had a request that counts
+            raise StopIteration  # no probe had a usable request
         return min(self._crossings(), key=lambda pair: pair[1].load)
 
     def _crossings(self) -> list[tuple[int, Crossing]]:
@@ -271,7 +271,7 @@ class _Search:
         return [o for o in self.outcomes if o.load == load]
 
     def _beyond(self) -> str:
-        """ "below" or "at least" when the capacity lies outside of the allowed loads, else ""."""
+        """ "below" or "at least" if the capacity is outside the allowed loads, else ""."""
         settings = self.settings
         if not self.outcomes:
             return ""
@@ -298,7 +298,7 @@ class _Search:
             return replace(unknown, verdict=beyond or "unknown", found=found, binding=binding)
         low = min(c.low for _, c in crossings)
         high = min(c.high for _, c in crossings)
-        if settings.whole:  # as the capacity itself
+        if settings.whole:  # like the capacity itself
             low, high = math.floor(low * CLOSE) * 1.0, math.floor(high * CLOSE) * 1.0
         return Answer(
             "found",

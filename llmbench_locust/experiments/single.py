@@ -18,7 +18,7 @@ OK, FAILED, BAD_INPUT, CHECK_FAILED, NOT_VALID = range(5)
 def exit_status(
     *, written: bool, workers_lost: int, completed: int, checks_passed: bool, valid: bool
 ) -> int | None:
-    """What a run that was carried out ends with; None leaves it to Locust (0, or 1 for failures).
+    """Exit status after a completed run; None leaves it to Locust (0, or 1 for failures).
 
     ``written``: all files were. ``completed``: successful requests. ``checks_passed``: every
     ``--check`` held. ``valid``: the result is valid, or ``--strict`` was not given.
@@ -48,7 +48,7 @@ def status(runs: Runs, report: Report, written: bool) -> int | None:
 
 
 def conditions_of(config: RunConfig) -> list[Condition]:
-    """Those of --check. Raises ConfigError."""
+    """The conditions of --check. Raises ConfigError."""
     if not config.check:
         return []
     from llmbench_locust.results.conditions import parse_condition
@@ -57,7 +57,7 @@ def conditions_of(config: RunConfig) -> list[Condition]:
 
 
 def checked(report: Report) -> bool:
-    """Print each --check with its value. Returns whether all hold; a missing figure fails."""
+    """Print each --check with its value. Returns whether all hold; missing figures fail."""
     passed = True
     for condition in conditions_of(report.config):
         value, holds = condition.value(report.document), condition.holds(report.document)

@@ -1,5 +1,5 @@
-"""`llmbench sweep`: runs the cells of a grid by the commands that were given, into the directories
-of `vllm bench sweep`. A file is written whole or not at all, so that --resume can go on.
+"""`llmbench sweep`: runs the cells of a grid with the given commands, into the directories of `vllm
+bench sweep`. Files are written atomically, so that --resume can continue.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ from llmbench_locust.run.control_api import Server
 from llmbench_locust.terminal import say
 
 LAST_LINES = 20
-END_S = 10.0  # for a server and what it started, before they are killed
+END_S = 10.0  # for a server and its child processes, before they are killed
 Result = Json
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """``serve``, ``bench``, ``after``: command lines, empty for none. ``cells``: bench combinations
-    of each serve combination. ``resets``: the server's caches after each run, which the benchmark
-    does not do itself. ``workload``: variable and number of values, None for a plain grid.
+    of each serve combination. ``resets``: whether to reset the server's caches after each run,
+    which the benchmark does not do. ``workload``: variable and number of values, None for a plain
+    grid.
     """
 
     directory: Path
@@ -63,7 +64,7 @@ class Plan:
 
 
 def sweep(plan: Plan) -> int:
-    """Run everything that has no result yet. Returns how many runs failed; raises SetupError at the
+    """Run everything without a result. Returns the number of failed runs; raises SetupError at the
     first failure unless ``continue_on_error``.
     """
     work = _Sweep(plan)
@@ -98,7 +99,7 @@ class _Sweep:
 
     @contextmanager
     def server(self, params: Params) -> Iterator[None]:
-        """Started for these parameters, and ended with its whole group."""
+        """Start the server with these parameters, and end its whole process group afterwards."""
         words = command(self.plan.serve, params)
         if not self.plan.serve or self.plan.dry_run:
             if self.plan.serve:
@@ -150,7 +151,7 @@ class _Sweep:
     # --- cells
 
     def cell(self, server_params: Params, bench_params: Params) -> None:
-        """All runs of one combination, and with a workload variable of each of its values."""
+        """All runs of one combination, for each value of the workload variable if there is one."""
         if self.plan.workload is None:
             self._runs(server_params, bench_params, None)
             return
@@ -197,7 +198,7 @@ class _Sweep:
         return [] if self.plan.dry_run else found
 
     def _run(self, file: Path, bench: Params) -> bool:
-        """One run of the benchmark's command; whether its file is there."""
+        """Run the benchmark's command once; returns whether its file exists."""
         partial = file.with_name(f".{file.name}.partial")
         words = [
             *command(self.plan.bench, bench),
@@ -213,7 +214,7 @@ class _Sweep:
             say(f"run: {_shown(words)}")
             return True
         file.parent.mkdir(parents=True, exist_ok=True)
-        for left in file.parent.glob(f".*{file.name}.*"):  # by a sweep that was killed
+        for left in file.parent.glob(f".*{file.name}.*"):  # left by a killed sweep
             left.unlink()
         say(f"{self._progress()}  {file.relative_to(self.plan.directory)}")
         try:
@@ -239,7 +240,7 @@ class _Sweep:
         return True
 
     def failed(self, file: Path, error: BenchError) -> None:
-        """Kept beside the results. Raises ``error`` unless the sweep goes on."""
+        """Save ``error`` beside the results. Raises it unless the sweep continues."""
         self.failures += 1
         write_whole(file, json.dumps({"error": str(error)}, indent=4).encode())
         if not self.plan.continue_on_error:
@@ -260,7 +261,7 @@ class _Sweep:
     # --- results
 
     def write_csv(self) -> None:
-        """summary.csv: a row a run, all keys as columns."""
+        """Write summary.csv: a row per run, all keys as columns."""
         rows = [json_value(row) for found in self.results.values() for row in found]
         keys = list(dict.fromkeys(key for row in rows for key in row))
         out = io.StringIO()
@@ -270,7 +271,7 @@ class _Sweep:
         write_whole(self.plan.directory / "summary.csv", out.getvalue().encode())
 
     def table(self) -> str:
-        """Mean over the runs ± half of the 95% interval, a line a cell."""
+        """Mean over the runs ± half the width of the 95% interval, a line per cell."""
         cells = [Cell("", name, (), tuple(runs)) for name, runs in self.results.items()]
         return text_table(table(cells, Prices()), figures=True)
 
@@ -293,7 +294,7 @@ def _prompts(words: list[str]) -> int:
 
 
 def _status(url: str) -> int:
-    """The HTTP status; 0 without an answer."""
+    """The HTTP status; 0 without a response."""
     try:
         return requests.get(url, timeout=10).status_code
     except requests.RequestException:
@@ -305,9 +306,9 @@ def _tail(log: Path) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all that it started: with SIGTERM, and what is left with SIGKILL."""
+    """End the process and its children with SIGTERM, then any left with SIGKILL."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):  # none is left in its group
+        with suppress(ProcessLookupError):  # the group is empty
             os.killpg(process.pid, sign)
         deadline = time.monotonic() + END_S
         while (going := _going(process.pid)) and time.monotonic() < deadline:

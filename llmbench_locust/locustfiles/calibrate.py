@@ -12,8 +12,8 @@ from llmbench_locust.experiments.calibrate import calibrate
 def flags(parser):  # type: ignore[no-untyped-def]
     parser.add_argument("--paced", default="", help="the compiled server")
     parser.add_argument("--core", type=int, help="where the server runs")
-    parser.add_argument("--seconds", type=float, default=30.0, help="for all levels together")
-    parser.add_argument("--outcome", help="file for what was found")
+    parser.add_argument("--seconds", type=float, default=30.0, help="total duration")
+    parser.add_argument("--outcome", help="file for the result")
 
 
 class CalibrateUser(BackendUser):
@@ -25,7 +25,7 @@ class CalibrateUser(BackendUser):
 
 
 class Levels(ArrivalShape):
-    """One run a level."""
+    """One run per level."""
 
     def experiment(self, runs):  # type: ignore[no-untyped-def]
         options = runs.environment.parsed_options

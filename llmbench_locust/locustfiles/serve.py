@@ -9,7 +9,7 @@ from llmbench_locust import ArrivalShape, BackendUser
 
 
 class ServeUser(BackendUser):
-    """Speaks the protocol of ``--backend`` and sends each request when it is due."""
+    """Sends each request when it is due, with the protocol of ``--backend``."""
 
     wait_time = constant(0)
 
@@ -19,4 +19,4 @@ class ServeUser(BackendUser):
 
 
 class Arrivals(ArrivalShape):
-    """Poisson, gamma, constant or ramp-up arrivals under a cap; ends after the last response."""
+    """Poisson, gamma, constant or ramp-up arrivals; ends after the last response."""

@@ -1,7 +1,7 @@
-"""A locustfile of your own: users who ask, read the answer, think, and ask again.
+"""A locustfile of your own: users who ask, read the answer, wait, and ask again.
 
 Run it against the embedded simulator: ``locust -f my.py --headless --sim -u 20 -r 20 -t 30s``,
-or against a server: replace --sim by ``--base-url http://host:8000 --model NAME``.
+or against a server: replace --sim with ``--base-url http://host:8000 --model NAME``.
 All flags: ``llmbench serve --help=all``.
 """
 

@@ -1,4 +1,4 @@
-"""``--check-answers`` and ``--expect-same-as``: are the responses right? After the run. Pure."""
+"""``--check-answers`` and ``--expect-same-as``: checks of the responses after the run. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.metrics.basis import Basis
 from llmbench_locust.records import RecordColumns
 
-#: Characters that are shown of a wrong answer.
+#: Characters shown of a wrong response.
 SHOWN = 200
 _CALL = re.compile(r"[\w.:-]+(?=\{)")
 Bools = NDArray[np.bool_]
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def answer_figures(basis: Basis) -> Json | None:
-    """The share of valid responses among the successful ones that can be judged."""
+    """The share of valid responses among the successful ones that can be checked."""
     spec, key, columns = basis.facts.config.check_answers, basis.facts.answers, basis.columns
     if not spec:
         return None
@@ -87,7 +87,7 @@ def _json(text: str) -> JsonValue:
 
 
 def _calls(text: str) -> bool:
-    """Whether the text ends with one call or more: a name and an object, as sinks write them."""
+    """Whether the text ends with tool calls: a name and an object each, as sinks write them."""
     decoder, found = json.JSONDecoder(), _CALL.search(text)
     while found is not None:
         try:
@@ -101,7 +101,7 @@ def _calls(text: str) -> bool:
 
 
 def _figures(columns: RecordColumns, judged: Bools, valid: Bools) -> Json:
-    """By label, and by the number of requests in flight when each was sent."""
+    """Shares by label, and by the number of requests in flight at the send."""
     wrong = np.flatnonzero(judged & ~valid)
     labels = np.array(columns.texts["label"], dtype=str)
     loads = _load(columns)
@@ -126,8 +126,8 @@ def _figures(columns: RecordColumns, judged: Bools, valid: Bools) -> Json:
 
 
 def _share(judged: Bools, valid: Bools) -> Json:
-    """With Wilson's 95% interval; None without a response."""
-    from scipy.stats import binomtest  # late: it takes longer than the rest of a short run
+    """The share with Wilson's 95% interval; None without responses."""
+    from scipy.stats import binomtest  # late: slow to import
 
     n, k = int(np.count_nonzero(judged)), int(np.count_nonzero(judged & valid))
     ends = binomtest(k, n).proportion_ci(0.95, method="wilson") if n else None

@@ -1,4 +1,4 @@
-"""What users cancelled, and what they tried again. Pure."""
+"""Figures of cancelled and retried requests. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from llmbench_locust.records import RecordColumns
 
 
 def cancelled(basis: Basis) -> Json | None:
-    """None where nothing was cancelled.
+    """None if nothing was cancelled.
 
     ``token_events``: those before the cancellation. ``generated_after``: tokens that the server
-    counts and nobody received, so that it made them for requests that were gone; None where its
-    count, or that of the client, does not tell.
+    generated for requests that were already cancelled, i.e. counted but not received; None if one
+    of the two counts is missing.
     """
     columns = basis.columns
     gone = columns.cancelled
@@ -37,8 +37,8 @@ def cancelled(basis: Basis) -> Json | None:
 
 
 def retries(basis: Basis) -> Json | None:
-    """None where no request was tried again. ``attempts``: beyond the first of each request;
-    ``errors``: failed attempts that were followed by another one, by kind.
+    """None if no request was retried. ``attempts``: beyond the first of each request; ``errors``:
+    failed attempts that were retried, by kind.
     """
     texts, ok = basis.columns.texts["retried"], basis.columns.success
     tried = np.fromiter(map(bool, texts), np.bool_, len(texts))
@@ -54,5 +54,5 @@ def retries(basis: Basis) -> Json | None:
 
 
 def attempts_before(columns: RecordColumns) -> int:
-    """Attempts of all requests before their last ones."""
+    """Number of attempts before the last one, over all requests."""
     return sum(len(orjson.loads(text)) for text in columns.texts["retried"] if text)

@@ -1,4 +1,4 @@
-"""Was the client the limit? A verdict by thresholds, each with its reason. Pure."""
+"""Decides by thresholds, with reasons, whether the client was the limit. Pure."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ import numpy as np
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.histogram import Histogram
 
-#: A client whose sends or loop are later than this, at the 99th percentile, adds as much to what it
-#: reports.
+#: Limits of the P99 lag of sends and of the loop: a client adds its lag to the latencies.
 SEND_LAG_P99_S = 0.010
 LOOP_LAG_P99_S = 0.005
-#: A process that uses more of a core than this is saturated: what arrives has to wait.
+#: A process that uses more of a core than this is saturated: arriving data has to wait.
 CPU_FRACTION = 0.9
-#: One that uses less than this and is late all the same was kept from running by something else.
+#: A process that is late but uses less than this was kept from running by something else.
 BUSY_FRACTION = 0.5
-#: Few samples say nothing of a 99th percentile.
+#: Minimum number of samples for a 99th percentile.
 LEAST_SAMPLES = 20
-#: With the kernel's arrival times a late loop does harm only where a chunk was read together with a
-#: later one and so has its time: this share of them is too many.
+#: Limit of the share of chunks that were read together with a later one and so have its time. With
+#: kernel timestamps, a late loop affects only these.
 SHARED_CHUNKS = 0.01
-#: Idle connections that are open for longer than this, four times as many as the load ever used.
+#: Limit of the seconds with four times as many idle connections as the load ever used.
 IDLE_EXCESS_S = 1.0
 #: A process that waited longer than this for a core was kept from running by others.
 STARVED_S = 0.1
@@ -30,8 +29,8 @@ STARVED_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """``most_open`` at once, ``most_in_use`` of them by requests; ``idle_excess_s``: seconds with
-    more than four times ``most_in_use`` idle.
+    """``most_open``: peak of open connections; ``most_in_use``: peak of those used by requests;
+    ``idle_excess_s``: seconds with more than four times ``most_in_use`` idle.
     """
 
     most_open: int = 0
@@ -41,14 +40,13 @@ class Connections:
 
 @dataclass(frozen=True, slots=True)
 class AuditInputs:
-    """Seconds, unless said otherwise. ``loop_lag``: how late the loop served an alarm that was
-    set every ``loop_sample_s``. ``cpu_fraction``: of one core, by process; ``cores``: of this
-    machine. ``burst``: the plan sends everything at once, so that sends follow each other as fast
-    as the client can and their lag says nothing of the rest. ``kernel_times``: arrival times are
-    the kernel's, not those of the reads; ``shared_chunks`` of the ``token_events`` were read
-    together with a later one and have its time. ``starved_s``: the longest that a process was ready
-    to run and others had the core. ``calibration``: what `llmbench calibrate` found on this machine
-    with as many processes.
+    """Times in seconds. ``loop_lag``: how late the loop served an alarm that was set every
+    ``loop_sample_s``. ``cpu_fraction``: of one core, by process; ``cores``: of this machine.
+    ``burst``: the plan sends everything at once, as fast as the client can, so send lag is not a
+    sign of overload. ``kernel_times``: arrival times are the kernel's, not those of the reads;
+    ``shared_chunks``: number of ``token_events`` that were read together with a later one and have
+    its time. ``starved_s``: maximum time that a process was ready to run while others had the
+    core. ``calibration``: what `llmbench calibrate` found on this machine with as many processes.
     """
 
     send_lag: Histogram
@@ -71,7 +69,7 @@ class AuditInputs:
 
     @property
     def loop_matters(self) -> bool:
-        """Whether a late loop makes figures wrong."""
+        """Whether a late loop distorts figures."""
         return not self.kernel_times or self.shared_chunks > SHARED_CHUNKS * self.token_events
 
     def to_message(self) -> Json:
@@ -85,7 +83,7 @@ class AuditInputs:
         return cls(**{**message, "connections": Connections(**message["connections"]), **lags})
 
     def after(self, earlier: AuditInputs | None) -> AuditInputs:
-        """This one, which also has the lags of ``earlier`` from now on."""
+        """Add the lags of ``earlier``; returns self."""
         if earlier is not None:
             self.send_lag.merge(earlier.send_lag)
             self.loop_lag.merge(earlier.loop_lag)
@@ -96,13 +94,12 @@ _LAGS = ("send_lag", "loop_lag")
 
 
 def verdict(inputs: AuditInputs) -> Json:
-    """``client_limited`` with ``reasons`` and a ``hint`` at what to do, and the figures that they
-    stand on (milliseconds; None without samples).
+    """``client_limited`` with ``reasons`` and a ``hint`` on what to do, and the figures behind them
+    (milliseconds; None without samples).
 
-    ``ttft_error_mean_ms``, ``ttft_error_bound_ms``: by how much the client's own lateness can have
-    lengthened TTFTs, on average and at most; with the kernel's arrival times only where a first
-    token was read together with a later one. Both ends of a TTFT are read on one clock: the error
-    between clocks is in neither.
+    ``ttft_error_mean_ms``, ``ttft_error_bound_ms``: by how much the client's lag can have increased
+    TTFTs, on average and at most; with kernel timestamps only for first tokens that were read
+    together with a later chunk. A TTFT is measured on one clock, so clock offsets do not matter.
     """
     send = _figures(inputs.send_lag)
     loop = _figures(as_seen_by_arrivals(inputs.loop_lag, inputs.loop_sample_s))
@@ -164,11 +161,11 @@ def _reasons(inputs: AuditInputs, send: Json, loop: Json) -> list[str]:
 
 
 def _hint(inputs: AuditInputs) -> str:
-    """What to do: a client that waited for a core was starved, any other has too much to do."""
+    """What to do: a client that waited for a core was starved, any other is overloaded."""
     used = [fraction for process, fraction in inputs.cpu_fraction.items() if process != "master"]
     busiest = max(used, default=1.0)
     if inputs.connections.idle_excess_s > IDLE_EXCESS_S:
-        return "open fewer connections ahead (--prewarm-connections)"
+        return "open fewer connections in advance (--prewarm-connections)"
     if not inputs.workers_lost and busiest < BUSY_FRACTION and inputs.starved_s > STARVED_S:
         return (
             f"the client was starved of CPU (it used {busiest * 100:.0f}% of a core but waited "
@@ -178,11 +175,11 @@ def _hint(inputs: AuditInputs) -> str:
 
 
 def as_seen_by_arrivals(lag: Histogram, sample_s: float) -> Histogram:
-    """What arrivals at any moment would have seen of the loop's lag.
+    """The loop's lag as arrivals at random times would see it.
 
-    A loop that stands still for a second serves one alarm in it, a second late; of what arrives in
-    that second, all waits, from a second down to nothing. So each lag stands for the alarms that
-    were not set meanwhile, too: lag − 20 ms, lag − 40 ms, …
+    A loop that is blocked for a second serves only one alarm in that time, a second late, but data
+    that arrives during that second waits for between 0 and 1 s. So each lag also counts as the
+    alarms that were not set meanwhile: lag − 20 ms, lag − 40 ms, …
     """
     seconds, times = lag.samples()
     missed = np.minimum(seconds / sample_s, 100_000).astype(np.int64)

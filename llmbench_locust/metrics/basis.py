@@ -1,4 +1,4 @@
-"""What the figures of a finished run are made from. Pure."""
+"""The common input of the figures of a finished run. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Shape = Callable[[Floats], dict[str, float] | None]
 
 
 class Basis:
-    """A finished run's facts and summary, and what several figures need, each computed once."""
+    """Facts and summary of a finished run, and intermediate results of several figures."""
 
     def __init__(self, facts: RunFacts, summary: Summary) -> None:
         self.facts, self.summary = facts, summary
@@ -59,8 +59,8 @@ class Basis:
 
 
 def shaper(percentiles: Sequence[float]) -> Shape:
-    """Seconds → mean, percentiles (50, 90, 99 and the wanted ones) and max in ms; None without a
-    sample.
+    """Returns a function: seconds → mean, percentiles (50, 90, 99 and the wanted ones) and max in
+    ms; None without samples.
     """
     points = sorted({50.0, 90.0, 99.0, *percentiles})
 

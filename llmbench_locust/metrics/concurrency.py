@@ -1,4 +1,4 @@
-"""Requests in flight as a function of time, exactly: a sweep over starts and ends."""
+"""The exact number of requests in flight over time, by a sweep over starts and ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmbench_locust.records import RecordColumns
 
 Floats = NDArray[np.float64]
 
-#: A window shorter than this share of the run is none: the load never stood still.
+#: A window shorter than this share of the run does not count: the load was never steady.
 SHORTEST = 0.1
 
 
@@ -34,13 +34,13 @@ class Sweep:
 
 
 def sweep(columns: RecordColumns) -> Sweep:
-    """From start to end of each request, failed ones too; at one moment, ends come first."""
+    """Counts each request from start to end, including failed ones; ends precede starts."""
     start, end = columns.floats["start_time"], columns.floats["end_time"]
     there = ~np.isnan(start) & ~np.isnan(end)
     n = int(np.count_nonzero(there))
     times = np.concatenate([start[there], end[there]])
     change = np.repeat(np.array([1, -1], np.int64), n)
-    # A request that took no time at all begins before it ends.
+    # A request of zero duration begins before it ends.
     order = (
         np.lexsort((np.concatenate([np.zeros(n), start[there] < end[there]]) * -1, times))
         if n
@@ -50,11 +50,11 @@ def sweep(columns: RecordColumns) -> Sweep:
 
 
 def steady_window(columns: RecordColumns, found: Sweep) -> tuple[float, float] | None:
-    """(begin, end), seconds: when the load was neither building up nor draining; None where there
-    was no such time.
+    """(begin, end) in seconds of the time when the load was neither rising nor draining; None if
+    there was no such time.
 
-    From the first moment at which as many requests were in flight as in the median moment of the
-    run, to the last such moment before the last request was sent.
+    From the first time that the number of requests in flight reached its median over the run, to
+    the last such time before the last request was sent.
     """
     if len(found.time_s) < 4:
         return None

@@ -1,4 +1,4 @@
-"""What a run cost, and what one got for it. Pure. Money is in the currency of the prices."""
+"""The cost of a run, in total and per unit. Pure. Money is in the currency of the prices."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Product:
 
 
 def money(prices: Cost, seconds: float, done: Product) -> float | None:
-    """What ``seconds`` of the GPUs, or the tokens of an API, cost; None without a price."""
+    """The cost of ``seconds`` of the GPUs, or of an API's tokens; None without a price."""
     if prices.gpu_hour_price is not None:
         return prices.gpu_hour_price * (prices.num_gpus or 1) * seconds / _HOUR_S
     if prices.price_input is None and prices.price_output is None:
@@ -34,7 +34,7 @@ def money(prices: Cost, seconds: float, done: Product) -> float | None:
 
 
 def unit_costs(paid: float, got: Product) -> dict[str, float | None]:
-    """Money by what one got for it; None where there is nothing of it."""
+    """Cost per unit of each product; None if there is none of it."""
     amounts = {
         "per_million_output_tokens": got.output_tokens / _MILLION,
         "per_million_total_tokens": (got.input_tokens + got.output_tokens) / _MILLION,
@@ -46,8 +46,8 @@ def unit_costs(paid: float, got: Product) -> dict[str, float | None]:
 def cost(
     prices: Cost, columns: RecordColumns, summary: Summary, goodput_ms: dict[str, float]
 ) -> Json | None:
-    """``total`` and unit costs; ``at_goodput``: for what met the objectives alone, None without
-    objectives. None without a price.
+    """``total`` and unit costs; ``at_goodput``: only for requests that met the objectives, None
+    without objectives. None without a price.
     """
     everything = _product(columns, summary, summary.latencies.ok)
     paid = money(prices, summary.duration_s, everything)
@@ -70,7 +70,7 @@ def _product(columns: RecordColumns, summary: Summary, rows: NDArray[np.bool_]) 
 
 
 def per_gpu(prices: Cost, summary: Summary) -> dict[str, float] | None:
-    """Throughputs of one GPU; None without --num-gpus."""
+    """Throughputs per GPU; None without --num-gpus."""
     if prices.num_gpus is None:
         return None
     names = ("request_throughput", "output_throughput", "total_token_throughput")

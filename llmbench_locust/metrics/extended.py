@@ -1,5 +1,5 @@
-"""From the facts of a run to its figures: vLLM's summary, and what its keys cannot say (the
-``llmbench`` block of a result). Pure.
+"""Computes the figures of a run from its facts: vLLM's summary, and the ``llmbench`` block of a
+result, for which vLLM has no keys. Pure.
 
 Missing is None, never 0. Latencies in milliseconds. docs/results.md describes every key.
 """
@@ -53,7 +53,7 @@ def derive(facts: RunFacts) -> Figures:
 
 
 def _tokens_per_event(basis: Basis) -> float | None:
-    """Above 1 where chunks carry several tokens: then vLLM's ITL is of chunks."""
+    """Above 1 if chunks have several tokens: then vLLM's ITL is per chunk."""
     if basis.facts.folded is not None:
         return None
     events = int(np.diff(basis.columns.token_offsets)[basis.columns.success].sum())
@@ -61,7 +61,7 @@ def _tokens_per_event(basis: Basis) -> float | None:
 
 
 def _per_token(basis: Basis) -> dict[str, float] | None:
-    """Exact where each event has one token (it is the ITL then), else percentiles within 0.1%."""
+    """Exact if each event has one token (then it is the ITL), else percentiles within 0.1%."""
     folded = basis.facts.folded
     if basis.weights is None and folded is None:
         return basis.shape(basis.found.itl_s)
@@ -79,7 +79,7 @@ def _of_histogram(gaps: Histogram, percentiles: Sequence[float]) -> dict[str, fl
 
 
 def output_length(columns: RecordColumns, summary: Summary) -> dict[str, int]:
-    """Answers shorter or longer than asked for, where the server reported their length."""
+    """Responses shorter or longer than requested, if the server reported their length."""
     asked = columns.ints["expected_output_len"]
     told = summary.latencies.ok & (asked > 0) & (columns.ints["output_len"] > 0)
     return {
@@ -99,13 +99,13 @@ def _finish_reasons(columns: RecordColumns) -> dict[str, int]:
 
 
 def _first_answer(columns: RecordColumns) -> Floats:
-    """Only where there was reasoning before: else it is the TTFT."""
+    """Only of responses with reasoning: for others it is the TTFT."""
     first = columns.floats["first_answer_time"] - columns.floats["start_time"]
     return first[columns.success & (columns.ints["reasoning_tokens"] > 0)]
 
 
 def _server_times(basis: Basis) -> Json | None:
-    """The server's own times of the requests (--enable-per-request-metrics), if it told any."""
+    """The server's times of the requests (--enable-per-request-metrics), if it reported any."""
     found = {
         name: basis.shape(basis.columns.floats[column][basis.found.ok])
         for name, column in (("queue", "server_queue_time"), ("prefill", "server_ttft"))
@@ -123,7 +123,7 @@ def _sum_known(values: NDArray[np.int64]) -> int | None:
 
 
 def slo_attainment(summary: Summary, goodput_ms: dict[str, float]) -> dict[str, float | None]:
-    """Share of all requests, failed ones too, that met each objective, and all objectives."""
+    """Share of all requests, including failed ones, that met each objective and all of them."""
     total = summary.requests
     if not goodput_ms:
         return {}
@@ -137,7 +137,7 @@ def slo_attainment(summary: Summary, goodput_ms: dict[str, float]) -> dict[str, 
 
 
 def _from_due(basis: Basis) -> Json | None:
-    """From when a request should have left: what a user saw who came at that moment."""
+    """Latencies from the intended send time: what a user arriving then would have seen."""
     columns, found, shape = basis.columns, basis.found, basis.shape
     waited = columns.floats["start_time"] - columns.floats["due_time"]
     if np.all(np.isnan(waited)):
@@ -183,8 +183,8 @@ def _mean_ms(seconds: Floats) -> float | None:
 
 
 def workload(basis: Basis) -> Json | None:
-    """What two runs with the same workload have in common, apart from rates; None without a plan.
-    ``hash``: of the prompts, media and lengths in the order of the plan.
+    """Identifies the workload, apart from rates; None without a plan. ``hash``: of the prompts,
+    media and lengths in the order of the plan.
     """
     config = basis.facts.config
     if not basis.facts.prompts:
@@ -194,7 +194,7 @@ def workload(basis: Basis) -> Json | None:
     return {"hash": basis.facts.prompts, **found, "cache_bust": bust}
 
 
-#: The keys of the block, in their order. A figure more is a pure function of `Basis` and one line.
+#: The keys of the block, in order. To add a figure, write a pure function of `Basis` and one line.
 BLOCKS: dict[str, Callable[[Basis], JsonValue]] = {
     "version": lambda b: __version__,
     "interrupted": lambda b: b.facts.interrupted,
@@ -254,7 +254,7 @@ BLOCKS: dict[str, Callable[[Basis], JsonValue]] = {
 }
 
 
-#: Kinds counted by name.
+#: Number of kinds counted by name.
 MOST_KINDS = 50
 
 

@@ -1,4 +1,4 @@
-"""The record of a finished run. Every figure and every format is a function of it."""
+"""The facts of a finished run, from which every figure and format is computed."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from llmbench_locust.workload.sharing import Sharing
 
 @dataclass(frozen=True, slots=True)
 class AnswerKey:
-    """What responses are held against, by the index of the request in the plan; None where there is
+    """What responses are checked against, by index of the request in the plan; None if there is
     nothing. ``references``: for ``exact``; ``others``: the responses of another run. ``schema``,
-    and which requests it was ``asked`` of.
+    and which requests ``asked`` for it.
     """
 
     references: Sequence[str | None] = ()
@@ -36,13 +36,13 @@ class AnswerKey:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
     """``origin_s``: start of the arrivals on the records' clock; ``duration_s``: from there to the
-    last end. ``counted``: the tokenizer's count of each answer (int64, shape (n,), -1 for none).
-    ``audit``: what the client recorded of itself, None where it did not. ``unsent``: requests of
+    last end. ``counted``: the tokenizer's count of each response (int64, shape (n,), -1 for none).
+    ``audit``: what the client recorded about itself, None if it did not. ``unsent``: requests of
     the plan that were never sent. ``cut_off``: requests without an outcome, because their users
-    were stopped. ``folded``: token events that are no longer held one by one.
+    were stopped. ``folded``: token events that are only kept in aggregated form.
 
     ``spec_decode``, ``probes``, ``rps_changes``: vLLM's keys, from the server's counters, the probe
-    requests and the ramp; None where there were none. ``prompts``: the digest of the prompts in the
+    requests and the ramp; None if there were none. ``prompts``: the digest of the prompts in the
     order of the plan, "" without a plan. ``environment``: what the client ran on. ``server``,
     ``gpus``: the readings of each metrics page, by its URL. ``sharing``: of the plan's prompts,
     None without one. ``cold_cache``: how the run began with a cold prefix cache (`run.cold_cache`).
@@ -74,7 +74,7 @@ class RunFacts:
 
     @property
     def gone(self) -> NDArray[np.bool_]:
-        """Rows whose token events are not all there (bool, shape (n,))."""
+        """Rows whose token events are not all kept (bool, shape (n,))."""
         if self.folded is None:
             return np.zeros(len(self.columns), np.bool_)
         return self.folded.mask(self.columns)
@@ -82,7 +82,7 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """``block``: the value of the key ``llmbench`` in the result, as far as it is made."""
+    """``block``: the value of the result's key ``llmbench``, as far as it is computed."""
 
     facts: RunFacts
     summary: Summary
@@ -90,7 +90,7 @@ class Figures:
 
     @property
     def counters(self) -> Json:
-        """What the server's counters say of the run; {} where it has none."""
+        """The server's counters over the run; {} if it has none."""
         server = self.block.get("server")
         return server["all"]["counters"] if server else {}
 

@@ -1,4 +1,4 @@
-"""Figures by group: by label, by turn, by the length of the context, and of sessions. Pure."""
+"""Figures by label, by turn, by context length, and of sessions. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llmbench_locust.records import RecordColumns
 
 
 def by_name(basis: Basis, names: list[str]) -> Json:
-    """Figures by group; ``names`` has each row's ("" for none). {} where there are no groups."""
+    """Figures by group; ``names``: the group of each row ("" for none). {} without groups."""
     present = sorted(
         {n for n in names if n},
         key=lambda n: (not n.isdecimal(), int(n) if n.isdecimal() else 0, n),
@@ -52,8 +52,8 @@ def group(basis: Basis, rows: NDArray[np.int64]) -> Json:
 
 
 def cached_tokens(columns: RecordColumns, counters: Json) -> tuple[float, float]:
-    """Prompt tokens that the prefix cache served, and all: by the server's ``counters``, else by
-    its answers; of no tokens where neither tells.
+    """Prompt tokens served by the prefix cache, and all prompt tokens: from the server's
+    ``counters``, else from its responses; zeros if neither reports them.
     """
     hits, asked = (counters.get(f"prefix_cache_{n}") for n in ("hits", "queries"))
     if hits is not None and asked:
@@ -64,14 +64,14 @@ def cached_tokens(columns: RecordColumns, counters: Json) -> tuple[float, float]
 
 
 def cached_share(columns: RecordColumns) -> float | None:
-    """Of the prompt tokens, those that the server's answers say were cached; None where none do."""
+    """The share of prompt tokens cached, from the server's responses; None if they do not say."""
     hits, asked = cached_tokens(columns, {})
     return hits / asked if asked else None
 
 
 def prefix_cache(basis: Basis) -> Json | None:
-    """What a cache without end would have served of this workload, beside what was served; None
-    where the server tells of no cache.
+    """The share of this workload that the cache served, and that an unlimited one would have; None
+    if the server reports no cache.
     """
     counters = basis.server["all"]["counters"] if basis.server else {}
     hits, asked = cached_tokens(basis.columns, counters)
@@ -98,7 +98,7 @@ def session_figures(basis: Basis) -> Json | None:
 
 
 def by_context(basis: Basis) -> Json:
-    """Groups by the length of the prompt, history included; for sessions alone."""
+    """Groups by length of the prompt, including history; only for sessions."""
     lengths = input_lengths(basis.columns).tolist()
     in_session = (basis.columns.ints["conversation"] >= 0).tolist()
     return by_name(
@@ -109,8 +109,8 @@ def by_context(basis: Basis) -> Json:
 @dataclass(frozen=True, slots=True)
 class Sessions:
     """``duration_s``: from the first send to the last response, of sessions whose requests all
-    succeeded (float64). ``window_s``: seconds of perf_counter until which no session had ended
-    without another one to start: later, the load falls.
+    succeeded (float64). ``window_s``: seconds of perf_counter until which every ended session was
+    replaced by a new one; after that, the load falls.
     """
 
     count: int
@@ -120,8 +120,8 @@ class Sessions:
 
 
 def sessions(columns: RecordColumns) -> Sessions | None:
-    """None for a run without sessions. A session is incomplete when a turn failed and
-    those after it were never sent.
+    """None for a run without sessions. A session is incomplete if a turn failed, so that the later
+    ones were never sent.
     """
     rows = np.flatnonzero(columns.ints["conversation"] >= 0)
     sent = np.isfinite(columns.floats["start_time"][rows])
@@ -145,5 +145,5 @@ def sessions(columns: RecordColumns) -> Sessions | None:
 
 
 def context_bucket(tokens: int) -> str:
-    """The power of two that a prompt's length does not exceed, from 1024 on."""
+    """The smallest power of two, at least 1024, that a prompt's length does not exceed."""
     return str(max(1024, 1 << (tokens - 1).bit_length())) if tokens > 0 else ""

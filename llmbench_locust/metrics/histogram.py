@@ -1,8 +1,7 @@
-"""Many samples in a fixed amount of memory: a histogram whose every value is known to within 0.1%.
+"""A histogram with values accurate to 0.1%, for any number of samples in constant memory.
 
-Buckets grow by 0.19%: the geometric middle of one is within 0.095% of all that is in it. Count, sum
-and extremes are exact. Histograms merge by addition, and merging the parts equals counting the
-whole.
+Buckets grow by 0.19%: the geometric middle of a bucket is within 0.095% of its values. Count, sum
+and extremes are exact. Histograms merge by addition, and merging parts equals counting the whole.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from numpy.typing import NDArray
 from llmbench_locust.json_types import Json
 
 GROWTH = 1.0019
-SMALLEST_S = 1e-9  # the clock's own step: what is below it is 0
+SMALLEST_S = 1e-9  # the clock's resolution: smaller values are 0
 LARGEST_S = 1e6
 BUCKETS = math.ceil(math.log(LARGEST_S / SMALLEST_S) / math.log(GROWTH))
-#: Samples sorted into buckets at a time, which bounds the memory that it takes.
+#: Samples counted at a time, which limits the memory use.
 SLICE = 1_000_000
 
 Floats = NDArray[np.float64]
@@ -27,7 +26,7 @@ _NUMBERS = ("total", "sum_s", "square_s2", "min_s", "max_s")
 
 
 class Histogram:
-    """Of seconds, 0 or more. Bucket 0 holds what is below 1 ns, the last what is above 11 days."""
+    """Of non-negative seconds. Bucket 0 holds values below 1 ns, the last those above 11 days."""
 
     def __init__(self) -> None:
         self.counts: NDArray[np.int64] = np.zeros(BUCKETS + 2, np.int64)
@@ -38,7 +37,7 @@ class Histogram:
         self.max_s = -math.inf
 
     def add(self, seconds: Floats, weights: NDArray[np.int64] | None = None) -> None:
-        """Samples (float64, shape (n,)), each ``weights`` times (int64, shape (n,); None: once)."""
+        """Add samples (float64, shape (n,)), ``weights`` times each (int64, (n,); None: 1)."""
         for begin in range(0, len(seconds), SLICE):
             part = seconds[begin : begin + SLICE]
             self._add(part, None if weights is None else weights[begin : begin + SLICE])
@@ -84,7 +83,7 @@ class Histogram:
         return self._values(places), self.counts[places]
 
     def to_message(self) -> Json:
-        """A form for msgpack: what has no sample takes no room."""
+        """A form for msgpack without empty buckets."""
         places = np.flatnonzero(self.counts)
         return {
             "places": places.tobytes(),
@@ -103,12 +102,12 @@ class Histogram:
 
     @property
     def mean_s(self) -> float:
-        """NaN when there is no sample."""
+        """NaN without samples."""
         return self.sum_s / self.total if self.total else math.nan
 
     @property
     def std_s(self) -> float:
-        """Of the whole population, as numpy's default; NaN when there is no sample."""
+        """Population standard deviation, numpy's default; NaN without samples."""
         return (
             math.sqrt(max(self.square_s2 / self.total - self.mean_s**2, 0.0))
             if self.total
@@ -116,8 +115,8 @@ class Histogram:
         )
 
     def percentiles(self, wanted: Sequence[float]) -> list[float]:
-        """numpy's linear percentiles (each in 0..100) in seconds, within 0.1%; NaN when there is no
-        sample.
+        """numpy's linear percentiles (each in 0..100) in seconds, within 0.1%; NaN without
+        samples.
         """
         if not self.total:
             return [math.nan] * len(wanted)

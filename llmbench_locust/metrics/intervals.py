@@ -1,4 +1,4 @@
-"""95% intervals of a run's figures, from that run alone. Pure: columns in, a dict out."""
+"""95% intervals of a run's figures from that run alone. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from llmbench_locust.statistics.estimates import (
 
 LEVEL = 0.95
 
-Ends = list[float | None]  # [low, high]; null where the run holds no such end
+Ends = list[float | None]  # [low, high]; None if the run has no such bound
 
 
 def intervals(
@@ -29,9 +29,9 @@ def intervals(
 ) -> dict[str, dict[str, Ends | None] | Ends | float | None]:
     """``{level, ttft_ms: {mean: [low, high], p50: …}, …, output_throughput: [low, high], …}``.
 
-    ``exact``: bool (n,), rows whose token events are all there; without one of them there is no
-    interval of the ITL. None where a run has too few requests (20). Differences between runs are
-    not in these intervals.
+    ``exact``: bool (n,), rows whose token events are all kept; if any are missing, there is no
+    interval of the ITL. None if a run has too few requests (20). These intervals do not cover
+    differences between runs.
     """
     order = np.argsort(columns.floats["start_time"], kind="stable")
     found, points = summary.latencies, sorted({50.0, 90.0, 99.0, *percentiles} - {100.0})
@@ -61,7 +61,7 @@ def intervals(
 
 
 def _gaps(columns: RecordColumns, itl_s: NDArray[np.float64], order: NDArray[np.intp]) -> Sample:
-    """The gaps of each request, requests by start time."""
+    """The gaps of each request, with requests by start time."""
     counts = np.where(columns.success, np.maximum(np.diff(columns.token_offsets) - 1, 0), 0)
     ends = np.cumsum(counts)
     moved = counts[order]

@@ -1,10 +1,10 @@
-"""From raw times to latencies, one value a request (or a gap): arrays in, arrays out. Everything
-here is in seconds.
+"""Computes latencies from raw times, one value per request (or gap): arrays in, arrays out, all in
+seconds.
 
 TTFT = first token event − start. TTFO = first token event of the answer, after reasoning − start
-(the TTFT where there was none). E2EL = last token event − start (pooling: end − start). ITL = gaps
+(the TTFT without reasoning). E2EL = last token event − start (pooling: end − start). ITL = gaps
 between consecutive token events. TPOT = (E2EL − TTFT) / (output tokens − 1), only for more than one
-token. Failed requests are in none of them.
+token. Failed requests are excluded.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """Of all requests; NaN where there is none. ``ok``: bool, shape (n,); ``itl_s``: float64, shape
-    (n_gaps,), of the successful ones whose events are all there, in the order of the rows.
+    """Latencies of all requests; NaN if missing. ``ok``: bool, shape (n,); ``itl_s``: float64,
+    shape (n_gaps,), of successful requests whose events are all kept, in the order of the rows.
     """
 
     ok: NDArray[np.bool_]
@@ -37,14 +37,14 @@ class Latencies:
 
     @property
     def reasoned(self) -> bool:
-        """Whether an answer began later than its first token: else the TTFO tells nothing new."""
+        """Whether any answer began after its first token; else the TTFO equals the TTFT."""
         return bool(np.any(self.ttfo_s > self.ttft_s))
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyRow:
-    """A latency as all that show it have it. ``title``: as in vLLM's table; ``stem``: of its name
-    in /metrics, ``help`` there. ``of``: its samples in seconds, with NaN where a request has none.
+    """How a latency is displayed. ``title``: as in vLLM's table; ``stem``: of its name in /metrics,
+    with its ``help``. ``of``: its samples in seconds, NaN if a request has none.
     """
 
     key: str
@@ -63,7 +63,7 @@ class LatencyRow:
         return f"{self.title.partition(' (')[0].capitalize()} ({self.short})"
 
 
-#: In the order in which they are shown.
+#: In display order.
 LATENCIES = (
     LatencyRow(
         "ttft",
@@ -83,7 +83,7 @@ LATENCIES = (
         "tpot",
         "Time per Output Token (excl. 1st token)",
         "time_per_output_token",
-        "Mean time per output token after the first, one sample a request.",
+        "Mean time per output token after the first, one sample per request.",
         lambda found: found.tpot_s,
     ),
     LatencyRow(
@@ -110,8 +110,8 @@ def latencies(
     kind: str = "generation",
     exact: NDArray[np.bool_] | None = None,
 ) -> Latencies:
-    """``output_lens``: tokens of each answer (int64, shape (n,)). ``exact``: rows whose events are
-    all there (None: all).
+    """``output_lens``: tokens of each response (int64, shape (n,)). ``exact``: rows whose events
+    are all kept (None: all).
     """
     n = len(columns)
     start, offsets, times = columns.floats["start_time"], columns.token_offsets, columns.token_times
@@ -122,7 +122,7 @@ def latencies(
         e2el = np.where(ok, columns.floats["end_time"] - start, np.nan)
         return Latencies(ok, nan, e2el, nan.copy(), np.empty(0), nan.copy())
     has = ok & (events > 0)
-    # An answer that came in one piece has no token events: its end is all that there is.
+    # A response in one piece has no token events, only an end.
     ttft = np.where(ok & ~has, columns.floats["first_token_time"] - start, np.nan)
     e2el = np.where(ok & ~has, columns.floats["end_time"] - start, np.nan)
     tpot = nan
@@ -138,20 +138,20 @@ def latencies(
 
 
 def gaps(columns: RecordColumns, rows: NDArray[np.bool_]) -> Floats:
-    """Gaps between consecutive token events of the chosen rows, seconds, row by row."""
+    """Gaps between consecutive token events of the chosen rows in seconds, row by row."""
     if len(columns.token_times) < 2:
         return np.empty(0)
     return np.diff(columns.token_times)[inner_events(columns, rows)[1:]]
 
 
 def input_lengths(columns: RecordColumns) -> Ints:
-    """Tokens of each prompt: the server's count as in vLLM, or ours without one."""
+    """Tokens of each prompt: the server's count as in vLLM, else ours."""
     served = columns.ints["input_tokens"]
     return np.where(served >= 0, served, columns.ints["prompt_len"])
 
 
 def output_lengths(columns: RecordColumns, counted: Ints | None = None) -> Ints:
-    """Tokens of each answer: the server's, else ``counted`` (-1 for none), else 1; 0 if failed."""
+    """Tokens of each response: the server's, else ``counted`` (-1: none), else 1; 0 if failed."""
     lens = columns.ints["output_len"].copy()
     if counted is not None:
         lens = np.where(lens <= 0, counted, lens)

@@ -1,9 +1,9 @@
-"""What the run looks like now, on the master: fed with counters and finished requests, read by the
+"""Live statistics of the run on the master: fed with counters and finished requests, read by the
 web page and Prometheus.
 
-Nothing here happens for a chunk: the client's processes count, report a few times a second, and
-those reports end here (`Tally`). When the run is over, the result document's exact figures take the
-place of the live ones, whose percentiles are right to 1%.
+No work is done per chunk: client processes count and report a few times a second, and the reports
+are added here (`Tally`). After the run, the result document's exact figures replace the live ones,
+whose percentiles are accurate to 1%.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llmbench_locust.metrics.live_series import HEAT_STEP
 from llmbench_locust.metrics.live_tally import Tally
 from llmbench_locust.records import RecordColumns
 
-#: Buckets in one snapshot.
+#: Maximum number of buckets in one snapshot.
 MOST_ROWS = 60
 
 
@@ -49,8 +49,8 @@ class LiveStats:
     # --- the life of a run
 
     def reset(self, run_info: Json) -> None:
-        """A new run. ``run_info`` is shown as it is; its "goodput_ms" and "percentiles", when
-        given, replace ours, its "kind" is the backend's ("pooling" has E2EL only).
+        """Start a new run. ``run_info`` is shown unchanged; its "goodput_ms" and "percentiles", if
+        given, replace ours; its "kind" is the backend's ("pooling" has only E2EL).
         """
         if run_info.get("goodput_ms") is not None:
             self.goodput_ms = dict(run_info["goodput_ms"])
@@ -63,46 +63,46 @@ class LiveStats:
         self._tally = Tally(self.goodput_ms, str(self.info.get("kind") or "generation"))
 
     def preparing(self) -> None:
-        """A run was asked for; `reset` follows. No effect during another run."""
+        """A run was requested; `reset` follows. No effect during another run."""
         if self.state != "running":
             self.state, self.message = "preparing", ""
 
     def waiting(self, message: str) -> None:
-        """The server is not ready yet; ``message`` says what is waited for, and why."""
+        """The server is not ready yet; ``message`` says what the run waits for, and why."""
         self.state, self.message = "waiting", message
 
     def begin(self) -> None:
         self.state, self.message = "running", ""
 
     def failed(self, message: str) -> None:
-        """The run could not begin, or broke down: the page shows why."""
+        """The run could not begin, or failed: the page shows why."""
         self.state, self.message = "failed", message
 
     def finish(self, document: Json | None, audit: Json | None) -> None:
         """The run is over. ``document``: the result JSON; ``audit``: of `metrics.audit.verdict`."""
         if document is None and audit is None and self.state != "running":
-            return  # nothing ran: a run that is being prepared stays so
+            return  # nothing ran: keeps the state of a run that is being prepared
         self.state = "finished"
         self.document, self.audit = document, audit
         self.on_end()
 
-    # --- in
+    # --- input
 
     def counters(self, counters: Json, now_s: float | None = None) -> None:
         self._tally.counters(counters, now_s)
 
     def server(self, now_s: float, values: Mapping[str, float]) -> None:
-        """What the metrics pages said at ``now_s`` (`perf_counter`), in their vocabulary."""
+        """Add the metrics pages' values at ``now_s`` (`perf_counter`)."""
         self._tally.server(now_s, values)
 
     def add(self, columns: RecordColumns) -> None:
         self._tally.add(columns)
 
-    # --- out
+    # --- output
 
     @property
     def elapsed_s(self) -> float:
-        """Of the run, until the last report; the document's duration when there is one."""
+        """Time until the last report; the document's duration once there is one."""
         if self.document is not None and isinstance(self.document.get("duration"), (int, float)):
             return float(self.document["duration"])
         tally = self._tally
@@ -112,7 +112,7 @@ class LiveStats:
         return max(told if told == told else 0.0, tally.series.end_s)
 
     def totals(self) -> Json:
-        """Running totals under the result's keys, and gauges; a rate is None at the very start."""
+        """Running totals under the result's keys, and gauges; rates are None at the very start."""
         tally, elapsed = self._tally, self.elapsed_s
         rate = (lambda n: n / elapsed) if elapsed > 0 else (lambda n: None)
         return {
@@ -135,8 +135,8 @@ class LiveStats:
         }
 
     def slo(self) -> list[Json]:
-        """By objective: limit, how many successful requests met it, and their share of all that
-        have an outcome.
+        """By objective: limit, number of successful requests that met it, and their share of all
+        requests with an outcome.
         """
         tally = self._tally
         done = tally.ok + tally.failed
@@ -157,8 +157,8 @@ class LiveStats:
         """All that the page shows, as plain JSON-able values; docs/web.md describes every field.
 
         ``since``: the "version" of an earlier snapshot of the same "run"; the series then hold only
-        what changed after it (nothing at all when it is negative). They are cut at ``most``, so
-        that the event loop is not held up; "more" says that there are others to fetch.
+        later changes (nothing if negative). They are limited to ``most`` buckets, so that the
+        event loop is not blocked; "more" says that there are others to fetch.
         """
         tally, totals = self._tally, self.totals()
         rows, version = tally.series.rows(since, most)
@@ -188,7 +188,7 @@ class LiveStats:
         }
 
     def audit_now(self) -> Json:
-        """The audit as `metrics.audit.verdict` has it; during the run "client_limited" is None."""
+        """The audit as in `metrics.audit.verdict`; "client_limited" is None until the end."""
         if self.audit is not None:
             shown: Json = json_value(self.audit)
             return shown
@@ -202,7 +202,7 @@ class LiveStats:
         return figures
 
     def histogram(self, name: str) -> tuple[list[float], list[int], float]:
-        """One latency: upper bounds (s), samples at or below each, the sum (s)."""
+        """A latency's upper bounds (s), samples at or below each, and the sum (s)."""
         bounds, ends = bounds_ms()
         samples = self.samples[name]
         cumulated = np.concatenate(([0], np.cumsum(samples.counts)))
@@ -210,7 +210,7 @@ class LiveStats:
 
     @property
     def samples(self) -> dict[str, Samples]:
-        """Of each latency, by its name."""
+        """The samples of each latency, by name."""
         return self._tally.samples
 
     @property
@@ -218,7 +218,7 @@ class LiveStats:
         return dict(self._tally.errors)
 
 
-#: Lower edge of each row of the heat map, ms.
+#: Lower edges of the rows of the heat map, ms.
 _HEAT_ROWS_MS: list[float] = [
     float(f"{10.0 ** (-3 + i * HEAT_STEP / 120):.4g}") for i in range(1200 // HEAT_STEP)
 ]
@@ -241,7 +241,7 @@ FIGURES = {
 
 
 def figure_rows(totals: Json, document: Json | None) -> list[Json]:
-    """``{key, name, unit, value}`` of each known figure; the document's value is final."""
+    """``{key, name, unit, value}`` of each known figure; the document's values take precedence."""
     rows = []
     for key, (name, unit) in FIGURES.items():
         value = number(document.get(key)) if document is not None else None

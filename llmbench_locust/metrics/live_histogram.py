@@ -1,9 +1,8 @@
-"""Latencies counted in logarithmic bins: what a live page needs of millions of samples, in a fixed
-amount of memory.
+"""Latencies in logarithmic bins, for live statistics of millions of samples in constant memory.
 
-120 bins a decade from 1 µs to 10,000 s, so that a value is known to within 1%, and that every fifth
-of a decade is an edge (`bounds_ms`): counts up to such a bound are exact. Values outside land in
-the first or the last bin.
+120 bins per decade from 1 µs to 10,000 s, so that values are accurate to 1% and every fifth of a
+decade is an edge (`bounds_ms`), up to which counts are exact. Values outside are in the first or
+last bin.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ MIDDLES_MS: NDArray[np.float64] = 10.0 ** (_LOW_LOG + (np.arange(BINS) + 0.5) / 
 
 
 def bins_of(values_ms: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The bin of each value (ms, not NaN); the first and last bin take what lies outside."""
+    """The bin of each value (ms, not NaN); values outside are in the first or last bin."""
     # The tiny shift puts a value that is an edge (1 ms, 10 ms) into the bin below it: Prometheus'
     # buckets are "less or equal".
     where = (np.log10(np.maximum(values_ms, LOW_MS)) - _LOW_LOG) * PER_DECADE - 1e-9

@@ -1,8 +1,8 @@
-"""A run over time in a bounded number of buckets: a second each at first, twice as wide whenever
+"""Time series of a run in a bounded number of buckets: one second each at first, doubled whenever
 the run outgrows them.
 
-Each bucket carries the version at which it last changed, so that a page asks only for what is new,
-also where a long request has just told what happened a minute ago.
+Each bucket has the version of its last change, so that a page fetches only changes, even if a long
+request has just reported events of a minute ago.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from llmbench_locust.metrics.latencies import LATENCIES
 from llmbench_locust.metrics.live_histogram import BINS, percentiles
 
 BUCKETS = 600
-#: What `rows` gives of each latency.
+#: Percentiles of each latency in `rows`.
 WANTED = (50.0, 90.0, 99.0)
 AMOUNTS = ("offered", "sent", "completed", "failed", "tokens")
 GAUGES = (
     *("in_flight", "waiting", "send_lag_p99", "send_lag_max", "loop_lag_p99"),
     *("loop_lag_max", "cpu"),
 )
-#: Of the server and its GPUs, by the names of `server_metrics.vocabulary`; shares in percent.
+#: Gauges of the server and its GPUs, by names of `server_metrics.vocabulary`; shares in percent.
 SERVER_GAUGES = {
     "running": "server_running",
     "waiting": "server_waiting",
@@ -30,14 +30,14 @@ SERVER_GAUGES = {
     "gpu_power": "gpu_power",
     "gpu_utilization": "gpu_utilization",
 }
-#: Bins of the histogram that make one row of the heat map: 12 rows a decade.
+#: Bins of the histogram per row of the heat map: 12 rows per decade.
 HEAT_STEP = 10
-#: Longest time that a bucket's number may stand for; a later time comes from a broken clock.
+#: Latest valid time; a later one comes from a broken clock.
 _MOST_S = 1e8
 
 
 class Series:
-    """Times are seconds from the run's start; amounts counts, latencies and lags milliseconds."""
+    """Times: seconds from the run's start; amounts: counts; latencies and lags: milliseconds."""
 
     def __init__(self, buckets: int = BUCKETS) -> None:
         self.buckets = buckets
@@ -53,7 +53,7 @@ class Series:
         self._found: dict[str, NDArray[np.float64]] = {}
         self._stale: dict[str, NDArray[np.bool_]] = {}
 
-    # --- in
+    # --- input
 
     def spread(self, name: str, amount: float, from_s: float, to_s: float) -> None:
         """Spread an amount evenly between two times, so that rates do not jump at a report."""
@@ -86,7 +86,7 @@ class Series:
         self._touch(slice(i, i + 1))
 
     def observe(self, name: str, times_s: NDArray[np.float64], bins: NDArray[np.int64]) -> None:
-        """Latency samples by their bin (`live_histogram.bins_of`), each at its time."""
+        """Add latency samples by bin (`live_histogram.bins_of`), each at its time."""
         if len(times_s) == 0:
             return
         where = self._indexes(times_s)
@@ -94,8 +94,7 @@ class Series:
             self._counts[name] = np.zeros((self.buckets, BINS), np.int32)
             self._found[name] = np.full((self.buckets, len(WANTED)), np.nan)
             self._stale[name] = np.zeros(self.buckets, np.bool_)
-        # Counted over the buckets at hand: several times faster than adding at each place of the
-        # whole.
+        # Counted only over the affected buckets: several times faster.
         first = int(where.min())
         rows = int(where.max()) - first + 1
         found = np.bincount((where - first) * BINS + bins, minlength=rows * BINS)
@@ -104,15 +103,15 @@ class Series:
         self._stale[name][touched] = True
         self._touch(touched)
 
-    # --- out
+    # --- output
 
     def rows(self, since: int = 0, most: int = BUCKETS) -> tuple[Json, int]:
         """Columns of the buckets that changed after version ``since`` (0, or one of an earlier run:
-        all; negative: none), at most ``most`` of them, and the version to ask with the next time.
+        all; negative: none), at most ``most`` of them, and the version for the next call.
 
         ``index``, ``t`` (start of the bucket, s), a rate per second for each amount, gauges, and
-        for each latency that was seen ``{name: {p50, p90, p99, heat}}``; heat is, for each bucket,
-        a flat list of (row of the heat map, count) pairs.
+        for each latency with samples ``{name: {p50, p90, p99, heat}}``; heat is, for each bucket, a
+        flat list of (row of the heat map, count) pairs.
         """
         if since > self.version:
             since = 0
@@ -124,7 +123,7 @@ class Series:
             where = np.sort(where[oldest])
         rows: Json = {"index": where.tolist(), "t": (where * self.width_s).tolist()}
         spans = np.clip(self.end_s - where * self.width_s, 1e-9, self.width_s)
-        # A bucket that has hardly begun has no rate worth drawing.
+        # A bucket that has only just begun has no meaningful rate.
         open_ = spans < min(0.5, self.width_s / 2)
         for name, amounts in self._amounts.items():
             rows[name] = plain(np.where(open_ & (where > 0), np.nan, amounts[where] / spans))
@@ -150,7 +149,7 @@ class Series:
             columns["heat"].append(np.column_stack((filled, row[filled])).ravel().tolist())
         return columns
 
-    # --- room
+    # --- size
 
     def _index(self, at_s: float) -> int:
         return min(int(max(at_s, 0.0) / self.width_s), self.buckets - 1)
@@ -171,7 +170,7 @@ class Series:
         self.end_s = max(self.end_s, at_s)
 
     def _halve(self) -> None:
-        """Each two neighbours become one bucket of twice the width."""
+        """Merge each two neighbours into one bucket of twice the width."""
         half = self.buckets // 2
         for amounts in self._amounts.values():
             amounts[:half] = amounts.reshape(half, 2).sum(axis=1)
@@ -193,11 +192,11 @@ class Series:
 
     def _touch(self, where: slice | NDArray[np.int64]) -> None:
         changed = self._changed[where]
-        # Each bucket gets a version of its own, so that an answer may stop after any of them.
+        # Each bucket gets its own version, so that a response may stop after any of them.
         self._changed[where] = self.version + 1 + np.arange(len(changed))
         self.version += len(changed)
 
 
 def plain(values: NDArray[np.float64]) -> list[float | None]:
-    """What JSON can hold: rounded to four digits after the point, None for NaN."""
+    """Values for JSON: rounded to four decimals, None for NaN."""
     return [round(v, 4) if v == v else None for v in values.tolist()]

@@ -1,4 +1,4 @@
-"""What the reports of a run add up to so far. Memory is bounded whatever the run's length."""
+"""The sum of a run's reports so far, in bounded memory for any length of run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from llmbench_locust.metrics.vllm import good
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.server_metrics.vocabulary import BY_NAME
 
-#: Kinds of error that are counted by name, and the length of the example kept of each.
+#: Number of error kinds counted by name, and the length of the example kept for each.
 MOST_KINDS = 50
 EXAMPLE_CHARS = 400
 
@@ -57,11 +57,11 @@ class Tally:
         self._reasoned = False
 
     def counters(self, counters: Json, now_s: float | None = None) -> None:
-        """One report: monotonic totals (offered, sent, completed, token_events), gauges (in_flight,
-        waiting), and what is new since the last one (ttft_ms, send_lag_ms, loop_lag_ms: arrays of
-        ms); cpu by process.
+        """Add a report: monotonic totals (offered, sent, completed, token_events), gauges
+        (in_flight, waiting), new samples (ttft_ms, send_lag_ms, loop_lag_ms: arrays of ms); cpu by
+        process.
 
-        ``start_s``, when given, is the start of the arrivals; ``now_s`` the time of the report
+        ``start_s``, if given, is the start of the arrivals; ``now_s`` is the time of the report
         (both `perf_counter`).
         """
         now_s = perf_counter() if now_s is None else now_s
@@ -80,7 +80,7 @@ class Tally:
         before = 0.0 if math.isnan(before_s) else max(before_s - self.start_s, 0.0)
         for name in _TOTALS:
             total = float(counters.get(name, self.last[name]))
-            # A lost worker takes its counts with it, so a total can fall; a rate is never negative.
+            # A lost worker's counts are lost, so a total can fall; a rate must not be negative.
             self.series.spread(
                 "tokens" if name == "token_events" else name,
                 max(total - self.last[name], 0.0),
@@ -114,7 +114,7 @@ class Tally:
     def server(self, now_s: float, values: Mapping[str, float]) -> None:
         """Gauges of the metrics pages, read at ``now_s``."""
         if not now_s >= self.start_s:
-            return  # before the start of the arrivals, or before there is one
+            return  # before the start of the arrivals, or before it is known
         for name, gauge in SERVER_GAUGES.items():
             if name in values:
                 factor = 100 if BY_NAME[name].unit == "share" else 1
@@ -134,8 +134,8 @@ class Tally:
         self._count_errors(columns, failed)
         self.input_tokens += int(input_lengths(columns)[ok].sum())
         events = np.diff(columns.token_offsets)
-        # Without counts from the server the tokenizer counts after the run; until then an event is
-        # a token.
+        # Without counts from the server the tokenizer counts after the run; until then each event
+        # counts as one token.
         tokens = output_lengths(columns, events)
         found = latencies(columns, tokens, self._kind)
         self.output_tokens += int(tokens.sum())
@@ -165,7 +165,7 @@ class Tally:
     def _correct_tokens(
         self, columns: RecordColumns, tokens: NDArray[np.int64], events: NDArray[np.int64]
     ) -> None:
-        """Correct the live counter, which took one token an event, by what the events carried."""
+        """Correct the live counter, which counted one token per event."""
         other = columns.success & (tokens != events) & (events > 0)
         if other.any():
             extra = np.repeat(np.where(other, tokens / np.maximum(events, 1) - 1.0, 0.0), events)

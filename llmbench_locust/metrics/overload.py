@@ -1,4 +1,4 @@
-"""Did the server keep up with the load? Where it did not, no window of the run is steady."""
+"""Detects whether the server kept up with the load. If not, no part of the run is steady."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmbench_locust.records import RecordColumns
 from llmbench_locust.statistics.transients import grows
 
 SAMPLES = 240
-#: A trend over fewer requests, or over less time, says nothing.
+#: A trend over fewer requests, or over less time, is meaningless.
 LEAST_REQUESTS = 50
 LEAST_S = 2.0
 #: After the fill-up, the run must last this many times as long.
@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 
 class Overload(TypedDict):
-    """Of the time in which requests were due; rates per second."""
+    """Over the time in which requests were due; rates per second."""
 
     offered: float
     completed: float
@@ -30,10 +30,10 @@ class Overload(TypedDict):
 
 
 def overload(columns: RecordColumns) -> Overload | None:
-    """What was seen of a server whose unanswered requests grow without end; None for any other.
+    """Figures of a server whose number of unanswered requests keeps growing; None for any other.
 
-    Unanswered is a request from its due time (its start, where it had none) to its end, so a cap on
-    the client hides nothing. The trend test is `statistics.transients.grows`.
+    A request is unanswered from its due time (its start, if it had none) to its end, so that a
+    concurrency limit hides nothing. The trend test is `statistics.transients.grows`.
     """
     due, start, end = (columns.floats[n] for n in ("due_time", "start_time", "end_time"))
     began = np.where(np.isnan(due), start, due)
@@ -60,14 +60,14 @@ def overload(columns: RecordColumns) -> Overload | None:
 
 
 def _fill_up_s(took: Floats) -> float:
-    """How long an empty server takes to fill up: twice the latency of the first tenth."""
+    """The time to fill up an empty server: twice the latency of the first tenth."""
     first = took[: max(5, len(took) // 10)]
     known = first[~np.isnan(first)]
     return 2 * float(np.median(known)) if len(known) else 0.0
 
 
 def _load_grows(began: Floats, begin: float) -> bool:
-    """Whether more arrives in the later half: a ramp, or a trace; then a queue may grow, too."""
+    """Whether more requests arrive in the second half (a ramp, a trace), so a queue may grow."""
     middle = (begin + float(began[-1])) / 2
     earlier = np.count_nonzero((began >= begin) & (began < middle))
     return int(np.count_nonzero(began >= middle)) > GROWING_LOAD * max(1, int(earlier))

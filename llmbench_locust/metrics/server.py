@@ -1,4 +1,4 @@
-"""The server's own figures of a run, those of its GPUs, and what they explain. Pure."""
+"""Figures of a run from the metrics of the server and its GPUs. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmbench_locust.server_metrics.watch import server_block
 
 
 def server_figures(facts: RunFacts, summary: Summary) -> Json | None:
-    """``all`` replicas together and each by URL; None without readings."""
+    """Figures of ``all`` replicas together and of each by URL; None without readings."""
     together, each = server_block(facts.server, facts.config.metric_percentiles)
     if together is None or not (
         together["gauges"] or together["counters"] or together["restarted"]
@@ -57,8 +57,8 @@ def series(facts: RunFacts, pages: Mapping[str, Sequence[Reading]]) -> Json:
 
 def gpu_figures(facts: RunFacts, summary: Summary) -> Json | None:
     """Power (W), utilization (0 to 1) and memory (bytes) over all GPUs, and ``energy_j`` from the
-    start of the arrivals to the last end: None with an ``energy_reason`` where it is unknown. None
-    without a page about GPUs.
+    start of the arrivals to the last end, or None with an ``energy_reason``. None without a GPU
+    metrics page.
     """
     pages = {url: gauges_of(found, GPU_METRICS) for url, found in facts.gpus.items()}
     if not any(pages.values()):

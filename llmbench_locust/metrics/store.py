@@ -1,9 +1,9 @@
 """All outcomes of a run, in columns, in bounded memory.
 
-Token times are kept exactly up to a limit of events. Past it, the times of further requests are
-folded into what they are needed for: first and last event stay, so that TTFT, E2EL and TPOT stay
-exact; gaps go into a histogram of at most 0.1% relative error; events and tokens into counts by
-hundredths of a second.
+Token times are kept exactly up to a limit of events. Beyond it, those of further requests are
+aggregated: first and last event are kept, so that TTFT, E2EL and TPOT stay exact; gaps go into a
+histogram with a relative error of at most 0.1%; events and tokens are counted by hundredths of a
+second.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from llmbench_locust.metrics.tokens import TokenBins, inner_events, per_token_ga
 from llmbench_locust.records import RecordColumns, offsets_of
 
 #: This many small reports, or reports with this many events, are joined into a block. A block is
-#: not copied again before the end of the run, so that joining never stops the loop for long.
+#: not copied again until the end of the run, so that joining never blocks the loop for long.
 PARTS = 64
 BLOCK_TOKENS = 250_000
 
 
 class Folded:
-    """What is left of token events past the limit, of successful requests."""
+    """Aggregated token events beyond the limit, of successful requests."""
 
     def __init__(self) -> None:
         self.gaps = Histogram()
@@ -53,7 +53,7 @@ class Folded:
 
 
 class RecordStore:
-    """``max_exact_tokens``: events whose times are kept. ``folded``: the rest, None if exact."""
+    """``max_exact_tokens``: events to keep exactly. ``folded``: the rest, None if exact."""
 
     def __init__(self, max_exact_tokens: int = 20_000_000) -> None:
         self._limit = max_exact_tokens
@@ -69,10 +69,10 @@ class RecordStore:
         return self._rows
 
     def add(self, columns: RecordColumns) -> int:
-        """More outcomes (not changed, and not to be changed after). A request that is there already
-        is not taken again.
+        """Add outcomes, which must not be changed afterwards. Requests that are there already are
+        skipped.
 
-        Returns how many were taken.
+        Returns how many were added.
         """
         fresh = self._fresh(columns.ints["index"])
         if len(fresh) != len(columns):
@@ -99,7 +99,7 @@ class RecordStore:
         return self._blocks[0]
 
     def _fresh(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows whose index was not there before, each once."""
+        """Rows with a new index, each index once."""
         if not len(index):
             return np.empty(0, np.int64)
         if (most := int(index.max())) >= len(self._seen):
@@ -112,7 +112,7 @@ class RecordStore:
         return rows
 
     def _fold(self, columns: RecordColumns) -> RecordColumns:
-        """The same rows with only the first and last event of each; the others are counted."""
+        """The same rows with only the first and last event of each; the others are aggregated."""
         if self.folded is None:
             self.folded = Folded()
         self.folded.add(columns)

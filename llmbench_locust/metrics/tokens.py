@@ -1,7 +1,6 @@
-"""Tokens in time: how many each event carried, how many came in each hundredth of a second, gaps by
-token.
+"""Tokens over time: tokens per event, tokens per hundredth of a second, gaps per token.
 
-Where a chunk carries several tokens, events and tokens differ; the figures here count tokens.
+If a chunk has several tokens, events and tokens differ; the figures here count tokens.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ Ints = NDArray[np.int64]
 
 
 def token_weights(columns: RecordColumns) -> Ints | None:
-    """Tokens of each event (int64, shape of ``token_times``); None where every event carried one.
+    """Tokens of each event (int64, shape of ``token_times``); None if every event has one.
 
-    By the server's word where it gave one for each chunk. Else, where an answer has more tokens
-    than events, evenly: the first ones carry what does not divide.
+    As the server reported for each chunk. Otherwise, if a response has more tokens than events,
+    they are distributed evenly, with the remainder in the first events.
     """
     events = np.diff(columns.token_offsets)
     lens = columns.ints["output_len"]
@@ -45,7 +44,7 @@ def token_weights(columns: RecordColumns) -> Ints | None:
 
 
 class TokenBins:
-    """Counts by hundredths of a second, in a growing array. Times are seconds of one clock."""
+    """Counts by hundredths of a second, in a growing array. Times are seconds on one clock."""
 
     def __init__(self) -> None:
         self._first = 0
@@ -78,7 +77,7 @@ class TokenBins:
         before = max(self._first - low, 0)
         after = max(high - (self._first + len(self._counts) - 1), 0)
         if before or after:
-            # Twice what is needed, so that growing costs little in the long run.
+            # Twice the needed size, so that the array rarely grows.
             spare = len(self._counts) if after else 0
             self._counts = np.concatenate(
                 [np.zeros(before, np.int64), self._counts, np.zeros(after + spare, np.int64)]
@@ -86,13 +85,13 @@ class TokenBins:
             self._first -= before
 
     def middles(self) -> tuple[Floats, Ints]:
-        """(middle of each bin that holds something, seconds; its count)."""
+        """(middle in seconds, count) of each non-empty bin."""
         some = np.flatnonzero(self._counts)
         middles = (some + (self._first + 0.5)) * np.float64(BIN_S)
         return middles, self._counts[some]
 
     def peak(self, window_s: float = 1.0) -> int:
-        """The most in any window of that length, which moves in steps of a bin."""
+        """The maximum count in any window of that length, moved in steps of one bin."""
         width = round(window_s / BIN_S)
         upto = np.concatenate([[0], np.cumsum(self._counts)])
         if len(upto) <= width:
@@ -100,7 +99,7 @@ class TokenBins:
         return int((upto[width:] - upto[:-width]).max())
 
     def between(self, begin_s: float, end_s: float) -> int:
-        """Tokens of the bins whose middle lies in the span."""
+        """Tokens in the bins whose middle is in the span."""
         first = max(math.ceil(begin_s / BIN_S - 0.5) - self._first, 0)
         last = max(math.ceil(end_s / BIN_S - 0.5) - self._first, 0)
         return int(self._counts[first:last].sum())
@@ -109,7 +108,7 @@ class TokenBins:
 def per_token_gaps(
     columns: RecordColumns, rows: NDArray[np.bool_], weights: Ints | None
 ) -> Histogram:
-    """Gaps by token of the chosen rows: k tokens after a gap g are k gaps of g / k."""
+    """Gaps per token of the chosen rows: k tokens after a gap g count as k gaps of g / k."""
     found = Histogram()
     times = columns.token_times
     inside = inner_events(columns, rows)
@@ -128,7 +127,7 @@ def per_token_gaps(
 
 
 def inner_events(columns: RecordColumns, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether a gap ends at each event of the chosen rows (bool, shape of token_times)."""
+    """Whether an event of the chosen rows ends a gap (bool, shape of token_times)."""
     events = np.diff(columns.token_offsets)
     inside = np.repeat(rows, events)
     inside[columns.token_offsets[:-1][events > 0]] = False

@@ -1,4 +1,4 @@
-"""Is the result valid? One row a reason: what was found, its limit, what to do. Pure.
+"""Checks whether the result is valid. One row per reason: finding, limit, what to do. Pure.
 
 docs/validity.md explains each reason.
 """
@@ -17,15 +17,15 @@ from llmbench_locust.metrics.groups import cached_tokens
 from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.statistics.certified import certified, least_samples
 
-#: Finish reasons that do not explain why an answer is short.
+#: Finish reasons that do not explain a short response.
 _NO_REASON = ("", "length", "abort", "error", "max_tokens")
-#: What the advice for too few requests offers.
+#: Percentiles that the advice for too few requests suggests.
 _USUAL_PERCENTILES = (50, 75, 90, 95, 99)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """``value``: must not be above the reason's limit. ``text``: what it means, in one sentence."""
+    """``value``: invalid above the reason's limit. ``text``: its meaning in one sentence."""
 
     value: float
     text: str
@@ -34,7 +34,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """``find``: None where unknown. ``what_to_do``: unless the finding has its own advice."""
+    """``find`` returns None if unknown. ``what_to_do``: unless the finding has its own advice."""
 
     name: str
     limit: float
@@ -53,8 +53,8 @@ def _client(e: Figures) -> Found | None:
 def _warm_cache(e: Figures) -> Found | None:
     """Share of prompt tokens that came from the cache, beyond what the workload shares.
 
-    Tokens that the server counted beyond the prompts are of its chat template: all prompts share
-    them.
+    Tokens that the server counted in addition to the prompts are from its chat template, which all
+    prompts share.
     """
     hits, asked = cached_tokens(e.facts.columns, e.counters)
     known = e.facts.sharing
@@ -71,7 +71,7 @@ def _warm_cache(e: Figures) -> Found | None:
 
 
 def _duplicates(e: Figures) -> Found | None:
-    """Random prompts are as alike as the vocabulary is small: that is their nature."""
+    """Not for random prompts, which may repeat if the vocabulary is small."""
     known = e.facts.sharing
     if known is None or e.facts.config.dataset_name.startswith("random"):
         return None
@@ -84,9 +84,9 @@ def _duplicates(e: Figures) -> Found | None:
 
 
 def _other_traffic(e: Figures) -> Found | None:
-    """What the server finished beyond what this client sent, as a share of that: requests, or
-    generated tokens where the server does not count requests. Ready check, warm-ups and probes may
-    fall into the window.
+    """What the server finished beyond this client's requests, as a share of these: requests, or
+    generated tokens if the server does not count requests. Ready check, warm-ups and probes may
+    be in the window.
     """
     finished, tokens = (e.counters.get(n) for n in ("requests_finished", "generation_tokens"))
     probes = e.facts.probes or {}
@@ -105,7 +105,7 @@ def _other_traffic(e: Figures) -> Found | None:
     return Found(
         others / max(1, ours),
         f"The server finished {counted:.0f} {unit} during the run, of which {others:.0f} were not "
-        f"of this run (limit 1% of {ours}).",
+        f"from this run (limit 1% of {ours}).",
     )
 
 
@@ -147,7 +147,7 @@ def _short(e: Figures) -> Found | None:
     short, n = int(np.count_nonzero(told & (lens < asked) & reason)), int(np.count_nonzero(told))
     return Found(
         short / n,
-        f"{short} of {n} answers ended before the asked length without a stop reason of their own "
+        f"{short} of {n} responses ended before the requested length without a stop reason "
         f"({short / n:.0%}; limit 5%).",
     )
 
@@ -161,11 +161,11 @@ def _failed(e: Figures) -> Found | None:
 
 
 def _too_few(e: Figures) -> Found | None:
-    """Requests that the highest percentile asked for lacks."""
+    """The number of requests missing for the highest requested percentile."""
     asked = max(e.facts.config.metric_percentiles, default=0.0)
     needed, there = least_samples(asked), e.summary.completed
     fit = [f"{p}" for p in _USUAL_PERCENTILES if least_samples(p) <= there and p < asked]
-    lower = f", or ask for lower percentiles with --metric-percentiles {','.join(fit)}"
+    lower = f", or report lower percentiles with --metric-percentiles {','.join(fit)}"
     return Found(
         float(max(0, needed - there)),
         f"P{asked:g} needs at least {needed} successful requests; this run has {there}.",
@@ -227,7 +227,7 @@ def validity(figures: Figures) -> Json:
 
 
 def validity_lines(found: Json) -> list[str]:
-    """Last, the verdict: with its one reason, or below a line for each of several."""
+    """The verdict with its only reason, or a line for each reason and then the verdict."""
     if found["valid"]:
         warnings = ", ".join(found["warnings"])
         return [f"Result: valid (warnings: {warnings})" if warnings else "Result: valid"]
@@ -239,7 +239,7 @@ def validity_lines(found: Json) -> list[str]:
 
 
 def certified_percentiles(summary: Summary, percentiles: Sequence[float]) -> Json:
-    """Milliseconds; None where there are too few requests. ITLs are not independent: not here."""
+    """Milliseconds; None with too few requests. Without ITL, whose samples are not independent."""
     found = summary.latencies
     shown = {"ttft": found.ttft_s, "tpot": found.tpot_s, "e2el": found.e2el_s}
     samples = {name: values[~np.isnan(values)] for name, values in shown.items()}

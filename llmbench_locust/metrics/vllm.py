@@ -1,8 +1,7 @@
-"""The numbers of `vllm bench serve`, by its definitions, quirks included. Pure: records in, numbers
-out.
+"""The figures of `vllm bench serve` by its definitions, including its quirks. Pure.
 
-Its peaks count whole seconds from the earliest start; a metric without a sample is 0 there, and so
-it is here.
+As in vLLM, peaks are counted in whole seconds from the earliest start, and a metric without samples
+is 0.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Distribution:
 
     @classmethod
     def of(cls, seconds: Floats, percentiles: Sequence[float]) -> Distribution:
-        """numpy's linear percentiles over all samples; zeros when there is none."""
+        """numpy's linear percentiles over all samples; zeros without samples."""
         if not len(seconds):
             return cls(0.0, 0.0, 0.0, tuple((p, 0.0) for p in percentiles))
         found = np.percentile(seconds, [50.0, *percentiles]) * 1000
@@ -55,7 +54,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the console and the result JSON show. Throughputs are per second of ``duration_s``."""
+    """The figures of console and result JSON. Throughputs are per second of ``duration_s``."""
 
     kind: str
     duration_s: float
@@ -78,13 +77,13 @@ class Summary:
 
     @property
     def requests(self) -> int:
-        """Those that ended by themselves."""
+        """The number of requests that were not cancelled."""
         return self.completed + self.failed
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of a run. ``goodput_ms``: objectives by name."""
+    """The requested figures. ``goodput_ms``: objectives by name."""
 
     percentiles: Sequence[float]
     goodput_ms: dict[str, float] = field(default_factory=dict)
@@ -99,8 +98,8 @@ def summarize(
     counted: Ints | None = None,
     folded: Folded | None = None,
 ) -> Summary:
-    """All of vLLM's numbers. ``counted``: the tokenizer's counts of texts (-1 for none);
-    ``folded``: what the store no longer holds exactly.
+    """All of vLLM's figures. ``counted``: the tokenizer's counts of texts (-1 for none);
+    ``folded``: what the store has aggregated.
     """
     percentiles, goodput_ms = asked.percentiles, asked.goodput_ms
     generation = asked.kind == "generation"
@@ -144,7 +143,7 @@ def summarize(
 
 
 def _itl(exact_s: Floats, percentiles: Sequence[float], folded: Folded | None) -> Distribution:
-    """With a histogram once something was folded: each percentile within 0.1%."""
+    """From a histogram if anything was aggregated: percentiles within 0.1%."""
     if folded is None:
         return Distribution.of(exact_s, percentiles)
     gaps = folded.gaps.copy()
@@ -157,7 +156,7 @@ def _itl(exact_s: Floats, percentiles: Sequence[float], folded: Folded | None) -
 
 
 def good(found: Latencies, goodput_ms: dict[str, float] | None) -> NDArray[np.bool_]:
-    """Whether each met every objective (bool, shape (n,)). TPOT of one token counts as 0."""
+    """Whether each request met every objective (bool, shape (n,)). TPOT of one token is 0."""
     met = found.ok.copy()
     values = {
         "ttft": found.ttft_s,
@@ -177,7 +176,7 @@ def one_second_peaks(
     exact: NDArray[np.bool_] | None = None,
     folded: Folded | None = None,
 ) -> tuple[float, int]:
-    """(most token events, most requests touched) in a second counted from the first start."""
+    """Maximum of (token events, active requests) in one-second bins from the first start."""
     ok = found.ok & ~np.isnan(found.e2el_s)
     if not np.any(ok):
         return 0.0, 0
@@ -199,12 +198,11 @@ def one_second_peaks(
 
 
 def _by_second(times: Floats, chosen: NDArray[np.bool_], first_s: float, seconds: int) -> Ints:
-    """Chosen events in each second from ``first_s``, in pieces that take little memory."""
+    """Counts of chosen events in each second from ``first_s``, in pieces to save memory."""
     counts = np.zeros(seconds, np.int64)
     for begin in range(0, len(times), SLICE):
         part = times[begin : begin + SLICE][chosen[begin : begin + SLICE]]
-        # An event before the earliest start (a clock that was converted) is in no second, as in
-        # vLLM.
+        # As in vLLM, an event before the earliest start (of a converted clock) is not counted.
         places = np.floor(part - first_s).astype(np.int64)
         places = places[(places >= 0) & (places < seconds)]
         counts += np.bincount(places, minlength=seconds)
