@@ -13,7 +13,7 @@ import yaml
 
 from llmbench_locust.cli import main
 from tests.cli.test_command_line import config_of
-from tests.commands import environment
+from tests.commands import environment, free_port
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -50,6 +50,9 @@ def test_every_serve_command_is_understood(line, tmp_path, monkeypatch):
 )
 def test_a_command_against_the_simulator_runs(line, tmp_path):
     argv = [sys.executable, "-m", "llmbench_locust", *shlex.split(line)[1:]]
+    if "--processes" in argv:  # the usual port may be taken here
+        port = str(free_port())
+        argv += ["--master-bind-port", port, "--master-port", port]
     done = subprocess.run(
         argv,
         cwd=tmp_path,
