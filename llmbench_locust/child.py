@@ -16,7 +16,7 @@ IN_ORDER_S = 60.0
 
 
 @contextmanager
-def ended_in_order() -> Iterator[None]:
+def raising_on_sigterm() -> Iterator[None]:
     """SIGTERM and SIGHUP raise SystemExit(143), so that started processes can be ended."""
     before = {
         number: signal.signal(number, _leave)

@@ -157,7 +157,7 @@ class _NotTheSpawnRate(logging.Filter):
         return "selected spawn rate is very high" not in str(record.msg)
 
 
-def hush(options: Namespace, *, level_asked_for: bool) -> None:
+def silence(options: Namespace, *, level_asked_for: bool) -> None:
     """Silence Locust's tables and notices in headless mode unless requested, and its final tables
     also in `llmbench ui`, whose page shows them.
     """

@@ -31,10 +31,10 @@ from llmbench_locust.errors import BenchError, ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.locust_seam import (
     drop_malformed,
-    hush,
     keep_defaults,
     keep_small,
     say_taken_port,
+    silence,
     stop_without_sources,
 )
 from llmbench_locust.locust_types import WebUI
@@ -147,7 +147,7 @@ class Plugin:
         events.test_stop.add_listener(self._on_test_stop)
         events.quitting.add_listener(self._on_quitting)
         events.quit.add_listener(lambda **_: self.configurator.stop_sim())
-        hush(options, level_asked_for=_level_asked_for())
+        silence(options, level_asked_for=_level_asked_for())
         if self.is_worker:
             listen_as_worker(forked=bool(options.processes))
             return

@@ -127,7 +127,7 @@ def test_workers_that_take_part_are_ready_spawning_or_running():
 
 def test_the_warning_of_many_users_at_once_is_not_logged(environment, caplog):
     options = argparse.Namespace(headless=False, print_stats=False, only_summary=False)
-    locust_seam.hush(options, level_asked_for=True)
+    locust_seam.silence(options, level_asked_for=True)
     with caplog.at_level(logging.WARNING, "locust.runners"):
         environment.runner.start(1, 1000)
         environment.runner.spawning_greenlet.join(timeout=MOST_S)
@@ -157,7 +157,7 @@ def test_a_runner_that_stops_names_its_caller_and_reads_no_source(environment, c
 
 def test_headless_without_tables_is_only_summary():
     options = argparse.Namespace(headless=True, print_stats=False, only_summary=False)
-    locust_seam.hush(options, level_asked_for=True)
+    locust_seam.silence(options, level_asked_for=True)
     assert options.only_summary is True
 
 

@@ -1,4 +1,4 @@
-/* A token server whose schedule is exact, and the least client that could read it.
+/* A token server with an exact schedule, and a minimal client that reads it.
  *
  *   paced serve PORT TTFT_MS ITL_MS         streams "max_tokens" events for each POST: the first TTFT_MS after the request was
  *                                           read, then one each ITL_MS. On SIGUSR1 and SIGTERM it says how many
@@ -76,7 +76,7 @@ static queue first_tokens, next_tokens;
 static volatile sig_atomic_t stopped, asked;
 static long sends, firsts;
 static double late_sum, late_max, first_late_sum;
-enum { BINS = 200000 }; /* of 1 us, zero in the middle; the outermost hold all that is beyond */
+enum { BINS = 200000 }; /* of 1 us, zero in the middle; the outermost include everything beyond */
 static long gap_bins[BINS];
 
 static double gap_late_p99_ms(void) {
@@ -155,7 +155,7 @@ static void send_token(conn *c) {
         size += 5;
         c->tokens = 0;
     }
-    /* A client that lags by a whole socket buffer loses bytes: this server measures clients that keep up. */
+    /* A client that lags by a whole socket buffer loses bytes: this server is for clients that keep up. */
     if (put(c, out, size) != size) c->tokens = 0;
 }
 
@@ -164,7 +164,7 @@ static void take_request(conn *c, double ttft) {
     static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     c->request[c->length] = 0;
     char *body = strstr(c->request, "\r\n\r\n"), *length = strcasestr(c->request, "content-length:");
-    if (body && strncmp(c->request, "POST ", 5)) { /* clients look for the models, for metrics and the like */
+    if (body && strncmp(c->request, "POST ", 5)) { /* clients ask for models, metrics and the like */
         static const char models[] = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 41\r\n\r\n"
                                      "{\"object\":\"list\",\"data\":[{\"id\":\"paced\"}]}";
         c->length = 0;
@@ -172,7 +172,7 @@ static void take_request(conn *c, double ttft) {
         return;
     }
     if (!body || !length || c->length - (body + 4 - c->request) < atoi(length + 15)) return;
-    if (!strncmp(c->request, "POST /tokenize ", 15)) { /* as many servers: no such path */
+    if (!strncmp(c->request, "POST /tokenize ", 15)) { /* like many servers: no such path */
         static const char none[] = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
         c->length = 0;
         put(c, none, sizeof none - 1);

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     if taken := next((flag for flag in map(flag_of, words) if flag in _OURS), None):
         use = "give it outside --a and --b" if taken in ("--repeat", "--seed") else "use --dir"
         raise ConfigError(f"{taken}: cannot be set for the runs of an A/B comparison; {use}")
-    with child.ended_in_order():
+    with child.raising_on_sigterm():
         return _compared(flags, shared)
 
 

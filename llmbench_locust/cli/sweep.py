@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     )
 
     try:
-        with child.ended_in_order():
+        with child.raising_on_sigterm():
             return 1 if sweep(_plan(verb, own, flags)) else 0
     except KeyboardInterrupt:
         print("Interrupted; --resume continues.", file=sys.stderr)

@@ -53,11 +53,11 @@ class Listed:
         self.total: int | None = sum(t.count for t in tickets) if total is None else total
         # Kept to the end: freeing half a million would block the loop with requests in flight.
         self._tickets = tickets
-        self._told = False
+        self._taken = False
 
     def ready(self) -> Sequence[Ticket]:
-        told, self._told = self._told, True
-        return () if told else self._tickets
+        taken, self._taken = self._taken, True
+        return () if taken else self._tickets
 
     def close(self) -> None:
         """Nothing to do."""

@@ -138,7 +138,7 @@ class Coordinator:
                 renewed = now
                 for worker in self._roster.renew(now):
                     self._lose(worker)
-                for worker in [] if self.halted else self._roster.newcomers():
+                for worker in [] if self.halted else self._roster.invite_new():
                     gevent.spawn(self._welcome, worker)
             self._feed(now - self.start_s)
             self._balance()

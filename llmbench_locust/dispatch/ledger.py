@@ -34,11 +34,11 @@ class Ledger:
         self.done_count = 0
         self.never_count = 0
 
-    def indexes(self, worker: int, told: Indexes) -> Indexes:
-        """The indexes ``told`` that a worker reported. Raises IndexError for unknown ones."""
-        if len(told) and not 0 <= told.min() <= told.max() < len(self.state):
-            raise IndexError(f"request {told.max()} of a plan of {len(self.state)}")
-        return told
+    def indexes(self, worker: int, reported: Indexes) -> Indexes:
+        """The indexes ``reported`` that a worker reported. Raises IndexError for unknown ones."""
+        if len(reported) and not 0 <= reported.min() <= reported.max() < len(self.state):
+            raise IndexError(f"request {reported.max()} of a plan of {len(self.state)}")
+        return reported
 
     @property
     def finished(self) -> bool:
@@ -134,18 +134,18 @@ class TaskLedger(Ledger):
         self._owners = np.empty(1024, np.int32)
         self._of: dict[int, array[int]] = {}
 
-    def indexes(self, worker: int, told: Indexes) -> Indexes:
-        """Converts the worker's own indexes ``told`` to indexes in this ledger; adds new ones."""
-        if not len(told):
-            return told
-        if told.min() < 0:
-            raise IndexError(f"request {told.min()}")
+    def indexes(self, worker: int, reported: Indexes) -> Indexes:
+        """Converts ``reported``, the worker's own indexes, to this ledger's; adds new ones."""
+        if not len(reported):
+            return reported
+        if reported.min() < 0:
+            raise IndexError(f"request {reported.min()}")
         of = self._of.setdefault(worker, array("q"))
-        new = int(told.max()) + 1 - len(of)
+        new = int(reported.max()) + 1 - len(of)
         if new > 0:
             of.extend(range(len(self.state), len(self.state) + new))
             self._add(new, worker)
-        return np.frombuffer(of, np.int64)[told]
+        return np.frombuffer(of, np.int64)[reported]
 
     def never(self, worker: int, indexes: Indexes) -> Indexes:
         """Requests cut off with their users: sent, but without an outcome."""

@@ -36,7 +36,7 @@ class Crew(Protocol):
     def send(self, message: Message, worker: str) -> None:
         """Send one message to one worker."""
 
-    def greet(self) -> None:
+    def ask_versions(self) -> None:
         """Ask new workers for their version."""
 
     def workers(self) -> list[str]:
@@ -145,9 +145,9 @@ class Roster:
                 lost.append(worker)
         return lost
 
-    def newcomers(self) -> list[WorkerState]:
+    def invite_new(self) -> list[WorkerState]:
         """Invite workers that have connected since, up to the run's maximum."""
-        self._crew.greet()
+        self._crew.ask_versions()
         plan, found = self._plan, []
         for worker_id in self._crew.workers():
             if worker_id not in self.workers and len(self.alive()) < plan.max_workers:

@@ -26,13 +26,13 @@ def cancelled(basis: Basis) -> Json | None:
     events = np.diff(columns.token_offsets)
     received = int(events[gone].sum())
     counters = basis.server["all"]["counters"] if basis.server else {}
-    made, told = counters.get("generation_tokens"), basis.summary.total_output + received
+    made, counted = counters.get("generation_tokens"), basis.summary.total_output + received
     clear = made is not None and not np.any(columns.failed) and not attempts_before(columns)
     return {
         "requests": int(np.count_nonzero(gone)),
         "before_first_token": int(np.count_nonzero(gone & (events == 0))),
         "token_events": received,
-        "generated_after": max(0, int(made) - told) if clear and made is not None else None,
+        "generated_after": max(0, int(made) - counted) if clear and made is not None else None,
     }
 
 

@@ -81,11 +81,11 @@ def _of_histogram(gaps: Histogram, percentiles: Sequence[float]) -> dict[str, fl
 def output_length(columns: RecordColumns, summary: Summary) -> dict[str, int]:
     """Responses shorter or longer than requested, if the server reported their length."""
     asked = columns.ints["expected_output_len"]
-    told = summary.latencies.ok & (asked > 0) & (columns.ints["output_len"] > 0)
+    known = summary.latencies.ok & (asked > 0) & (columns.ints["output_len"] > 0)
     return {
-        "as_asked": int(np.count_nonzero(told & (summary.output_lens == asked))),
-        "shorter": int(np.count_nonzero(told & (summary.output_lens < asked))),
-        "longer": int(np.count_nonzero(told & (summary.output_lens > asked))),
+        "as_asked": int(np.count_nonzero(known & (summary.output_lens == asked))),
+        "shorter": int(np.count_nonzero(known & (summary.output_lens < asked))),
+        "longer": int(np.count_nonzero(known & (summary.output_lens > asked))),
     }
 
 

@@ -59,8 +59,8 @@ def cached_tokens(columns: RecordColumns, counters: Json) -> tuple[float, float]
     if hits is not None and asked:
         return hits, asked
     cached, prompt = columns.ints["cached_tokens"], columns.ints["input_tokens"]
-    told = columns.success & (cached >= 0) & (prompt > 0)
-    return float(cached[told].sum()), float(prompt[told].sum())
+    known = columns.success & (cached >= 0) & (prompt > 0)
+    return float(cached[known].sum()), float(prompt[known].sum())
 
 
 def cached_share(columns: RecordColumns) -> float | None:

@@ -140,11 +140,11 @@ def _rate(e: Figures) -> Found | None:
 def _short(e: Figures) -> Found | None:
     columns, lens = e.facts.columns, e.summary.output_lens
     asked = columns.ints["expected_output_len"]
-    told = e.summary.latencies.ok & (asked > 0) & (columns.ints["output_len"] > 0)
-    if not np.any(told):
+    known = e.summary.latencies.ok & (asked > 0) & (columns.ints["output_len"] > 0)
+    if not np.any(known):
         return None
     reason = np.isin(np.array(columns.texts["finish_reason"], dtype=str), _NO_REASON)
-    short, n = int(np.count_nonzero(told & (lens < asked) & reason)), int(np.count_nonzero(told))
+    short, n = int(np.count_nonzero(known & (lens < asked) & reason)), int(np.count_nonzero(known))
     return Found(
         short / n,
         f"{short} of {n} responses ended before the requested length without a stop reason "

@@ -47,10 +47,10 @@ def command_of(config: RunConfig) -> str:
     for name, value in config.sampling.items():
         if plain is None or plain.sampling.get(name) != value:
             words += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join(words + _locusts(config, plain))
+    return shlex.join(words + _locust_flags(config, plain))
 
 
-def _locusts(config: RunConfig, plain: RunConfig | None) -> list[str]:
+def _locust_flags(config: RunConfig, plain: RunConfig | None) -> list[str]:
     """Locust's own flags that affect the run."""
     words = []
     if config.users is not None:

@@ -36,8 +36,8 @@ class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
     ``users``: -u if it is not the concurrency limit. ``base_urls``: all servers; ``base_url`` is
     the first.
 
-    ``at_home``: whether the server is the one given at startup; only that one gets the API key
-    from the environment. ``typed``: headers whose values came from the web form. ``budget``:
+    ``startup_server``: whether the server is the one given at startup; only that one gets the API
+    key from the environment. ``typed``: headers whose values came from the web form. ``budget``:
     (seconds, requests), None for no limit. ``arrival_seed``: seed of the arrivals if not ``seed``.
     """
 
@@ -46,7 +46,7 @@ class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
     sampling: Json
     run_time_s: float | None
     stop_timeout_s: float
-    at_home: bool
+    startup_server: bool
     base_urls: tuple[str, ...]
     users: int | None = None
     typed: tuple[str, ...]
@@ -76,7 +76,7 @@ class RunConfig(Benchmark, DatasetFlags, Own, Behaviour, Cost, Capacity):
         shown = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
-            if f.name not in ("backend_info", "header", "at_home", "typed")
+            if f.name not in ("backend_info", "header", "startup_server", "typed")
         }
         shown["header"] = dict.fromkeys(self.header, MASK)
         shown["base_url"] = without_user(self.base_url)
@@ -138,7 +138,7 @@ def build_config(options: object, start: Start | None = None) -> RunConfig:
     if start.origin == _SIM and not v["sim"]:
         v["sim_args"] = ""  # the form turned the simulator off
     origin = _origin(v, getattr(options, "host", None))
-    v["at_home"] = origin == start.origin
+    v["startup_server"] = origin == start.origin
     v["header"], v["typed"] = _headers(v, start, origin)
     info = _server(v, getattr(options, "host", None))
     v["goodput"] = checks.goodput(v["goodput"], info)
@@ -292,7 +292,9 @@ def from_redacted(shown: Json) -> RunConfig:
     v = {name: _tuples(value) for name, value in shown.items()}
     v["request_rate"] = float(v["request_rate"])
     v |= {"dataset_path": v["dataset_path"] or "", "save_detailed": True}
-    return RunConfig(**v, backend_info=backend_info(shown["backend"]), at_home=False, typed=())
+    return RunConfig(
+        **v, backend_info=backend_info(shown["backend"]), startup_server=False, typed=()
+    )
 
 
 def _tuples(value: JsonValue) -> JsonValue:

@@ -187,7 +187,7 @@ def _verdict(run: Shown) -> str:
     if block.get("overload"):
         lines.append(("bad", _e(overload_line(block["overload"]))))
     if run.tool != "llmbench":
-        lines.append(("unknown", f"Written by {_e(run.tool)}. {_e(not_told(run))}"))
+        lines.append(("unknown", f"Written by {_e(run.tool)}. {_e(missing_data(run))}"))
     lines.sort(key=lambda line: line[0] != "bad")
     return "".join(f'<p class="{colour}">{words}</p>' for colour, words in lines)
 
@@ -197,7 +197,7 @@ def verdict_and_tables(run: Shown) -> str:
     return f"<p>{_e(headline(run))}</p>{_verdict(run)}{_errors(run.block)}{_tables(run)}"
 
 
-def not_told(run: Shown) -> str:
+def missing_data(run: Shown) -> str:
     """What a file of another tool does not contain."""
     missing = run.missing or "whether the client was the limit"
     arrays = "" if run.drawn or run.missing else "; single requests (--save-detailed has them)"

@@ -37,7 +37,7 @@ def _requests(run: Shown) -> str:
 def _load(run: Shown) -> str:
     document = run.document
     rate = document.get("request_rate")
-    words = [f"{rate} req/s" if isinstance(rate, int | float) else f"rate {rate or 'not told'}"]
+    words = [f"{rate} req/s" if isinstance(rate, int | float) else f"rate {rate or 'unknown'}"]
     if document.get("max_concurrency") is not None:
         words.append(f"at most {document['max_concurrency']} in flight")
     return ", ".join(words)
@@ -45,14 +45,14 @@ def _load(run: Shown) -> str:
 
 def _client(run: Shown) -> str:
     if not run.block.get("audit"):
-        return "not told"
+        return "unknown"
     return "WAS THE LIMIT" if client_limited(run.document) else "not the limit"
 
 
 def _valid(run: Shown) -> str:
     found = run.block.get("validity")
     if not found:
-        return "not told"
+        return "unknown"
     return "valid" if found["valid"] else ", ".join(r["reason"] for r in found["reasons"])
 
 

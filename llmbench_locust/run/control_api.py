@@ -24,7 +24,7 @@ TIMEOUT_S = 30.0
 METRICS_TIMEOUT_S, BUSY_TIMEOUT_S = 1.0, 5.0
 #: Timeout of the check whether the server is gone, and the errors that show that nothing listens.
 GONE_S = 5.0
-_NOBODY = (ECONNREFUSED, EHOSTUNREACH, ENETUNREACH)
+_NOT_LISTENING = (ECONNREFUSED, EHOSTUNREACH, ENETUNREACH)
 #: Paths that empty caches (vLLM in development mode, SGLang): the prefix cache's, then those of
 #: related caches.
 RESETS = (
@@ -76,7 +76,7 @@ class Server:
             answer = self._ask("GET", "/v1/models")
             if not answer.ok:
                 raise NotAnswered(
-                    f"{url} answered {answer.status_code}: {_told(answer)}",
+                    f"{url} answered {answer.status_code}: {_server_message(answer)}",
                     f"http_{answer.status_code}",
                     answer.status_code,
                 )
@@ -106,7 +106,7 @@ class Server:
         try:
             self._ask("GET", "/health", GONE_S)
         except requests.RequestException as e:
-            return getattr(cause_of(e), "errno", None) in _NOBODY
+            return getattr(cause_of(e), "errno", None) in _NOT_LISTENING
         return False
 
     def profile(self, action: str) -> str:
@@ -207,7 +207,7 @@ def _unanswered(error: requests.RequestException) -> tuple[str, str]:
     return _brief(error), "connect"
 
 
-def _told(answer: requests.Response) -> str:
+def _server_message(answer: requests.Response) -> str:
     """The server's own message, on one line."""
     return redacted(message_of(answer.content) or str(answer.reason))
 

@@ -45,15 +45,15 @@ class Crew:
         environment.events.spawning_complete.add_listener(lambda **_: self.spawned.set())
         environment.events.test_stop.add_listener(self._on_test_stop)
 
-    def muster(self) -> None:
+    def refuse_other_versions(self) -> None:
         """Reject workers of another version that joined since the last run, and name them."""
         if self.local:
             return
         while self._silent():
-            self.greet()
+            self.ask_versions()
             gevent.sleep(0.005)
 
-    def greet(self) -> None:
+    def ask_versions(self) -> None:
         """Ask new workers for their version. From then on `workers` has those with this version."""
         now = perf_counter()
         for worker in self._silent():

@@ -82,7 +82,7 @@ class Runs:
         self._latest = benchmark = Benchmark(self._crew, config, self._live, source, quiet=quiet)
         try:
             with self._interruptible():
-                self._crew.muster()
+                self._crew.refuse_other_versions()
                 if users := benchmark.prepare(meanwhile=_import_report):
                     self._crew.need_users(users)
                     self._crew.spawned.wait(SPAWN_S)

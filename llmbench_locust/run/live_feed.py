@@ -47,7 +47,7 @@ class LiveFeed:
         self._totals = totals
         self._columns: deque[RecordColumns] = deque()
         self._samples: dict[str, list[NDArray[np.float64]]] = {name: [] for name in _SAMPLES}
-        self._told = False
+        self._new = False
         self._greenlet: gevent.Greenlet | None = None
 
     def start(self) -> None:
@@ -58,7 +58,7 @@ class LiveFeed:
         self._columns.append(columns)
 
     def report(self, report: Report) -> None:
-        self._told = True
+        self._new = True
         for name, key in _SAMPLES.items():
             self._samples[name].append(getattr(report, key) * 1000)
 
@@ -78,8 +78,8 @@ class LiveFeed:
                 self._gaps.wait(PIECE_S)
 
     def _pieces(self) -> Iterator[None]:
-        if self._told:
-            self._told = False
+        if self._new:
+            self._new = False
             samples, self._samples = self._samples, {name: [] for name in _SAMPLES}
             lists = {
                 name: np.concatenate(parts) if parts else np.empty(0)

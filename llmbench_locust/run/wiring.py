@@ -17,7 +17,7 @@ def api_key_for(config: RunConfig) -> str:
     """The key from the backend's environment variable. "" if it is not set, or if the run goes to
     another server than the one given at startup.
     """
-    return os.environ.get(key_variable(config.backend), "") if config.at_home else ""
+    return os.environ.get(key_variable(config.backend), "") if config.startup_server else ""
 
 
 def key_variable(backend: str) -> str:
@@ -28,7 +28,7 @@ def key_variable(backend: str) -> str:
 def withheld(config: RunConfig) -> str | None:
     """The message that an existing API key is not sent to this server, else None."""
     name = key_variable(config.backend)
-    if config.at_home or name not in os.environ:
+    if config.startup_server or name not in os.environ:
         return None
     return (
         f"{name} is not sent to {config.redacted()['base_url']}: it is for the server given at "

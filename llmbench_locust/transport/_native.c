@@ -1,11 +1,11 @@
-/* The reader's loop in C: epoll, recvmsg with the kernel's time stamp, recognition of plain token
- * events. It makes no Python object for an event. Whatever is not plain goes to Python's callbacks.
+/* The reader's loop in C: epoll, recvmsg with kernel timestamps, recognition of plain token events.
+ * It creates no Python object per event. Everything that is not plain goes to Python callbacks.
  *
- * Lane   what one stream's plain events look like, and the times and texts of those that came.
- *        `template.PythonLane` does the same in Python; both pass the same tests.
+ * Lane   the form of one stream's plain events, and the times and texts of those received.
+ *        `template.PythonLane` is the same in Python; both pass the same tests.
  * Reader the lanes by descriptor, and `poll`.
  *
- * Written for CPython's stable ABI: one build serves every version from 3.11.
+ * Uses CPython's stable ABI: one build works with every version from 3.11.
  */
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
@@ -47,7 +47,7 @@ static int hex_digit(unsigned char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The code unit of \uXXXX at `s`, -1 for anything else. */
+/* The code unit of the \uXXXX at `s`, -1 for anything else. */
 static int code_unit(const unsigned char *s, size_t left)
 {
     int value = 0;
@@ -62,7 +62,7 @@ static int code_unit(const unsigned char *s, size_t left)
     return value;
 }
 
-/* Bytes of the escape at `s`, 0 for an invalid one. Surrogates must come in pairs. */
+/* Length of the escape at `s`, 0 if invalid. Surrogates must come in pairs. */
 static size_t escape_length(const unsigned char *s, size_t left)
 {
     if (left < 2)
@@ -78,7 +78,7 @@ static size_t escape_length(const unsigned char *s, size_t left)
     return low >= 0xDC00 && low <= 0xDFFF ? 12 : 0;
 }
 
-/* Bytes of the UTF-8 character of several bytes at `s`, 0 for an invalid one. */
+/* Length of the multi-byte UTF-8 character at `s`, 0 if invalid. */
 static size_t character_length(const unsigned char *s, size_t left)
 {
     unsigned char first = s[0], low = 0x80, high = 0xBF;
@@ -107,7 +107,7 @@ static size_t character_length(const unsigned char *s, size_t left)
     return length;
 }
 
-/* Empty texts are left to the full parse: for some backends they are no token. */
+/* Empty texts are left to the full parse: for some backends they are not a token. */
 static int valid_text(const char *text, size_t size)
 {
     const unsigned char *s = (const unsigned char *)text, *end = s + size;
@@ -169,7 +169,7 @@ static int make_room(Lane *lane, size_t text_size)
     return 0;
 }
 
-/* The body of the whole plain chunk at `*at`, which moves behind it; NULL for anything else. */
+/* The body of the complete plain chunk at `*at`, which is advanced past it; NULL for anything else. */
 static const char *next_chunk(const char **at, const char *end, size_t *body_size)
 {
     const char *s = *at;
@@ -190,7 +190,7 @@ static const char *next_chunk(const char **at, const char *end, size_t *body_siz
     return s;
 }
 
-/* How many events were kept: all of `data`, or 0 for nothing; -1 when there is no memory. */
+/* The number of events kept: all of `data`, or 0 for none; -1 if out of memory. */
 static Py_ssize_t lane_take_in(Lane *lane, const char *data, size_t size, double time_s)
 {
     const char *at = data, *end = data + size;
@@ -315,7 +315,7 @@ typedef struct {
     char buffer[READ_BYTES];
 } Reader;
 
-static PyTypeObject *the_lane_type; /* set once, when the module is made */
+static PyTypeObject *the_lane_type; /* set once, at module creation */
 
 static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -329,9 +329,9 @@ static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     return (PyObject *)reader;
 }
 
-/* Streams that are read here are edge-triggered: a level-triggered one is polled by the kernel a
- * second time, to find that it was emptied, and that costs a tenth of a chunk. What is not read to
- * its end must be set anew, which makes it ready again if there is something. */
+/* Streams read here are edge-triggered: the kernel polls a level-triggered one a second time to find
+ * it empty, which costs a tenth of a chunk. A socket that was not read to its end must be registered
+ * again, which makes it ready if it has data. */
 static int watch(Reader *reader, int fd, uint32_t how)
 {
     struct epoll_event event = {.events = EPOLLIN | how, .data.fd = fd};
@@ -419,8 +419,7 @@ static PyObject *reader_forget(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* As recvmsg. `*time_s`: when the kernel received it, on the clock of `now_s`; NaN where the kernel
- * did not say. */
+/* Like recvmsg. `*time_s`: the kernel's receive time on the clock of `now_s`; NaN if it gave none. */
 static ssize_t receive(int fd, char *buffer, double offset_s, double *time_s)
 {
     union {
@@ -457,7 +456,7 @@ typedef struct {
     PyObject *on_other, *on_data, *on_broken;
 } Round;
 
-/* Read what one descriptor has. -1 with an exception set when a callback raised. */
+/* Read one descriptor's data. -1 with an exception set if a callback raised. */
 static int read_one(Reader *reader, struct epoll_event event, double offset_s, Round *round)
 {
     int fd = event.data.fd;

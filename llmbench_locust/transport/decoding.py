@@ -126,11 +126,11 @@ class DecodeLoop:
                 self._decode_urgent()
             behind = self._sweep()
             if self._urgent or behind:
-                self._give_way()
+                self._yield()
             else:
                 self._sleep()
 
-    def _give_way(self) -> None:
+    def _yield(self) -> None:
         """Let everything else run: users, other sockets, timers.
 
         Not `gevent.sleep(0)`: gevent runs up to a thousand such callbacks before it checks sockets

@@ -175,16 +175,16 @@ class Session:
 
     def _echo(self, sample: SampleRequest, request: Request) -> None:
         """Send back the session's header from the server (``--session-echo``)."""
-        told = self._echoes.get(-1 if sample.conversation is None else sample.conversation)
-        if told is not None:
-            request.headers[self.wire.session_echo] = told
+        value = self._echoes.get(-1 if sample.conversation is None else sample.conversation)
+        if value is not None:
+            request.headers[self.wire.session_echo] = value
 
     def _listen(self, sample: SampleRequest, exchange: Exchange) -> None:
         """Store the session's header from its first response."""
         if self.wire.session_echo and sample.conversation is not None:
-            told = exchange.headers.get(self.wire.session_echo.lower())
-            if told is not None:
-                self._echoes.setdefault(sample.conversation, told)
+            value = exchange.headers.get(self.wire.session_echo.lower())
+            if value is not None:
+                self._echoes.setdefault(sample.conversation, value)
 
     def forget(self, conversation: int | None) -> None:
         """Drop the header of a session that is over."""

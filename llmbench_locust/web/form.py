@@ -136,7 +136,7 @@ def start_form(
         for dest, value in FIRST.items():
             if dest in fields and dest not in given:
                 fields[dest] = replace(fields[dest], value=value)
-    fields |= _locusts(options)
+    fields |= _locust_fields(options)
     if "base_url" in fields:
         fields["base_url"] = _url(fields["base_url"], _server(options))
     layout = ESSENTIALS if open_loop else CLOSED_LOOP
@@ -199,7 +199,7 @@ def _server(options: Mapping[str, object]) -> str:
         return ""
 
 
-def _locusts(options: Mapping[str, object]) -> dict[str, Field]:
+def _locust_fields(options: Mapping[str, object]) -> dict[str, Field]:
     """Locust's own fields, which a closed loop needs."""
     users, rate, run_time = (options.get(n) for n in ("num_users", "spawn_rate", "run_time"))
     values = {

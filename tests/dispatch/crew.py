@@ -23,7 +23,7 @@ class FakeCrew:
         """The master that they belong to."""
         self._coordinator = coordinator
 
-    def greet(self) -> None:
+    def ask_versions(self) -> None:
         pass
 
     def workers(self) -> list[str]:

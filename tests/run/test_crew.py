@@ -35,9 +35,9 @@ def test_a_worker_that_did_not_listen_yet_is_asked_again(answers, found, asked, 
     monkeypatch.setattr(crew, "APART_S", 0.01)
     master = Master(answers)
     known = Crew(Environment(), master, None)
-    known.muster()
+    known.refuse_other_versions()
     assert (known.workers(), master.heard) == (found, asked)
-    known.muster()
+    known.refuse_other_versions()
     assert master.heard == asked
 
 

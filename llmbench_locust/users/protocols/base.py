@@ -84,9 +84,9 @@ class Protocol:
         for more in (self.wire.extra_body, sample.body_overrides or {}):
             inner = more.get(nested) if nested else None
             kept = body.get(nested)
-            _lay_over(body, more)
+            _merge(body, more)
             if isinstance(inner, dict) and isinstance(kept, dict):
-                _lay_over(kept, inner)
+                _merge(kept, inner)
                 body[nested] = kept
         return body
 
@@ -164,7 +164,7 @@ class Protocol:
         return "", ""
 
 
-def _lay_over(body: Json, more: Json) -> None:
+def _merge(body: Json, more: Json) -> None:
     """``more`` wins; null removes a field (some servers reject unknown fields)."""
     for name, value in more.items():
         if value is None and name in body:
