@@ -1,5 +1,5 @@
-"""What the server says of itself during a run: read once a second, mapped to one vocabulary.
+"""The server's own metrics during a run: scraped once a second, mapped to one vocabulary.
 
-`vocabulary` has a row for each figure, `reading` parses Prometheus text, `figures` compares the
-readings of a run (pure), `scraper` is the process that reads.
+`vocabulary` has a row for each figure, `reading` parses Prometheus text, `figures` evaluates the
+readings of a run (pure), `scraper` is the process that scrapes.
 """

@@ -1,4 +1,4 @@
-"""Where the time went: the client's mean TTFT split by what the server tells. Pure."""
+"""Where the time went: splits the client's mean TTFT with the server's metrics. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FULL_SHARE = 0.95
 
 
 def ttft_parts(client_mean_s: float, server: ServerFigures) -> dict[str, float] | None:
-    """The client's mean TTFT in seconds as queue + prefill + the rest; None where it is unknown.
+    """The client's mean TTFT in seconds as queue + prefill + rest; None if unknown.
 
-    The rest is the network and the server's front end (parsing, tokenizing, sending). A rest below
-    zero means that the two sides did not see the same requests: nothing is said then.
+    The rest is the network and the server's front end (parsing, tokenizing, sending). A negative
+    rest means that client and server did not see the same requests: the result is then None.
     """
     latencies = server["latencies"]
     if "queue_time" not in latencies or "prefill_time" not in latencies:
@@ -31,7 +31,7 @@ def ttft_parts(client_mean_s: float, server: ServerFigures) -> dict[str, float] 
 def sentences(
     client_mean_ttft_s: float | None, server: ServerFigures, readings: Sequence[Reading]
 ) -> list[str]:
-    """What the server's figures explain, one fact a line; only what they support."""
+    """Explanations from the server's figures, one fact per line."""
     lines = (_ttft(client_mean_ttft_s, server), _kv_cache(server, readings), _prefix_cache(server))
     return [line for line in lines if line]
 
@@ -46,8 +46,8 @@ def _ttft(client_mean_s: float | None, server: ServerFigures) -> str:
 
 
 def shown_sum(parts_s: Iterable[float], total_s: float) -> tuple[str, list[str]]:
-    """The total and its parts in milliseconds, rounded so that the parts add up as they are shown:
-    rounded down, and the rest to those that lost most. Below 100 ms with one digit after the point.
+    """The total and its parts in milliseconds, rounded so that the shown parts add up: rounded
+    down, then the largest remainders rounded up. One decimal below 100 ms.
     """
     digits = 0 if total_s >= 0.0995 else 1
     unit = 10**digits

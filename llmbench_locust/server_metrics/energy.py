@@ -1,4 +1,4 @@
-"""Energy that the GPUs of a page took during a run, from the readings of it. Pure."""
+"""Energy used by the GPUs of a metrics page during a run, from its readings. Pure."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from numpy.typing import NDArray
 
 from llmbench_locust.server_metrics.reading import Reading
 
-#: A page that was not read for longer than this leaves the energy unknown.
+#: If a page was not read for longer than this, the energy is unknown.
 MOST_GAP_S = 5.0
-#: A run must be this many times as long as what lies between two values of the page: energy at its
-#: ends is known no better than that.
+#: A run must last at least this many update intervals of the page, because the energy at its ends
+#: is known only to within one interval.
 LEAST_INTERVALS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Energy:
-    """``joules``: None where it is unknown; ``reason`` then says why."""
+    """``joules``: None if unknown; ``reason`` then says why."""
 
     joules: float | None
     reason: str = ""
 
 
 def energy_of(readings: Sequence[Reading], start_s: float, end_s: float) -> Energy:
-    """Energy between two times: the energy counter's difference, or the integral of power.
+    """Energy between two times: the difference of the energy counter, or the integral of power.
 
-    ``readings``: in order of time, from before the start to after the end. An exporter may renew
-    its values more rarely than they are read, so what counts is when the counter changed. Before
-    the start and after the end, power is as the first and the last reading have it.
+    ``readings``: in time order, from before the start to after the end. An exporter may update its
+    values less often than they are read, so only changes of the counter are used. Outside the
+    readings, power is that of the first or last reading.
     """
     times = np.clip([start_s, *(r.time_s for r in readings), end_s], start_s, end_s)
-    # Readings of a run of many hours are further apart (`watch.thin`).
+    # In runs of many hours the readings are further apart (`watch.thin`).
     if (gap := float(np.diff(times).max())) > max(MOST_GAP_S, (end_s - start_s) / 4000):
         return Energy(None, f"the page was not read for {gap:.0f} s of the run")
     counter, power = (_points(readings, name) for name in ("gpu_energy", "gpu_power"))
     points = counter if counter.shape[1] >= 2 else power
     if points.shape[1] < 2:
-        return Energy(None, "the page has neither energy nor power")
+        return Energy(None, "the page has no energy and no power")
     if points is counter and np.any(np.diff(counter[1]) < 0):
-        return Energy(None, "the energy counter fell: the driver or the exporter was restarted")
+        return Energy(None, "the energy counter decreased: the driver or exporter was restarted")
     changed = points[:, np.diff(points[1], prepend=np.nan) != 0]
     if points is counter and changed.shape[1] < 2:
-        return Energy(None, "the energy counter did not move")
-    # How often the page has a new value; the length of the run where it had none in between.
+        return Energy(None, "the energy counter did not change")
+    # Seconds between new values of the page; the length of the run if there was only one.
     gaps = np.diff(changed[0, 1:])
     interval_s = float(np.median(gaps)) if len(gaps) else end_s - start_s
     if end_s - start_s < LEAST_INTERVALS * interval_s:
@@ -54,7 +54,7 @@ def energy_of(readings: Sequence[Reading], start_s: float, end_s: float) -> Ener
         return Energy(_integral(power, start_s, end_s))
     first = float(counter[0, 0])
     if interval_s > 2 * np.median(np.diff(counter[0])):
-        # The first value is as old when it is read as the second one let wait for itself.
+        # The first value may have been old when it was read; estimate when it was new.
         first = max(first, float(changed[0, 1]) - interval_s)
     joules, last = float(changed[1, -1] - changed[1, 0]), float(changed[0, -1])
     before, after = power[1, [0, -1]] if power.shape[1] else [joules / (last - first)] * 2
@@ -78,6 +78,6 @@ def _integral(power: NDArray[np.float64], start_s: float, end_s: float) -> float
 
 def _too_short(interval_s: float, run_s: float) -> str:
     return (
-        f"the page has a new value every {interval_s:.1f} s, too few for a run of {run_s:.0f} s "
-        f"(at least {LEAST_INTERVALS}); let the exporter collect more often"
+        f"the page has a new value every {interval_s:.1f} s, too rarely for a run of {run_s:.0f} s "
+        f"(at least {LEAST_INTERVALS} values); shorten the exporter's collection interval"
     )

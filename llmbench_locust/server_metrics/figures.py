@@ -1,4 +1,4 @@
-"""The readings of a run become figures: what changed, how full, where the time went. Pure."""
+"""Computes figures from the readings of a run: counter differences, gauges and latencies. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from llmbench_locust.server_metrics.vocabulary import BY_NAME, SERVER_METRICS, S
 
 
 class Gauge(TypedDict):
-    """Of the readings inside the run, each counted once."""
+    """Statistics of a gauge over the readings during the run."""
 
     mean: float
     max: float
 
 
 class Percentile(TypedDict):
-    """A percentile interpolated inside its bucket, and the bucket: it can lie anywhere in it."""
+    """A percentile interpolated in its bucket, and the bucket, in which it can be anywhere."""
 
     value: float
     at_least: float
@@ -29,7 +29,7 @@ class Percentile(TypedDict):
 
 
 class Latency(TypedDict):
-    """Of the observations between the first and the last reading, in seconds."""
+    """Statistics of the observations between the first and the last reading, in seconds."""
 
     count: int
     mean: float
@@ -37,7 +37,7 @@ class Latency(TypedDict):
 
 
 class ServerFigures(TypedDict):
-    """``restarted``: a counter fell, so that the differences are unknown and left out."""
+    """``restarted``: a counter decreased, so the differences are unknown and left out."""
 
     seconds: float
     readings: int
@@ -48,9 +48,9 @@ class ServerFigures(TypedDict):
 
 
 def figures_of(readings: Sequence[Reading], percentiles: Sequence[float]) -> ServerFigures | None:
-    """One server's figures over its readings in order of time; None for fewer than two.
+    """One server's figures from its readings in time order; None for fewer than two.
 
-    A histogram's mean is exact (Δsum ÷ Δcount); its percentiles are as fine as its buckets.
+    A histogram's mean is exact (Δsum ÷ Δcount); its percentiles are as precise as its buckets.
     """
     if len(readings) < 2:
         return None
@@ -73,7 +73,7 @@ def _fell(before: Reading, after: Reading) -> bool:
 
 
 def _deltas(first: Reading, last: Reading) -> dict[str, float]:
-    """A counter that appears only later (nothing was counted before) began at zero."""
+    """Differences of the counters. A counter that appears only later started at zero."""
     return {
         row.name: last.values[row.name] - first.values.get(row.name, 0.0)
         for row in SERVER_METRICS
@@ -84,7 +84,7 @@ def _deltas(first: Reading, last: Reading) -> dict[str, float]:
 def gauges_of(
     readings: Sequence[Reading], rows: Sequence[ServerMetric] = SERVER_METRICS
 ) -> dict[str, Gauge]:
-    """Mean over time and maximum of each gauge that the page has."""
+    """Time-weighted mean and maximum of each gauge of the page."""
     found: dict[str, Gauge] = {}
     for row in rows:
         points = [(r.time_s, r.values[row.name]) for r in readings if row.name in r.values]
@@ -115,7 +115,7 @@ def _latencies(first: Reading, last: Reading, asked: Sequence[float]) -> dict[st
 
 
 def between(before: Histogram | None, after: Histogram) -> Histogram:
-    """The histogram of what was observed between two readings."""
+    """The histogram of the observations between two readings."""
     if before is None:
         return after
     earlier = dict(zip(before.bounds, before.counts, strict=True))
@@ -130,7 +130,8 @@ def between(before: Histogram | None, after: Histogram) -> Histogram:
 
 
 def percentile_of(histogram: Histogram, p: float) -> Percentile | None:
-    """The ``p``-th percentile, linear inside its bucket; None without observations or buckets.
+    """The ``p``-th percentile, interpolated linearly in its bucket; None if there are no
+    observations or buckets.
 
     In the last, unbounded bucket the value is the bucket's lower bound and ``at_most`` is None.
     """
@@ -148,9 +149,9 @@ def percentile_of(histogram: Histogram, p: float) -> Percentile | None:
 
 
 def summed(replicas: Sequence[ServerFigures]) -> ServerFigures | None:
-    """Several replicas as one server: counts add up, means are weighted by their counts.
+    """Several replicas combined: counts add up, means are weighted by their counts.
 
-    Percentiles of several histograms are left to the replicas.
+    Percentiles are available only per replica.
     """
     if not replicas:
         return None
@@ -175,7 +176,7 @@ def summed(replicas: Sequence[ServerFigures]) -> ServerFigures | None:
 
 
 def summed_gauges(pages: Sequence[Mapping[str, Gauge]]) -> dict[str, Gauge]:
-    """Of several pages; a share is averaged, and its maximum is the highest page's."""
+    """Gauges of several pages, summed. A share is averaged; its maximum is that of all pages."""
     gauges: dict[str, Gauge] = {}
     for name in dict.fromkeys(name for page in pages for name in page):
         found = [page[name] for page in pages if name in page]
@@ -188,6 +189,6 @@ def summed_gauges(pages: Sequence[Mapping[str, Gauge]]) -> dict[str, Gauge]:
 
 
 def at_present(readings: Iterable[Reading]) -> dict[str, float]:
-    """The gauges of the latest reading of each page, as `summed_gauges` puts them together."""
+    """The gauges of each page's latest reading, combined like `summed_gauges`."""
     pages = [gauges_of([reading], tuple(BY_NAME.values())) for reading in readings]
     return {name: gauge["mean"] for name, gauge in summed_gauges(pages).items()}

@@ -1,4 +1,4 @@
-"""A server's Prometheus text at one moment becomes values in our vocabulary. Pure."""
+"""Parses a server's Prometheus text to values in our vocabulary. Pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Reading:
 
     @classmethod
     def of(cls, found: Json) -> Reading:
-        """From its fields, as a result's ``series`` and a journal have them."""
+        """From its fields in a result's ``series`` or in a journal."""
         return cls(
             found["time_s"],
             found["values"],
@@ -54,13 +54,13 @@ class Reading:
         )
 
 
-#: One sample of the text: its name, its labels, its value.
+#: One sample of the text: name, labels, value.
 Sample = tuple[str, Mapping[str, str], float]
 
 
 def parse(text: str, time_s: float, gpus: Sequence[str] = ()) -> Reading:
-    """The values of the vocabulary in a Prometheus text; ``gpus``: index or UUID of those to count,
-    all by default. Values that are not finite are left out. Raises NotMetricsError.
+    """The values of the vocabulary in a Prometheus text; ``gpus``: indexes or UUIDs of the GPUs to
+    include, default all. Values that are not finite are left out. Raises NotMetricsError.
     """
     samples: dict[str, list[Sample]] = {}
     for sample in samples_of(text, _names()):
@@ -89,8 +89,8 @@ def _of_gpus(samples: list[Sample], wanted: Sequence[str]) -> list[Sample]:
 def samples_of(text: str, names: tuple[str, ...]) -> Iterator[Sample]:
     """The samples whose names begin with one of ``names``. Raises NotMetricsError.
 
-    A page has hundreds of others, and parsing is most of the cost of a reading; a page with none of
-    these is parsed whole, to tell whether it is a metrics page at all.
+    A page has hundreds of others, and parsing is most of the cost of a reading. A page without any
+    of these names is parsed completely, to check that it is a metrics page.
     """
     from prometheus_client.parser import text_string_to_metric_families
 
@@ -104,7 +104,7 @@ def samples_of(text: str, names: tuple[str, ...]) -> Iterator[Sample]:
 
 
 def _value(row: ServerMetric, samples: Mapping[str, list[Sample]]) -> float | None:
-    """Over all label sets, of the first source that the page has."""
+    """The value over all label sets of the first source that the page has."""
     for source in row.sources:
         text, _, factor = source.partition(" * ")
         above, _, below = text.partition(" / ")
@@ -131,7 +131,7 @@ def _found(source: str, samples: Mapping[str, list[Sample]]) -> list[float]:
 
 
 def _totals(samples: list[Sample]) -> list[Sample]:
-    """SGLang's priority scheduling has a sample for each priority, and their sum at ``""``."""
+    """Only totals: with priority scheduling SGLang has a sample per priority, and the sum at ""."""
     sums = [sample for sample in samples if sample[1].get("priority") == ""]
     return sums or samples
 
@@ -157,7 +157,7 @@ def _histogram(row: ServerMetric, samples: Mapping[str, list[Sample]]) -> Histog
 
 @cache
 def _names() -> tuple[str, ...]:
-    """How the lines of samples that any row wants begin."""
+    """Name prefixes of the samples that any row uses."""
     words = (re.split(r" [+/*] ", s) for row in BY_NAME.values() for s in row.sources)
     return tuple({w.partition("{")[0] for found in words for w in found if not w[0].isdigit()})
 

@@ -1,9 +1,10 @@
-"""The process that reads the servers' metrics, away from the process that sends.
+"""The process that scrapes the servers' metrics, separate from the process that sends requests.
 
-Its order comes pickled on standard input: (URL, headers, whether TLS goes unverified, seconds
-between two readings, whether it has answered before) of each page. It pickles (URL, `Reading`) to
-standard output, and (URL, reason) for a page that cannot be read, at each change of the reason. It
-ends with its input; a page that never answered is not waited for then.
+It reads its pickled configuration from standard input: (URL, headers, whether to skip TLS
+verification, seconds between two readings, whether the page has answered before) for each page. It
+writes pickled (URL, `Reading`) to standard output, and (URL, reason) for a page that cannot be
+read, whenever the reason changes. It ends when its input closes, without waiting for pages that
+never answered.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ import requests
 
 from llmbench_locust.server_metrics.reading import NotMetricsError, Reading, parse
 
-#: What --gpu-metrics has in place of a URL.
+#: Used in --gpu-metrics instead of a URL.
 NVML = "nvml"
 TIMEOUT_S = 5.0
-#: Reasons that time may heal: the server is starting, or busy.
+#: Reasons that may be temporary: the server is starting, or busy.
 MAY_COME = ("no connection", "timed out", "status 503")
-NOTHING_KNOWN = "it has none of the figures of docs/server-metrics.md"
-#: A larger page is not read: it would take too long, once a second.
+NOTHING_KNOWN = "it has none of the figures in docs/server-metrics.md"
+#: Larger pages are not read, because that would take too long once a second.
 MOST_BYTES = 8 << 20
 #: TensorRT-LLM has JSON at /metrics, and its Prometheus text here.
 _TRTLLM = "/prometheus/metrics"
@@ -33,7 +34,7 @@ _writing = threading.Lock()
 
 
 class Page:
-    """One page. What follows ``#`` in its URL chooses GPUs: indexes or UUIDs, by comma."""
+    """One page. The fragment (``#``) of its URL selects GPUs: indexes or UUIDs, comma-separated."""
 
     def __init__(
         self, url: str, headers: Mapping[str, str], *, insecure: bool, timeout_s: float = TIMEOUT_S
@@ -48,7 +49,7 @@ class Page:
         self._session.headers.update(headers)
 
     def read(self) -> Reading:
-        """One reading, timed between request and response. Raises NotMetricsError."""
+        """One reading; its time is midway between request and response. Raises NotMetricsError."""
         if self._url == NVML:
             return read_gpus(self._gpus)
         began = time.perf_counter()
@@ -60,7 +61,7 @@ class Page:
         return parse(text, (began + time.perf_counter()) / 2, self._gpus)
 
     def _body(self, url: str) -> bytes:
-        """The library's time-out begins anew with each byte; this one is for all of them."""
+        """The library restarts its timeout with each byte; this one is for the whole body."""
         found: list[bytes | NotMetricsError] = []
 
         def ask() -> None:
@@ -100,7 +101,7 @@ class Page:
 
 
 def first_reading(page: Page) -> Reading:
-    """The first reading. Raises NotMetricsError, also for a page with no figure that we know."""
+    """The first reading. Raises NotMetricsError, also for a page without any known figure."""
     reading = page.read()
     if not reading.values and not reading.histograms:
         raise NotMetricsError(NOTHING_KNOWN)
@@ -108,8 +109,8 @@ def first_reading(page: Page) -> Reading:
 
 
 def watch(url: str, page: Page, period_s: float, ended: threading.Event) -> None:
-    """Read a page until the end, and once more then, so that the run's end is in it. A page that at
-    first is none, or tells nothing that we know, is not asked again.
+    """Read a page periodically, and once more at the end of the run. A page that is not a metrics
+    page at first, or has no known figure, is not read again.
     """
     said: str | None = None
     due, last = time.perf_counter(), False
@@ -143,14 +144,14 @@ def main() -> int:
     sys.stdin.read()
     ended.set()
     for page, thread in threads:
-        if page.answered:  # one that never did will not do so now
+        if page.answered:  # do not wait for a page that never answered
             thread.join()
     return 0
 
 
 def read_gpus(wanted: Sequence[str]) -> Reading:
-    """Power, utilization, memory and energy of this machine's GPUs with these indexes or UUIDs, of
-    all by default, by NVIDIA's library (`nvidia-ml-py`). Raises NotMetricsError.
+    """Power, utilization, memory and energy of this machine's GPUs with these indexes or UUIDs
+    (default: all), from NVIDIA's library (`nvidia-ml-py`). Raises NotMetricsError.
     """
     try:
         import pynvml
@@ -175,7 +176,7 @@ def read_gpus(wanted: Sequence[str]) -> Reading:
             energy_mj = sum(pynvml.nvmlDeviceGetTotalEnergyConsumption(g) for g in gpus)
             values["gpu_energy"] = energy_mj / 1e3
         except pynvml.NVMLError_NotSupported:
-            pass  # before Volta: power alone
+            pass  # GPUs older than Volta have only power
     except pynvml.NVMLError as error:
         raise NotMetricsError(f"NVML: {error}") from error
     return Reading((began + time.perf_counter()) / 2, values if gpus else {})

@@ -1,9 +1,9 @@
-"""One row for each figure that a server or its GPUs may tell, with its name on each page.
+"""One row for each figure that a server or its GPUs may report, with its names on metrics pages.
 
 A source is one or several sample names joined by `` + ``, each with an optional label filter
-``{label=regex}``; `` * FACTOR`` behind it converts its unit, `` / SOURCE`` divides it. The first
-source of which the page has a sample counts. A counter is found with and without ``_total``. Names
-are from vLLM 0.33, SGLang 0.5.23, TensorRT-LLM, TGI 3.3.7, llama.cpp and the DCGM exporter; see
+``{label=regex}``; `` * FACTOR`` after it converts its unit, `` / SOURCE`` divides it. The first
+source that the page has is used. Counters match with and without ``_total``. Names are from vLLM
+0.33, SGLang 0.5.23, TensorRT-LLM, TGI 3.3.7, llama.cpp and the DCGM exporter; see
 docs/server-metrics.md.
 """
 
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ServerMetric:
-    """One figure. ``kind``: gauge, counter or histogram; ``unit``: of its value. Over label sets a
-    "share" is averaged, a "count" is their number, others are summed.
+    """One figure. ``kind``: gauge, counter or histogram; ``unit``: that of its value. Over label
+    sets, a "share" is averaged, a "count" is their number, and others are summed.
     """
 
     name: str
@@ -26,7 +26,7 @@ class ServerMetric:
 
 
 def _table(text: str) -> tuple[ServerMetric, ...]:
-    """Of each row a line with name, kind and unit, then its sources, indented."""
+    """Parse rows: a line with name, kind and unit, then indented lines with the sources."""
     rows = []
     for row in re.split(r"\n(?! )", text.strip()):
         head, _, sources = row.partition("\n")
@@ -102,7 +102,7 @@ spec_accepted_tokens | counter | tokens
     tgi_request_skipped_tokens_sum, llamacpp:spec_decode_num_accepted_tokens
 """)
 
-#: Over all GPUs of a page, or over those that the user chose.
+#: Over all GPUs of a page, or over those selected by the user.
 GPU_METRICS = _table("""
 gpus | gauge | count
     DCGM_FI_DEV_POWER_USAGE, nv_gpu_power_usage

@@ -1,4 +1,4 @@
-"""Reads the metrics pages beside a run: once here, then by the scraper, a separate process."""
+"""Reads the metrics pages during a run: once here, then in the scraper, a separate process."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from llmbench_locust.server_metrics.figures import ServerFigures, figures_of, su
 from llmbench_locust.server_metrics.reading import NotMetricsError, Reading
 from llmbench_locust.server_metrics.scraper import MAY_COME, NVML, Page, first_reading
 
-#: How long a page may take for its first reading.
+#: Timeout of a page's first reading.
 FIRST_READING_S = 2.0
-#: How long the last reading may take at the end of a run.
+#: Timeout of the last reading, at the end of a run.
 LAST_READING_S = 1.5
-#: Of a page, in memory: beyond it every second one goes, so that a run may last a week.
+#: Readings of a page in memory. Beyond this, every second one is dropped, so that a run can last a
+#: week.
 MOST_READINGS = 20_000
 
 
 class ServerWatch:
-    """Readings of each URL while a run goes on. Costs the sending process an unpickling a reading.
+    """Readings of each URL during a run. The sending process only unpickles them.
 
-    ``pages``: the headers to send to each metrics page, by its URL; they reach the scraper by a
-    pipe, never by its command line. ``periods_s``: seconds between two readings of a page, 1 by
-    default. The scraper is started only if a page answers or may answer later.
+    ``pages``: URL of each metrics page → headers to send; they reach the scraper through a pipe,
+    never on its command line. ``periods_s``: seconds between two readings of a page, default 1. The
+    scraper is started only if a page answers or may answer later.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class ServerWatch:
             self._start_scraper(left, insecure, periods_s or {})
 
     def _read_once(self, pages: Mapping[str, Mapping[str, str]], *, insecure: bool) -> None:
-        """In this process: to start the scraper takes a tenth of a second."""
+        """Read in this process, because starting the scraper takes a tenth of a second."""
 
         def read(url: str) -> None:
             page = Page(url, pages[url], insecure=insecure, timeout_s=FIRST_READING_S)
@@ -70,7 +71,7 @@ class ServerWatch:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the run; the scraper ends after it
+            start_new_session=True,  # Ctrl-C must not reach the scraper, which ends after the run
         )
         order = [
             (url, dict(headers), insecure, periods_s.get(url, 1.0), url not in self.errors)
@@ -84,7 +85,7 @@ class ServerWatch:
         self._reader.start()
 
     def wait_for_first(self, timeout_s: float) -> bool:
-        """Wait until every URL was read once or failed. Returns whether any was read."""
+        """Wait until every URL was read once or failed. Returns whether any could be read."""
         ends = perf_counter() + timeout_s
         while self._process and perf_counter() < ends and self._reader.is_alive():
             if all(self.readings[url] or url in self.errors for url in self.readings):
@@ -93,7 +94,7 @@ class ServerWatch:
         return any(self.readings.values())
 
     def stop(self) -> None:
-        """Read once more, then end the scraper. May be called again."""
+        """Read once more, then end the scraper. Can be called again."""
         process = self._process
         if process is None:
             return
@@ -113,7 +114,7 @@ class ServerWatch:
         return {url: of_run(found, start_s) for url, found in self.readings.items()}
 
     def since(self, times_s: Mapping[str, float]) -> dict[str, list[Reading]]:
-        """The readings of each URL after its time, all where it has none."""
+        """The readings of each URL after the given time; all if none is given."""
         found: dict[str, list[Reading]] = {}
         for url, readings in self.readings.items():
             known = bisect_right(readings, times_s.get(url, -math.inf), key=attrgetter("time_s"))
@@ -123,7 +124,7 @@ class ServerWatch:
 
     def _gather(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
-        with contextlib.suppress(EOFError, pickle.UnpicklingError):  # it ended
+        with contextlib.suppress(EOFError, pickle.UnpicklingError):  # the scraper ended
             while True:
                 url, found = pickle.load(process.stdout)
                 if isinstance(found, str):
@@ -133,7 +134,7 @@ class ServerWatch:
 
 
 def thin(readings: list[Reading], new: Iterable[Reading]) -> None:
-    """Append. When there are too many, those stay that are evenly apart."""
+    """Append ``new`` to ``readings``. If there are too many, evenly spaced ones are kept."""
     readings += new
     if len(readings) > MOST_READINGS:
         apart_s = 2 * (readings[-1].time_s - readings[0].time_s) / MOST_READINGS
@@ -153,7 +154,7 @@ def of_run(readings: list[Reading], start_s: float) -> list[Reading]:
 def server_block(
     by_url: Mapping[str, Sequence[Reading]], percentiles: Sequence[float]
 ) -> tuple[ServerFigures | None, dict[str, ServerFigures]]:
-    """All replicas together, and each by its URL."""
+    """All replicas combined, and each by its URL."""
     each = {
         url: figures
         for url, readings in by_url.items()

@@ -1,3 +1,3 @@
-"""Statistics for load tests, in which neighbouring requests are slow together. Pure numpy;
-scipy only in `comparison`.
+"""Statistics for load tests, in which neighbouring requests are correlated. Pure numpy; scipy only
+in `comparison`.
 """

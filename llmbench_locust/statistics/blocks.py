@@ -1,11 +1,11 @@
-"""What one run says about its own accuracy, although its requests are not independent.
+"""The standard error of a single run, whose requests are not independent.
 
-The series of a run, in time order, is cut into blocks; the spread of the blocks' means gives the
-standard error of the whole mean (non-overlapping batch means: Schmeiser, "Batch size effects in
-the analysis of simulation output", Operations Research 30, 1982). What correlation remains between
+The series of a run, in time order, is divided into blocks; the spread of the block means gives the
+standard error of the mean (non-overlapping batch means: Schmeiser, "Batch size effects in the
+analysis of simulation output", Operations Research 30, 1982). Remaining correlation between
 neighbouring blocks widens it, as in Skart (Tafazzoli, Steiger and Wilson, "N-Skart", IEEE
-Transactions on Automatic Control 56, 2011), and takes degrees of freedom away.
-docs/compare.md has the coverage that this reaches on queues whose truth is known.
+Transactions on Automatic Control 56, 2011), and reduces the degrees of freedom. docs/compare.md has
+the coverage on queues with known true values.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BLOCKS = 10  # fewer make Student's t large, more leave correlation between neighbours
-LONG_RUN = ((40, 8000), (20, 4000))  # more blocks for as many values, where neighbours are free
-FREE = 0.1  # a correlation of neighbours up to this is none
+LONG_RUN = ((40, 8000), (20, 4000))  # (blocks, minimum values) if neighbours are uncorrelated
+FREE = 0.1  # neighbours count as uncorrelated up to this
 MOST_CORRELATION = 0.9
 LEAST_DF = 3.0
 
 
 class Interval(NamedTuple):
-    """``high`` is inf where the data hold no upper bound, ``low`` is 0 where they hold no lower."""
+    """``high`` is inf if the data give no upper bound, ``low`` is 0 if they give no lower bound."""
 
     low: float
     high: float
@@ -39,7 +39,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StandardError:
-    """``se``: inf where there is too little to tell. ``df``: degrees of freedom of Student's t."""
+    """``se``: inf if there is too little data. ``df``: degrees of freedom of Student's t."""
 
     se: float
     df: float
@@ -53,14 +53,16 @@ UNKNOWN = StandardError(math.inf, 1.0)
 
 
 def block_means(series: Floats, blocks: int = BLOCKS) -> Floats:
-    """Means of ``blocks`` parts that follow one another; their sizes differ by at most one."""
+    """Means of ``blocks`` consecutive parts, whose sizes differ by at most one."""
     edges = np.linspace(0, len(series), blocks + 1).astype(np.int64)
     means: Floats = np.add.reduceat(series, edges[:-1]) / np.diff(edges)
     return means
 
 
 def standard_error(series: Floats) -> StandardError:
-    """Of the mean of ``series``, float64 (n,), in time order. UNKNOWN below two values a block."""
+    """The standard error of the mean of ``series``, float64 (n,), in time order. UNKNOWN if there
+    are fewer than two values per block.
+    """
     if len(series) < 2 * BLOCKS:
         return UNKNOWN
     for blocks, enough in (*LONG_RUN, (BLOCKS, 0)):
@@ -80,15 +82,15 @@ def standard_error(series: Floats) -> StandardError:
 
 
 def _correlation(means: Floats) -> float:
-    """Of neighbours, without its bias in short series (Kendall, "Note on bias in the estimation of
-    autocorrelation", Biometrika 41, 1954).
+    """The correlation of neighbours, corrected for bias in short series (Kendall, "Note on bias in
+    the estimation of autocorrelation", Biometrika 41, 1954).
     """
     away, n = means - means.mean(), len(means)
     return (n * float(away[1:] @ away[:-1] / (away @ away)) + 1) / (n - 4)
 
 
 def add(first: StandardError, second: StandardError) -> StandardError:
-    """Of a sum or difference of independent estimates; degrees of freedom after Welch."""
+    """The error of a sum or difference of independent estimates; degrees of freedom after Welch."""
     a, b = first.se**2, second.se**2
     if not a + b or not math.isfinite(a + b):
         return UNKNOWN if a + b else StandardError(0.0, first.df + second.df)
@@ -96,7 +98,7 @@ def add(first: StandardError, second: StandardError) -> StandardError:
 
 
 def runs_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
-    """Student's t over the values of independent runs; None with fewer than two of them."""
+    """Student's t interval over the values of independent runs; None for fewer than two."""
     if len(values) < 2:
         return None
     mean, se = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))

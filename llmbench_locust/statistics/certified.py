@@ -1,8 +1,8 @@
-"""Percentiles that hold with 99% confidence, by the rule of MLPerf's LoadGen. Pure.
+"""Upper bounds of percentiles with 99% confidence, by the rule of MLPerf's LoadGen. Pure.
 
 Source: mlcommons/inference, loadgen/early_stopping.cc: with t of n values above a limit, the limit
-bounds the p-th percentile when P(Bin(n, 1 − p) ≤ t) ≤ 1 − confidence. Requests count as
-independent; see docs/validity.md.
+bounds the p-th percentile if P(Bin(n, 1 − p) ≤ t) ≤ 1 − confidence. Assumes independent requests;
+see docs/validity.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def certified(values: NDArray[np.float64], p: float) -> float | None:
 
 
 def least_samples(p: float) -> int:
-    """The smallest n of which `certified` has a value (P90: 64, P99: 662); 0 for P100."""
+    """The smallest n for which `certified` has a value (P90: 64, P99: 662); 0 for P100."""
     if not 0 < p < 100:
         return 0
     low, high = 1, 2

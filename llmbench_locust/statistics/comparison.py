@@ -1,11 +1,11 @@
-"""Is B another than A? Ratios of figures of runs, their intervals, and what would tell.
+"""Does B differ from A? Ratios of the runs' figures, their intervals, and the sample size needed.
 
-Everything is in natural logarithms of new ÷ base. With several runs a side the run is the unit: its
-value holds the luck that its requests share and the noise within it, so the spread of runs holds
-both (Kalibera and Jones, "Rigorous benchmarking in reasonable time", ISMM 2013). A bootstrap over
-few runs is too narrow, so it is Student's t. With one run a side it is the blocks of `blocks`, and
-the differences between runs are not in it. Requests of the same workload are paired: common random
-numbers, which leave only what the servers did differently.
+All values are natural logarithms of new ÷ base. With several runs per side the unit is the run: the
+spread of the runs includes both variation between runs and noise within them (Kalibera and Jones,
+"Rigorous benchmarking in reasonable time", ISMM 2013). Intervals use Student's t, because a
+bootstrap over few runs is too narrow. With one run per side they use the blocks of `blocks`, and do
+not include variation between runs. Requests of the same workload are paired (common random
+numbers), which leaves only the differences between the servers.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from llmbench_locust.statistics.estimates import (
 )
 
 POWER = 0.8
-TAIL = 2.5  # error of a percentile that cannot be bounded ÷ error of the mean, of long busy queues
-BLOCKS_LIMIT = 0.95  # confidence of the error's upper limit; blocks of short runs see too little
+TAIL = 2.5  # error of a percentile without a bound ÷ error of the mean, for long busy queues
+BLOCKS_LIMIT = 0.95  # confidence of the error's upper limit; blocks of short runs underestimate it
 MOST_RUNS = 1000
 BLOCKS_MARGIN = 1.3  # in 4 of 5 long runs the margin from blocks is at most this × the normal one
-LEAST_CARRYING = 2.0  # blocks with slow requests; with fewer, pairs prove nothing
+LEAST_CARRYING = 2.0  # with fewer blocks with slow requests, pairs prove nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure of one run. ``influences``: of its logarithm, or for a percentile in probability;
-    then ``curve`` is the sorted values and p. ``known``: error of the logarithm where there are no
-    requests to take it from. ``plan``: of a percentile, the influences of the mean, by which more
-    requests are planned where the run is too short to bound the percentile. ``slow``: of each
-    request, what it adds above the smallest value, or how many values above the percentile.
+    """One figure of one run. ``influences``: influence series on its logarithm; for a percentile,
+    on a probability, with ``curve`` as the sorted values and p. ``known``: the error of the
+    logarithm if there is no per-request data. ``plan``: for a percentile, the influences of the
+    mean, used to plan more requests if the run is too short to bound the percentile. ``slow``: for
+    each request, the excess over the smallest value, or the number of values above the percentile.
     """
 
     value: float
@@ -61,7 +61,7 @@ class Figure:
     slow: Floats | None = None
 
     def spread(self, margin: float) -> tuple[float, float]:
-        """Distances down and up, in logarithms, of a margin in the influences' unit."""
+        """A margin in the influences' unit as distances down and up, in logarithms."""
         if self.curve is None:
             return margin, margin
         values, p = self.curve
@@ -72,7 +72,7 @@ class Figure:
         )
 
     def slope(self) -> float:
-        """Logarithm of the figure for each unit of its influences, near it."""
+        """Change of the figure's logarithm per unit of its influences, near the figure."""
         if self.curve is None:
             return 1.0
         values, p = self.curve
@@ -106,8 +106,8 @@ def quantile_figure(sample: Sample, p: float) -> Figure:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """``log_ratio`` of new to base, and its interval by level. ``runs``: runs on the smaller side
-    when runs are the unit, else 0. ``p_value``: two-sided; 1.0 where nothing can be said.
+    """``log_ratio`` of new to base, and its interval by level. ``runs``: number of runs of the
+    smaller side if runs are the unit, else 0. ``p_value``: two-sided; 1.0 if nothing is known.
     """
 
     log_ratio: float
@@ -118,11 +118,11 @@ class Difference:
     paired: bool
 
     def factor(self, level: float, effect: float) -> float | None:
-        """How many times the requests (runs, where they are the unit) tell a change of ``effect``
-        (logarithm) in 4 of 5 comparisons at ``level``; None when the error is not known.
+        """How many times the requests (or runs, if they are the unit) detect a change of ``effect``
+        (logarithm) in 4 of 5 comparisons at ``level``; None if the error is unknown.
 
-        The error is taken at an upper limit, as it is itself only estimated (Browne, "On the
-        use of a pilot sample for sample size determination", Statistics in Medicine 14, 1995).
+        Uses an upper limit of the error, which is itself an estimate (Browne, "On the use of a
+        pilot sample for sample size determination", Statistics in Medicine 14, 1995).
         """
         from scipy.special import chdtri, ndtri
 
@@ -144,7 +144,7 @@ class Difference:
 
 def difference(base: Sequence[Figure], new: Sequence[Figure], *, paired: bool) -> Difference:
     """``paired``: the i-th run of each side had the same requests in the same order. All values
-    positive. One run on each side needs influences or known errors, or nothing can be said.
+    are positive. One run per side needs influences or known errors, else the result is unknown.
     """
     a = np.log([figure.value for figure in base])
     b = np.log([figure.value for figure in new])
@@ -177,8 +177,8 @@ def _of_two_runs(base: Figure, new: Figure, paired: bool) -> Difference:
         error = add(_own_error(base), _own_error(new))
 
     def interval(level: float) -> Interval:
-        """Each side's percentile curve turns the error in probability into one of the ratio: the
-        new one's as it is, the base's mirrored.
+        """The percentile curves convert the error in probability to one of the ratio; the base's
+        is mirrored.
         """
         if math.isinf(error.se):
             return Interval(-math.inf, math.inf)
@@ -209,10 +209,10 @@ def _paired_error(base: Sequence[Floats], new: Sequence[Floats]) -> StandardErro
 
 
 def _carrying_blocks(base: Figure, new: Figure) -> float:
-    """How many of the blocks carry the slow requests of both sides: their effective number.
+    """The effective number of blocks that contain the slow requests of both sides.
 
-    What both sides share cancels out in pairs, but the noise that is left grows with the queue. A
-    run whose slow requests are one episode has seen that noise once (degrees of freedom after
+    Pairs cancel what both sides share, but the remaining noise grows with the queue. A run whose
+    slow requests are a single episode has only one sample of that noise (degrees of freedom after
     Satterthwaite, "An approximate distribution of estimates of variance components", 1946).
     """
     if base.slow is None or new.slow is None or len(base.slow) < BLOCKS:
@@ -222,7 +222,7 @@ def _carrying_blocks(base: Figure, new: Figure) -> float:
 
 
 def _p_value(interval: Callable[[float], Interval]) -> float:
-    """1 − the highest level at which the interval leaves 0 out, by bisection in 1 − level."""
+    """1 − the highest level at which the interval excludes 0, by bisection."""
     low, high = 1e-9, 1.0
     if not _excludes_zero(interval(0.0)) or _excludes_zero(interval(1 - low)):
         return low if _excludes_zero(interval(1 - low)) else high
@@ -237,10 +237,10 @@ def _excludes_zero(interval: Interval) -> bool:
 
 
 def holm_levels(p_values: Sequence[float], alpha: float = 0.05) -> list[float]:
-    """The level of each interval so that excluding 0 agrees with Holm's test of all together.
+    """Levels at which an interval excludes 0 exactly if Holm's test rejects its hypothesis.
 
-    Holm, "A simple sequentially rejective multiple test procedure" (1979): the smallest p-value
-    against α ÷ k, the next against α ÷ (k − 1) …; from the first that fails on, all against that.
+    Holm, "A simple sequentially rejective multiple test procedure" (1979): compare the smallest
+    p-value with α ÷ k, the next with α ÷ (k − 1) …; from the first failure on, keep that value.
     """
     left, levels, stopped = len(p_values), [0.0] * len(p_values), False
     for i in sorted(range(len(p_values)), key=lambda i: p_values[i]):
@@ -252,7 +252,7 @@ def holm_levels(p_values: Sequence[float], alpha: float = 0.05) -> list[float]:
 
 def verdict(interval: Interval, equivalence: float, higher_is_better: bool) -> str:
     """``equivalence``: a logarithm; an interval within ± this means no change (two one-sided tests:
-    Schuirmann, 1987; at this level they are strict).
+    Schuirmann, 1987; conservative at this level).
     """
     if -equivalence <= interval.low and interval.high <= equivalence:
         return "no change"
@@ -262,5 +262,5 @@ def verdict(interval: Interval, equivalence: float, higher_is_better: bool) -> s
 
 
 def abba(repeats: int) -> list[str]:
-    """Order of 2 × ``repeats`` runs: ABBA, BAAB, …: a linear drift hits both sides alike."""
+    """Order of 2 × ``repeats`` runs: ABBA, BAAB, … Linear drift then affects both sides alike."""
     return [side for pair in range(repeats) for side in ("ab" if pair % 4 in (0, 3) else "ba")]

@@ -1,11 +1,11 @@
-"""Where a falling curve crosses its target, from noisy measurements at several loads.
+"""Estimates where a falling curve crosses its target, from noisy measurements at several loads.
 
-The curve is a line in the logarithm of the load, with a negative slope: of the logit of a share
-(logistic regression), or of the logarithm of a mean over its limit. A queue's curve is neither, so
-measurements count less the further they lie from the crossing (local likelihood: Loader, "Local
-regression and likelihood", 1999). Requests of one run are correlated, so the unit is the run: the
-spread of the runs about the curve gives the dispersion (quasi-likelihood: McCullagh and Nelder,
-"Generalized linear models", 1989, section 4.5), which scales the interval. Pure numpy.
+The model is a line over the logarithm of the load, with a negative slope: the logit of a share
+(logistic regression), or the logarithm of a mean over its limit. A queue's curve is neither, so
+measurements have less weight the further they are from the crossing (local likelihood: Loader,
+"Local regression and likelihood", 1999). Requests of one run are correlated, so the unit is the
+run: the spread of the runs about the curve gives the dispersion (quasi-likelihood: McCullagh and
+Nelder, "Generalized linear models", 1989, section 4.5), which scales the interval. Pure numpy.
 """
 
 from __future__ import annotations
@@ -23,32 +23,33 @@ from llmbench_locust.statistics.distributions import t_quantile
 
 Floats = NDArray[np.float64]
 
-#: The log of the slope before anything is measured: its mean and its standard deviation. Weak: it
-#: only keeps the slope negative and finite while all measurements lie on one side.
+#: Prior of the log of the slope: mean and standard deviation. It is weak, and only keeps the slope
+#: negative and finite while all measurements are on one side.
 _LOG_SLOPE, _LOG_SLOPE_SD = math.log(8.0), 1.5
 _LOCAL_STEPS = 6
-#: The grid: roots on either side of the last estimate, the nearest this far from it, and slopes.
+#: The grid: number of roots on either side of the last estimate, distance of the nearest, slopes.
 _ROOTS, _FINEST, _SLOPES = 60, 1e-4, np.linspace(-3, 4, 29)
-#: Stopping where the interval happens to be narrow makes it too narrow; docs/capacity.md.
+#: Widens the interval, because stopping as soon as it is narrow makes it too narrow;
+#: docs/capacity.md.
 CALIBRATION = 1.3
-_LEAST_UNITS = 5  # so many runs count in full, however steep the line is
-#: How far the root may lie beyond the runs that enclose it, and beyond all, in ln(load).
+_LEAST_UNITS = 5  # at least this many runs have full weight, however steep the line is
+#: How far the root may be beyond the runs that enclose it, and beyond all runs, in ln(load).
 _BEYOND, _NO_BOUND = 0.25, 3.0
-#: The dispersion of shares is taken to be this part of that of the crowding, or this one where that
-#: is not known, with the weight of so many runs: runs without a miss agree only too well.
+#: Prior of the dispersion of shares: this part of the crowding's dispersion, or this value if that
+#: is unknown, with the weight of this many runs. Needed because runs without a miss have no spread.
 _CROWDING_LEAVES, _USUAL_DISPERSION, _USUAL_RUNS = 0.7, 4.0, 8.0
 _SATURATION_LEAVES, _LEAST_IDLE = 0.35, 0.05
 _FAR = 1e-3  # weight of a measurement far from the crossing
-_UNKNOWN_DISPERSION = 20.0  # until three runs lie near the crossing
-_MOST_LOG = 50.0  # bound of a logarithm that is turned back into a factor
+_UNKNOWN_DISPERSION = 20.0  # until three runs are near the crossing
+_MOST_LOG = 50.0  # bound of a logarithm before exponentiation
 
 
 class Unit(NamedTuple):
-    """One run at ``load``. Share: ``value`` of ``weight`` requests met the objective. Mean: the
-    figure over its limit is ``value``, where below 1 is good; a short run has a ``weight`` below 1.
+    """One run at ``load``. Share: ``value`` of ``weight`` requests met the objective. Mean:
+    ``value`` is the figure over its limit, good below 1; a short run has a ``weight`` below 1.
 
-    ``crowding``: how much more crowded its arrivals were than arrivals at this load are on average
-    (`statistics.crowding`); ``in_flight``: requests at a time, on average. 0 where not known.
+    ``crowding``: how much more crowded the arrivals were than average arrivals at this load
+    (`statistics.crowding`); ``in_flight``: mean requests in flight. 0 if unknown.
     """
 
     load: float
@@ -58,16 +59,16 @@ class Unit(NamedTuple):
     in_flight: float = 0.0
 
 
-#: How far from the target, on the line's scale, a run counts in full.
+#: Distance from the target, on the line's scale, within which a run has full weight.
 SHARE_REACH, MEAN_REACH = 2.0, 0.6
-_LEAST_DISPERSION = 1e-3  # of means that lie on the line by chance
-_MEAN_WEIGHT = 100.0  # a mean known to 10%; the dispersion corrects it
+_LEAST_DISPERSION = 1e-3  # of means that are on the line by chance
+_MEAN_WEIGHT = 100.0  # assumes that a mean is known to 10%; the dispersion corrects it
 
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """``load`` with its interval; ``slope`` of the line in ln(load), negative; ``dispersion``;
-    ``units``: runs near the crossing, by weight; ``curve``: load → share or mean over its limit.
+    """``load`` with its interval; ``slope``: of the line over ln(load), negative; ``units``: total
+    weight of runs near the crossing; ``curve``: load → share, or mean over its limit.
     """
 
     load: float
@@ -87,8 +88,8 @@ class Crossing:
 def crossing(
     units: Sequence[Unit], target: float | None, *, most: float = math.inf, level: float = 0.95
 ) -> Crossing:
-    """The load at which the share falls to ``target``, or the mean rises to its limit (None); at
-    most ``most``.
+    """The load, at most ``most``, at which the share falls to ``target``, or the mean rises to its
+    limit (``target`` None).
     """
     line = _Line(units, target, math.log(most))
     line.fit_locally()
@@ -109,10 +110,10 @@ def crossing(
 class _Line:
     """η = target − slope · (x − root), x = ln load.
 
-    Root and slope are those of the posterior, summed over a grid. The most likely line would not
-    do: where all requests met below a gap and none above it, it is as steep as you like, and its
-    error says nothing (Albert and Anderson, "On the existence of maximum likelihood estimates in
-    logistic regression models", 1984). The root can be anywhere in the gap, and so says the grid.
+    Root and slope are from the posterior, summed over a grid. Maximum likelihood does not work: if
+    all requests below a gap met the objective and none above it did, the slope is unbounded and its
+    error meaningless (Albert and Anderson, "On the existence of maximum likelihood estimates in
+    logistic regression models", 1984). The grid correctly finds the root anywhere in the gap.
     """
 
     def __init__(self, units: Sequence[Unit], target: float | None, most: float) -> None:
@@ -123,7 +124,7 @@ class _Line:
         n = np.array([u.weight for u in units], np.float64)
         if target is not None:
             self.target = math.log(target / (1 - target)) if target < 1 else 7.0
-            # Half a request at the target: a run in which all met it has a finite logit.
+            # Adds half a request at the target, so that a run without a miss has a finite logit.
             self.met, self.n = value + 0.5 * min(target, 0.999), n + 0.5
             self.most = self.met - value + n
         else:
@@ -141,7 +142,7 @@ class _Line:
         self.root = sum(self.bracket) / 2
 
     def fit_locally(self) -> None:
-        """Fit, look which runs are near, fit again; then allow for the crowding of those."""
+        """Fit, find the runs near the crossing, fit again; then correct these for crowding."""
         self._fit()
         for step in range(2 * _LOCAL_STEPS):
             away = np.abs(self.x - self.root)
@@ -170,10 +171,10 @@ class _Line:
         self.error = math.sqrt(float(np.average((at - self.root) ** 2, weights=posterior.sum(0))))
 
     def _allow_for_crowding(self) -> None:
-        """Give back to each run what its crowding took from it: one request for each that found the
-        server more crowded than expected. A regression coefficient would be about one, too; but
-        its error is correlated with what it corrects. Far from the crossing crowding decides
-        nothing: as many miss, or none.
+        """Correct each run for its crowding: add one met request for each request that found the
+        server more crowded than expected. A regression coefficient would be about one, too, but
+        its error is correlated with the correction. Far from the crossing, crowding does not change
+        which requests miss.
         """
         mean, at_target = self._mean(self._eta(self.x)), self._mean(self.target)
         part = mean * (1 - mean) / (at_target * (1 - at_target)) if self.share else 1.0
@@ -181,8 +182,8 @@ class _Line:
         self.met = np.minimum(self.seen + part * self.n * self.crowding, self.most)
 
     def gap(self) -> tuple[float, float]:
-        """The nearest runs on either side of the root that met and that missed, in ln(load): the
-        root can be anywhere between them. But not if two runs have seen the transition itself.
+        """The nearest runs around the root that met and that missed, in ln(load): the root can be
+        anywhere between them. No gap if two runs are in the transition itself.
         """
         seen = self.seen / self.n
         away = (np.log(seen / (1 - seen)) if self.share else seen) - self.target
@@ -203,8 +204,8 @@ class _Line:
         return np.asarray(1 / (1 + np.exp(-eta)) if self.share else eta)
 
     def _bracket(self, most: float) -> tuple[float, float]:
-        """Where the root can be: by a falling fit of the runs as they are (pool adjacent violators)
-        from the second last one above the target to the second one below it, and a bit beyond.
+        """The range of the root, from a monotone fit of the runs (pool adjacent violators): from
+        the second last run above the target to the second one below it, and a bit beyond.
         """
         from scipy.optimize import isotonic_regression
 
@@ -218,9 +219,9 @@ class _Line:
         return float(min(low, high - _BEYOND)), float(high)
 
     def _dispersion(self) -> float:
-        """Pearson's, of the runs near the crossing. The variance of a share is at least what the
-        run itself shows, up to that at the target: far from the crossing the line promises one
-        next to nothing, and a single miss would count as thousands.
+        """Pearson's dispersion of the runs near the crossing. The variance of a share is at least
+        the one observed in the run, up to that at the target. Far from the crossing the line
+        predicts almost none, and a single miss would weigh as much as thousands.
         """
         if self.units <= 2 + 0.5:
             return _UNKNOWN_DISPERSION

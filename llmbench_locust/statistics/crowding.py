@@ -1,8 +1,8 @@
-"""How crowded a run's arrivals happened to be, beside arrivals at the same rate in general.
+"""How crowded a run's arrivals were compared with average arrivals at the same rate.
 
-A server is slow for the requests that find many others there. How many that are is mostly chance of
-the arrivals, and arrivals are known: so that part of a run's misses can be told from what its rate
-causes (a control variate). Pure.
+Requests are slow if they find many others in the server. How many do is mostly due to random
+arrivals, which are known. So that part of a run's misses can be separated from the effect of its
+rate (a control variate). Pure.
 """
 
 from __future__ import annotations
@@ -22,21 +22,24 @@ def crowding(
     latency_s: float,
     share: float,
 ) -> float:
-    """By how much the share of requests that found the server crowded is above its expectation.
+    """The share of requests that found the server crowded, minus its expectation.
 
     ``due_s``: arrivals in order, (n,). ``rows``: which of them count. ``gamma``: rate and shape of
-    the process, whose intervals have a gamma distribution. A request finds there what arrived
-    within ``latency_s`` before it; crowded is what a part of 1 − ``share`` finds by expectation.
+    the arrival process, whose intervals have a gamma distribution. A request finds the requests
+    that arrived within ``latency_s`` before it. Crowded means a number that an expected share of
+    1 − ``share`` of the requests finds.
     """
     from scipy.special import gammainc
 
     rate, shape = gamma
-    rows = rows & (due_s - due_s[:1] >= latency_s)  # earlier ones miss what came before the run
+    rows = rows & (
+        due_s - due_s[:1] >= latency_s
+    )  # for earlier ones, arrivals before the run are missing
     if not rows.any() or math.isinf(shape) or latency_s <= 0 or share >= 1:
         return 0.0
     before = np.searchsorted(due_s, due_s - latency_s, side="right")
     found = (np.arange(len(due_s)) - before)[rows]
-    # The k intervals before a request together have a gamma distribution of k times their shape.
+    # The sum of k intervals has a gamma distribution of k times their shape.
     most = int(found.max() + 4 * rate * latency_s) + 40
     tail = gammainc(shape * np.arange(1, most), shape * rate * latency_s)
     tail = np.concatenate([[1.0], tail])  # P(N ≥ 0), P(N ≥ 1), …
@@ -48,10 +51,10 @@ def crowding(
 
 def crowding_dispersion(in_flight: float, share: float) -> float:
     """Variance of `crowding` over many runs ÷ that of as many independent requests, for Poisson
-    arrivals and ``in_flight`` requests at a time on average.
+    arrivals and a mean of ``in_flight`` requests in flight.
 
-    The numbers found t apart have the correlation r = 1 − t ÷ latency. Both are above a limit with
-    the probability (1 − share)² + ∫ φ₂ dr, where φ₂ is the bivariate normal density at the limit
+    Numbers found at times t apart have the correlation r = 1 − t ÷ latency. Both are above a limit
+    with probability (1 − share)² + ∫ φ₂ dr, where φ₂ is the bivariate normal density at the limit
     (Plackett, "A reduction formula for normal multivariate integrals", Biometrika 41, 1954).
     """
     from scipy.special import ndtri

@@ -1,5 +1,5 @@
-"""Student's t and the binomial distribution, which every run needs. To import scipy.special takes
-0.2 s, a fifth of a short run; tests hold these two against it.
+"""Student's t and the binomial distribution, which every run needs. Importing scipy.special would
+take 0.2 s, a fifth of a short run; tests compare these two with it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _STEPS = 20_000
-#: No quantile that is asked for is further out, in standard deviations.
+#: The furthest quantile, in standard deviations.
 _FARTHEST = 12.0
 
 
@@ -19,7 +19,7 @@ _FARTHEST = 12.0
 def t_quantile(p: float, df: float) -> float:
     """Quantile of Student's t distribution, 0 < p < 1, df ≥ 1; relative error below 1e-6.
 
-    t = √df · tan φ has the density cos(φ)^(df − 1), up to a factor: integrated by trapezoids.
+    With t = √df · tan φ the density is cos(φ)^(df − 1), up to a factor; integrated by trapezoids.
     """
     df = min(df, 1e9)
     angle = np.linspace(0.0, min(math.pi / 2, _FARTHEST / math.sqrt(df)), _STEPS + 1)

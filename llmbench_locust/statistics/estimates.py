@@ -1,8 +1,8 @@
-"""Means, percentiles and throughputs of one run with their intervals.
+"""Means, percentiles and throughputs of one run, with intervals.
 
-Each figure comes with its influence series: one value a request, in time order, that says how much
-the request moves the figure, and whose mean is 0. The standard error of that mean is the figure's.
-A request may have many values (its inter-token gaps) or none (it failed): ``counts``.
+Each figure has an influence series with mean 0: for each request, in time order, how much it moves
+the figure. The standard error of the series' mean is that of the figure. A request may have many
+values (its inter-token gaps) or none (it failed): ``counts``.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from llmbench_locust.statistics.blocks import (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """``values``: float64 (m,), request by request in time order; ``counts``: int64 (n,), how many
-    values each request has, sum m; None: one each.
+    """``values``: float64 (m,), grouped by request in time order; ``counts``: int64 (n,), number of
+    values of each request, sum m; None: one each.
     """
 
     values: Floats
     counts: Ints | None = None
 
     def by_request(self, amounts: Floats) -> Floats:
-        """Sums of ``amounts`` (m,) by request, divided by the mean number of values: (n,)."""
+        """Sums of ``amounts`` (m,) per request, divided by the mean number of values: (n,)."""
         if self.counts is None:
             return amounts
         owner = np.repeat(np.arange(len(self.counts)), self.counts)
@@ -43,18 +43,18 @@ class Sample:
 
 
 def mean_influence(sample: Sample) -> Floats:
-    """As shares of the mean: its standard error is that of the mean's logarithm."""
+    """As shares of the mean, so that its standard error is that of the mean's logarithm."""
     mean = float(sample.values.mean())
     shares: Floats = np.asarray(sample.values / mean - 1)
     return sample.by_request(shares)
 
 
 def quantile_influences(sample: Sample, p: float) -> tuple[Floats, ...]:
-    """In probability: the share of values at or below the p-quantile, minus p.
+    """As probabilities: the share of values at or below the p-quantile, minus p.
 
-    The second one, for p above 2/3, is that of the percentile above which three times as many
-    values lie, scaled to p: a short run knows it better than its few slowest. The larger error of
-    the two counts.
+    For p above 2/3 there is a second series: that of the percentile with three times as many values
+    above it, scaled to p, because a short run knows it better than its few slowest values. The
+    larger error of the two is used.
     """
     wider = 1 - 3 * (1 - p)
     points = [(p, 1.0)]
@@ -68,9 +68,9 @@ def quantile_influences(sample: Sample, p: float) -> tuple[Floats, ...]:
 
 
 def rate_influence(amounts: Floats, ends: Floats) -> Floats:
-    """Of a throughput Σ amounts ÷ time, as shares, by completion in the order of ``ends`` (n,).
+    """For a throughput Σ amounts ÷ time, as shares, per completion in the order of ``ends`` (n,).
 
-    (n − 1,): what each completion brought against how long it came after the one before.
+    (n − 1,): the amount of each completion relative to the time since the previous one.
     """
     order = np.argsort(ends, kind="stable")
     gaps, brought = np.diff(ends[order]), amounts[order][1:]
@@ -80,10 +80,11 @@ def rate_influence(amounts: Floats, ends: Floats) -> Floats:
 
 
 def mean_interval(sample: Sample, level: float = 0.95) -> Interval | None:
-    """None with too few requests, or a mean of 0.
+    """The interval of the mean; None if there are too few requests, or for a mean of 0.
 
-    From logarithms. Its upper end is at least that of Johnson's t for skewed data (JASA 73, 1978,
-    inverted by Hall, 1992), because short runs miss slow episodes more often than fast ones.
+    Computed on the logarithm. The upper end is at least that of Johnson's t for skewed data (JASA
+    73, 1978, inverted by Hall, 1992), because short runs miss slow episodes more often than fast
+    ones.
     """
     mean = float(sample.values.mean()) if len(sample.values) else 0.0
     if mean <= 0:
@@ -107,7 +108,7 @@ def _inverse_johnson(t: float, skew: float) -> float:
 
 
 def skewness(values: Floats) -> float:
-    """Without the bias of small samples; 0 for values that are all equal."""
+    """Skewness, corrected for bias in small samples; 0 if all values are equal."""
     n, away = len(values), values - values.mean()
     spread = float(np.sqrt(away @ away / (n - 1)))
     return n / ((n - 1) * (n - 2)) * float((away**3).sum()) / spread**3 if spread else 0.0
@@ -120,8 +121,8 @@ def largest_error(influences: Sequence[Floats], floor: float = 0.0) -> StandardE
 
 
 def quantile_interval(sample: Sample, p: float, level: float = 0.95) -> Interval | None:
-    """Order statistics at ranks n (p ± t se). Its upper end is inf where the rank is beyond n: the
-    run has too few slow requests to bound the percentile. None with too few requests.
+    """Order statistics at ranks n (p ± t se). The upper end is inf if its rank is beyond n, because
+    the run has too few slow requests to bound the percentile. None if there are too few requests.
     """
     if not len(sample.values):
         return None
@@ -137,7 +138,7 @@ def independent_error(sample: Sample, p: float) -> float:
 
 
 def quantile_bounds(values: Floats, p: float, margin: float) -> Interval:
-    """The quantiles at p ∓ margin: 0 below the smallest value's rank, inf beyond the largest's."""
+    """The quantiles at p ∓ margin: 0 below the rank of the smallest value, inf beyond the last."""
     n = len(values)
     low, high = np.quantile(values, [max(0.0, p - margin), min(1.0, p + margin)]).tolist()
     return Interval(

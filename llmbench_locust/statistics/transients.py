@@ -1,4 +1,4 @@
-"""The steady part of a run, and whether its queue grows without end. Pure numpy."""
+"""The steady part of a run, and whether its queue keeps growing. Pure numpy."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from llmbench_locust.statistics.distributions import t_quantile
 
 Floats = NDArray[np.float64]
 
-#: A server fills up from empty within a few latencies; of a short run, at most a part is cut off.
+#: A server fills up within this many latencies; at most this part of a short run is cut off.
 LATENCIES, MOST = 3.0, 0.3
-CLEARLY, EARLY = 3.0, 5  # standard deviations; one in so many requests is early
+CLEARLY, EARLY = 3.0, 5  # standard deviations; one in this many requests is early
 BLOCKS = 8
-SLOPE = 0.02  # a queue that grows by less than this share of the arrivals may only be wandering
+SLOPE = 0.02  # slower growth of the queue, as a share of the arrivals, may be random
 
 
 def steady_window(start_s: Floats, end_s: Floats) -> NDArray[np.bool_]:
-    """Which requests saw the server at its load: bool (n,). NaN ends are of failed requests.
+    """Which requests saw the server under full load: bool (n,). NaN ends are failed requests.
 
-    Neither those of the first three mean latencies, while the server fills up, nor those of the
-    last one, which it serves while nothing follows. The rule looks at times only, not at what is
-    reported: MSER-5 on the waits themselves would cut off early slow episodes and so make the run
-    look better than it was. All requests count where so few were sent that none is left.
+    Excludes requests of the first three mean latencies, while the server fills up, and of the last
+    one, when no more requests follow. The rule uses only times, not the reported latencies: MSER-5
+    on the latencies would cut off early slow episodes and make the run look better than it was. If
+    no request would be left, all count.
     """
     if not len(start_s):
         return np.zeros(0, np.bool_)
@@ -39,13 +39,13 @@ def steady_window(start_s: Floats, end_s: Floats) -> NDArray[np.bool_]:
 
 
 def completion_rate(start_s: Floats, end_s: Floats) -> tuple[float, bool]:
-    """Completions a second once the server has filled up, and whether it was saturated. NaN times
-    are of requests that failed or were never sent.
+    """(completions per second once the server has filled up, whether it was saturated). NaN times
+    are requests that failed or were never sent.
 
-    By Little's law about as many requests are in flight at the last start as come within one
-    latency. Clearly more than that, by the latency of the first fifth, is a backlog: up to
-    saturation a queue grows by a random walk at most, with a step of about one for each request. A
-    run of few latencies shows no saturation, and its rate is that of all, from the first start to
+    By Little's law, about as many requests are in flight at the last start as arrive within one
+    latency (that of the first fifth of the requests). Clearly more is a backlog, because below
+    saturation a queue grows at most like a random walk with a step of about one per request. A run
+    of few latencies counts as unsaturated; its rate is over all requests, from the first start to
     the last end.
     """
     done = np.isfinite(start_s) & np.isfinite(end_s)
@@ -67,12 +67,13 @@ def completion_rate(start_s: Floats, end_s: Floats) -> tuple[float, bool]:
 
 
 def grows(in_flight: Floats, every_s: float, rate: float, level: float = 0.999) -> bool:
-    """Whether the requests in flight, one sample each ``every_s``, grow without end at ``rate``.
+    """Whether the requests in flight, sampled every ``every_s``, keep growing at ``rate``.
 
-    The slope over the means of eight blocks of the later two thirds (single samples are correlated:
-    a test on them is wrong in a third of the cases), by a one-sided t test against 2% of the
-    arrivals: above capacity the queue grows by what the server cannot carry. It is asked twice a
-    second, so that at a level of 95% one steady run in three would be called overloaded.
+    A one-sided t test of the slope against 2% of the arrivals: above capacity the queue grows by
+    the excess arrivals. It uses the means of eight blocks of the last two thirds, because single
+    samples are correlated, and a test on them is wrong in a third of the cases. The level is high
+    because this is called twice a second: at 95%, one steady run in three would be called
+    overloaded.
     """
     later = np.asarray(in_flight, np.float64)[len(in_flight) // 3 :]
     if len(later) < 2 * BLOCKS or rate <= 0:

@@ -222,7 +222,7 @@ def test_a_server_whose_counters_fall_was_restarted(run):
             other.join()
         assert names == ["server_restarted"]
         assert block["gpu"]["energy_j"] is None
-        assert "Energy: unknown: the energy counter fell" in printed
+        assert "Energy: unknown: the energy counter decreased" in printed
 
 
 def test_a_rate_that_the_server_does_not_reach(run):

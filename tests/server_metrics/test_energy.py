@@ -48,12 +48,15 @@ def test_one_of_the_two_is_enough_where_power_is_even(names):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda r: [*r[:30], *(Reading(x.time_s, {"gpu_energy": 1.0}) for x in r[30:])], "fell"),
+        (
+            lambda r: [*r[:30], *(Reading(x.time_s, {"gpu_energy": 1.0}) for x in r[30:])],
+            "decreased",
+        ),
         (lambda r: [*r[:20], *r[40:]], "not read for 10 s"),
         (lambda r: r[:40], "not read for 14 s"),
         (lambda r: r[:1], "not read for 30 s"),
-        (lambda r: [Reading(x.time_s) for x in r], "neither energy nor power"),
-        (lambda r: [Reading(x.time_s, {"gpu_energy": 5.0}) for x in r], "did not move"),
+        (lambda r: [Reading(x.time_s) for x in r], "no energy and no power"),
+        (lambda r: [Reading(x.time_s, {"gpu_energy": 5.0}) for x in r], "did not change"),
     ],
 )
 def test_where_it_is_unknown_the_reason_is_said(change, reason):
