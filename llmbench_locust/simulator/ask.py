@@ -1,4 +1,4 @@
-"""One request as the simulator understands it, in whatever protocol, and its refusal."""
+"""A request in protocol-independent form, and its rejection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Ask:
     min_tokens: int = 0
     include_usage: bool = False
     continuous_usage: bool = False
-    give_counts: bool = True  # counts that a protocol gives unasked; only a fault turns them off
+    give_counts: bool = True  # counts that a protocol always sends; only a fault turns them off
     logprobs: bool = False
     reasoning: int = 0
     reasoning_field: str = "reasoning"
@@ -33,7 +33,7 @@ class Ask:
     items: int = 1
     dimensions: int = 0
     base64: bool = False
-    cached_tokens: int | None = None  # of the prompt; None where the server does not tell
+    cached_tokens: int | None = None  # of the prompt; None if the server does not report it
     tell_times: bool = False  # vLLM's per-request metrics beside the usage
 
 
@@ -66,7 +66,7 @@ def json_body(raw: bytes) -> Json:
 
 
 def whole(body: Json, *names: str) -> int | None:
-    """The first of the named fields that is set, as a positive whole number. Raises Refusal."""
+    """The first of the named fields that is set, as a positive integer. Raises Refusal."""
     for name in names:
         value = body.get(name)
         if value is None:
@@ -80,8 +80,8 @@ def whole(body: Json, *names: str) -> int | None:
 def message_turns(messages: object) -> tuple[JsonValue, list[tuple[str, str]]]:
     """(what is hashed, role and text of each message) of chat messages. Raises Refusal.
 
-    One message of text alone hashes as that text, so that the same workload has the same hashes by
-    every protocol.
+    A single text message hashes as its text, so that a workload has the same hashes with every
+    protocol.
     """
     if (
         not isinstance(messages, list)
@@ -107,7 +107,7 @@ def read_form(content_type: str, raw: bytes) -> Json:
         raise Refusal(
             400, f"The body must be multipart/form-data, not {content_type or 'untyped'}."
         )
-    from werkzeug.formparser import parse_form_data  # late: only audio is sent as a form
+    from werkzeug.formparser import parse_form_data  # late: only audio requests are forms
 
     environ = {
         "REQUEST_METHOD": "POST",

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _FOLDER = Path(__file__).parent.parent / "data" / "tokenizer"
-#: What a chat template adds, about, where words are counted: tokens for each message, and for the
-#: answer's opening.
+#: Approximate tokens of a chat template if words are counted: for each message, and for the opening
+#: of the response.
 _PER_MESSAGE, _PER_PROMPT = 4, 3
 
 #: (role, text) of each message.
@@ -27,13 +27,13 @@ def load_tokenizer() -> Tokenizer:
 
 
 class Counter:
-    """Counts words; a message costs four more and the answer's opening three."""
+    """Counts words; adds four for each message and three for the opening of the response."""
 
     def __call__(self, text: str) -> int:
         return len(text.split())
 
     def units(self, prompt: object) -> list[Hashable]:
-        """A prompt as what a prefix cache compares: token ids, or words."""
+        """A prompt as the units that a prefix cache compares: token ids, or words."""
         if isinstance(prompt, str):
             return list(self._split(prompt))
         if isinstance(prompt, list) and all(isinstance(token, int) for token in prompt):
@@ -41,7 +41,7 @@ class Counter:
         turns = prompt if isinstance(prompt, list) else [prompt]
         found: list[Hashable] = []
         for turn in turns:
-            # One message is its text alone, so that a conversation's next prompt begins like it.
+            # One message is only its text, so that a conversation's next prompt begins with it.
             found += [turn.get("role")] if found and isinstance(turn, dict) else []
             found += self._of_turn(turn)
         return found

@@ -1,5 +1,5 @@
-"""Faults that real servers have shown, by name. Flags put them on a share of all requests, the
-header `x-sim-fault` on one.
+"""Faults of real servers, by name. Flags apply them to a share of all requests, the header
+`x-sim-fault` to one.
 
 A fault is written `name` or `name=value`; several are separated by commas. K counts token events.
 """
@@ -22,37 +22,37 @@ def _fault(healthy: T, least: float, bare: float, help: str) -> T:
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What is wrong with one answer. The defaults are a healthy server."""
+    """The faults of one response. The defaults are a healthy server."""
 
     status: int = _fault(
         0, 400, 500, "answer with this HTTP status and a JSON error (429, 503: Retry-After)"
     )
     retry_after: float = _fault(-1.0, 0, 1, "seconds in the Retry-After of status=429 and 503")
     html: int = _fault(0, 200, 502, "a proxy's HTML page with this status")
-    disconnect: bool = _fault(False, 0, 1, "close the connection without an answer")
+    disconnect: bool = _fault(False, 0, 1, "close the connection without a response")
     slow_head: float = _fault(0.0, 0, 1, "seconds before the response's head")
     error: int = _fault(-1, 0, 1, "an error event in the 200 stream after K events, and its end")
     cut: int = _fault(-1, 0, 1, "close the connection after K events")
     reset: int = _fault(-1, 0, 1, "reset the connection (RST) after K events")
     stall: int = _fault(
-        -1, 0, 1, "send nothing after K events, for stall_s (0: until the client goes)"
+        -1, 0, 1, "send nothing after K events, for stall_s (0: until the client disconnects)"
     )
-    stall_s: float = _fault(0.0, 0, 5, "see stall; the stream then goes on")
+    stall_s: float = _fault(0.0, 0, 5, "see stall; then the stream continues")
     broken_json: int = _fault(-1, 0, 1, "event K is not JSON")
-    empty: bool = _fault(False, 0, 1, "a 200 stream without one token")
-    no_usage: bool = _fault(False, 0, 1, "no usage, whatever was asked for")
+    empty: bool = _fault(False, 0, 1, "a 200 stream without a token")
+    no_usage: bool = _fault(False, 0, 1, "no usage, even if requested")
     no_done: bool = _fault(False, 0, 1, "finish reason and a clean end of the body, no end marker")
     no_end: bool = _fault(False, 0, 1, "no finish reason, no end marker; the body ends cleanly")
     usage_with_choices: bool = _fault(False, 0, 1, "the last chunk has usage and choices")
     usage_every: bool = _fault(False, 0, 1, "usage on every chunk")
     tokens_per_chunk: int = _fault(1, 1, 4, "this many tokens in each event")
     empty_text: bool = _fault(False, 0, 1, "token events whose text is empty")
-    unicode: bool = _fault(False, 0, 1, "text of many-byte characters, U+2028, escapes")
+    unicode: bool = _fault(False, 0, 1, "text with multi-byte characters, U+2028, escapes")
     pings: int = _fault(0, 1, 1, "a comment line before every K-th event")
     split: bool = _fault(False, 0, 1, "each event in pieces, cut inside JSON and UTF-8 characters")
     glue: int = _fault(1, 1, 5, "K events in one write")
     crlf: bool = _fault(False, 0, 1, "lines end in CRLF")
-    no_space: bool = _fault(False, 0, 1, "`data:` without the blank")
+    no_space: bool = _fault(False, 0, 1, "`data:` without the space")
     trailing: bool = _fault(False, 0, 1, "more chunks after the end marker")
     short: int = _fault(0, 1, 1, "stop after this many tokens, with finish reason stop")
     limit: int = _fault(0, 1, 1, "stop after this many tokens, with finish reason length")
@@ -97,6 +97,6 @@ def parse_faults(text: str, source: str = "--fault") -> Faults:
 
 
 def header_faults(environ: Mapping[str, str]) -> Faults | None:
-    """The faults that this one request asks for; None when it names none."""
+    """The faults requested by this request's header; None without one."""
     text = environ.get("HTTP_X_SIM_FAULT")
     return None if text is None else parse_faults(text, "x-sim-fault")

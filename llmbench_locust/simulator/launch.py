@@ -51,19 +51,19 @@ class SimProcess:
 
 
 class _Starting:
-    """A simulator that has been started and may not answer yet."""
+    """A simulator that was started and may not be ready yet."""
 
     def __init__(self, args: list[str]) -> None:
         self.args = args
         command = [sys.executable, "-m", "llmbench_locust", "sim"]
         command += ["--port", "0", *args, "--die-with-stdin"]
-        # The kernel's signal follows the thread that started it, so it is asked for only where that
-        # thread lives as long as we do.
+        # The kernel sends the signal when the starting thread ends, so it is requested only if that
+        # thread lives as long as the process.
         if threading.get_native_id() == os.getpid():
             command += ["--parent", str(os.getpid())]
-        # Its errors go to a file: a pipe that is not read would fill up and block it.
+        # Errors go to a file: an unread pipe would fill up and block it.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `wait`)
-        # A session of its own: Ctrl-C in the terminal must reach the benchmark only, which lets its
+        # In its own session: Ctrl-C in the terminal must reach only the benchmark, which lets its
         # last streams finish.
         self._process = subprocess.Popen(
             command,
@@ -81,7 +81,7 @@ class _Starting:
             running = SimProcess(process, line or "")
             if line is not None and line.startswith("http"):
                 return running
-            if line == "":  # it is about to end by itself, with a status that says why
+            if line == "":  # it is exiting with a status that says why
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(5)
             running.stop()
@@ -102,16 +102,16 @@ _ahead: list[_Starting] = []  # at most one
 
 
 def launch_ahead(args: list[str]) -> None:
-    """Start what the next `launch` with the same ARGS takes: it starts while Locust is imported."""
+    """Start the simulator for the next `launch` with the same ARGS, during the import of Locust."""
     _ahead.append(_Starting(args))
 
 
 def launch(args: list[str], timeout_s: float = 30.0) -> SimProcess:
     """Start `llmbench sim ARGS` on a free port (unless ARGS name one) and wait until it answers.
 
-    Raises ConfigError with the simulator's line for bad ARGS, SetupError when it does not start for
-    another reason. It ends when this process ends, however that happens: its standard input closes
-    then, and on Linux the kernel kills it.
+    Raises ConfigError with the simulator's message for bad ARGS, SetupError if it does not start
+    for another reason. It always ends with this process: its standard input closes then, and on
+    Linux the kernel kills it.
     """
     while _ahead:
         starting = _ahead.pop()
@@ -122,7 +122,7 @@ def launch(args: list[str], timeout_s: float = 30.0) -> SimProcess:
 
 
 def _first_line(process: subprocess.Popen[bytes], timeout_s: float) -> str | None:
-    """What it prints first; "" when its output ended, None when the time did."""
+    """Its first line; "" if its output ended, None after the timeout."""
     assert process.stdout is not None
     descriptor = process.stdout.fileno()
     deadline = time.monotonic() + timeout_s

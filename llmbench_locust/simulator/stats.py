@@ -1,4 +1,4 @@
-"""What the simulator saw: counts, the last requests, a log line for each."""
+"""Statistics of the simulator: counts, the last requests, a log line for each."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Stats:
             os.write(self._log, orjson.dumps(line) + b"\n")
 
     def end(self, seen: Seen, outcome: str) -> None:
-        """`outcome`: complete, gone (the client left), refused, or the fault that ended it."""
+        """`outcome`: complete, gone (client disconnected), refused, or the fault that ended it."""
         seen.end = time.monotonic()
         seen.outcome = outcome
         self.in_flight -= 1
@@ -108,7 +108,7 @@ class Stats:
             self.prompt_tokens += seen.prompt_tokens
 
     def count_finish(self, reason: str, outcome: str) -> None:
-        """By vLLM's reasons: a complete response has its own, a client that left is an abort."""
+        """By vLLM's reasons: a complete response's own; abort for a disconnected client."""
         reason = reason if outcome == "complete" else "abort" if outcome == "gone" else "error"
         self.finished[reason if reason in self.finished else "stop"] += 1
 
@@ -136,7 +136,7 @@ class Stats:
 
 
 def header_subset(environ: Json) -> dict[str, str]:
-    """The headers worth keeping; of a credential only that there was one."""
+    """The interesting headers; for a credential only that there was one."""
     found: dict[str, str] = {}
     for name in _HEADERS:
         key = name.upper().replace("-", "_")
@@ -153,8 +153,8 @@ def header_subset(environ: Json) -> dict[str, str]:
 
 
 class PowerMeter:
-    """An imagined GPU: idle watts, and a constant for each request in flight. ``watts`` now and
-    ``joules`` so far. `update` is called whenever the requests change.
+    """A simulated GPU: idle watts, plus a constant for each request in flight. ``watts``: now;
+    ``joules``: so far. `update` is called whenever the requests change.
     """
 
     def __init__(self, idle_w: float, per_request_w: float, now_s: float) -> None:
@@ -226,7 +226,7 @@ class Latencies:
     def observe(
         self, arrival: float, scheduled: float, first: float, last: float, gaps: int
     ) -> None:
-        """One response: its times, in seconds of one clock. ITL: its mean gap, once for each."""
+        """Add a response's times, in seconds on one clock. ITL: its mean gap, once per gap."""
         spans = (
             ("vllm:time_to_first_token_seconds", first - arrival),
             ("vllm:e2e_request_latency_seconds", last - arrival),

@@ -1,4 +1,4 @@
-"""Faults between a job and its socket: each event passes through the changes asked for.
+"""Faults between a job and its socket: applies the requested changes to each event.
 
 The order is: faults that end the response (`error`, `cut`, `reset`, `empty`), a stall, changes of
 single events (`pings`, `broken_json`), of the response's end (`no_end`, `no_done`, `trailing`), and
@@ -23,8 +23,8 @@ class FaultFilter:
     def __init__(self, faults: Faults, wheel: Wheel) -> None:
         self.faults = faults
         self.wheel = wheel
-        self._glued: list[bytes] = []  # events that wait for their write
-        self._queue: list[bytes] = []  # bytes that wait for the end of a stall
+        self._glued: list[bytes] = []  # events that wait to be written together
+        self._queue: list[bytes] = []  # bytes held back during a stall
         self._stalled = False
         self._head_late = False
 
@@ -57,7 +57,7 @@ class FaultFilter:
         if faults.stall == index:
             self._flush(job)
             if not faults.stall_s:
-                return False  # nothing more until the client leaves, which ends it
+                return False  # sends nothing more until the client disconnects
             self._stall(job)
         last = job.at_last
         events = [] if index else list(script.lead())
@@ -107,7 +107,7 @@ class FaultFilter:
         job.finish("empty")
 
     def _emit_body(self, job: Job) -> bool:
-        """A body in one piece. A fault at an event beyond its tokens comes at its end."""
+        """A body in one piece. A fault at an event beyond its tokens happens at its end."""
         faults, index = self.faults, job.index
         cut = max(faults.cut, faults.reset)
         if not job.at_last and index != cut:
@@ -185,9 +185,9 @@ class FaultFilter:
 
 
 def _pieces(event: bytes) -> list[bytes]:
-    """An event in pieces that end inside a character of several bytes, else inside its JSON.
+    """An event in pieces that end inside a multi-byte character, else inside its JSON.
 
-    Each becomes a chunk and a `send` of its own; with TCP_NODELAY most arrive as separate reads.
+    Each becomes a separate chunk and `send`; with TCP_NODELAY most arrive as separate reads.
     """
     odd = next((at for at, byte in enumerate(event) if byte >= 0xC0), len(event) // 2)
     cuts = sorted({3, odd + 1, max(1, len(event) - 1)} & set(range(1, len(event))))

@@ -1,8 +1,8 @@
-"""One response on its way: a script's events become HTTP and go straight to the socket.
+"""One response: writes a script's events as HTTP directly to the socket.
 
-All of it runs in the hub. A healthy stream costs a bytes join and one `send` for each event. A
-socket that does not take all of it gets a buffer and a write watcher, so the clock never waits for
-a slow reader. Faults stand between the job and the socket (`fault_filter`).
+Everything runs in the hub. A stream without faults costs a bytes join and one `send` per event. A
+socket that does not accept all bytes gets a buffer and a write watcher, so that the clock never
+waits for a slow reader. Faults are applied between the job and the socket (`fault_filter`).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class Filter(Protocol):
     """A filter between a job and its socket."""
 
     def begin(self, job: Job) -> None:
-        """In place of `Job.send_head`."""
+        """Replaces `Job.send_head`."""
 
     def emit(self, job: Job) -> bool:
-        """In place of the job's own step. False: no more will follow."""
+        """Replaces the job's own step. False: no more will follow."""
 
     @property
     def holds_back(self) -> bool:
-        """Whether bytes wait here after the job's end; the filter then frees the connection."""
+        """Whether bytes are held back after the job's end; the filter then frees the connection."""
 
 
 class Job:
@@ -102,7 +102,7 @@ class Job:
     def emit(self) -> bool:
         """Write the next event. False: no more will follow.
 
-        An error in the simulator ends this response alone.
+        An error in the simulator ends only this response.
         """
         try:
             if self.gone:
@@ -119,7 +119,7 @@ class Job:
             return False
 
     def _tell_times(self) -> None:
-        """The script may tell the client when its request was scheduled and served."""
+        """Lets the script tell the client when its request was scheduled and served."""
         self.seen.scheduled, self.seen.last = self.scheduled_s, time.monotonic()
         self.script.times = (self.arrival_s, self.scheduled_s, self.seen.first, self.seen.last)
 
@@ -155,7 +155,7 @@ class Job:
         self.finish("complete")
 
     def finish(self, outcome: str, close: bool = False) -> None:
-        """Account for the response and free its connection, once."""
+        """Record the response and free its connection, once."""
         if self.over:
             return
         self.over = True

@@ -1,9 +1,7 @@
-"""When tokens leave: two models of a server's time. Both drive jobs through the wheel and know
-nothing of protocols.
+"""Two models of when a server sends tokens. Both drive jobs with the wheel, for any protocol.
 
-`FixedClock` keeps the schedule that it was told, whatever the load: the truth that a client's
-figures are held against. `EngineClock` is an engine with continuous batching: what it does under
-load looks like a real server's saturation.
+`FixedClock` keeps a given schedule at any load, as the reference for a client's figures.
+`EngineClock` models an engine with continuous batching, which saturates like a real server.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class FixedClock:
-    """First token `ttft_s` after arrival, then one each `itl_s`, times 1 ± `jitter` by seed."""
+    """First token `ttft_s` after arrival, then one every `itl_s`, times 1 ± `jitter` by seed."""
 
     def __init__(self, wheel: Wheel, ttft_s: float, itl_s: float, jitter: float) -> None:
         self._wheel = wheel
@@ -54,7 +52,7 @@ class FixedClock:
                 pass
             self.running -= 1
 
-        if job.silent and not jitter:  # nothing to be seen before the last step
+        if job.silent and not jitter:  # nothing is sent before the last step
             at(job.arrival_s + ttft + (job.steps - 1) * itl, last)
         else:
             at(after(job.arrival_s, ttft), step)
@@ -63,19 +61,19 @@ class FixedClock:
 class EngineClock:
     """Continuous batching with chunked prefill.
 
-    A step takes `step_s` + `step_per_seq_s` for each sequence that decodes + its prefill tokens ÷
-    `prefill_rate`. At most `max_num_seqs` sequences hold a place, at most `max_batched_tokens`
-    tokens enter a step; decodes go first, the rest of the budget prefills in order of arrival. At
-    the end of a step each decoding sequence has a token, and so has each sequence whose prompt
-    became complete in it. When the KV cache is full, the youngest decoding sequence is preempted:
-    it waits at the head of the queue and prefills everything again.
+    A step takes `step_s` + `step_per_seq_s` for each decoding sequence + its prefill tokens ÷
+    `prefill_rate`. At most `max_num_seqs` sequences run at once, with at most `max_batched_tokens`
+    tokens in a step; decodes come first, the rest of the budget prefills in order of arrival. At
+    the end of a step each decoding sequence gets a token, and so does each sequence whose prompt
+    was completed. If the KV cache is full, the youngest decoding sequence is preempted: it waits
+    at the head of the queue and prefills everything again.
     """
 
     def __init__(self, wheel: Wheel, engine: Settings) -> None:
         self._wheel = wheel
         self._engine = engine
         self._queue: deque[tuple[Job, int]] = deque()  # with the tokens to prefill
-        self._prefilling: list[tuple[Job, int]] = []  # with the tokens still to do
+        self._prefilling: list[tuple[Job, int]] = []  # with the remaining tokens
         self._decoding: list[Job] = []
         self._busy = False
         self.preemptions = 0
@@ -105,7 +103,7 @@ class EngineClock:
             self._begin_step(max(job.arrival_s, self._wheel.now()))
 
     def _begin_step(self, now: float) -> None:
-        """Fill the batch and let the step's end come due."""
+        """Fill the batch and schedule the end of the step."""
         engine = self._engine
         if engine.kv_tokens is not None:
             self._preempt(engine.kv_tokens)
@@ -133,7 +131,7 @@ class EngineClock:
         self._wheel.at(now + duration, self._end_step)
 
     def _admit(self, now: float) -> None:
-        """Give places to those who wait, in their order, while the KV cache has room."""
+        """Admit waiting jobs in order while the KV cache has room."""
         engine, queue = self._engine, self._queue
         used = self._kv_tokens() if engine.kv_tokens is not None else 0
         size = math.inf if engine.kv_tokens is None else engine.kv_tokens
@@ -162,8 +160,8 @@ class EngineClock:
             for job in self._decoding:
                 job.kv_tokens += 1
         self._prefilling = [entry for entry in self._prefilling if not entry[0].gone]
-        # A step begins when the last one ended, not when this callback got its turn: the schedule
-        # stays the model's own, unless this process fell far behind it.
+        # A step begins when the last one ended, not when this callback runs: the schedule is the
+        # model's, unless this process is far behind it.
         now = self._wheel.now()
         self._begin_step(due if now - due < 0.25 else now)
 

@@ -1,4 +1,4 @@
-"""A socket that is written to from the hub, and HTTP's chunked coding."""
+"""Writes to a socket from the hub, and HTTP's chunked coding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def chunk(data: bytes) -> bytes:
 
 
 class Outlet:
-    """Writes to a socket from the hub, never blocking. `lost` once the other side is gone."""
+    """Writes to a socket from the hub without blocking. `lost` once the peer is gone."""
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock
@@ -47,8 +47,7 @@ class Outlet:
             self.lost = True
             return
         if sent < len(data):
-            # A copy that stays alive and unchanged: TLS wants the same bytes again after it
-            # blocked.
+            # A copy that stays unchanged: TLS needs the same bytes again after it blocked.
             self._pending += memoryview(data)[sent:]
             if self._watcher is None:
                 self._watcher = gevent.get_hub().loop.io(self.sock.fileno(), 2)

@@ -1,4 +1,4 @@
-"""From an ask to the plan of its answer: tokens, events, text. Repeatable by seed and prompt."""
+"""Plans the response to a request: tokens, events, text. Reproducible by seed and prompt."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def output_tokens(ask: Ask, settings: Settings, faults: Faults, seed: int) -> tu
 
 
 def make_plan(ask: Ask, settings: Settings, faults: Faults, seed: int) -> Plan:
-    """The plan of the answer to ``ask``. Raises Refusal."""
+    """The plan of the response to ``ask``. Raises Refusal."""
     count, finish = output_tokens(ask, settings, faults, seed)
     texts = (_UNICODE if faults.unicode and not ask.tool_calls else _PLAIN).take(seed, count)
     if ask.tool_calls:

@@ -1,8 +1,8 @@
-"""A prefix cache by blocks, as engines have it: which part of a prompt need not be computed.
+"""A prefix cache of blocks, as in engines: finds the part of a prompt that need not be computed.
 
-A block is known by its tokens and all before them. The least recently used block goes first. As in
-vLLM, the last token of a prompt is always computed, so a prompt that is known whole hits all blocks
-but the one that holds it.
+A block is identified by its tokens and all before them. The least recently used block is evicted
+first. As in vLLM, the last token of a prompt is always computed, so a completely cached prompt hits
+all blocks except the last one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class PrefixCache:
         self._blocks: OrderedDict[int, None] = OrderedDict()
 
     def admit(self, tokens: Sequence[Hashable]) -> int:
-        """Look a prompt up and keep its blocks. Returns how many of its tokens were cached."""
+        """Look up a prompt and store its blocks. Returns how many of its tokens were cached."""
         size, known, chain, cached = self.block_size, True, 0, 0
         self.queries += len(tokens)
         for start in range(0, len(tokens) - size + 1, size):

@@ -1,4 +1,4 @@
-"""What the simulated model says: a vocabulary as JSON-escaped bytes, and an answer's plan."""
+"""The simulated model's output: a vocabulary as JSON-escaped bytes, and a response's plan."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _WORDS = (
     "here between both life being under never day same"
 )
 PLAIN = tuple(" " + word for word in _WORDS.split())
-#: Characters of two, three and four bytes, the separators that a line splitter must not split at,
-#: escapes, an empty token.
+#: Characters of two, three and four bytes, separators at which lines must not be split, escapes, an
+#: empty token.
 ODD = (
     *(" é", " ü", "日本", "語", " 😀", "\u2028", "\u2029", ' "quoted"', " back\\slash", "\n", "\t"),
     *("\u0085", " Ω", "\x7f"),
@@ -30,12 +30,12 @@ UNICODE = tuple(
 
 
 def escaped(text: str) -> bytes:
-    """The inside of a JSON string, as UTF-8."""
+    """The content of a JSON string as UTF-8."""
     return orjson.dumps(text)[1:-1]
 
 
 class Vocabulary:
-    """Tokens in a fixed circular order; `take` is a slice, so that long answers cost nothing."""
+    """Tokens in a fixed circular order; `take` is a slice, so that long responses are cheap."""
 
     def __init__(self, tokens: tuple[str, ...]) -> None:
         self._size = len(tokens)
@@ -52,10 +52,10 @@ class Vocabulary:
 
 @dataclass(slots=True)
 class Plan:
-    """The events of one answer.
+    """The events of one response.
 
     ``pieces``: the JSON-escaped text of each event. ``cumulative``: tokens after each event, None
-    where each has one. ``reasoning``: how many of the first events are reasoning. ``tool``: the
+    if each has one. ``reasoning``: how many of the first events are reasoning. ``tool``: the
     events after those are a tool call's arguments. ``draft_tokens``: proposed in each step of
     speculative decoding; 0 without it.
     """

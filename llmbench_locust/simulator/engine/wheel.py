@@ -1,4 +1,4 @@
-"""One timer for all streams: a heap of due times behind one alarm, however many streams wait."""
+"""One timer for all streams: a heap of due times with a single alarm."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import gevent
 
 from llmbench_locust.transport.alarm import Alarm
 
-#: A wake-up costs twice what an event does, so the next one is no sooner than this. Only a dense
-#: schedule notices: what falls due within it leaves together, late by less than that.
+#: Minimum time between wake-ups, which cost twice as much as an event. Events due within it are
+#: sent together, late by less than that.
 _SLACK_S = 0.00025
-#: The longest turn; then the event loop accepts and reads again before the rest of what is due goes
-#: out.
+#: Maximum duration of an iteration; then the event loop accepts and reads before more is sent.
 _TURN_S = 0.005
 
 Callback = Callable[[float], None]
@@ -38,13 +37,13 @@ class Wheel:
         self._alarm = Alarm(self._run, exact)
 
     def reset(self) -> None:
-        """Forget how late events were. (A late server must not be taken for a late client.)"""
+        """Reset the lateness statistics, which tell a late server from a late client."""
         self.events = 0
         self.late_sum_s = 0.0
         self.late_max_s = 0.0
 
     def lateness(self) -> dict[str, float | None]:
-        """How late events left against their schedule, in ms. None while there was none."""
+        """How late events were sent, in ms; None without events."""
         mean = self.late_sum_s / self.events * 1e3 if self.events else None
         return {
             "events": self.events,
@@ -78,7 +77,7 @@ class Wheel:
                 self.events += 1
                 try:
                     callback(due)
-                except Exception:  # gevent would stop the alarm, and with it all the other streams
+                except Exception:  # gevent would stop the alarm, and so all other streams
                     gevent.get_hub().handle_error(self, *sys.exc_info())
                 now = monotonic()
         finally:

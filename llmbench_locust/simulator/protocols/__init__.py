@@ -1,4 +1,4 @@
-"""Which path speaks which protocol."""
+"""The protocol of each path."""
 
 from __future__ import annotations
 

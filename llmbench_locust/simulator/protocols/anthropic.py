@@ -31,7 +31,7 @@ _TEXT = (
 
 
 class Messages(Script):
-    """`message_start` goes out at once, as Anthropic's own server sends it; it carries no token."""
+    """`message_start` is sent at once, as by Anthropic's server; it has no token."""
 
     reasons = True
     tools = True

@@ -14,7 +14,7 @@ from llmbench_locust.simulator.ask import Ask, Refusal
 from llmbench_locust.simulator.counting import Counter
 from llmbench_locust.simulator.protocols.completions import OpenAIScript
 
-#: An encoder's positions for a second of sound; they count as prompt tokens here.
+#: An encoder's positions per second of sound, which count as prompt tokens here.
 _TOKENS_PER_SECOND = 50
 
 

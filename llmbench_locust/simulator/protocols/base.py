@@ -1,4 +1,4 @@
-"""What the protocols share: a script gives an answer's bytes, the clock says when they leave."""
+"""Base of the protocols: a script makes a response's bytes, the clock decides when to send them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Frames = tuple[bytes, ...]
 
 
 class Script:
-    """The bytes of one answer: each is one event with its blank line, without HTTP framing."""
+    """The events of one response as bytes, each with its blank line, without HTTP framing."""
 
     media: ClassVar[bytes] = b"text/event-stream; charset=utf-8"
     generates: ClassVar[bool] = True  # False: pooling, one body and no tokens
     multipart: ClassVar[bool] = False
-    reasons: ClassVar[bool] = False  # can carry reasoning
-    tools: ClassVar[bool] = False  # can carry tool calls
+    reasons: ClassVar[bool] = False  # supports reasoning
+    tools: ClassVar[bool] = False  # supports tool calls
     done: Frames = (b"data: [DONE]\n\n",)  # the end marker
 
     def __init__(self, ask: Ask, plan: Plan, ident: str, usage_with_choices: bool = False) -> None:
@@ -42,23 +42,23 @@ class Script:
 
     @classmethod
     def streams(cls, body: Json, path: str) -> bool:
-        """Whether a stream was asked for."""
+        """Whether a stream was requested."""
         return cls.generates and bool(body.get("stream"))
 
     @classmethod
     def refusal_body(cls, refusal: Refusal) -> JsonValue:
-        """The JSON of an error status; vLLM's where the protocol has none of its own."""
+        """The JSON of an error status; vLLM's if the protocol does not define one."""
         return refusal.body()
 
     def prepare(self) -> None:
-        """Build once what every event shares."""
+        """Build the common parts of all events once."""
 
     def opening(self) -> Frames:
         """Events that are sent as soon as the request is accepted."""
         return ()
 
     def lead(self) -> Frames:
-        """Events that go out just before the first token."""
+        """Events sent just before the first token."""
         return ()
 
     def event(self, index: int) -> bytes:
@@ -66,11 +66,11 @@ class Script:
         raise NotImplementedError
 
     def last(self, index: int, finished: bool) -> bytes:
-        """The last token event; `finished` is False when the finish reason is to be missing."""
+        """The last token event; `finished`: False leaves out the finish reason."""
         return self.event(index)
 
     def closing(self) -> Frames:
-        """What comes between the last token and the end marker."""
+        """Events between the last token and the end marker."""
         return ()
 
     def failure(self, message: str) -> Frames:
@@ -83,7 +83,7 @@ class Script:
         )
 
     def whole(self) -> bytes:
-        """The body when no stream was asked for."""
+        """The body if no stream was requested."""
         raise NotImplementedError
 
     def usage(self, completion: int) -> bytes:

@@ -30,23 +30,23 @@ def stream_options(body: Json) -> tuple[bool, bool]:
 
 
 class OpenAIScript(Script):
-    """`choices` events of index 0 to n-1 for each step; usage where it was asked for; `[DONE]`."""
+    """`choices` events of index 0 to n-1 for each step; usage if requested; `[DONE]`."""
 
     prefix = "cmpl-"
     kinds = ("text_completion", "text_completion")  # of a chunk, of a whole body
-    choice = b'"index":%d,"text":"'  # what stands in a choice before its text
-    middle = (  # and after it
+    choice = b'"index":%d,"text":"'  # the part of a choice before its text
+    middle = (  # the part after it
         b'","logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,'
         b'"token_ids":null}]'
     )
-    ended = b""  # what stands behind a finish reason
+    ended = b""  # the part after a finish reason
 
     def prepare(self) -> None:
         names = escaped(self.prefix + self.ident), escaped(self.kinds[0]), self.created
         head = b'{"id":"%b","object":"%b","created":%d,"model":"%b","choices":['
         self.head = head % (*names, escaped(self.ask.model))
         self.starts = [self._start(index) for index in range(self.ask.choices)]
-        # One concatenation is all that most events take.
+        # Most events take only one concatenation.
         self.simple = self.ask.choices == 1 and not self.ask.continuous_usage
         self.start, self.end = self.starts[0], self.middle + b"}\n\n"
 
@@ -87,7 +87,7 @@ class OpenAIScript(Script):
         return head + orjson.dumps(choices)[1:] + usage + b"}"
 
     def answer(self) -> Json:
-        """A choice's fields in a response that is not streamed."""
+        """A choice's fields in a non-streamed response."""
         raise NotImplementedError
 
 

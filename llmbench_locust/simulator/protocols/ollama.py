@@ -52,7 +52,7 @@ class OllamaGenerate(Script):
         self.begun = time.monotonic()
 
     def _content(self, text: bytes, thought: bytes | None) -> bytes:
-        """The field with the text; `thought` is None where the line is none of reasoning."""
+        """The field with the text; `thought` is None if the line is not reasoning."""
         return b'"response":"%b"' % text + (
             b"" if thought is None else b',"thinking":"%b"' % thought
         )

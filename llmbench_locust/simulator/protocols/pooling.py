@@ -1,4 +1,4 @@
-"""Embeddings, pooling and rerank: one body without tokens. The vectors mean nothing."""
+"""Embeddings, pooling and rerank: one body without tokens. The vectors have no meaning."""
 
 from __future__ import annotations
 

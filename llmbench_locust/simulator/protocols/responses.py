@@ -109,7 +109,7 @@ class Responses(Script):
         return self._named(f"response.reasoning_text.{kind}", **where, **fields)
 
     def _turn(self) -> bytes:
-        """From reasoning to the answer."""
+        """The transition from reasoning to the answer."""
         text = self.string(self.plan.text(0, self.plan.reasoning))
         item = self._thought(text, "completed")
         return (

@@ -13,7 +13,7 @@ from llmbench_locust.simulator.protocols.completions import prompt_tokens
 
 
 class Sglang(Script):
-    """`meta_info` carries the counts; `[DONE]` ends the stream."""
+    """`meta_info` has the counts; `[DONE]` ends the stream."""
 
     @classmethod
     def ask_of(cls, body: Json, count: Counter) -> Ask:

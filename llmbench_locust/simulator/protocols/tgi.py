@@ -1,4 +1,4 @@
-"""text-generation-inference: /generate_stream and /generate. No blank follows `data:`."""
+"""text-generation-inference: /generate_stream and /generate. No space follows `data:`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends generation requests to a job on the clock, all others to the views of control.py."""
+"""Routes generation requests to a job on the clock, all others to the views of control.py."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ Answer = Iterable[bytes]
 
 
 class Connection(Protocol):
-    """What the application needs of the connection's handler: `sim.handler` in the environment."""
+    """What the application needs from the connection's handler (`sim.handler` in the environ)."""
 
     arrived_s: float
     socket: socket.socket
     job: Job | None
-    drop: bool  # close without an answer
+    drop: bool  # close without a response
 
 
 def make_clock(settings: Settings, wheel: Wheel) -> Clock:
@@ -129,7 +129,7 @@ class Simulator:
         seen.output_tokens = plan.tokens * ask.choices if protocol.generates else 0
         self.stats.begin(seen)
         if faults.error >= 0 and not ask.stream:
-            faults = replace(faults, status=500)  # an engine's death before a stream has begun
+            faults = replace(faults, status=500)  # the engine died before a stream began
         if faults.answers_with_error:
             return self._fault_answer(environ, start_response, seen, faults)
         script = protocol(ask, plan, seen.request_id[:64], faults.usage_with_choices)
@@ -195,7 +195,7 @@ class Simulator:
     def _fault_answer(
         self, environ: Json, start_response: StartResponse, seen: Seen, faults: Faults
     ) -> Answer:
-        """An answer without tokens: an error, a page, or a closed connection."""
+        """A response without tokens: an error, a page, or a closed connection."""
         if faults.disconnect:
             seen.status = 0
             self.stats.end(seen, "disconnect")
@@ -227,7 +227,7 @@ def _number(environ: Json, key: str, default: float) -> float:
 
 
 def _milliseconds(environ: Json, key: str) -> float | None:
-    """A header's time in seconds, None when it is not there."""
+    """A header's time in seconds, None if missing."""
     return _number(environ, key, 0.0) / 1e3 if key in environ else None
 
 

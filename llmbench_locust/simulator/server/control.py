@@ -1,4 +1,4 @@
-"""The endpoints around generation: models, health, tokenizing, the profiler, statistics."""
+"""The other endpoints: models, health, tokenizer, profiler, statistics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Status, body and content type.
 Reply = tuple[int, bytes, str]
-#: Path → method → what answers a WSGI environment; it may raise Refusal.
+#: Path → method → function from a WSGI environment to a reply; may raise Refusal.
 Views = dict[str, dict[str, Callable[[Json], Reply]]]
 
 EMPTY: Reply = (200, b"", "text/html; charset=utf-8")

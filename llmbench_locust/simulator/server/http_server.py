@@ -1,8 +1,7 @@
-"""The HTTP server: gevent's pywsgi parses requests, a job answers on the socket itself.
+"""The HTTP server: gevent's pywsgi parses requests, a job writes the response to the socket.
 
-A generation request is accepted in its connection's greenlet, which then sleeps until the answer is
-out; the answer is written from the hub (job.py). So a stream costs no greenlet switch for each
-token.
+The connection's greenlet accepts a generation request and sleeps until the response is complete;
+the response is written from the hub (job.py). So a token costs no greenlet switch.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ from llmbench_locust.transport.timestamps import (
     stamps_work,
 )
 
-#: Of the kernel's arrival times; None where it has none.
+#: The kernel's receive timestamps; None if not supported.
 _CLOCK = KernelClock() if stamps_work() else None
 
 
 class Arrivals(io.RawIOBase):
-    """Reads a socket of gevent's. ``arrived_s``: when the kernel received what the last read gave,
-    however late that was read; where it does not say so, when it was read.
+    """Reads a gevent socket. ``arrived_s``: when the kernel received the data of the last read; if
+    unknown, when it was read.
     """
 
     def __init__(self, sock: socket.socket, clock: KernelClock | None) -> None:
@@ -90,7 +89,7 @@ class Handler(WSGIHandler):
         self.job = None
         self.drop = False
         self.result = self.application(self.environ, self.start_response)
-        job: Job | None = self.__dict__["job"]  # the application has set it
+        job: Job | None = self.__dict__["job"]  # set by the application
         if job is not None:
             self._await(job)
         elif self.drop:
@@ -99,7 +98,7 @@ class Handler(WSGIHandler):
             self.process_result()
 
     def _await(self, job: Job) -> None:
-        """Sleep until the job is done; tell it when the client leaves meanwhile."""
+        """Sleep until the job is done; tells it if the client disconnects."""
         self.headers_sent = True
         self.status = "200 OK"
         self.response_length = 1
@@ -111,7 +110,7 @@ class Handler(WSGIHandler):
             watcher.stop()
             try:
                 if peek(1, socket.MSG_PEEK):
-                    return  # the next request, already: pipelined
+                    return  # the next request: pipelined
             except BlockingIOError:
                 watcher.start(readable)
                 return
@@ -135,7 +134,7 @@ class Handler(WSGIHandler):
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A listening socket. Raises ConfigError for an unknown address, SetupError for a taken one."""
+    """A listening socket. Raises ConfigError for an unknown address, SetupError for a used one."""
     try:
         found = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -153,7 +152,7 @@ def listen(settings: Settings) -> socket.socket:
             f"--port: {settings.host} port {settings.port}: {error.strerror or error}"
         ) from None
     if _CLOCK is not None:
-        ask_for_stamps(listener)  # connections have it from their listener
+        ask_for_stamps(listener)  # connections inherit it from the listener
     listener.listen(8192)
     return listener  # type: ignore[no-any-return]
 
@@ -194,7 +193,7 @@ def _tls(settings: Settings) -> Any:
 
 
 def _still_open() -> bool:
-    """Whether standard input, readable now, has not come to its end."""
+    """Whether standard input, which is readable, is not at its end."""
     try:
         return bool(os.read(0, 4096))
     except OSError:
@@ -202,7 +201,7 @@ def _still_open() -> bool:
 
 
 def _die_with_parent(parent: int) -> None:
-    """Let the kernel kill this process when `parent` dies; end at once if it is gone already."""
+    """Let the kernel kill this process when `parent` dies; exit if it is dead already."""
     if not parent or sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG

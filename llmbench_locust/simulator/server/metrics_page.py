@@ -1,4 +1,4 @@
-"""/metrics with vLLM's names, /dcgm/metrics with those of NVIDIA's exporter, and cache resets."""
+"""/metrics with vLLM's names, /dcgm/metrics with NVIDIA's exporter's, and cache resets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmbench_locust.simulator.stats import PowerMeter, Stats
 def metrics_views(
     settings: Settings, stats: Stats, clock: Clock, cache: PrefixCache | None
 ) -> Views:
-    """The resets exist only where there is a cache, as in vLLM's dev mode."""
+    """Resets exist only with a cache, as in vLLM's development mode."""
 
     def text(body: str) -> Reply:
         return 200, body.encode(), "text/plain; version=0.0.4; charset=utf-8"
@@ -50,13 +50,13 @@ def metrics_views(
 
 
 def metrics_text(settings: Settings, stats: Stats, clock: Clock, cache: PrefixCache | None) -> str:
-    """Prometheus text. Counters of a feature only where the feature is on, as vLLM does."""
+    """Prometheus text. Counters of a feature only if the feature is on, as in vLLM."""
     name = settings.model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     label = f'engine="0",model_name="{name}"'
     lines: list[str] = []
 
     def family(metric: str, values: Mapping[str, float], kind: str = "counter") -> None:
-        """``values``: by labels beside those of all."""
+        """``values``: by labels in addition to the common ones."""
         lines.append(f"# TYPE {metric} {kind}")
         lines.extend(f"{metric}{{{label}{more}}} {float(v)}" for more, v in values.items())
 
@@ -85,8 +85,8 @@ def metrics_text(settings: Settings, stats: Stats, clock: Clock, cache: PrefixCa
 
 
 def dcgm_text(power: PowerMeter) -> str:
-    """Power in watts, energy in millijoules since the start, and utilization in percent, of one
-    GPU that is busy while there is a request.
+    """Power in watts, energy in millijoules since the start, and utilization in percent of one GPU
+    that is busy while there are requests.
     """
     label = 'gpu="0",UUID="GPU-sim",modelName="simulated"'
     return (
