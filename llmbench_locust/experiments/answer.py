@@ -26,8 +26,8 @@ def text(answer: Answer) -> str:
     if answer.verdict == "client":
         return (
             "No capacity: the client was the limit twice at "
-            f"{answer.spoilt[-1].load:.4g} {unit} ({answer.spoilt[-1].problem}).\n"
-            f"What to do: {answer.spoilt[-1].advice}."
+            f"{answer.invalid[-1].load:.4g} {unit} ({answer.invalid[-1].problem}).\n"
+            f"What to do: {answer.invalid[-1].advice}."
         )
     if answer.verdict == "below":
         return f"Capacity: below {settings.lowest:g} {unit}: lower --min to find it"
@@ -50,13 +50,13 @@ def text(answer: Answer) -> str:
 
 def spent(answer: Answer, seconds: float) -> str:
     """What the search took, a line. ``seconds``: of this process, less than all when resumed."""
-    every = (*answer.probes, *answer.spoilt)
+    every = (*answer.probes, *answer.invalid)
     minutes, rest = divmod(round(seconds), 60)
     took = f"{minutes} min {rest} s" if minutes else f"{rest} s"
-    spoilt = len(answer.spoilt)
+    invalid = len(answer.invalid)
     return f"{len(every)} probes, {sum(o.requests for o in every):,} requests, {took}. " + (
-        f"{spoilt} of the probes did not count: the client was the limit, or a worker was lost."
-        if spoilt
+        f"{invalid} of the probes did not count: the client was the limit, or a worker was lost."
+        if invalid
         else "The client was not the limit in any of them."
     )
 
@@ -159,7 +159,7 @@ def as_dict(answer: Answer) -> Json:
         },
         "dispersion": None if answer.found is None else answer.found.dispersion,
         "curve": _curve(answer),
-        "probes": [_probe(o, answer) for o in (*answer.probes, *answer.spoilt)],
+        "probes": [_probe(o, answer) for o in (*answer.probes, *answer.invalid)],
     }
 
 

@@ -42,7 +42,7 @@ def capacity(runs: Runs) -> None:
     Raises ConfigError before the first request.
     """
     experiment = _Capacity(runs)
-    answer = search(experiment.probe, experiment.settings, experiment.done, experiment.told)
+    answer = search(experiment.probe, experiment.settings, experiment.done, experiment.publish)
     experiment.finish(answer)
 
 
@@ -194,7 +194,7 @@ class _Capacity:
         """Not if the server's responses determine the arrivals: users, turns of a conversation."""
         return not self.settings.whole and not np.any(columns.ints["turn"] > 0)
 
-    def told(self, answer: Answer, *, going_on: bool = True) -> None:
+    def publish(self, answer: Answer, *, going_on: bool = True) -> None:
         """Save the results so far, for the page and for --resume."""
         document = json_value(as_dict(answer))
         write_whole(
@@ -205,9 +205,9 @@ class _Capacity:
     def finish(self, answer: Answer) -> None:
         from llmbench_locust.experiments.report import capacity_page
 
-        if not answer.probes and not answer.spoilt:
+        if not answer.probes and not answer.invalid:
             return
-        self.told(answer, going_on=False)
+        self.publish(answer, going_on=False)
         page = capacity_page(json_value(as_dict(answer)), text(answer))
         write_whole(self.directory / "report.html", page.encode())
         say(f"\n{text(answer)}")

@@ -84,7 +84,7 @@ class Answer:
     low: float | None = None
     high: float | None = None
     binding: int = 0
-    spoilt: tuple[Outcome, ...] = ()
+    invalid: tuple[Outcome, ...] = ()
 
     @property
     def load(self) -> float | None:
@@ -97,13 +97,13 @@ def search(
     probe: Probe,
     settings: Settings,
     done: Sequence[Outcome] = (),
-    told: Callable[[Answer], None] = lambda _: None,
+    on_answer: Callable[[Answer], None] = lambda _: None,
 ) -> Answer:
     """Probe until the capacity is known. ``done``: outcomes of an earlier search to continue.
 
-    ``told`` gets the answer so far after each probe.
+    ``on_answer`` gets the answer so far after each probe.
     """
-    state = _Search(probe, settings, list(done), told)
+    state = _Search(probe, settings, list(done), on_answer)
     try:
         state.double()
         state.refine()
@@ -114,13 +114,17 @@ def search(
 
 class _Search:
     def __init__(
-        self, probe: Probe, settings: Settings, done: list[Outcome], told: Callable[[Answer], None]
+        self,
+        probe: Probe,
+        settings: Settings,
+        done: list[Outcome],
+        on_answer: Callable[[Answer], None],
     ) -> None:
         self.settings = settings
         self.outcomes = [o for o in done if not o.problem]
-        self.spoilt = [o for o in done if o.problem]
+        self.invalid = [o for o in done if o.problem]
         self._probe = probe
-        self._told = told
+        self._on_answer = on_answer
         self._client = False
         self._fitted: tuple[int, list[tuple[int, Crossing]]] = (0, [])
 
@@ -190,13 +194,13 @@ class _Search:
         """
         load = float(max(1, round(load))) if self.settings.whole else load
         for attempt in range(2):
-            seed = self.settings.seed + len(self.outcomes) + len(self.spoilt)
+            seed = self.settings.seed + len(self.outcomes) + len(self.invalid)
             outcome = self._probe(load, self._requests(load, seconds, least), seed)
             if not outcome.problem:
                 self.outcomes.append(outcome)
-                self._told(self.answer())
+                self._on_answer(self.answer())
                 return
-            self.spoilt.append(outcome)
+            self.invalid.append(outcome)
             if quick and self._met(outcome):
                 return
             self._client = attempt == 1
@@ -207,7 +211,7 @@ class _Search:
         settings = self.settings
         rate = self._request_rate(load)
         wanted = max(float(least), rate * seconds)
-        every = [*self.outcomes, *self.spoilt]
+        every = [*self.outcomes, *self.invalid]
         left = math.inf
         for budget, spent, per_unit in (
             (settings.budget_requests, sum(o.requests for o in every), 1.0),
@@ -284,8 +288,8 @@ class _Search:
 
     def answer(self) -> Answer:
         settings = self.settings
-        probes, spoilt = tuple(self.outcomes), tuple(self.spoilt)
-        unknown = Answer("unknown", settings, probes, spoilt=spoilt)
+        probes, invalid = tuple(self.outcomes), tuple(self.invalid)
+        unknown = Answer("unknown", settings, probes, invalid=invalid)
         if self._client:
             return replace(unknown, verdict="client")
         crossings = self._crossings()
@@ -308,5 +312,5 @@ class _Search:
             low if low * CLOSE >= min(loads) else None,
             high if high <= max(loads) * CLOSE else None,
             binding,
-            spoilt,
+            invalid,
         )

@@ -92,7 +92,7 @@ class _Sweep:
         self._total = sum(len(fits) for _, fits in plan.cells) * per_cell
         self._begun, self._ran, self._done = time.monotonic(), 0, 0
         self._starting_s, self._started = 0.0, 0
-        self._told = False
+        self._warned = False
         self._server = Server(plan.base_url, {})
 
     # --- the server
@@ -144,9 +144,9 @@ class _Sweep:
     def _reset_caches(self) -> None:
         if self.plan.after:
             subprocess.run(self.plan.after, check=False, stdout=subprocess.DEVNULL)
-        elif self.plan.resets and (error := self._server.reset_cache()) and not self._told:
+        elif self.plan.resets and (error := self._server.reset_cache()) and not self._warned:
             say(f"The server's caches are not reset: {error}")
-            self._told = True
+            self._warned = True
 
     # --- cells
 

@@ -164,7 +164,7 @@ def test_a_spoilt_probe_is_repeated_once_and_does_not_count():
 
     answer = search(probe, settings())
     assert answer.verdict == "found"
-    assert len(answer.spoilt) == 1
+    assert len(answer.invalid) == 1
     assert len(set(seen)) == len(seen)
 
 
@@ -186,9 +186,9 @@ def test_a_client_that_is_the_limit_is_no_capacity():
     answer = search(probe, settings())
     assert (answer.verdict, answer.load) == ("client", None)
     assert text(answer).endswith(" req/s (CPU).\nWhat to do: give it cores of its own.")
-    every = len(answer.probes) + len(answer.spoilt)
+    every = len(answer.probes) + len(answer.invalid)
     assert spent(answer, 61.0).startswith(f"{every} probes, ")
-    assert f" 1 min 1 s. {len(answer.spoilt)} of the probes did not count" in spent(answer, 61.0)
+    assert f" 1 min 1 s. {len(answer.invalid)} of the probes did not count" in spent(answer, 61.0)
 
 
 def test_a_mean_is_bounded_as_well():
