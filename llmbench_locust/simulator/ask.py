@@ -12,7 +12,7 @@ from llmbench_locust.json_types import Json, JsonValue
 
 @dataclass(slots=True)
 class Ask:
-    """``prompt`` is what is hashed. ``max_tokens``: None leaves the length to the server."""
+    """``prompt`` is hashed. ``max_tokens``: None leaves the length to the server."""
 
     prompt: JsonValue
     prompt_tokens: int
@@ -38,7 +38,7 @@ class Ask:
 
 
 class Refusal(Exception):
-    """Answers the request with this status and message. ``kind``: the type in vLLM's JSON."""
+    """Rejects the request with this status and message. ``kind``: the type in vLLM's JSON."""
 
     def __init__(
         self, status: int, message: str, kind: str = "BadRequestError", param: str | None = None
@@ -78,7 +78,7 @@ def whole(body: Json, *names: str) -> int | None:
 
 
 def message_turns(messages: object) -> tuple[JsonValue, list[tuple[str, str]]]:
-    """(what is hashed, role and text of each message) of chat messages. Raises Refusal.
+    """(value to hash, role and text of each message) of chat messages. Raises Refusal.
 
     A single text message hashes as its text, so that a workload has the same hashes with every
     protocol.
@@ -102,7 +102,7 @@ def message_turns(messages: object) -> tuple[JsonValue, list[tuple[str, str]]]:
 
 
 def read_form(content_type: str, raw: bytes) -> Json:
-    """Fields as str, files as bytes (and `NAME_filename`). Raises Refusal."""
+    """Form fields as str, files as bytes (and `NAME_filename`). Raises Refusal."""
     if not content_type.startswith("multipart/form-data"):
         raise Refusal(
             400, f"The body must be multipart/form-data, not {content_type or 'untyped'}."

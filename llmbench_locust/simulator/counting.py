@@ -1,4 +1,4 @@
-"""Counts a prompt's tokens: with the shipped tokenizer and chat template, or as words."""
+"""Counts a prompt's tokens: with the package's tokenizer and chat template, or as words."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Turns = list[tuple[str, str]]
 
 
 def load_tokenizer() -> Tokenizer:
-    """The shipped tokenizer."""
+    """The package's tokenizer."""
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(_FOLDER / "tokenizer.json"))
@@ -70,7 +70,7 @@ class Counter:
 
 
 class TokenCounter(Counter):
-    """Counts as a server with this tokenizer and chat template does."""
+    """Counts like a server with this tokenizer and chat template."""
 
     def __init__(self, tokenizer: Tokenizer, template: str) -> None:
         from jinja2.sandbox import ImmutableSandboxedEnvironment as Sandbox

@@ -1,7 +1,7 @@
 """Faults of real servers, by name. Flags apply them to a share of all requests, the header
 `x-sim-fault` to one.
 
-A fault is written `name` or `name=value`; several are separated by commas. K counts token events.
+A fault is written `name` or `name=value`; separate several by commas. K counts token events.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def _fault(healthy: T, least: float, bare: float, help: str) -> T:
-    """The field of a fault. ``bare``: its value when none is given."""
+    """The field of a fault. ``bare``: its value if none is given."""
     return field(default=healthy, metadata={"row": (least, bare, help)})
 
 
@@ -62,7 +62,7 @@ class Faults:
         return bool(self.status or self.html or self.disconnect)
 
 
-#: name: (smallest value, value when none is given, what it does)
+#: name: (smallest value, value if none is given, description)
 HELP: dict[str, tuple[float, float, str]] = {f.name: f.metadata["row"] for f in fields(Faults)}
 
 NONE = Faults()
@@ -72,7 +72,7 @@ _TYPES: dict[str, type[bool] | type[int] | type[float]] = {
 
 
 def parse_faults(text: str, source: str = "--fault") -> Faults:
-    """`cut=3,pings,split` → Faults. Raises ConfigError that names `source`."""
+    """The Faults of a text such as `cut=3,pings,split`. Raises ConfigError that names `source`."""
     changes: dict[str, int | float | bool] = {}
     for part in text.split(","):
         name, equals, raw = part.strip().partition("=")

@@ -15,7 +15,7 @@ from llmbench_locust.errors import ConfigError, SetupError
 
 
 class SimProcess:
-    """A running simulator, as a context manager. `url` has no slash at its end."""
+    """A running simulator, as a context manager. `url` has no trailing slash."""
 
     def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
         self._process = process
@@ -90,7 +90,7 @@ class _Starting:
         message = message.removeprefix("llmbench: ")
         if process.returncode == ConfigError.exit_code and "\n" not in message:
             raise ConfigError(message)
-        reason = message or ("no answer in time" if line is None else "it printed no URL")
+        reason = message or ("timed out" if line is None else "it printed no URL")
         raise SetupError(f"the simulator did not start: {reason}")
 
     def stop(self) -> None:
@@ -107,7 +107,7 @@ def launch_ahead(args: list[str]) -> None:
 
 
 def launch(args: list[str], timeout_s: float = 30.0) -> SimProcess:
-    """Start `llmbench sim ARGS` on a free port (unless ARGS name one) and wait until it answers.
+    """Start `llmbench sim ARGS` on a free port (unless ARGS name one) and wait until it is ready.
 
     Raises ConfigError with the simulator's message for bad ARGS, SetupError if it does not start
     for another reason. It always ends with this process: its standard input closes then, and on

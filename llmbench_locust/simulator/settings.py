@@ -1,4 +1,4 @@
-"""The options of the simulator: each field is one, with its default, bounds and help."""
+"""The options of the simulator: one field each, with its default, bounds and help."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ T = TypeVar("T")
 def _opt(
     default: T, group: str, help: str, bounds: tuple[float, float] | None = None, **more: object
 ) -> T:
-    """An option's field. ``more``: `flag` (name), `scale` (unit to seconds), `add_argument`'s."""
+    """An option's field. ``more``: `flag`, `scale` (to seconds), arguments of `add_argument`."""
     row = {"group": group, "help": help, "bounds": bounds, **more}
     return dataclasses.field(default=default, repr=more.get("flag") != "--api-key", metadata=row)
 
 
 def _ms(default_s: float, flag: str, help: str) -> float:
-    """A time of the clock, given in milliseconds and kept in seconds."""
+    """An option given in milliseconds and stored in seconds."""
     return _opt(default_s, "clock", help, (0.0, 3_600_000.0), flag=flag, scale=1e-3)
 
 
@@ -39,13 +39,13 @@ class Settings:
     model: str = _opt("sim", "server", "name of the model")
     strict_model: bool = _opt(False, "server", "answer 404 for any other model, as vLLM does")
     api_key: str | None = _opt(
-        None, "server", "refuse requests without this bearer token or x-api-key", flag="--api-key"
+        None, "server", "reject requests without this bearer token or x-api-key", flag="--api-key"
     )
     tls_cert: str | None = _opt(None, "server", "serve HTTPS with this PEM file", metavar="FILE")
     tls_key: str | None = _opt(
         None, "server", "key of --tls-cert, if in another file", metavar="FILE"
     )
-    max_model_len: int = _opt(131_072, "server", "most tokens, prompt and response", (1, 2**31))
+    max_model_len: int = _opt(131_072, "server", "most prompt and response tokens", (1, 2**31))
     log: str | None = _opt(
         None,
         "server",
@@ -66,7 +66,7 @@ class Settings:
     )
     prefill_rate: float = _opt(200_000.0, "clock", "engine: prompt tokens/s", (1, _INF))
     step_s: float = _ms(0.006, "--step-ms", "engine: ms of a step with an empty batch")
-    step_per_seq_s: float = _ms(0.00003, "--step-per-seq-ms", "engine: ms more for each sequence")
+    step_per_seq_s: float = _ms(0.00003, "--step-per-seq-ms", "engine: ms added per sequence")
     max_num_seqs: int = _opt(256, "clock", "engine: most sequences at once", (1, 2**31))
     max_batched_tokens: int = _opt(8192, "clock", "engine: most tokens of a step", (1, 2**31))
     kv_tokens: int | None = _opt(
@@ -78,33 +78,33 @@ class Settings:
     prefix_cache: int = _opt(
         0,
         "clock",
-        "keep this many blocks of prompts, which then need no prefill",
+        "size of the prefix cache in blocks; cached blocks need no prefill",
         (0, 2**31),
         metavar="BLOCKS",
     )
-    block_size: int = _opt(16, "clock", "tokens of a block", (1, 2**31))
+    block_size: int = _opt(16, "clock", "tokens per block", (1, 2**31))
     gpu_idle_w: float = _opt(100.0, "clock", "/dcgm/metrics: watts of the idle GPU", (0, _INF))
     gpu_request_w: float = _opt(
-        5.0, "clock", "/dcgm/metrics: watts more for each request in flight", (0, _INF)
+        5.0, "clock", "/dcgm/metrics: additional watts for each request in flight", (0, _INF)
     )
     seed: int = _opt(0, "clock", "seed of jitter, faults, early stops and texts", (0, 2**31))
-    default_output: int = _opt(128, "answers", "tokens when none are asked for", (1, 2**31))
+    default_output: int = _opt(128, "answers", "tokens if the request has no limit", (1, 2**31))
     early_stop: float = _opt(0.0, "answers", "share that stops early unless ignore_eos", (0, 1))
     reasoning: int = _opt(
-        0, "answers", "chat: this many tokens of reasoning come first", (0, 2**31)
+        0, "answers", "chat: number of reasoning tokens before the answer", (0, 2**31)
     )
     reasoning_field: str = _opt(
-        "reasoning", "answers", "its field in a delta", choices=("reasoning", "reasoning_content")
+        "reasoning", "answers", "reasoning field", choices=("reasoning", "reasoning_content")
     )
     request_metrics: bool = _opt(
         False, "answers", "send each request's queue and prefill time with its usage, as vLLM can"
     )
     tool_calls: bool = _opt(False, "answers", "chat: answer with a tool call")
-    spec_tokens: int = _opt(0, "answers", "speculative decoding: draft tokens a step", (0, 64))
+    spec_tokens: int = _opt(0, "answers", "speculative decoding: draft tokens per step", (0, 64))
     spec_acceptance: float = _opt(0.7, "answers", "share of draft tokens accepted", (0, 1))
     dimensions: int = _opt(64, "answers", "dimensions of an embedding", (1, 2**31))
     count: str = _opt(
-        "tokenizer", "answers", "how prompts of text are counted", choices=("tokenizer", "words")
+        "tokenizer", "answers", "how to count text prompts", choices=("tokenizer", "words")
     )
     faults: Faults = NONE
     fault_rate: float = _opt(1.0, "faults", "share of the requests that get --fault", (0, 1))
@@ -123,8 +123,8 @@ class Settings:
 def parser() -> argparse.ArgumentParser:
     p = CommandParser(
         "llmbench sim",
-        "An LLM server without a model: real HTTP, the protocols of real servers, token times "
-        "that are known.",
+        "An LLM server without a model: real HTTP, the protocols of real servers, known token "
+        "times.",
         epilog="Headers for one request: x-sim-fault (like --fault), x-sim-ttft-ms, "
         "x-sim-itl-ms, x-sim-reasoning, x-sim-tool-calls",
     )
@@ -174,7 +174,7 @@ def _percent(text: str) -> str:
 
 
 def parse(argv: list[str]) -> Settings:
-    """Command line → Settings. Raises ConfigError; `--help` exits as argparse does."""
+    """Parse a command line. Raises ConfigError; `--help` exits as argparse does."""
     given = vars(parser().parse_args(argv))
     fault, error_rate = given.pop("fault"), given.pop("error_rate")
     fault_text = ",".join(fault)

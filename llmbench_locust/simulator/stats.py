@@ -113,7 +113,7 @@ class Stats:
         self.finished[reason if reason in self.finished else "stop"] += 1
 
     def drafted(self, accepted: int, drafts: int) -> None:
-        """A step of speculative decoding: `drafts` tokens proposed, the first `accepted` taken."""
+        """Count a speculative decoding step: of `drafts` tokens the first `accepted` are used."""
         self.drafts += 1
         self.draft_tokens += drafts
         self.accepted_tokens += accepted

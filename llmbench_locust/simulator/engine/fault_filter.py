@@ -1,8 +1,8 @@
 """Faults between a job and its socket: applies the requested changes to each event.
 
-The order is: faults that end the response (`error`, `cut`, `reset`, `empty`), a stall, changes of
+The order is: faults that end the response (`error`, `cut`, `reset`, `empty`), stalls, changes of
 single events (`pings`, `broken_json`), of the response's end (`no_end`, `no_done`, `trailing`), and
-last of bytes (`crlf`, `no_space`, `split`, `glue`).
+of bytes (`crlf`, `no_space`, `split`, `glue`).
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class FaultFilter:
         return not last
 
     def _ends_here(self, job: Job) -> bool:
-        """The faults that end the stream before the next event."""
+        """Apply faults that end the stream before the next event. Returns whether one did."""
         if job.index == self.faults.error:
             self._send(job, list(job.script.failure(_ENGINE_DEATH)))
             self._flush(job, END)

@@ -46,9 +46,9 @@ class Job:
     """One response. The clock calls `emit` for each step.
 
     ``index``: events written so far. ``finished`` is set when the connection is free again.
-    ``steps``: emissions until it is complete. ``silent``: nothing is written before the last one.
-    ``kv_tokens``: in the KV cache now. ``scheduled_s``: when it first entered the batch.
-    ``ttft_s``, ``itl_s``: of this request alone, instead of the clock's.
+    ``steps``: number of steps. ``silent``: nothing is written before the last step. ``kv_tokens``:
+    tokens now in the KV cache. ``scheduled_s``: when it first entered the batch. ``ttft_s``,
+    ``itl_s``: override those of the clock for this request.
     """
 
     def __init__(self, outlet: Outlet, script: Script, seen: Seen, stats: Stats, seed: int) -> None:
@@ -81,14 +81,14 @@ class Job:
         return self.index == self.steps - 1
 
     def begin(self) -> None:
-        """Before the clock starts: the head of a stream and what precedes its first token."""
+        """Called before the clock starts: send a stream's headers and opening events."""
         if self.filter is not None:
             self.filter.begin(self)
         else:
             self.send_head()
 
     def send_head(self) -> None:
-        """The response head and the protocol's opening events, for a stream."""
+        """Send the response headers and the protocol's opening events, if it is a stream."""
         if not self.silent:
             head = _HEAD % (self.script.media, self._request_id())
             self.outlet.write(head + b"".join(chunk(event) for event in self.script.opening()))
@@ -100,7 +100,7 @@ class Job:
         return self.seen.request_id.encode("latin-1", "replace")
 
     def emit(self) -> bool:
-        """Write the next event. False: no more will follow.
+        """Write the next event. False: there is no next one.
 
         An error in the simulator ends only this response.
         """
@@ -111,7 +111,7 @@ class Job:
             if self.index == 0:
                 self.seen.first = time.monotonic()
             if self.at_last:
-                self._tell_times()
+                self._set_times()
             return self._step() if self.filter is None else self.filter.emit(self)
         except Exception:
             gevent.get_hub().handle_error(self, *sys.exc_info())

@@ -146,7 +146,7 @@ class EngineClock:
                 self._prefilling.append((job, todo))
 
     def _preempt(self, size: int) -> None:
-        """Make room for the next token of each decoding sequence."""
+        """Preempt until the next token of each decoding sequence has room."""
         used = self._kv_tokens()
         while len(self._decoding) > 1 and used + len(self._decoding) > size:
             job = self._decoding.pop()

@@ -19,7 +19,7 @@ def job_seed(settings: Settings, sha: str) -> int:
 
 
 def output_tokens(ask: Ask, settings: Settings, faults: Faults, seed: int) -> tuple[int, str]:
-    """(tokens of one choice, finish reason). Raises Refusal above the model's length."""
+    """(tokens of one choice, finish reason). Raises Refusal if they exceed the model's length."""
     limit = settings.max_model_len
     if ask.prompt_tokens > limit:
         raise Refusal(

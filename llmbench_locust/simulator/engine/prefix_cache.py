@@ -37,5 +37,5 @@ class PrefixCache:
         return cached
 
     def reset(self) -> None:
-        """Forget all blocks; the counters stay."""
+        """Drop all blocks; the counters stay."""
         self._blocks.clear()

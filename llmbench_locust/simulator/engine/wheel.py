@@ -21,11 +21,10 @@ Callback = Callable[[float], None]
 
 
 class Wheel:
-    """Calls each callback at its due time (seconds of `time.monotonic`), in order of due times, in
-    the hub.
+    """Calls each callback in the hub at its due time (seconds of `time.monotonic`), in order.
 
-    A callback gets its own due time, so that what it schedules next builds on the schedule and
-    errors never add up. It must not block. Times in the past are due at once.
+    A callback gets its due time, so that the next one is scheduled relative to it and errors do not
+    add up. It must not block. Times in the past are due at once.
     """
 
     def __init__(self, exact: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Anthropic's /v1/messages: named events, content blocks, usage at the start and at the end."""
+"""Anthropic's /v1/messages: named events, content blocks, usage at the start and the end."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _TOKENS_PER_SECOND = 50
 
 
 def seconds_of(audio: bytes) -> float:
-    """Length of a WAV file; 0 for another format."""
+    """Duration of a WAV file in seconds; 0 for other formats."""
     try:
         with wave.open(io.BytesIO(audio)) as sound:
             return float(sound.getnframes() / sound.getframerate())

@@ -74,7 +74,7 @@ class Script:
         return ()
 
     def failure(self, message: str) -> Frames:
-        """The error event of a stream that began with status 200, and what follows it."""
+        """The error event in a stream with status 200, and the events after it."""
         return (
             b"data: "
             b'{"error":{"message":"%b","type":"InternalServerError","param":null,"code":500}}\n\n'
@@ -101,7 +101,7 @@ class Script:
         )
 
     def _metrics(self, tokens: int) -> bytes:
-        """vLLM's per-request `metrics`; its TTFT counts from the first scheduling."""
+        """vLLM's per-request `metrics`; its TTFT starts when the request is first scheduled."""
         if self.times is None or None in self.times:
             return b""
         arrival, scheduled, first, last = self.times
@@ -117,6 +117,6 @@ class Script:
         return b',"metrics":' + orjson.dumps(found)
 
     def string(self, escaped_text: bytes) -> str:
-        """The text behind JSON-escaped bytes."""
+        """The text of JSON-escaped bytes."""
         text: str = orjson.loads(b'"%b"' % escaped_text)
         return text

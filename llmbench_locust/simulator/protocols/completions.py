@@ -70,7 +70,7 @@ class OpenAIScript(Script):
         return b"".join(start + rest for start in self.starts)
 
     def content(self, index: int, end: bytes) -> bytes:
-        """What follows the start of a choice."""
+        """The part after the start of a choice."""
         return self.plan.pieces[index] + end
 
     def closing(self) -> Frames:

@@ -1,4 +1,4 @@
-"""llama.cpp's own /completion."""
+"""llama.cpp's native /completion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmbench_locust.simulator.protocols.completions import prompt_tokens
 
 
 class LlamaCpp(Script):
-    """After the tokens an event with empty content, `stop` true and the counts; no `[DONE]`."""
+    """The last event has empty content, `stop` true and the counts; no `[DONE]`."""
 
     @classmethod
     def ask_of(cls, body: Json, count: Counter) -> Ask:

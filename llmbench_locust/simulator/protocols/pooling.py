@@ -85,7 +85,7 @@ class _ByLength(Counter):
 
 
 class Infinity(Embeddings):
-    """As OpenAI's, but `input` may be an image's URL: one token for each 768 bytes of it."""
+    """Like OpenAI's, but `input` may be the URL of an image: one token per 768 bytes of it."""
 
     prefix = "infinity"
 

@@ -1,4 +1,4 @@
-"""OpenAI's Responses as vLLM writes them: named, numbered events up to `response.completed`."""
+"""OpenAI's Responses API like vLLM's: named, numbered events up to `response.completed`."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class Responses(Script):
 
     @property
     def done(self) -> Frames:  # type: ignore[override]
-        """vLLM's name for the end is `response.completed`, whatever the status in it says."""
+        """vLLM's last event is always `response.completed`, even if the status in it differs."""
         return (self._named("response.completed", response=self._final()),)
 
     def _final(self) -> Json:

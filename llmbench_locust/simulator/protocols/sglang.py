@@ -1,4 +1,4 @@
-"""SGLang's own /generate: each event repeats the whole text so far."""
+"""SGLang's native /generate: each event repeats the full text so far."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def make_clock(settings: Settings, wheel: Wheel) -> Clock:
 
 
 class Simulator:
-    """The WSGI application with its state: one for each process."""
+    """The WSGI application with its state, one per process."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -212,7 +212,7 @@ class Simulator:
             return _respond(start_response, status, page.encode(), "text/html")
         wait = faults.retry_after if faults.retry_after >= 0 else 1
         more = [("Retry-After", f"{wait:g}")] if status in (429, 503) else []
-        message = _MESSAGES.get(status, "The simulator was told to fail.")
+        message = _MESSAGES.get(status, "This failure was requested.")
         refusal = Refusal(status, message, "InternalServerError")
         body = orjson.dumps(ROUTES[seen.path].refusal_body(refusal))
         return _respond(start_response, status, body, more=more)

@@ -70,7 +70,7 @@ def _model(settings: Settings) -> Json:
 
 
 def _tokenizing(settings: Settings, tokenizer: Tokenizer) -> Views:
-    """/tokenize and /detokenize, by the shipped tokenizer."""
+    """/tokenize and /detokenize, with the package's tokenizer."""
 
     def tokenize(environ: Json) -> Reply:
         body = json_body(environ["wsgi.input"].read())

@@ -61,7 +61,7 @@ class Arrivals(io.RawIOBase):
 
 
 class Handler(WSGIHandler):
-    """pywsgi's handler that knows when a request arrived and lets a job answer on its socket."""
+    """A pywsgi handler that knows when a request arrived and lets a job write to its socket."""
 
     job: Job | None = None
     drop = False
