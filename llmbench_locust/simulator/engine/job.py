@@ -118,7 +118,7 @@ class Job:
             self.finish("failed", close=True)
             return False
 
-    def _tell_times(self) -> None:
+    def _set_times(self) -> None:
         """Lets the script tell the client when its request was scheduled and served."""
         self.seen.scheduled, self.seen.last = self.scheduled_s, time.monotonic()
         self.script.times = (self.arrival_s, self.scheduled_s, self.seen.first, self.seen.last)
