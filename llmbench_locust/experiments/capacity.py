@@ -287,7 +287,7 @@ def _earlier(directory: Path, settings: Settings) -> list[Outcome]:
     if (goals, whole) != (settings.goals, settings.whole):
         search = "max-concurrency" if whole else "request-rate"
         shown = ", ".join(f"{g.name} ({'mean' if g.share is None else g.share})" for g in goals)
-        raise ConfigError(f"--resume: {path}: a different search: --search {search}, {shown}")
+        raise ConfigError(f"--resume: {path} is from another search: --search {search}, {shown}")
     return done
 
 
