@@ -21,8 +21,7 @@ CURVE = 200  # points of the fitted curve
 
 def text(answer: Answer) -> str:
     """The first lines: the capacity with its interval, or why there is none."""
-    settings = answer.settings
-    unit = "users" if settings.whole else "req/s"
+    settings, unit = answer.settings, _unit(answer)
     if answer.verdict == "client":
         return (
             "No capacity: the client was the limit twice at "
@@ -96,6 +95,10 @@ def _wilson(unit: Unit, dispersion: float, units: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def _unit(answer: Answer) -> str:
+    return "users" if answer.settings.whole else "req/s"
+
+
 def _figure(value: float) -> str:
     return f"{value:.0f}" if value >= 1000 or value == int(value) else f"{value:.3g}"
 
@@ -124,9 +127,14 @@ def _shown(shown: Shown, unit: str, met: bool) -> str:
 
 
 def _limit(answer: Answer) -> str:
-    """Which objectives requests near the capacity miss."""
+    """Which objectives requests near the capacity miss; if none does, those at a higher load."""
     goal = answer.settings.goals[answer.binding]
-    near = [o for o in answer.probes if answer.load and abs(o.load / answer.load - 1) < 0.1]
+    load = answer.load or 0.0
+    near, where = [o for o in answer.probes if abs(o.load - load) < 0.1 * load], "near the capacity"
+    if not any(any(o.misses.values()) for o in near):
+        above = [o for o in answer.probes if o.load > load and any(o.misses.values())]
+        near = sorted(above, key=lambda o: o.load)[:1]
+        where = f"at {_figure(near[0].load)} {_unit(answer)}" if near else ""
     rows = {name: [o.misses[name] for o in near] for name in (near[0].misses if near else {})}
     if not any(rows.values()):
         return goal.name
@@ -134,7 +142,7 @@ def _limit(answer: Answer) -> str:
         f"{sum(v) / len(v):.1%} of requests miss {name}"
         for name, v in sorted(rows.items(), key=lambda row: -sum(row[1]))
     )
-    return f"{goal.name}: near the capacity {words}"
+    return f"{goal.name}: {where} {words}"
 
 
 def as_dict(answer: Answer) -> Json:

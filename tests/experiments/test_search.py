@@ -191,6 +191,20 @@ def test_a_client_that_is_the_limit_is_no_capacity():
     assert f" 1 min 1 s. {len(answer.invalid)} of the probes did not count" in spent(answer, 61.0)
 
 
+@pytest.mark.parametrize(
+    ("missed", "where"),
+    [((0.95, 1.2, 1.4), "near the capacity"), ((1.2, 1.4), "at {:.3g} req/s"), ((), "")],
+)
+def test_what_limits_is_told_by_a_load_that_misses_it(missed, where):
+    answer = search(server(50.0), settings())
+    probes = [
+        replace(server(50.0)(answer.load * x, 100, 0), misses={"ttft": 0.25 * (x in missed)})
+        for x in (0.6, 1.4, 1.2, 0.95)
+    ]
+    words = f": {where.format(1.2 * answer.load)} 25.0% of requests miss ttft" if where else ""
+    assert text(replace(answer, probes=tuple(probes))).endswith(f"\n  limited by: ttft{words}")
+
+
 def test_a_mean_is_bounded_as_well():
     def probe(load, requests, seed):
         value = (load / 30.0) ** 2 * np.exp(np.random.default_rng(seed).normal(0, 0.03))
