@@ -64,8 +64,9 @@ def test_the_dispatcher_tells_when_it_sends_next() -> None:
     dispatcher.lease(start_s + 60.0)
     dispatcher.go(start_s)
     assert gaps.next_s == start_s
-    while not done:
-        gevent.sleep(0.001)
+    with gevent.Timeout(10.0):
+        while not done or gaps.next_s == start_s:
+            gevent.sleep(0.001)
     assert gaps.next_s == pytest.approx(start_s + 30.0)
     assert dispatcher.close() == [1]
     assert gaps.next_s == float("inf")
