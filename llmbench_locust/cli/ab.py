@@ -122,7 +122,7 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("--a", required=True, metavar="FLAGS", help="flags of the base side only")
     parser.add_argument("--b", required=True, metavar="FLAGS", help="flags of the new side only")
-    parser.add_count("--repeat", 5, (2, 1000), "runs a side, at least 2")
+    parser.add_count("--repeat", 5, (2, 1000), "runs per side, at least 2")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first pair (default 0)")
     parser.add_argument(
         "--dir", type=Path, default=Path("ab"), help="directory of the result files (default ab)"

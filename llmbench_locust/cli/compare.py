@@ -79,7 +79,7 @@ def _parsed(argv: list[str]) -> tuple[argparse.Namespace, list[Path], list[Path]
         "llmbench compare",
         "Compare the result files of two sides: llmbench compare BASE NEW; several runs per side: "
         "llmbench compare BASE… -- NEW… [options], or two directories, cell by cell. Reads the "
-        "files of llmbench and of vllm bench serve; one run a side needs --save-detailed.",
+        "files of llmbench and of vllm bench serve; one run per side needs --save-detailed.",
         epilog="Exit status: 0 passed, 2 bad input, 3 a --fail-on condition failed, 4 not "
         "comparable.",
     )

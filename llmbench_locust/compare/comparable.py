@@ -21,7 +21,7 @@ class Note:
     void: bool = False
 
 
-# Compared without conversion: title, value of a run.
+# Settings that should be equal: title → value of a run.
 _SETTINGS: dict[str, Callable[[Run], object]] = {
     "backend": lambda r: r.document.get("backend"),
     "model": lambda r: r.document.get("model_id"),
@@ -62,7 +62,7 @@ def _workloads(base: Sequence[Run], new: Sequence[Run]) -> list[Note]:
     if one.get("seed") == other.get("seed") and one.get("hash") and other.get("hash"):
         if one["hash"] != other["hash"]:
             found.append(
-                Note("another workload: prompts or asked lengths differ at the same seed", True)
+                Note("different workload: same seed, other prompts or output lengths", True)
             )
     elif one and other:
         found.append(Note(f"seeds differ: {one.get('seed')} and {other.get('seed')}"))
@@ -70,7 +70,7 @@ def _workloads(base: Sequence[Run], new: Sequence[Run]) -> list[Note]:
         if one and other and one.get(key) != other.get(key):
             words = f"{key}: {_word(one.get(key))} and {_word(other.get(key))}"
             void = "dataset" in key
-            found.append(Note(f"another workload: {words}" if void else f"{words} differ", void))
+            found.append(Note(f"different workload: {words}" if void else f"{words} differ", void))
     return found
 
 
@@ -94,7 +94,7 @@ def _lengths(base: Sequence[Run], new: Sequence[Run]) -> list[Note]:
         a, b = (_mean([_per_request(run, key) for run in side]) for side in (base, new))
         if a and b and abs(b / a - 1) > limit:
             words = f"{title} differs: {a:.1f} and {b:.1f} on average"
-            found.append(Note(f"another workload: {words}" if void else words, void))
+            found.append(Note(f"different workload: {words}" if void else words, void))
     a, b = (_mean([number(run.document.get("duration")) for run in side]) for side in (base, new))
     if a and b and not 0.5 < b / a < 2:
         found.append(Note(f"duration differs: {a:.1f} s and {b:.1f} s"))

@@ -163,7 +163,7 @@ def _needs(sides: list[list[Figure | None]], found: Difference, level: float, li
         return "needs --save-detailed or several runs" if bare else "too few requests"
     if found.runs:
         runs = math.ceil(found.runs * times)
-        return f"needs {_size(runs)} runs a side"
+        return f"needs {_size(runs)} runs per side"
     return f"needs {_size(_two_digits(max(times, 2.0)))} × the requests"
 
 

@@ -143,7 +143,7 @@ TOOLS = (
         frozenset({"median_e2e_latency_ms", "total_throughput"}),
         _sglang,
         "start times (so no charts over time), and the model's name unless the server gave it; "
-        "requests and failures one by one only with --output-details",
+        "individual requests and failures only with --output-details",
     ),
     Tool(
         "GuideLLM",
@@ -156,7 +156,7 @@ TOOLS = (
         "AIPerf",
         frozenset({"request_latency", "request_throughput"}),
         _aiperf,
-        "single requests (so no charts), and whether the client was the limit; what it calls "
+        "individual requests (so no charts), and whether the client was the limit; what it calls "
         "ITL is TPOT here, and its inter-chunk latency is ITL",
     ),
 )

@@ -56,8 +56,8 @@ def metric(key: str) -> Metric:
         hint = did_you_mean(key, names)
         hint = f" ({hint})" if hint else ""
         raise ConfigError(
-            f"{key}: no such metric{hint}; allowed: mean, median or p1 to p99.99, then _ttft_ms, "
-            f"_tpot_ms, _itl_ms or _e2el_ms; {', '.join(THROUGHPUTS)}"
+            f"{key}: no such metric{hint}; allowed: mean, median or p1 to p99.99, followed by "
+            f"_ttft_ms, _tpot_ms, _itl_ms or _e2el_ms; {', '.join(THROUGHPUTS)}"
         )
     word, latency = found
     p = None if word == "mean" else 0.5 if word == "median" else float(word[1:]) / 100

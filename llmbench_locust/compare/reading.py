@@ -85,7 +85,7 @@ def run_of(name: str, document: Document, tool: str = "llmbench", missing: str =
 
 
 def _documents(path: Path) -> list[Document]:
-    import orjson  # the standard library reads NaN and Infinity, which vLLM writes
+    import orjson  # rejects vLLM's NaN and Infinity; the standard library then reads them
 
     try:
         data = path.read_bytes()
@@ -117,7 +117,7 @@ def _requests(name: str, document: Document) -> Requests | None:
         return _columns(document)
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"{name}: its per-request arrays do not have vLLM's form: {error}"
+            f"{name}: its per-request arrays are not in vLLM's format: {error}"
         ) from None
 
 

@@ -106,9 +106,9 @@ def _figure(value: float) -> str:
 def _interval(answer: Answer, unit: str) -> str:
     percent = f"{answer.settings.level:.0%} interval"
     if answer.low is None and answer.high is None:
-        return "too few probes near it for an interval"
-    low = "not bounded below" if answer.low is None else _figure(answer.low)
-    high = "not bounded above" if answer.high is None else _figure(answer.high)
+        return "no interval: too few probes near it"
+    low = "unknown" if answer.low is None else _figure(answer.low)
+    high = "unknown" if answer.high is None else _figure(answer.high)
     return f"{percent} {low} to {high}"
 
 

@@ -33,7 +33,7 @@ from llmbench_locust.terminal import say
 
 CLIENT_LIMITED = 4  # exit status
 LAST = 5  # last requests of a probe that show whether the server is still there
-NOBODY = {"connect", "cut"}  # how they fail if it is not
+CONNECTION_ERRORS = {"connect", "cut"}  # how they fail if it is not
 
 
 def capacity(runs: Runs) -> None:
@@ -52,7 +52,7 @@ class _Capacity:
         self._runs = runs
         self._config = config
         self._objectives = objectives.objectives(config.goodput, config.attainment, config.slo)
-        _no_contradiction(config)
+        _check_flags(config)
         seconds, requests = config.budget
         self.settings = Settings(
             goals=tuple(objective.goal for objective in self._objectives),
@@ -116,14 +116,14 @@ class _Capacity:
         there = len(facts.columns) + facts.unsent
         if config.no_oversample and from_file and there < wanted:
             raise ConfigError(
-                f"--dataset-name: the dataset has {there} requests and a probe at {load:g} needs "
-                f"{wanted}; leave out --no-oversample"
+                f"--dataset-name: the dataset has {there} requests, but a probe at {load:g} needs "
+                f"{wanted}; remove --no-oversample"
             )
         if server := _gone(facts.columns, config):
             kept = (self.directory / "capacity.json").exists()
             raise SetupError(
-                f"no connection to {server} at the end of the probe at {load:g}; start "
-                "it again" + (f" and go on with --resume {self.directory}" if kept else "")
+                f"no connection to {server} at the end of the probe at {load:g}; restart it"
+                + (f" and continue with --resume {self.directory}" if kept else "")
             )
 
     def _run_config(self, load: float, requests: int, seed: int) -> RunConfig:
@@ -241,7 +241,7 @@ def _gone(columns: RecordColumns, config: RunConfig) -> str:
     for server in replicas_of(config):
         name = without_user(server.base_url) if several else ""
         latest = [kinds[row] for row in order if servers[row] == name][-LAST:]
-        if latest and NOBODY.issuperset(latest) and server.gone():
+        if latest and CONNECTION_ERRORS.issuperset(latest) and server.gone():
             return without_user(server.base_url)
     return ""
 
@@ -252,7 +252,7 @@ def _fewest(config: RunConfig) -> int:
     return int(getattr(config, flag)) if flag else 1
 
 
-def _no_contradiction(config: RunConfig) -> None:
+def _check_flags(config: RunConfig) -> None:
     """Raises ConfigError for flags that the search sets itself or does not support."""
     runs = ", which sizes its own runs"
     files = ", which writes report.html and a result for each probe"
@@ -266,7 +266,7 @@ def _no_contradiction(config: RunConfig) -> None:
         ("--duration", config.duration_s is not None, runs),
         ("--run-time", config.run_time_s is not None, runs),
         ("--repeat", config.repeat > 1, runs),
-        ("--check", config.check, "; use --slo for what each load must meet"),
+        ("--check", config.check, "; use --slo for the conditions that each load must meet"),
         ("--per-request", config.per_request, files),
         ("--html, under locust -f --llm-html", config.llm_html, files),
     ):

@@ -83,7 +83,7 @@ def cells_of(path: Path) -> list[Cell]:
         cells.append(Cell(str(path), name, tuple(map(str, files)), runs))
     if not cells:
         raise ConfigError(
-            f"{path}: no results in it; use a directory of llmbench sweep or llmbench capacity"
+            f"{path}: has no results; use a directory of llmbench sweep or llmbench capacity"
         )
     return cells
 
@@ -200,8 +200,8 @@ def _cost_chart(prices: Prices) -> Chart:
 
     lines: tuple[tuple[str, Value], ...] = (("all requests", cost),)
     if prices.hour is None:
-        lines = (*lines, ("those that met the objectives", good))
-    name = "cost of a million output tokens" + ("" if prices.hour is None else " ($)")
+        lines = (*lines, ("requests that met the objectives", good))
+    name = "cost per million output tokens" + ("" if prices.hour is None else " ($)")
     return ("Cost against rate", _key("request_rate"), _RATE, lines, name)
 
 

@@ -39,7 +39,7 @@ def combinations(text: str | None, flag: str) -> list[Params]:
         found = [{**params, NAME: name} for name, params in found.items()]
     if not isinstance(found, list) or not found or not all(isinstance(p, dict) for p in found):
         raise ConfigError(
-            f"{flag}: {text} must hold a list of objects, or names with an object each"
+            f"{flag}: {text} must contain a list of objects, or an object of names to objects"
         )
     return found
 

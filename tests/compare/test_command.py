@@ -83,9 +83,9 @@ def test_cannot_tell_says_what_would(runs, capsys):
     ("change", "status", "line"),
     [
         ({"failed": 40, "completed": 1960}, 4, "! new: 2.0% of the requests"),
-        ({"total_input_tokens": 30_000}, 4, "! another workload: prompt length"),
+        ({"total_input_tokens": 30_000}, 4, "! different workload: prompt length"),
         ({"llmbench": {"version": "0", "workload": {"seed": 0, "hash": "y"}}},
-         4, "! another workload: prompts or asked lengths differ at the same seed"),
+         4, "! different workload: same seed, other prompts or output lengths"),
         ({"llmbench": {"version": "0", "audit": {"client_limited": True, "reasons": ["loop"]}}},
          4, "! new: the client was the limit"),
         ({"llmbench": {"version": "0", "interrupted": True}}, 0, "- new: interrupted in "),

@@ -95,7 +95,7 @@ def test_a_server_that_goes_away_ends_the_search(others, sim, tmp_path):
     assert process.returncode == 1, output
     assert f"no connection to {own.url} at the end of the probe" in output
     [directory] = tmp_path.iterdir()
-    assert f"start it again and go on with --resume {directory}" in output
+    assert f"restart it and continue with --resume {directory}" in output
     document = json.loads((directory / "capacity.json").read_text())
     # The last one may have ended with one or two refusals.
     probes = sorted(document["probes"], key=lambda row: row["file"])
@@ -124,7 +124,7 @@ def test_a_dataset_that_makes_no_number_of_requests_is_searched_with(argv, sim, 
     words = (*argv, "--goodput", "e2el:60000", "--budget", "60req", "--result-dir", tmp_path)
     done = search(sim, *words)
     assert done.returncode in (0, 1, 4), done.stderr  # the client may be the limit here
-    assert "leave out --no-oversample" not in done.stderr
+    assert "remove --no-oversample" not in done.stderr
     [directory] = tmp_path.iterdir()
     document, _ = found(directory)
     assert document["probes"]

@@ -56,7 +56,7 @@ def test_runs_with_prices_and_gpus_have_curves_of_cost_and_energy(tmp_path):
     lines = {line["name"]: (line["x"], line["y"]) for line in drawn["Cost against rate"]["data"]}
     assert lines == {
         "all requests": ([1.0, 2.0], [8.0, 4.0]),
-        "those that met the objectives": ([2.0], [5.0]),
+        "requests that met the objectives": ([2.0], [5.0]),
     }
     assert drawn["Energy against rate"]["data"][0]["y"] == [3.0, 1.5]
 
