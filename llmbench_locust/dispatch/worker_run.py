@@ -31,7 +31,7 @@ from llmbench_locust.dispatch.reports import Outbox
 from llmbench_locust.dispatch.tickets import Play, Ticket
 from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.users.replicas import Replicas
-from llmbench_locust.users.session import Errand, Session
+from llmbench_locust.users.session import PlanEntry, Session
 from llmbench_locust.workload.sample import SampleRequest
 
 #: Maximum time between two reports to the master.
@@ -145,8 +145,8 @@ class WorkerRun:
         request = self._preparer.take(ticket)
         play = ticket.play or (self._begin(ticket) if ticket.following else None)
         then = partial(self._go_on, play, ticket) if play is not None else None
-        errand = Errand(ticket.index, ticket.model, request, due, then)
-        record = self._session.perform(ticket.sample, errand, user=user)
+        entry = PlanEntry(ticket.index, ticket.model, request, due, then)
+        record = self._session.perform(ticket.sample, entry, user=user)
         if play is None:
             self._source.session_ended()
         self._records.append(record)
@@ -190,7 +190,7 @@ class WorkerRun:
             worker = f"{session.worker}-" if session.worker else ""
             sample.request_id = f"{self._plan.id_prefix}{worker}{index}"
         try:
-            record = session.perform(sample, Errand(index), user=user, give_up=True)
+            record = session.perform(sample, PlanEntry(index), user=user, give_up=True)
         except BaseException:
             self._unsent.append(index)
             raise

@@ -150,7 +150,7 @@ def _server(found: Json | None) -> list[str]:
         ("kv_cache_usage", "KV cache in use", ", %", 100),
     )
     if found["all"]["restarted"]:
-        lines.append("A counter fell: the server was restarted, or its counters were reset")
+        lines.append("A counter decreased: the server was restarted, or its counters were reset")
     return [f"{'Server':-^50}", *lines, *found["attribution"]]
 
 

@@ -53,7 +53,7 @@ class Listeners(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class PlanEntry:
     """The plan's data about a request. ``request``: encoded in advance, None to encode it now.
     ``due_time``: seconds of perf_counter; NaN without a plan. ``then``: called with its outcome
     before any listener.
@@ -95,7 +95,7 @@ class Session:
     def perform(
         self,
         sample: SampleRequest,
-        errand: Errand = Errand(),
+        entry: PlanEntry = PlanEntry(),
         *,
         user: User | None = None,
         quiet: bool = False,
@@ -113,29 +113,29 @@ class Session:
             if listened(self.environment.events, "llm_tokens"):
                 on_tokens = partial(self._tokens, sample, user)
         try:
-            request = errand.request or self.protocol.request(sample, errand.model)
+            request = entry.request or self.protocol.request(sample, entry.model)
             self._echo(sample, request)
             listeners: Listeners = {"on_first_token": on_first, "on_tokens": on_tokens}
-            attempt = partial(self._attempt, sample, request, errand.index, listeners)
-            record = attempt(None) if quiet else self._attempts(attempt, errand.index)
+            attempt = partial(self._attempt, sample, request, entry.index, listeners)
+            record = attempt(None) if quiet else self._attempts(attempt, entry.index)
         except gevent.GreenletExit:
             if quiet or give_up:
                 raise
             record = self._unfinished(
-                sample, errand.index, began, "interrupted", "interrupted before it ended"
+                sample, entry.index, began, "interrupted", "interrupted before it ended"
             )
         except Exception as error:
             # A protocol raised (a user's own, or for an unsupported sample): only this request
             # fails.
             logger.exception("a request could not be built")
             reason = f"{type(error).__name__}: {error}"
-            record = self._unfinished(sample, errand.index, began, "client", reason)
+            record = self._unfinished(sample, entry.index, began, "client", reason)
         record.worker = self.worker
-        record.due_time = errand.due_time
-        if errand.due_time == errand.due_time:
-            record.client_queue_time = max(0.0, record.start_time - errand.due_time)
-        if errand.then is not None:
-            errand.then(record)
+        record.due_time = entry.due_time
+        if entry.due_time == entry.due_time:
+            record.client_queue_time = max(0.0, record.start_time - entry.due_time)
+        if entry.then is not None:
+            entry.then(record)
         if not quiet:
             self._fire(record, user)
         return record
