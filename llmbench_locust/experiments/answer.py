@@ -33,7 +33,7 @@ def text(answer: Answer) -> str:
     if answer.verdict == "at least":
         return f"Capacity: at least {settings.highest:g} {unit}: raise --max to find it"
     if answer.load is None:
-        return "Capacity: not known; too few probes were run"
+        return "Capacity: not known; too few probes were run. Use a larger --budget or --min"
     lines = [
         f"Capacity: {_figure(answer.load)} {unit}   ({_interval(answer, unit)})" + _largest(answer)
     ]

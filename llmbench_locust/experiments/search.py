@@ -31,8 +31,9 @@ LATENCIES, REQUESTS = 60.0, 500
 FIRST_PART = 1 / 5
 #: Maximum share of the budget for one probe.
 LARGEST_PART = 1 / 8
-#: A doubling probe: share of the probe time, minimum length in latencies and requests.
-QUICK_PART, QUICK_LATENCIES, QUICK_REQUESTS = 0.25, 3.0, 10
+#: A doubling probe: share of the probe time, but at most that share of the budget; minimum length
+#: in latencies and requests.
+QUICK_PART, QUICK_SHARE, QUICK_LATENCIES, QUICK_REQUESTS = 0.25, 1 / 40, 3.0, 10
 #: The first probe has fewer requests. It measures the latency, and so the requests in flight at a
 #: load (Little's law): a load with less than an eighth of a request in flight needs no probe.
 FIRST_REQUESTS, HARDLY_ANY = 4, 1 / 8
@@ -140,7 +141,9 @@ class _Search:
             if self._at(settings.highest):
                 return
             latency_s = self.outcomes[-1].latency_s if self.outcomes else 0.0
-            seconds = max(settings.probe_time_s * QUICK_PART, QUICK_LATENCIES * latency_s)
+            longest_s = math.inf if settings.budget_s is None else settings.budget_s * QUICK_SHARE
+            quick_s = min(settings.probe_time_s * QUICK_PART, longest_s)
+            seconds = max(quick_s, QUICK_LATENCIES * latency_s)
             least = QUICK_REQUESTS if self.outcomes else FIRST_REQUESTS
             self._run(load, seconds, least, quick=True)
             load = min(self._doubled(load), settings.highest)

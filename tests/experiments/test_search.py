@@ -108,13 +108,16 @@ def test_a_short_probe_near_saturation_says_little_unless_it_missed():
     assert counted(97.0, 100_000.0, 100_000) == 100_000.0
 
 
-def test_a_minute_reaches_the_load_of_a_fast_server():
+@pytest.mark.parametrize(
+    ("latency_s", "budget_s", "second"), [(0.02, 60.0, 8.0), (0.56, 50.0, 1.0)]
+)
+def test_a_minute_reaches_the_load_of_a_fast_server(latency_s, budget_s, second):
     """Doubling from one request in two seconds took longer."""
-    minute = replace(settings(), budget_s=60.0, budget_requests=None)
-    probe = server(131.0, latency_s=0.02)
-    answers = [search(probe, replace(minute, seed=1000 * s)) for s in range(SEEDS)]
+    short = replace(settings(), budget_s=budget_s, budget_requests=None)
+    probe = server(131.0, latency_s=latency_s)
+    answers = [search(probe, replace(short, seed=1000 * s)) for s in range(SEEDS)]
     assert {a.verdict for a in answers} == {"found"}
-    assert {a.probes[1].load for a in answers} == {8.0}  # a sixth of a request in flight
+    assert {a.probes[1].load for a in answers} == {second}  # 8: a sixth of a request in flight
     assert sum((a.low or 0) <= 131 <= (a.high or np.inf) for a in answers) >= 18
 
 
