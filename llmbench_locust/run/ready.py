@@ -126,7 +126,7 @@ def _unlisted(error: NotAnswered, base_url: str, backend: str) -> Problem:
     if error.kind in _UNANSWERED:
         return _no_answer(error.kind, str(error), base_url)
     if error.status in (401, 403):
-        return Problem(f"{error}{_key_hint(backend, base_url)}", False)
+        return Problem(_sentences(str(error), _key_hint(backend, base_url)), False)
     text = f"--model was not given and {error}; give --model"
     return Problem(text, error.status in _TRANSIENT_STATUS)
 
@@ -163,7 +163,7 @@ def problem_of(record: RequestRecord, session: Session, server: Server) -> Probl
     if kind.startswith("http_"):
         transient = status in _TRANSIENT_STATUS or (status in _MAYBE_LOADING and server.loading())
         hint = "" if transient else _hint(status, wire.backend, wire.model, server)
-        text, after_s = f"{url} answered {status}: {record.error}{hint}", 0.0
+        text, after_s = _sentences(f"{url} answered {status}: {record.error}", hint), 0.0
         if transient and (after_s := _seconds(session.retry_after)):
             text += f" (Retry-After: {after_s:g} s)"
         return Problem(text, transient, after_s)
@@ -182,18 +182,25 @@ def _seconds(retry_after: str) -> float:
 def _no_answer(kind: str, error: str, base_url: str) -> Problem:
     """The problem of a request without a complete response. DNS and TLS errors are permanent."""
     if kind == "tls" and "certificate" not in error.lower():
-        return Problem(f"{error}  Does it need http:// instead of https://?", False)
+        return Problem(_sentences(error, "Does it need http:// instead of https://?"), False)
     if kind in ("connect", "cut") and base_url.startswith("http:") and _speaks_tls(base_url):
         return Problem(f"{without_user(base_url)} speaks TLS; use https://", False)
     return Problem(_brief(error), kind in _TRANSIENT_KINDS)
 
 
+def _sentences(text: str, hint: str) -> str:
+    """``text`` as a sentence before ``hint``; unchanged if there is no hint."""
+    if not hint:
+        return text
+    return f"{text}{'' if text.endswith(('.', '!', '?')) else '.'}  {hint}"
+
+
 def _key_hint(backend: str, base_url: str) -> str:
     if parse_endpoint(base_url).auth:
-        return "  The server refuses the user and password in the URL, which replace any key"
+        return "The server refuses the user and password in the URL, which replace any key"
     name = key_variable(backend)
     state = "it is set, but the server refuses it" if os.environ.get(name) else "it is not set"
-    return f"  Set {name} ({state})"
+    return f"Set {name} ({state})"
 
 
 def _hint(status: int, backend: str, model: str, server: Server) -> str:
@@ -204,10 +211,10 @@ def _hint(status: int, backend: str, model: str, server: Server) -> str:
         try:
             models = server.models()
         except NotAnswered:
-            return "  Check --base-url, --endpoint and --backend"
+            return "Check --base-url, --endpoint and --backend"
         if model not in models:
-            return f"  The server has: {', '.join(models)}"
-        return "  Check --endpoint and --backend"
+            return f"The server has: {', '.join(models)}"
+        return "Check --endpoint and --backend"
     return ""
 
 

@@ -36,7 +36,7 @@ def last_line(done):
 def test_a_missing_key_is_said_with_its_variable(strict):
     line = last_line(run("--base-url", strict, "--model", "the/model"))
     assert line == (
-        f"error: {strict}/v1/completions answered 401: Unauthorized"
+        f"error: {strict}/v1/completions answered 401: Unauthorized."
         "  Set OPENAI_API_KEY (it is not set)"
     )
 
@@ -82,7 +82,7 @@ def test_an_unknown_host(strict):
 def test_without_a_model_the_cause_is_the_same(strict):
     line = last_line(run("--base-url", strict))
     assert line == (
-        f"error: {strict}/v1/models answered 401: Unauthorized  Set OPENAI_API_KEY (it is not set)"
+        f"error: {strict}/v1/models answered 401: Unauthorized.  Set OPENAI_API_KEY (it is not set)"
     )
     line = last_line(run("--base-url", strict.replace("http:", "https:")))
     assert "Does it need http:// instead of https://?" in line

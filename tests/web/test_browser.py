@@ -341,6 +341,18 @@ def test_every_text_of_a_hostile_run_is_text(web: Any, browser: Any) -> None:
     assert errors == []
 
 
+def test_why_a_run_could_not_begin_stands_on_the_page(web: Any, browser: Any) -> None:
+    with launch(["--api-key", "k"]) as sim:
+        started = web(SERVE, "--base-url", sim.url, "--model", "sim", *SHORT)
+        page = open_form(browser, started)
+        start(page)
+        page.wait_for_url("**/llm*")
+        said = page.locator("#message", has_text="answered 401")
+        said.wait_for()
+        url = f"{sim.url}/v1/completions"
+        assert said.inner_text().startswith(f"{url} answered 401: Unauthorized. ")
+
+
 def test_pause_theme_and_phone(web: Any, browser: Any, shots: Any) -> None:
     started = web(SYNTHETIC)
     start(open_form(browser, started))

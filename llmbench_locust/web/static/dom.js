@@ -15,7 +15,8 @@ export function number(value) {
 }
 
 // A message with its first letter capitalized.
-export const readable = (line) => line.charAt(0).toUpperCase() + line.slice(1);
+export const readable = (line) =>
+  /^https?:/.test(line) ? line : line.charAt(0).toUpperCase() + line.slice(1);
 
 // rows: arrays of cells; a cell is a value, or {text} for left-aligned text that wraps. Empty columns are left out.
 // On a phone each row becomes a card in which each cell shows its column's title.
