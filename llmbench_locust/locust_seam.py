@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from functools import cache, partial
 from types import SimpleNamespace, TracebackType
 
 import gevent
-from locust import argument_parser, runners
+from locust import argument_parser, main, runners
 from locust.exception import RPCError
 from locust.rpc.protocol import Message
 from locust.runners import Runner
@@ -134,6 +135,20 @@ def _plausible(runner: Runner, sender: str, msg: Message) -> bool:
 
 
 # --- the end
+
+
+def end_after_dead_workers() -> None:
+    """Let a master with `--processes` end in order if a worker died more than a minute ago. gevent
+    has then forgotten its exit status, and Locust asks for it for 3 s, with a traceback each time.
+    """
+
+    def waitpid(pid: int, options: int) -> tuple[int, int]:
+        try:
+            return os.waitpid(pid, options)
+        except ChildProcessError:
+            return pid, 0
+
+    vars(main)["os"] = SimpleNamespace(**{**vars(os), "waitpid": waitpid})
 
 
 def stop_without_sources() -> None:

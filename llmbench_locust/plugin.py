@@ -31,6 +31,7 @@ from llmbench_locust.errors import BenchError, ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.locust_seam import (
     drop_malformed,
+    end_after_dead_workers,
     keep_defaults,
     keep_small,
     say_taken_port,
@@ -75,6 +76,7 @@ def install() -> None:
     end_with_parent()
     say_taken_port(warn)
     stop_without_sources()
+    end_after_dead_workers()
     atexit.register(gc.freeze)  # the interpreter would collect garbage three times at exit
     expand_sys_argv(with_journal)
     for name in ("llm_first_token", "llm_tokens", "llm_request"):
