@@ -4,21 +4,26 @@
 file, with c places, first come first served, and a fixed time in a place: an M/D/c queue, whose
 true capacity comes from a long simulation. A case takes up to five minutes.
 
+``python benchmarks/capacity.py grid CASE``: the same over HTTP, and beside it what a user would do
+otherwise: `llmbench sweep serve_workload`, ten rates from the serial to the largest throughput,
+three runs of 1,000 requests each. 30 to 60 minutes.
+
 ``python benchmarks/capacity.py simulated [SEEDS [QUEUE …]]``: how often the interval holds the
-truth, for the queues of tests/experiments/queues.py, and beside it a grid as `vllm bench sweep
-serve_workload` has it: ten rates from the serial to the largest throughput, three runs of 1,000
-requests each.
+truth, for the queues of tests/experiments/queues.py, and beside it that grid, simulated.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,19 +126,23 @@ async def serve(queue: Queue) -> None:
 # --- what measures it
 
 
+@contextmanager
+def server(number: int) -> Iterator[str]:
+    """The URL of a server of the case."""
+    command = [sys.executable, __file__, "serve", str(number)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+    finally:
+        process.kill()
+
+
 def over_http(number: int) -> str:
     """A line: the truth, what the search says, and what it took."""
     queue, begun = CASES[number], time.monotonic()
-    server = subprocess.Popen(
-        [sys.executable, __file__, "serve", str(number)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
-            found = searched(queue, url, true_capacity(queue) / 16, folder)
-            held = float(requests.get(f"{url}/held", timeout=10).text)
-    finally:
-        server.kill()
+    with server(number) as url, tempfile.TemporaryDirectory() as folder:
+        found = searched(queue, url, true_capacity(queue) / 16, folder)
+        held = float(requests.get(f"{url}/held", timeout=10).text)
     # What the server's own timers add to each use of a place belongs to its capacity.
     truth = true_capacity(replace(queue, itl=(held - queue.ttft) / (TOKENS - 1)))
     sent = sum(probe["requests"] for probe in found["probes"])
@@ -148,19 +157,47 @@ def over_http(number: int) -> str:
 
 def searched(queue: Queue, url: str, lowest: float, folder: str) -> dict:
     """capacity.json of `llmbench capacity` in ``folder``."""
-    words = (
-        f"--base-url {url} --model queue --tokenizer llmbench --num-warmups 8 "
-        f"--random-input-len 8 --random-output-len {TOKENS} --disable-tqdm --result-dir out "
-        f"--goodput ttft:{queue.limit * 1000:g} --attainment {queue.share} --min {lowest:.2f} "
-        f"--budget {BUDGET}req"
-    )
-    subprocess.run(
-        [sys.executable, "-m", "llmbench_locust", "capacity", *words.split()],
-        check=False,
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
+    llmbench(
+        f"capacity {flags(queue, url)} --num-warmups 8 --result-dir out "
+        f"--attainment {queue.share} --min {lowest:.2f} --budget {BUDGET}req",
+        folder,
     )
     return json.loads(next(Path(folder, "out").rglob("capacity.json")).read_text())
+
+
+def flags(queue: Queue, url: str) -> str:
+    return (
+        f"--base-url {url} --model queue --tokenizer llmbench --random-input-len 8 --disable-tqdm "
+        f"--random-output-len {TOKENS} --goodput ttft:{queue.limit * 1000:g}"
+    )
+
+
+def llmbench(words: str, folder: str) -> None:
+    command = [sys.executable, "-m", "llmbench_locust", *words.split()]
+    subprocess.run(command, check=False, cwd=folder, stdout=subprocess.DEVNULL)
+
+
+def grid_over_http(number: int) -> str:
+    """A line: the rates that the grid shows to meet and to miss the objective, and its cost."""
+    queue, begun = CASES[number], time.monotonic()
+    with server(number) as url, tempfile.TemporaryDirectory() as folder:
+        llmbench(
+            f"sweep serve_workload --workload-iters {RATES} --num-runs {RUNS} -o out -- "
+            f"{flags(queue, url)} --num-prompts {REQUESTS}",
+            folder,
+        )
+        shares, sent = defaultdict(list), 0
+        for file in Path(folder).rglob("run=*.json"):
+            run = json.loads(file.read_text())
+            sent += run["completed"] + run["failed"]
+            shares[float(run["request_rate"])].append(run["llmbench"]["slo_attainment"]["all"])
+    rates = {rate: found for rate, found in shares.items() if rate < math.inf}
+    met, missed = between(rates, queue)
+    return (
+        f"grid of {', '.join(f'{rate:.3g}' for rate in sorted(rates))}/s: met at {met:.3g}, "
+        f"missed at {missed:.3g}, ±{(missed - met) / (missed + met):.0%}, {sent:,} requests, "
+        f"{time.monotonic() - begun:.0f} s"
+    )
 
 
 def simulated(queue: Queue, seeds: int) -> str:
@@ -182,17 +219,23 @@ def simulated(queue: Queue, seeds: int) -> str:
 
 def grid(queue: Queue, seed: int) -> float:
     """Half-width between the rates that three runs each show to meet and to miss the objective."""
-    met, missed = 0.0, queue.places / queue.hold
-    for rate in np.linspace(1 / queue.hold, queue.places / queue.hold, RATES):
-        shares = [
+    shares = {
+        rate: [
             attainment(queue, arrival_offsets(REQUESTS, request_rate=rate, seed=100 * seed + run))
             for run in range(RUNS)
         ]
-        interval = runs_interval(shares)
-        assert interval is not None
-        met = max(met, rate) if interval.low >= queue.share else met
-        missed = min(missed, rate) if interval.high < queue.share else missed
+        for rate in np.linspace(1 / queue.hold, queue.places / queue.hold, RATES)
+    }
+    met, missed = between(shares, queue)
     return (missed - met) / (missed + met)
+
+
+def between(shares: dict[float, list[float]], queue: Queue) -> tuple[float, float]:
+    """The largest rate shown to meet the objective, and the smallest shown to miss it."""
+    intervals = {rate: runs_interval(found) for rate, found in shares.items()}
+    met = [rate for rate, found in intervals.items() if found.low >= queue.share]
+    missed = [rate for rate, found in intervals.items() if found.high < queue.share]
+    return max(met, default=0.0), min(missed, default=queue.places / queue.hold)
 
 
 def main(argv: list[str]) -> None:
@@ -202,6 +245,9 @@ def main(argv: list[str]) -> None:
         seeds, *some = map(int, argv[1:] or [100])
         for number in some or range(len(QUEUES)):
             print(simulated(QUEUES[number], seeds), flush=True)
+    elif argv[:1] == ["grid"]:
+        for line in (over_http, grid_over_http):
+            print(line(int(argv[1])), flush=True)
     else:
         for number in map(int, argv or range(len(CASES))):
             print(over_http(number), flush=True)
