@@ -46,7 +46,8 @@ class Crew(Protocol):
 @dataclass(slots=True)
 class WorkerState:
     """One worker in one run. Times are on the master's clock; ``cpu_*``: (CPU seconds used, clock
-    in seconds) at its first and its latest report. ``closed``: it has reported everything.
+    in seconds) at its first and its latest report. ``closed``: it has reported everything, or it
+    leaves and takes no more tickets.
     """
 
     number: int

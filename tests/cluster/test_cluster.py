@@ -152,6 +152,35 @@ def test_a_lost_worker_loses_nothing(how, n, sim, tmp_path):
     assert len(counts) >= found["completed"]
 
 
+def test_what_a_leaving_worker_has_not_sent_goes_to_the_others(sim, tmp_path):
+    argv = ("--base-url", sim.url, "--num-prompts", 900, "--request-rate", 60, *SMALL)
+    with cluster(2, *argv, "--save-result", "--result-dir", tmp_path / "out") as (master, crew, _):
+        wait_for(lambda: sim.log.exists() and len(arrived(sim.log)) > 60)
+        crew[0].terminate()  # with its tickets of the next 20 s
+        output = finish(master)
+    found = result(tmp_path / "out")
+    assert found["completed"] + found["failed"] == 900, output
+    assert found["failed"] < 60  # what was in flight
+    assert found["llmbench"]["unsent_requests"] == 0
+    assert max(Counter(r["id"] for r in arrived(sim.log)).values()) == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_loses_all_workers_is_no_success(how, sim, tmp_path):
+    argv = ("--base-url", sim.url, "--num-prompts", 5000, "--request-rate", 50, *SMALL)
+    with cluster(2, *argv, "--save-result", "--result-dir", tmp_path / "out") as (master, crew, _):
+        wait_for(lambda: sim.log.exists() and len(arrived(sim.log)) > 50)
+        for worker in crew:
+            os.killpg(worker.pid, how)
+        output = finish(master)
+    assert master.returncode == 1, output
+    found = result(tmp_path / "out")
+    assert found["llmbench"]["audit"]["workers_lost"] == 2
+    assert found["completed"] + found["failed"] == 5000
+    assert found["llmbench"]["errors"]["worker_lost"]["count"] > 4000
+    assert not found["llmbench"]["interrupted"]
+
+
 def test_a_stopped_master_writes_what_there_is_and_the_workers_stop(sim, tmp_path):
     argv = (
         "--base-url",
