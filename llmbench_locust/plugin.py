@@ -28,6 +28,7 @@ from llmbench_locust.configure import Configurator, with_journal
 from llmbench_locust.dispatch.agent import Agent
 from llmbench_locust.dispatch.messages import TO_MASTER, TO_WORKER, Message, encode
 from llmbench_locust.errors import BenchError, ConfigError
+from llmbench_locust.experiments.single import conditions_of, status
 from llmbench_locust.json_types import Json
 from llmbench_locust.locust_seam import (
     drop_malformed,
@@ -237,6 +238,7 @@ class Plugin:
         self.runs = None
         try:
             config = self.configure()
+            conditions_of(config)
             self.runs = Runs(self.crew, config, self.live)
             tasks = OwnTasks(self.crew.backends(config.backend))
             self._own_run = self.runs.begin(config, tasks)
@@ -287,8 +289,11 @@ class Plugin:
         if self._own_run is not None and self.runs is not None:
             run, self._own_run = self._own_run, None
             run.finished.wait()
-            self.runs.conclude(run).publish()
+            report = self.runs.conclude(run)
+            self.runs.exit_status = status(self.runs, report, report.publish())
             self._take_exit_status()
+            if self.crew is not None and self.configurator.headless and not self.crew.workers():
+                self.crew.end_test()  # the run's own timer, which would do so, has ended with it
 
     def _take_exit_status(self) -> None:
         if self.runs is not None and self.runs.exit_status is not None:

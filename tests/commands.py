@@ -91,13 +91,14 @@ def finish(process, timeout=MOST_S):
 
 
 @contextlib.contextmanager
-def cluster(workers, *argv, forked=False):
+def cluster(workers, *argv, forked=False, **options):
     """A master and its workers, each a process of its own. ``forked``: by one that starts up."""
     port = free_port()
-    master = start(*argv, "--master", "--master-bind-port", port, "--expect-workers", workers)
+    words = ("--master", "--master-bind-port", port, "--expect-workers", workers)
+    master = start(*argv, *words, **options)
     words = ["--worker", "--master-port", port]
     commands = [[*words, "--processes", workers]] if forked else [words] * workers
-    crew = [start(*command, headless=False) for command in commands]
+    crew = [start(*command, headless=False, **options) for command in commands]
     try:
         yield master, crew, port
     finally:

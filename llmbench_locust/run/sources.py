@@ -235,6 +235,11 @@ class OwnTasks(Source):
         self._backends = backends
 
     def settle(self, config: RunConfig) -> RunConfig:
+        for name in ("capacity", "repeat", "dry_run"):
+            if int(getattr(config, name)) > (name == "repeat"):
+                raise ConfigError(
+                    f"--{name.replace('_', '-')}: needs prompts of a dataset, not tasks of your own"
+                )
         if config.cache_bust != "none":
             raise ConfigError(
                 f"--cache-bust: {config.cache_bust} is for prompts of a dataset, not for tasks of "

@@ -1,12 +1,13 @@
 """Users with tasks of their own: the same audit, ready check and exact accounts as with a plan."""
 
+import os
 import signal
 
 import pytest
 import requests
 
 from llmbench_locust.simulator.launch import launch
-from tests.commands import SMALL, finish, locust, result, start, wait_for
+from tests.commands import SMALL, cluster, finish, locust, result, start, wait_for
 
 LOCUSTFILE = """
 from locust import constant, task
@@ -92,6 +93,40 @@ def test_a_server_that_is_not_there_ends_it_before_a_user_is_spawned(tmp_path):
     assert done.returncode == 1
     assert done.stderr.count("error:") == 1, done.stderr
     assert "Successful requests" not in done.stdout
+
+
+def test_checks_decide_the_exit_status(tmp_path):
+    path = locustfile(tmp_path)
+    run = ("--sim", "-u", 2, "-t", "2s", "--tokenizer", "llmbench")
+    done = locust(*run, "--check", "completed>0", "--check", "completed<1", locustfile=path)
+    assert done.returncode == 3, done.stdout
+    assert "PASS  completed > 0" in done.stdout
+    assert "FAIL  completed < 1" in done.stdout
+    done = locust(*run, "--check", "completed", locustfile=path)
+    assert done.returncode == 2
+    assert done.stderr.count("error: --check") == 1, done.stderr
+
+
+@pytest.mark.parametrize("flag", [("--dry-run",), ("--repeat", 2)])
+def test_what_needs_a_plan_is_refused(flag, tmp_path):
+    run = ("--sim", "-u", 2, "-t", "2s", "--tokenizer", "llmbench", *flag)
+    done = locust(*run, locustfile=locustfile(tmp_path))
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.count(f"error: {flag[0]}: needs prompts of a dataset") == 1, done.stderr
+
+
+def test_a_run_that_loses_all_workers_ends_and_is_no_success(tmp_path):
+    path = locustfile(tmp_path)
+    saving = ("--save-result", "--result-dir", tmp_path / "out", "--tokenizer", "llmbench")
+    with launch(SLOW) as sim:
+        load = ("--base-url", sim.url, "-u", 6, "-t", "10m")
+        with cluster(2, *load, *saving, locustfile=path) as (master, crew, _):
+            wait_for(lambda: totals(sim.url)["received"] > 8)
+            for worker in crew:
+                os.killpg(worker.pid, signal.SIGKILL)
+            output = finish(master)
+    assert master.returncode == 1, output
+    assert result(tmp_path / "out")["llmbench"]["audit"]["workers_lost"] == 2
 
 
 def test_ctrl_c_reports_what_there_is(tmp_path):
