@@ -68,6 +68,26 @@ def keep_defaults() -> None:
     vars(argument_parser)["default_args_dict"] = cache(argument_parser.default_args_dict)
 
 
+def count_silence() -> None:
+    """Let a worker end after a minute of listening to a silent master. Locust compares wall clocks,
+    so a worker that itself stood still for a minute would end: after Ctrl-Z, or on a machine that
+    was suspended or whose clock was set.
+    """
+
+    def heartbeat_timeout_checker(self: runners.WorkerRunner) -> None:
+        heard, silent_s = None, 0
+        while True:
+            gevent.sleep(1)
+            silent_s += 1
+            if self.last_heartbeat_timestamp != heard:
+                heard, silent_s = self.last_heartbeat_timestamp, 0
+            if heard and silent_s > runners.MASTER_HEARTBEAT_TIMEOUT:
+                logger.error("the master was silent for %d s: this worker ends", silent_s)
+                self.quit()
+
+    vars(runners)["WorkerRunner"].heartbeat_timeout_checker = heartbeat_timeout_checker
+
+
 def say_taken_port(say: Callable[[str], None]) -> None:
     """Print one line instead of Locust's traceback if the master's port is in use."""
     others = sys.excepthook

@@ -31,6 +31,7 @@ from llmbench_locust.errors import BenchError, ConfigError
 from llmbench_locust.experiments.single import conditions_of, status
 from llmbench_locust.json_types import Json
 from llmbench_locust.locust_seam import (
+    count_silence,
     drop_malformed,
     end_after_dead_workers,
     keep_defaults,
@@ -76,6 +77,7 @@ def install() -> None:
     end_quietly_before_init()
     end_with_parent()
     say_taken_port(warn)
+    count_silence()
     stop_without_sources()
     end_after_dead_workers()
     atexit.register(gc.freeze)  # the interpreter would collect garbage three times at exit
