@@ -174,5 +174,38 @@ def test_a_worker_on_another_host_with_another_clock(hosts, tmp_path):
     assert found["duration"] < 60
 
 
+#: The kernel asks whether the server is still there after 2 s, not after a minute.
+IMPATIENT = """
+from llmbench_locust.locustfiles.serve import Arrivals, ServeUser
+from llmbench_locust.transport import connection
+connection.KEEPALIVE = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3}
+"""
+
+
+def test_a_server_whose_network_is_gone_costs_only_its_requests(hosts, tmp_path):
+    here, there = hosts
+    (tmp_path / "impatient.py").write_text(IMPATIENT)
+    log = tmp_path / "sim.log"
+    sim = spawn(
+        *(here, "-m", "llmbench_locust", "sim", "--host", "10.77.0.1", "--port", 8000),
+        *("--clock", "fixed", "--itl-ms", 3_600_000, "--log", log),
+    )
+    probe = ("ip", "netns", "exec", here, sys.executable, "-c", _probe("10.77.0.1", 8000))
+    argv = ("--base-url", "http://10.77.0.1:8000", "--num-prompts", 4, *SMALL)
+    argv += ("--ready-check-timeout-sec", 0, "--server-metrics", "off", "--save-result")
+    try:
+        wait_for(lambda: run(*probe).returncode == 0)
+        locust = ("-m", "locust", "-f", tmp_path / "impatient.py", "--headless")
+        client = spawn(there, *locust, *argv, "--result-dir", tmp_path / "out")
+        wait_for(lambda: log.exists() and log.read_text().count("completions") == 4)
+        assert run("ip", "-n", here, "link", "set", f"v{here[3:]}", "down").returncode == 0
+        output = finish(client)
+    finally:
+        os.killpg(sim.pid, signal.SIGKILL)
+        sim.communicate()
+    assert result(tmp_path / "out")["failed"] == 4, output
+    assert "Connection timed out" in output
+
+
 def _probe(host, port):
     return f"import socket; socket.create_connection(('{host}', {port}), 1)"
