@@ -105,9 +105,9 @@ class Simulated:
         self.url, self.pid = self._running.url, self._running.pid
 
     def stop(self) -> Late:
-        import requests
+        from llmbench_locust.server_session import ServerSession
 
-        answer = requests.get(f"{self.url}/sim/stats?requests=0", timeout=20).json()
+        answer = ServerSession(self.url).get(f"{self.url}/sim/stats?requests=0", timeout=20).json()
         self._running.stop()
         late = answer["late"]
         return {

@@ -32,6 +32,7 @@ from llmbench_locust.redact import without_user
 from llmbench_locust.results.files import write_whole
 from llmbench_locust.results.tables import text_table
 from llmbench_locust.run.control_api import Server
+from llmbench_locust.server_session import ServerSession
 from llmbench_locust.terminal import say
 
 LAST_LINES = 20
@@ -296,7 +297,7 @@ def _prompts(words: list[str]) -> int:
 def _status(url: str) -> int:
     """The HTTP status; 0 without a response."""
     try:
-        return requests.get(url, timeout=10).status_code
+        return ServerSession(url).get(url, timeout=10).status_code
     except requests.RequestException:
         return 0
 

@@ -7,7 +7,6 @@ import socket
 import ssl
 from errno import ECONNREFUSED, EHOSTUNREACH, ENETUNREACH
 from time import perf_counter, sleep
-from urllib.parse import urlsplit
 
 import gevent
 import requests
@@ -17,6 +16,9 @@ from llmbench_locust.json_types import Json, JsonValue
 from llmbench_locust.options.secrets import origin_of
 from llmbench_locust.redact import redacted, without_user
 from llmbench_locust.server_metrics.reading import NotMetricsError, parse
+from llmbench_locust.server_session import ServerSession
+from llmbench_locust.transport.connection import describe
+from llmbench_locust.transport.endpoint import parse_endpoint
 from llmbench_locust.users.protocols.server_errors import message_of
 
 TIMEOUT_S = 30.0
@@ -44,7 +46,7 @@ class NotAnswered(SetupError):
         self.status = status
 
 
-class _SameOriginSession(requests.Session):
+class _SameOriginSession(ServerSession):
     """Does not send its headers, which may be secrets, to another origin after a redirect."""
 
     def rebuild_auth(
@@ -63,8 +65,7 @@ class Server:
         self, base_url: str, headers: dict[str, str], api_key: str = "", *, insecure: bool = False
     ) -> None:
         self.base_url = base_url
-        self._session = _SameOriginSession()
-        self._session.verify = not insecure
+        self._session = _SameOriginSession(base_url, insecure=insecure)
         if api_key:
             self._session.headers["Authorization"] = f"Bearer {api_key}"
         self._session.headers.update(headers)
@@ -84,7 +85,7 @@ class Server:
         except requests.JSONDecodeError as e:
             raise NotAnswered(f"{url} did not answer with JSON", "protocol", 200) from e
         except requests.RequestException as e:
-            raise NotAnswered(*_unanswered(e)) from e
+            raise NotAnswered(*_unanswered(e, self.base_url)) from e
         except (ValueError, LookupError, TypeError) as e:
             raise NotAnswered(f"{url} lists no models", "protocol", 200) from e
         if not ids:
@@ -192,12 +193,17 @@ class Server:
             return None
 
 
-def _unanswered(error: requests.RequestException) -> tuple[str, str]:
+def _unanswered(error: requests.RequestException, base_url: str) -> tuple[str, str]:
     """(message, kind) of a request that got no response."""
     cause = cause_of(error)
+    url = base_url if error.request is None else str(error.request.url)  # after a redirect
+    endpoint = parse_endpoint(url)
     if isinstance(cause, socket.gaierror):
-        host = urlsplit(error.request.url).hostname if error.request is not None else "the host"
-        return f"cannot resolve {host!s}: {cause.strerror}", "dns"
+        return f"cannot resolve {endpoint.dial_host}: {cause.strerror}", "dns"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return f"cannot connect to {endpoint.name}: {describe(cause)}", "connect"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return describe(cause), "tls"
     if isinstance(cause, ssl.SSLError) or isinstance(error, requests.exceptions.SSLError):
         return f"TLS failed: {cause}", "tls"
     if isinstance(error, requests.Timeout):

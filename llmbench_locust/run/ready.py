@@ -220,7 +220,9 @@ def _hint(status: int, backend: str, model: str, server: Server) -> str:
 
 def _brief(error: str) -> str:
     """A connection error without the address, which is in the line already."""
-    return error.rsplit(": ", 1)[-1].lower() if error.startswith("cannot connect to") else error
+    if error.startswith("cannot connect to") and not error.startswith("cannot connect to proxy"):
+        return error.rsplit(": ", 1)[-1].lower()
+    return error
 
 
 def _speaks_tls(base_url: str) -> bool:

@@ -32,6 +32,7 @@ from llmbench_locust.run.schedule import (
 )
 from llmbench_locust.run.wiring import for_workers, wire_config
 from llmbench_locust.terminal import Status
+from llmbench_locust.transport.endpoint import parse_endpoint
 from llmbench_locust.transport.pool import check_files
 from llmbench_locust.users.wire import WireConfig
 from llmbench_locust.workload.salt import new_salt, salted
@@ -301,6 +302,9 @@ def _greeting(config: RunConfig) -> list[str]:
     else:
         lines = [f"Traffic request rate: {config.request_rate}"]
     kind = "Poisson process" if config.burstiness == 1.0 else "Gamma distribution"
+    endpoints = (parse_endpoint(url) for url in config.base_urls)
+    proxies = dict.fromkeys(endpoint.name for endpoint in endpoints if endpoint.proxied)
+    lines += [f"warning: requests go through {name}, which adds to latencies" for name in proxies]
     return [
         *lines,
         f"Burstiness factor: {config.burstiness} ({kind})",

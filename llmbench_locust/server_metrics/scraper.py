@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import requests
 
 from llmbench_locust.server_metrics.reading import NotMetricsError, Reading, parse
+from llmbench_locust.server_session import ServerSession
 
 #: Used in --gpu-metrics instead of a URL.
 NVML = "nvml"
@@ -44,8 +45,7 @@ class Page:
         self._gpus = [gpu for gpu in gpus.split(",") if gpu]
         self.answered = False
         self._asking: threading.Thread | None = None
-        self._session = requests.Session()
-        self._session.verify = not insecure
+        self._session = ServerSession(self._url, insecure=insecure)
         self._session.headers.update(headers)
 
     def read(self) -> Reading:

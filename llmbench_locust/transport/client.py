@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 import gevent
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.routes import client_context
 from llmbench_locust.transport.assembly import StreamAssembly
 from llmbench_locust.transport.connection import ConnectError, Connection, describe
 from llmbench_locust.transport.decoding import DecodeLoop, FirstToken, Flight, Tokens
@@ -25,7 +26,6 @@ from llmbench_locust.transport.pool import ConnectionPool
 from llmbench_locust.transport.reader import reader_type
 from llmbench_locust.transport.sink import Sink
 from llmbench_locust.transport.timestamps import KernelClock, stamps_work
-from llmbench_locust.transport.tls import client_context
 
 MAX_REDIRECTS = 3
 _TIMED_OUT = object()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.redact import without_user
+from llmbench_locust.routes import proxy_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +61,12 @@ def parse_endpoint(base_url: str) -> Endpoint:
     port = port or default
     host_header = bracketed if port == default else f"{bracketed}:{port}"
     path = parts.path.rstrip("/")
-    proxy = _proxy(parts.scheme, host, port)
+    proxy = proxy_of(parts)
     if proxy is None:
         return Endpoint(tls, host, port, host_header, path, host, port, False, "", _basic(parts))
-    proxy_host, proxy_port, proxy_auth = proxy
     prefix = path if tls else f"http://{host_header}{path}"
-    auths = (proxy_auth, _basic(parts))
-    return Endpoint(tls, host, port, host_header, prefix, proxy_host, proxy_port, True, *auths)
-
-
-def _proxy(scheme: str, host: str, port: int) -> tuple[str, int, str] | None:
-    """(host, port, authorization) of the environment's proxy for this server."""
-    proxies = getproxies_environment()
-    url = proxies.get(scheme) or proxies.get("all")
-    # no_proxy may list the host with or without its port.
-    if not url or proxy_bypass_environment(f"{host}:{port}", proxies):
-        return None
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme != "http" or not parts.hostname:
-        raise ConfigError(
-            f"{scheme}_proxy: {parts.scheme}://{parts.hostname} cannot be used; allowed is "
-            "http://host:port"
-        )
-    return parts.hostname, parts.port or 80, _basic(parts)
+    dial = (proxy.hostname or "", proxy.port or 80)
+    return Endpoint(tls, host, port, host_header, prefix, *dial, True, _basic(proxy), _basic(parts))
 
 
 def _basic(parts: SplitResult) -> str:

@@ -12,16 +12,6 @@ from llmbench_locust.transport.timestamps import Ancillary
 _MAX_RECORD = 64 << 10
 
 
-def client_context(insecure: bool) -> ssl.SSLContext:
-    """Trusts the system's CAs (or SSL_CERT_FILE, SSL_CERT_DIR), or verifies nothing."""
-    context = ssl.create_default_context()
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
 class TlsLayer:
     """``receive`` behaves like a non-blocking recvmsg: plain bytes, b"" at the end,
     BlockingIOError if nothing is ready.

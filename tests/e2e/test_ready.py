@@ -79,6 +79,19 @@ def test_an_unknown_host(strict):
     assert "cannot resolve no.such.host.invalid" in line
 
 
+@pytest.mark.parametrize("model", [("--model", "m"), ()])
+def test_a_proxy_is_named(model):
+    argv = ("--base-url", "http://llm.example:8000", *model, "--ready-check-timeout-sec", 1)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        name = f"127.0.0.1:{closed.getsockname()[1]}"
+    env = {"http_proxy": f"http://me:s3cret@{name}", "no_proxy": ""}
+    done = locust(*SMALL, "--num-prompts", 2, *argv, env=env)
+    assert f"cannot connect to proxy {name}: Connection refused" in last_line(done)
+    said = f"warning: requests go through proxy {name}, which adds to latencies"
+    assert (said in done.stdout) == bool(model)
+    assert "s3cret" not in done.stdout + done.stderr
+
+
 def test_without_a_model_the_cause_is_the_same(strict):
     line = last_line(run("--base-url", strict))
     assert line == (

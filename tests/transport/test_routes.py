@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from llmbench_locust.errors import ConfigError
+from llmbench_locust.server_session import ServerSession
 from llmbench_locust.transport.endpoint import parse_endpoint
 from llmbench_locust.transport.exchange import Limit
 from tests.waiting import MOST_S
@@ -23,7 +25,7 @@ from .test_client import always
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory) -> Path:
-    """A self-made certificate for 127.0.0.1 and its key, in one PEM file."""
+    """A self-made certificate for 127.0.0.1 and llm.example, and its key, in one PEM file."""
     folder = tmp_path_factory.mktemp("tls")
     key, pem = folder / "key.pem", folder / "cert.pem"
     command = (
@@ -32,7 +34,7 @@ def certificate(tmp_path_factory) -> Path:
     )
     try:
         subprocess.run(
-            [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"],
+            [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1,DNS:llm.example"],
             check=True,
             capture_output=True,
         )
@@ -168,7 +170,7 @@ def test_the_user_of_the_url_is_who_asks(serve, connect):
 
 
 def tunnel(requests: list[Any], code: bytes = b"200 Connection established") -> Any:
-    """A CONNECT proxy."""
+    """A CONNECT proxy, for which every name is this machine's."""
 
     def handler(peer: Peer) -> None:
         request = peer.request()
@@ -177,8 +179,8 @@ def tunnel(requests: list[Any], code: bytes = b"200 Connection established") -> 
         if not code.startswith(b"200"):
             peer.send(b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % code)
             return
-        host, _, port = request.line.split()[1].rpartition(":")
-        with socket.create_connection((host, int(port))) as upstream:
+        port = request.line.split()[1].rpartition(":")[2]
+        with socket.create_connection(("127.0.0.1", int(port))) as upstream:
             peer.send(b"HTTP/1.1 %b\r\n\r\n" % code)
             threading.Thread(target=pump, args=(upstream, peer.sock), daemon=True).start()
             pump(peer.sock, upstream)
@@ -194,16 +196,20 @@ def pump(source: socket.socket, target: socket.socket) -> None:
         pass
 
 
-def test_https_goes_through_a_tunnel(serve, connect, context, monkeypatch):
+def test_https_goes_through_a_tunnel(serve, connect, context, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     requests: list[Any] = []
     proxy = serve(tunnel(requests))
     monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
     server = serve(always(answer("a", "b")), context=context)
-    transport = connect(server.url, insecure=True)
+    url = f"https://llm.example:{server.port}"
+    transport = connect(url)
     sink = TextSink()
     assert transport.exchange(POST, sink).error == ""
     assert sink.texts == ["a", "b"]
-    assert requests[0].line == f"CONNECT 127.0.0.1:{server.port} HTTP/1.1"
+    assert ServerSession(url).get(url).status_code == 200
+    asked = f"CONNECT llm.example:{server.port} HTTP/1."
+    assert [r.line[:-1] for r in requests] == [asked, asked]
 
 
 def test_a_proxy_that_refuses_is_a_connect_error(serve, connect, monkeypatch):
@@ -214,10 +220,61 @@ def test_a_proxy_that_refuses_is_a_connect_error(serve, connect, monkeypatch):
     assert "407" in exchange.error
 
 
-def test_no_proxy_is_respected(serve, connect, monkeypatch):
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    assert connect(serve(always(answer("a"))).url).exchange(POST, TextSink()).error == ""
+@pytest.mark.parametrize(
+    ("host", "no_proxy", "proxied"),
+    [
+        ("llm.example", "", True),
+        ("llm.example", "other.example,llm.example", False),
+        ("llm.example", ".example", False),
+        ("10.1.2.3", "10.0.0.0/8", False),
+        ("11.1.2.3", "10.0.0.0/8", True),
+        ("[fd00::1]", "fd00::/8", False),
+        ("127.0.0.1", "", False),
+        ("localhost", "", False),
+        ("[::1]", "", False),
+    ],
+)
+def test_what_goes_through_a_proxy(monkeypatch, host, no_proxy, proxied):
+    """Measured and other requests alike; no proxy reaches this machine's loopback."""
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    url = f"http://{host}:8000"
+    assert parse_endpoint(url).proxied == proxied
+    assert bool(ServerSession(url).proxies) == proxied
+
+
+def test_other_requests_trust_what_the_measured_ones_trust(
+    serve, context, certificate, monkeypatch
+):
+    url = serve(always(answer("a")), context=context).url
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert ServerSession(url).get(url).status_code == 200
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(requests.exceptions.SSLError):
+        ServerSession(url).get(url)
+
+
+def test_insecure_counts_whatever_the_environment_trusts(serve, context, monkeypatch, recwarn):
+    url = serve(always(answer("a")), context=context).url
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, ssl.get_default_verify_paths().openssl_cafile)
+    assert ServerSession(url, insecure=True).get(url).status_code == 200
+    assert [str(w.message) for w in recwarn] == []
+
+
+def test_no_password_of_netrc_replaces_the_key(serve, monkeypatch, tmp_path):
+    seen: list[Any] = []
+
+    def handler(peer: Peer) -> None:
+        while (request := peer.request()) is not None:
+            seen.append(request)
+            peer.send(answer("a"))
+
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password mine\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    url = serve(handler).url
+    ServerSession(url).get(url, headers={"Authorization": "Bearer key"})
+    assert seen[0].headers["authorization"] == "Bearer key"
 
 
 @pytest.mark.parametrize(
@@ -245,8 +302,9 @@ def test_what_is_no_base_url_is_a_config_error(url):
         parse_endpoint(url)
 
 
-def test_a_proxy_of_another_kind_is_a_config_error(monkeypatch):
-    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1080")
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1080", "http://proxy:port"])
+def test_a_proxy_of_another_kind_is_a_config_error(monkeypatch, proxy):
+    monkeypatch.setenv("http_proxy", proxy)
     with pytest.raises(ConfigError, match="http_proxy"):
         parse_endpoint("http://a")
 
