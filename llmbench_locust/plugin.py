@@ -57,7 +57,7 @@ from llmbench_locust.signals import (
     listen_as_worker,
     raise_in_main,
 )
-from llmbench_locust.terminal import warn
+from llmbench_locust.terminal import replace_unencodable, warn
 from llmbench_locust.transport.gaps import Gaps
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def install() -> None:
     if _installed:
         return
     _installed = True
+    replace_unencodable()
     end_quietly_before_init()
     end_with_parent()
     say_taken_port(warn)

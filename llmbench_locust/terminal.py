@@ -5,6 +5,7 @@ not end a run.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import sys
@@ -25,6 +26,12 @@ _COLORS = {
     "FAIL": 31,
     "warning:": 33,
 }
+
+
+def replace_unencodable() -> None:
+    """A character that standard output's encoding lacks is shown as ``?`` and ends no command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def say(line: str) -> None:

@@ -11,6 +11,7 @@ import sys
 
 from llmbench_locust._version import __version__
 from llmbench_locust.errors import BenchError, ConfigError, did_you_mean
+from llmbench_locust.terminal import replace_unencodable
 
 # Command → its line in `llmbench --help`. The module in this package has the command's name.
 COMMANDS = {
@@ -31,6 +32,7 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit status (2 for bad input, with one line on stderr)."""
+    replace_unencodable()
     command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
         if command in ("-h", "--help"):

@@ -100,7 +100,7 @@ class Report:
             wanted.append((table, lambda to: write_whole(to, make())))
         if config.llm_html:
             page = Path(config.llm_html)
-            wanted.append((page, lambda to: write_whole(to, self.report_html().encode("utf-8"))))
+            wanted.append((page, lambda to: write_whole(to, self._page())))
         if config.plot_timeline:
             timeline = path.with_suffix(".timeline.html")
             wanted.append((timeline, lambda to: write_whole(to, self._timeline())))
@@ -115,6 +115,9 @@ class Report:
     def _write_result(self, path: Path) -> None:
         config = self.config
         write_result(self.document, path, append=config.append_result, arguments=config.redacted())
+
+    def _page(self) -> bytes:
+        return self.report_html().encode("utf-8", "replace")  # a file name may be no Unicode
 
     def _timeline(self) -> bytes:
         from llmbench_locust.results.html import timeline_html

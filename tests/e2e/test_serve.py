@@ -3,6 +3,7 @@ interruptions.
 """
 
 import json
+import re
 import signal
 
 import pytest
@@ -408,3 +409,13 @@ def test_a_locustfile_of_ones_own_in_a_closed_loop(tmp_path):
     assert found["mean_ttft_ms"] > 0
     assert found["total_input_tokens"] > 0
     assert found["request_goodput"] == pytest.approx(found["request_throughput"])
+
+
+@pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}])
+def test_a_terminal_without_unicode_costs_characters_and_no_result(sim, tmp_path, encoding):
+    argv = ("--base-url", sim, "--num-prompts", 5, "--result-dir", tmp_path / "Größe", *SMALL)
+    result, page = ("--result-filename", "≤.json"), ("--llm-html", tmp_path / "Größe" / "ü.html")
+    done = locust(*argv, "--save-result", *result, *page, env=encoding)
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "Größe").iterdir()} == {"≤.json", "ü.html"}
+    assert re.findall(r"^Wrote .*(\.\w+)$", done.stdout, re.MULTILINE) == [".json", ".html"]
