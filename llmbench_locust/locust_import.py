@@ -57,9 +57,8 @@ def import_locust() -> None:
 def _imported_at_first_call(module: str, function: str) -> Callable[..., object]:
     def call(*args: object, **kwargs: object) -> object:
         for name in _LATE:
-            if hasattr(sys.modules[name], "__file__"):
-                continue
-            del sys.modules[name]
+            if not hasattr(sys.modules.get(name), "__file__"):
+                sys.modules.pop(name, None)
         return getattr(import_module(module), function)(*args, **kwargs)
 
     return call

@@ -236,3 +236,22 @@ print(page.status_code, sys.modules["locust.html"].get_html_report(environment)[
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["set() True", "True", "200 <!DOCTYPE html>"]
+
+
+def test_locusts_own_report_can_be_written_after_the_fast_import(tmp_path):
+    """`main` calls both functions of `locust.html` by the names that it imported."""
+    code = f"""
+from llmbench_locust.locust_import import import_locust
+import_locust()
+from types import SimpleNamespace
+from locust import main
+from locust.env import Environment
+name = r"{tmp_path}/of_{{u}}.html"
+options = SimpleNamespace(html_file=name, num_users=3, spawn_rate=None, run_time=None)
+main.process_html_filename(options)
+environment = Environment()
+environment.create_local_runner()
+print(options.html_file[-9:], main.get_html_report(environment)[:15])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["of_3.html", "<!DOCTYPE", "html>"]
