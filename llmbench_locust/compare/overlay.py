@@ -82,6 +82,8 @@ def _tokens_over_time(side: Side, run: Run) -> list[Figure]:
     found = run.requests
     if found is None or found.start is None or found.end is None or found.output is None:
         return []
+    if not found.ok.any():
+        return []
     ends = found.end[found.ok] - found.start[found.ok].min()
     counts, edges = np.histogram(ends, 60, (0.0, float(ends.max())), weights=found.output[found.ok])
     rate = counts / (edges[1] - edges[0])

@@ -124,3 +124,13 @@ def test_names_that_are_alike_are_told_apart(tmp_path, capsys):
     other = shutil.copy(path, tmp_path / "b")
     assert main(["report", str(path), str(other)]) == 0
     assert str(other) in capsys.readouterr().out
+
+
+def test_a_run_in_which_every_request_failed_stands_beside_others(tmp_path, capsys):
+    path, _ = ours(tmp_path)
+    nothing = finished(failed(0, 1.0, 1.2), failed(1, 2.0, 2.1), given=config(), origin_s=1.0)
+    other, page = tmp_path / "failed.json", tmp_path / "both.html"
+    other.write_text(json.dumps(json_value(build_document(nothing))))
+    assert main(["report", str(path), str(other), "-o", str(page)]) == 0
+    assert main(["compare", str(path), str(other), "--force", "--html", str(page)]) == 0
+    assert "failed.json" in capsys.readouterr().out
