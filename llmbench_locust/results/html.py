@@ -18,7 +18,7 @@ from llmbench_locust.metrics.facts import Figures
 from llmbench_locust.metrics.overload import overload_line
 from llmbench_locust.metrics.validity import validity_lines
 from llmbench_locust.results import charts
-from llmbench_locust.results.headline import headline, milliseconds, number, tiles
+from llmbench_locust.results.headline import NOTHING, headline, milliseconds, number, tiles
 from llmbench_locust.results.shown import Drawn, Shown
 from llmbench_locust.results.tables import html_table
 from llmbench_locust.results.timeline import timeline
@@ -243,17 +243,26 @@ def _table(rows: Json) -> str:
 
 
 def _flat(block: Json, prefix: str = "") -> Json:
+    """``block`` in one level, without lists of objects: the result file has them."""
     flat: Json = {}
     for key, value in block.items():
         if isinstance(value, dict):
             flat.update(_flat(value, f"{prefix}{key}."))
-        else:
+        elif not (isinstance(value, list) and value and isinstance(value[0], dict)):
             flat[f"{prefix}{key}"] = value
     return flat
 
 
 def _short(value: object) -> JsonValue:
-    return f"{value:.4g}" if isinstance(value, float) else value
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(str(_short(one)) for one in value)
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+    return value
 
 
 def _e(value: object) -> str:

@@ -13,6 +13,7 @@ from llmbench_locust.results.document import build_document
 from llmbench_locust.results.html import charts_html, dataset_stats_html, report_html, timeline_html
 from llmbench_locust.results.shown import Shown
 from llmbench_locust.results.timeline import MOST_PIECES, MOST_ROWS, timeline
+from llmbench_locust.server_metrics.reading import Reading
 from tests.metrics.rows import columns, failed, lags, row
 
 from .runs import config, finished
@@ -246,6 +247,18 @@ def test_it_opens_with_a_headline_and_tiles():
     for title in ("TTFT P50 / P99 (ms)", "Output tokens/s", "Goodput (req/s)", "Failed"):
         assert title in text
     assert "1 of 3" in text
+
+
+def test_its_tables_hold_what_is_for_eyes():
+    """No readings of every second, no Python, no powers of ten for plain figures."""
+    readings = [Reading(float(t), {"running": 1.0}, {}) for t in range(3)]
+    records = [row(i, i / 10, 0.2, (0.05, 0.1), prompt_len=30_000) for i in range(3)]
+    done = finished(*records, given=config(save_detailed=True), server={"http://x": readings})
+    text = Page(report(done)).text
+    assert "server.all.gauges.running.mean" in text
+    assert "total_token_throughput45" in text
+    for strange in ("time_s'", "None", "True", "['", "e+0"):
+        assert strange not in text, strange
 
 
 def test_answers_in_one_piece_have_no_time_between_tokens():
