@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import shutil
 import sys
@@ -68,6 +69,9 @@ class Status:
     def __init__(self, first_after_s: float = LINE_S) -> None:
         self._terminal = sys.stderr.isatty()
         self._next_s = perf_counter() + (0.0 if self._terminal else first_after_s)
+        if self._terminal:
+            for handler in logging.getLogger().handlers:
+                handler.addFilter(_erase_first)
 
     def show(self, line: str) -> None:
         now_s = perf_counter()
@@ -91,6 +95,12 @@ def _erase() -> None:
     if Status._shown:
         Status._shown = False
         _write(_ERASE)
+
+
+def _erase_first(record: logging.LogRecord) -> bool:
+    """A log line shorter than the status line would end in the rest of it."""
+    _erase()
+    return True
 
 
 def _write(text: str) -> None:

@@ -1,5 +1,6 @@
 """The progress line on the terminal during a run:
-``22/80 · 7.9 req/s · 6 in flight · TTFT p50 15 p99 22 ms · 0 failed``.
+``22/80 · 0 failed · 7.9 req/s · 6 in flight · TTFT p50 15 p99 22 ms``; a narrow terminal cuts its
+end.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ def progress_line(live: LiveStats, total: int | None) -> str:
     """The figures of the run so far. ``total``: requests of the plan, None without one."""
     now = live.totals()
     done = now["completed"] + now["failed"] + now["cancelled"]
-    parts = [f"{done}" if total is None else f"{done}/{total}"]
+    parts = [f"{done}" if total is None else f"{done}/{total}", f"{now['failed']} failed"]
+    if now["cancelled"]:
+        parts.append(f"{now['cancelled']} cancelled")
     if now["request_throughput"] is not None:
         parts.append(f"{now['request_throughput']:.1f} req/s")
     if now["in_flight"] is not None:
@@ -31,9 +34,7 @@ def progress_line(live: LiveStats, total: int | None) -> str:
     if latency:
         p50, p99 = _short(latency["p50"]), _short(latency["p99"])
         parts.append(f"{name.upper()} p50 {p50} p99 {p99} ms")
-    if now["cancelled"]:
-        parts.append(f"{now['cancelled']} cancelled")
-    return " · ".join([*parts, f"{now['failed']} failed"])
+    return " · ".join(parts)
 
 
 def _short(ms: float) -> str:

@@ -12,13 +12,17 @@ from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.run.progress_line import progress_line
 
 STATUS = """
-import sys
+import logging, sys
 from llmbench_locust import terminal
+logging.basicConfig(format="%(message)s")
 terminal.REDRAW_S = 0.0
 status = terminal.Status(float(sys.argv[1]))
 for i in range(3):
     status.show(f"step {i} " + "x" * 200)
 terminal.say("a line")
+status.show("more")
+if sys.stderr.isatty():
+    logging.warning("logged")
 status.show("last")
 status.clear()
 """
@@ -42,13 +46,13 @@ def test_it_tells_what_is_done_how_fast_how_slow_and_what_failed():
     live = LiveStats({}, (50.0,))
     live.reset({"kind": "generation"})
     live.begin()
-    assert progress_line(live, 80) == "0/80 · 0 in flight · 0 failed"
+    assert progress_line(live, 80) == "0/80 · 0 failed · 0 in flight"
     totals = {"offered": 9, "sent": 9, "completed": 3, "in_flight": 6, "waiting": 0}
     live.counters({"start_s": 0.0, "ttft_ms": [15.0, 15.0], **totals}, now_s=0.5)
     live.add(RecordColumns.from_records([request(0, True), request(1, True), request(2, False)]))
     assert (
         progress_line(live, 80)
-        == "3/80 · 4.0 req/s · 6 in flight · TTFT p50 15 p99 15 ms · 1 failed"
+        == "3/80 · 1 failed · 4.0 req/s · 6 in flight · TTFT p50 15 p99 15 ms"
     )
     live.counters({"waiting": 4}, now_s=0.5)
     assert "6 in flight · 4 waiting" in progress_line(live, None)
@@ -93,6 +97,8 @@ def test_on_a_terminal_the_line_is_written_over_and_no_other_line_breaks_it():
         "step 1",
         "step 2",
         "a line",
+        "more\r",
+        "logged",
         "last\r",
         "",
     ]
