@@ -138,7 +138,13 @@ def charts(
 
 
 def _key(name: str) -> Value:
-    return lambda run: number(run.get(name))
+    """The figure of that name. A latency of 0 is none: vLLM writes it if nothing succeeded."""
+
+    def value(run: Result) -> float | None:
+        found = number(run.get(name))
+        return None if name.endswith("_ms") and not found else found
+
+    return value
 
 
 def _own(*keys: str) -> Value:

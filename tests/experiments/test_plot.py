@@ -61,6 +61,17 @@ def test_runs_with_prices_and_gpus_have_curves_of_cost_and_energy(tmp_path):
     assert drawn["Energy against rate"]["data"][0]["y"] == [3.0, 1.5]
 
 
+def test_a_run_in_which_nothing_succeeded_has_no_latency(tmp_path):
+    figures = {"request_rate": 8.0, "request_throughput": 0.0, "median_ttft_ms": 0.0}
+    write(tmp_path, "r=8/run=0.json", **figures)
+    write(tmp_path, "r=8/run=1.json", **figures | {"median_ttft_ms": 30.0})
+    write(tmp_path, "r=9/run=0.json", **figures | {"request_rate": 9.0})
+    cells = curves.cells_of(tmp_path)
+    drawn = dict(curves.charts(cells, curves.Prices(), []))
+    assert drawn["TTFT against rate"]["data"][0]["y"] == [30.0]
+    assert [row[4] for row in curves.table(cells, curves.Prices())[1:]] == ["30", ""]
+
+
 def test_a_mean_has_the_interval_of_its_runs(sweep):
     cell = curves.cells_of(sweep)[0]
     value, half = curves.mean(cell, lambda run: run["output_throughput"])
