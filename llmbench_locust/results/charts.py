@@ -56,12 +56,15 @@ def load_over_time(columns: RecordColumns, origin_s: float) -> Figure | None:
     def rate(times: Floats) -> Floats:
         return np.histogram(times, edges)[0] / width
 
-    x, stairs = edges[:-1], {"shape": "hv"}
+    def stairs(name: str, times: Floats) -> Figure:
+        rates = rate(times)  # the last step ends where its bin ends
+        return trace("scatter", name, edges, np.append(rates, rates[-1]), line={"shape": "hv"})
+
     data = [
-        trace("scatter", "sent/s", x, rate(start[known]), line=stairs),
-        trace("scatter", "completed/s", x, rate(end[columns.success & known]), line=stairs),
-        trace("scattergl", "in flight", steps, level, line=stairs),
-        trace("scatter", "token events/s", x, rate(events), yaxis="y2"),
+        stairs("sent/s", start[known]),
+        stairs("completed/s", end[columns.success & known]),
+        trace("scattergl", "in flight", steps, level, line={"shape": "hv"}),
+        trace("scatter", "token events/s", edges[:-1] + width / 2, rate(events), yaxis="y2"),
     ]
     right = _right_axis("token events/s", rangemode="tozero")
     return {"data": data, "layout": layout("seconds", "requests", yaxis2=right)}
