@@ -72,7 +72,7 @@ def _page(runs: Sequence[Run]) -> str:
         return html.report_html(shown[0])
     names = side_by_side.names(shown)
     sides = [
-        Side(name, COLOURS[i % len(COLOURS)], [run])
+        Side(name, COLOURS[i % len(COLOURS)], [run], again=i >= len(COLOURS))
         for i, (name, run) in enumerate(zip(names, runs, strict=True))
     ]
     each = "".join(

@@ -14,17 +14,18 @@ from llmbench_locust.results.charts import Figure, layout, trace
 from llmbench_locust.statistics.blocks import Floats
 
 MOST_POINTS = 2000
-#: Distinguishable with colour vision deficiency.
+#: Distinguishable with colour vision deficiency. Further sides repeat them, dashed and hollow.
 COLOURS = ("#4c78a8", "#e45756", "#54a24b", "#f58518", "#b279a2", "#72b7b2", "#9d755d", "#7f7f7f")
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Runs drawn in one colour under one name."""
+    """Runs drawn in one colour under one name. ``again``: the colour is used a second time."""
 
     name: str
     colour: str
     runs: Sequence[Run]
+    again: bool = False
 
 
 def overlay(sides: Sequence[Side]) -> list[tuple[str, Figure]]:
@@ -65,7 +66,8 @@ def _ecdf(side: Side, name: str) -> list[Figure]:
             ]
         )
     )
-    return [_trace(side, side.name, values[rows], shares[rows], mode="lines")]
+    x, y = np.append(values[0], values[rows]), np.append(0.0, shares[rows])
+    return [_trace(side, side.name, x, y, mode="lines")]
 
 
 def _ttft_over_time(side: Side, run: Run) -> list[Figure]:
@@ -95,7 +97,8 @@ def _of(side: Side, run: Run) -> str:
 
 
 def _trace(side: Side, name: str, x: Floats, y: Floats, mode: str) -> Figure:
-    more: Figure = {"line": {"color": side.colour}}
+    more: Figure = {"line": {"color": side.colour, "dash": "dash" if side.again else "solid"}}
     if mode == "markers":
-        more = {"marker": {"color": side.colour, "size": 4}}
+        symbol = "circle-open" if side.again else "circle"
+        more = {"marker": {"color": side.colour, "size": 4, "symbol": symbol}}
     return trace("scattergl", escape(name), x, y, mode=mode, opacity=0.7, **more)

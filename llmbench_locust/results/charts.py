@@ -171,7 +171,7 @@ def distributions(found: Latencies, goodput_ms: dict[str, float]) -> Figure | No
     for name, values in _shown(found):
         some = values[~np.isnan(values)]
         if len(some):
-            shares = np.linspace(0, 100, min(len(some), CURVE))
+            shares = np.linspace(0, 100, min(max(len(some), 2), CURVE))
             curve = np.percentile(some, shares) * 1000
             line = {"color": _COLOURS[name]}
             data.append(trace("scatter", name.upper(), curve, shares, line=line))
@@ -211,10 +211,12 @@ def lengths(columns: RecordColumns, output: Ints) -> list[tuple[str, Figure]]:
 def layout(x: str, y: str, *, logx: bool = False, logy: bool = False, **more: Any) -> Figure:
     return {
         "xaxis": _axis(x, log=logx),
-        "yaxis": {**_axis(y, log=logy), "rangemode": "tozero"},
+        # Few ticks: on a log axis plotly would label 8, 9 and 10, one over the other.
+        "yaxis": {**_axis(y, log=logy), "rangemode": "tozero", **({"nticks": 3} if logy else {})},
         "margin": {"l": 60, "r": 60, "t": 30, "b": 45},
         # Grows upwards from the plot, however many lines it needs on a phone.
         "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02},
+        "showlegend": True,  # also of a single line
         **more,
     }
 

@@ -19,7 +19,7 @@ def headline(run: Shown) -> str:
         parts.append(f"P99 {name.upper()} {milliseconds(run.latency_ms(name, 99))} ms")
     if gone := run.block.get("cancelled"):
         parts.append(f"{gone['requests']} cancelled")
-    if failed := _failed(run):
+    if failed := failed_of(run):
         parts.append(f"{failed} failed")
     return " · ".join(parts)
 
@@ -42,7 +42,7 @@ def tiles(run: Shown) -> list[tuple[str, str]]:
     joules = (run.block.get("gpu") or {}).get("joules_per_output_token")
     if joules is not None:
         found.append(("Energy per output token (J)", number(joules, ".4g")))
-    failed = _failed(run)
+    failed = failed_of(run)
     if failed is None:
         found.append(("Failed", NOTHING))
     else:
@@ -50,7 +50,7 @@ def tiles(run: Shown) -> list[tuple[str, str]]:
     return found
 
 
-def _failed(run: Shown) -> int | None:
+def failed_of(run: Shown) -> int | None:
     """None if the file does not say."""
     found = run.document.get("failed", run.block.get("failed"))
     return found if isinstance(found, int) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from llmbench_locust.results.headline import NOTHING, headline, milliseconds, number
+from llmbench_locust.results.headline import NOTHING, failed_of, headline, milliseconds, number
 from llmbench_locust.results.shown import Shown, attained, client_limited
 from llmbench_locust.results.tables import html_table, markdown_row, text_table
 
@@ -30,7 +30,7 @@ def _met(run: Shown) -> str:
 
 
 def _requests(run: Shown) -> str:
-    failed = run.document.get("failed")
+    failed = failed_of(run)
     return f"{run.document.get('completed')}, {NOTHING if failed is None else failed} failed"
 
 

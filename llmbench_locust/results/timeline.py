@@ -86,7 +86,9 @@ def timeline(
         elif ok:
             pieces += _draw_gaps(times, (low, high), kinds, y)
     title = "request" if drawn == len(rows) else f"request (the first {drawn} of {len(rows)})"
-    axis = {"title": {"text": title}, "range": [drawn - 0.5, -0.5]}
+    axis: Figure = {"title": {"text": title}, "range": [drawn - 0.5, -0.5]}
+    if drawn < 10:
+        axis["dtick"] = 1  # no half requests
     shape = layout("seconds", title, height=max(360, min(1200, 8 * drawn))) | {"yaxis": axis}
     return {"data": [p.trace(name) for name, p in parts.items() if p.x], "layout": shape}
 

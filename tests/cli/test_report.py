@@ -1,6 +1,7 @@
 """`llmbench report`: our files draw what the run drew; other tools' files tell what they have."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from llmbench_locust.cli import main
 from llmbench_locust.compare.drawing import shown_of
+from llmbench_locust.compare.overlay import COLOURS, Side, overlay
 from llmbench_locust.compare.reading import read_runs
 from llmbench_locust.json_values import json_value
 from llmbench_locust.results.document import build_document
@@ -134,3 +136,37 @@ def test_a_run_in_which_every_request_failed_stands_beside_others(tmp_path, caps
     assert main(["report", str(path), str(other), "-o", str(page)]) == 0
     assert main(["compare", str(path), str(other), "--force", "--html", str(page)]) == 0
     assert "failed.json" in capsys.readouterr().out
+
+
+def test_more_runs_than_colours_are_told_apart(tmp_path):
+    path, _ = ours(tmp_path)
+    files = [shutil.copy(path, tmp_path / f"{i}.json") for i in range(len(COLOURS) + 1)]
+    page = tmp_path / "many.html"
+    assert main(["report", *map(str, files), "-o", str(page)]) == 0
+    drawn = page.read_text().rpartition("E2EL: share of values")[2]
+    lines = re.findall(r'"name": "(\d).json".*?"line": (\{.*?\})', drawn)
+    styles = dict(lines[: len(files)])
+    assert len(set(styles.values())) == len(styles) == len(files)
+
+
+def test_a_single_request_is_drawn(tmp_path):
+    one = tmp_path / "one.json"
+    done = finished(row(0, 1.0, 0.1, (0.02, 0.03)), given=config(), origin_s=1.0)
+    one.write_text(json.dumps(json_value(build_document(done))))
+    (run,) = read_runs(one)
+    for title, figure in overlay([Side("one", "red", [run])])[:4]:
+        assert figure["data"][0]["y"][0] == 0.0, title
+        assert figure["data"][0]["y"][-1] == 1.0, title
+    shares = dict(figures_of(Shown.of(done, {})))["Distributions"]["data"][0]
+    assert (shares["x"], shares["y"]) == (pytest.approx([100.0, 100.0]), [0.0, 100.0])
+
+
+def test_a_pooling_run_says_how_many_failed(tmp_path, capsys):
+    """vLLM's file of such a run has no ``failed``; ours has it in its own block."""
+    path = tmp_path / "embeddings.json"
+    done = finished(kind="pooling", given=config(percentile_metrics=("e2el",)))
+    document = json_value(build_document(done))
+    assert "failed" not in document
+    path.write_text(json.dumps(document))
+    assert main(["report", str(path)]) == 0
+    assert "2, 1 failed" in capsys.readouterr().out
