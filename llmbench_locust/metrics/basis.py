@@ -39,7 +39,9 @@ class Basis:
 
     @cached_property
     def weights(self) -> NDArray[np.int64] | None:
-        return token_weights(self.columns) if self.summary.kind == "generation" else None
+        summary = self.summary
+        generation = summary.kind == "generation"
+        return token_weights(self.columns, summary.output_lens) if generation else None
 
     @cached_property
     def flying(self) -> Sweep:

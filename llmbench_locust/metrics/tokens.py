@@ -20,21 +20,23 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def token_weights(columns: RecordColumns) -> Ints | None:
+def token_weights(columns: RecordColumns, lens: Ints | None = None) -> Ints | None:
     """Tokens of each event (int64, shape of ``token_times``); None if every event has one.
 
     As the server reported for each chunk. Otherwise, if a response has more tokens than events,
-    they are distributed evenly, with the remainder in the first events.
+    they are distributed evenly, with the remainder in the first events. ``lens``: tokens of each
+    response (int64, shape (n,)); None: by the server's count.
     """
-    events = np.diff(columns.token_offsets)
-    lens = columns.ints["output_len"]
-    if columns.token_counts is not None:
-        return columns.token_counts.astype(np.int64)
-    more = (lens > events) & (events > 0)
-    if not np.any(more):
+    events, counts = np.diff(columns.token_offsets), columns.token_counts
+    lens = columns.ints["output_len"] if lens is None else lens
+    told = np.zeros(len(columns), np.bool_)
+    if counts is not None:
+        several = np.concatenate([[0], np.cumsum(counts != 1)])
+        told = np.diff(several[columns.token_offsets]) > 0
+    rows = np.flatnonzero((lens > events) & (events > 0) & ~told)
+    if counts is None and not len(rows):
         return None
-    weights = np.ones(len(columns.token_times), np.int64)
-    rows = np.flatnonzero(more)
+    weights = np.ones(len(columns.token_times), np.int64) if counts is None else counts.astype("i8")
     each, left = np.divmod(lens[rows], events[rows])
     for row, base, extra in zip(rows.tolist(), each.tolist(), left.tolist(), strict=True):
         begin, end = int(columns.token_offsets[row]), int(columns.token_offsets[row + 1])

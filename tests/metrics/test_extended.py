@@ -100,6 +100,16 @@ def test_several_tokens_a_chunk():
     assert found["peak_output_tokens_per_s"] == 12.0
 
 
+def test_several_tokens_in_a_chunk_from_a_server_that_counts_none():
+    # An answer of nine chunks every two seconds; the tokenizer finds 36 tokens in each.
+    rows = [row(i, 2.0 * i, 0.1, (0.1,) * 8, tokens=-1) for i in range(60)]
+    found = block(*rows, counted=np.full(60, 36), duration=120.0)
+    assert found["tokens_per_event"] == 4.0
+    assert found["per_token_itl_ms"]["mean"] == pytest.approx(25)
+    assert found["peak_output_tokens_per_s"] == 36
+    assert found["steady_state"]["output_throughput"] == pytest.approx(18, rel=0.02)
+
+
 def test_figures_by_label_and_by_turn():
     found = block(
         row(0, 0.0, 0.1, (0.1,), label="chat", turn=0),

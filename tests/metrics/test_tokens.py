@@ -23,6 +23,14 @@ def test_else_evenly_over_the_chunks():
     assert token_weights(cols).tolist() == [3, 2, 2, 1, 1]
 
 
+def test_an_answer_without_counts_beside_one_with_counts():
+    # A whole answer in one chunk has its usage there; the other one has it only at its end.
+    cols = columns(
+        row(0, token_counts=np.array([5], np.int32), tokens=5), row(1, gaps=(1,), tokens=4)
+    )
+    assert token_weights(cols).tolist() == [5, 2, 2]
+
+
 def test_a_chunk_of_four_after_a_gap_is_four_gaps_of_a_quarter():
     cols = columns(row(0, gaps=(0.1, 0.4), token_counts=np.array([1, 1, 4], np.int32), tokens=6))
     gaps = per_token_gaps(cols, cols.success, token_weights(cols))
