@@ -17,7 +17,7 @@ BLOCK_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """``prefix_share``: the share of the prompts' bytes that an unlimited, initially empty cache
+    """``prefix_share``: the share of the prompts' tokens that an unlimited, initially empty cache
     would serve; None if unknown, because prompts contain earlier responses. It is an upper bound
     for media: a prompt with repeated media counts as served completely.
     """
@@ -44,7 +44,8 @@ def sharing(
     whole = [place for place, sample in enumerate(samples) if sample.continues < 0]
     share, tokens = None, sum(sample.prompt_len for sample in samples)
     if prefixes and (len(whole) == len(samples) or sizes):
-        share = max(_prefix_share([texts[i] for i in whole], rehearsed), _known_media(samples))
+        sent = [(texts[i], samples[i].prompt_len) for i in whole]
+        share = max(_prefix_share(sent, rehearsed), _known_media(samples))
         if len(whole) < len(samples):
             share, tokens = _with_histories(samples, sizes, share)
     distinct = len({hashlib.sha256(text).digest() for text in texts})
@@ -99,25 +100,26 @@ def _common_prefix(a: bytes, b: bytes) -> int:
     return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
 
 
-def _prefix_share(texts: Sequence[bytes], rehearsed: bool) -> float:
-    """Follows chains of blocks. Where a text leaves the known chains, it may still share the
-    beginning of the block that came there first.
+def _prefix_share(prompts: Sequence[tuple[bytes, int]], rehearsed: bool) -> float:
+    """Follows chains of blocks of the texts. Where a text leaves the known chains, it may still
+    share the beginning of the block that came there first. ``prompts``: (text, its tokens).
     """
     after: dict[int, bytes] = {}
     seen: set[int] = set()
-    served = 0
-    for text in [*texts[:1], *texts] if rehearsed else texts:
-        chain, at_front = 0, True
+    served = 0.0
+    for text, tokens in [*prompts[:1], *prompts] if rehearsed else prompts:
+        chain, at_front, shared = 0, True, 0
         for start in range(0, len(text), BLOCK_BYTES):
             block = text[start : start + BLOCK_BYTES]
             before, chain = chain, hash((chain, block))
             if at_front:
                 at_front = chain in seen
                 first = block if at_front else after.get(before, b"")
-                served += _common_prefix(block, first)
+                shared += _common_prefix(block, first)
             after.setdefault(before, block)
             seen.add(chain)
-    return min(1.0, served / max(1, sum(map(len, texts))))
+        served += tokens * shared / max(1, len(text))
+    return min(1.0, served / max(1, sum(tokens for _, tokens in prompts)))
 
 
 def digest(samples: Iterable[SampleRequest]) -> str:

@@ -92,6 +92,14 @@ def test_the_shared_part_of_prompts_is_what_a_cache_without_end_would_serve():
     assert (known.prefix_share, known.prompt_tokens) == (60 / 140, 140)
 
 
+def test_what_prompts_share_is_counted_in_tokens():
+    # A fifth of the tokens, in a fifteenth of the bytes: a server counts tokens.
+    short, others = "a" * 66, ["b" * 300, "c" * 300]
+    samples = [SampleRequest(text, 60, 1) for text in (short, short, *others)]
+    samples.append(SampleRequest("d" * 300, 60, 1))
+    assert sharing(samples, prefixes=True).prefix_share == pytest.approx(0.2)
+
+
 def test_a_sound_that_came_before_may_be_all_of_its_prompt():
     sounds = [SampleRequest("", 9, 1, multi_modal={"sound": b"abc"[i % 2 :]}) for i in range(6)]
     assert sharing(sounds, prefixes=True).prefix_share >= 4 / 6
