@@ -181,6 +181,17 @@ def test_engine_batches_and_a_newcomer_delays_the_others() -> None:
     assert second.times == pytest.approx([0.072, 0.084])
 
 
+def test_engine_that_is_late_schedules_no_request_before_it_came() -> None:
+    timer = HandTurned(late_s=0.005)
+    clock = engine(timer)
+    clock.start(Recorder(timer, 3))
+    timer.run(until=0.011)  # the first step, due at 11 ms, ends at 16
+    late = Recorder(timer, 2, arrival_s=0.025)
+    timer.at(0.021, lambda due: clock.start(late))
+    timer.run()
+    assert late.scheduled_s == late.arrival_s
+
+
 def test_engine_cuts_a_long_prompt_into_chunks() -> None:
     timer = HandTurned()
     job = Recorder(timer, 1, prompt_tokens=250)

@@ -142,7 +142,8 @@ class EngineClock:
             queue.popleft()
             if not job.gone:
                 used += job.kv_tokens
-                job.scheduled_s = now if job.scheduled_s is None else job.scheduled_s
+                if job.scheduled_s is None:  # a step that begins late was due before it came
+                    job.scheduled_s = max(now, job.arrival_s)
                 self._prefilling.append((job, todo))
 
     def _preempt(self, size: int) -> None:
