@@ -29,15 +29,13 @@ def group(basis: Basis, rows: NDArray[np.int64]) -> Json:
     summary, shape, goodput_ms = basis.summary, basis.shape, basis.facts.config.goodput
     part, lens, exact = basis.columns.take(rows), summary.output_lens[rows], basis.exact[rows]
     found = latencies(part, lens, summary.kind, exact)
-    completed = int(np.count_nonzero(found.ok))
-    good_share = (
-        float(np.count_nonzero(good(found, goodput_ms))) / len(rows) if goodput_ms else None
-    )
+    completed, failed = int(np.count_nonzero(found.ok)), int(np.count_nonzero(part.failed))
+    met = float(np.count_nonzero(good(found, goodput_ms)))
     per_s = 1 / summary.duration_s if summary.duration_s > 0 else 0.0
     return {
         "requests": len(rows),
         "completed": completed,
-        "failed": int(np.count_nonzero(part.failed)),
+        "failed": failed,
         "input_tokens": int(input_lengths(part)[found.ok].sum()),
         "output_tokens": int(lens.sum()),
         "request_throughput": completed * per_s,
@@ -46,7 +44,7 @@ def group(basis: Basis, rows: NDArray[np.int64]) -> Json:
         "tpot_ms": shape(found.tpot_s),
         "itl_ms": shape(found.itl_s) if bool(exact.all()) else None,
         "e2el_ms": shape(found.e2el_s),
-        "goodput_share": good_share,
+        "goodput_share": met / (completed + failed) if goodput_ms and completed + failed else None,
         "cached_share": cached_share(part),
     }
 

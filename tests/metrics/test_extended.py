@@ -195,3 +195,10 @@ def test_of_the_run():
 def test_a_failed_request_of_a_group_meets_no_objective():
     found = block(row(0, label="a"), failed(1, label="a"), goodput={"ttft": 200.0})
     assert found["by_label"]["a"]["goodput_share"] == 0.5
+
+
+def test_a_cancelled_request_is_in_no_share_of_a_group():
+    gone = failed(1, label="a", kind="cancelled")
+    found = block(row(0, label="a"), gone, goodput={"ttft": 200.0})
+    assert found["slo_attainment"]["all"] == found["by_label"]["a"]["goodput_share"] == 1.0
+    assert block(gone, goodput={"ttft": 200.0})["by_label"]["a"]["goodput_share"] is None
