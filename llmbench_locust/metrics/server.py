@@ -24,7 +24,9 @@ def server_figures(facts: RunFacts, summary: Summary) -> Json | None:
     ):
         return None
     ttft = summary.distributions.get("ttft")
-    mean_s = ttft.mean / 1000 if ttft is not None and summary.completed else None
+    # With retries, the TTFT has failed attempts and pauses, which are no part of the server's.
+    known = ttft is not None and summary.completed and not any(facts.columns.texts["retried"])
+    mean_s = ttft.mean / 1000 if ttft is not None and known else None
     busiest = max(
         facts.server.values(),
         key=lambda found: max(

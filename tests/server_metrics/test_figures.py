@@ -13,6 +13,8 @@ from llmbench_locust.server_metrics.attribution import sentences, ttft_parts
 from llmbench_locust.server_metrics.figures import between, figures_of, percentile_of, summed
 from llmbench_locust.server_metrics.reading import Histogram, NotMetricsError, Reading, parse
 from llmbench_locust.server_metrics.vocabulary import SERVER_METRICS
+from tests.metrics.rows import columns, row
+from tests.results.runs import figures as run_figures
 
 REAL = (Path(__file__).parent.parent / "data" / "vllm-metrics.txt").read_text()
 
@@ -308,6 +310,18 @@ def test_nothing_is_said_that_the_figures_do_not_support():
     assert sentences(0.8, figures(), [Reading(0), Reading(1)]) == []
     other = figures(latencies={"queue_time": latency(2.0), "prefill_time": latency(0.1)})
     assert ttft_parts(0.8, other) is None  # the server queued others, not ours
+
+
+def test_the_ttft_of_retried_requests_is_not_split():
+    def parts(**more):
+        times = {"queue_time": Histogram(0.2, 2.0), "prefill_time": Histogram(0.1, 2.0)}
+        readings = [Reading(0.0), Reading(9.0, {"requests_finished": 2.0}, times)]
+        found = run_figures(columns(row(0), row(1, ttft=0.9, **more)), server={"u": readings})
+        return found.block["server"]["ttft_parts_s"], found.block["server"]["attribution"]
+
+    assert parts()[0]["network_and_front_end"] == pytest.approx(0.5 - 0.15)
+    # Its 0.9 s are a failed attempt, a pause, and the time of the second attempt.
+    assert parts(retried='[{"error_kind": "timeout"}]') == (None, [])
 
 
 def test_the_docs_have_every_name():
