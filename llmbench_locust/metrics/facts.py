@@ -73,6 +73,12 @@ class RunFacts:
     answers: AnswerKey = AnswerKey()
 
     @property
+    def planned(self) -> bool:
+        """Whether a plan gave each request its time; else users' own tasks sent them."""
+        due = self.columns.floats["due_time"]
+        return not len(due) or not np.all(np.isnan(due))
+
+    @property
     def gone(self) -> NDArray[np.bool_]:
         """Rows whose token events are not all kept (bool, shape (n,))."""
         if self.folded is None:

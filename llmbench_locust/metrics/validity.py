@@ -12,7 +12,7 @@ import numpy as np
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.metrics.attempts import attempts_before
-from llmbench_locust.metrics.facts import Figures
+from llmbench_locust.metrics.facts import Figures, RunFacts
 from llmbench_locust.metrics.groups import cached_tokens
 from llmbench_locust.metrics.vllm import Summary
 from llmbench_locust.statistics.certified import certified, least_samples
@@ -169,8 +169,17 @@ def _too_few(e: Figures) -> Found | None:
     return Found(
         float(max(0, needed - there)),
         f"P{asked:g} needs at least {needed} successful requests; this run has {there}.",
-        f"Raise --num-prompts{lower if fit else ''}.",
+        f"Raise {_length(e.facts)}{lower if fit else ''}.",
     )
+
+
+def _length(facts: RunFacts) -> str:
+    """The flag that says how long the run is."""
+    if facts.config.duration_s is not None:
+        return "--duration"
+    if facts.config.num_sessions is not None:
+        return "--num-sessions"
+    return "--num-prompts" if facts.planned else "--run-time"
 
 
 REASONS = (

@@ -31,8 +31,8 @@ def build_document(figures: Figures) -> Json:
     facts, summary = figures.facts, figures.summary
     config, columns = facts.config, facts.columns
     document = _head(config, facts.started_at)
-    if config.endless:
-        document["num_prompts"] = len(columns)
+    if config.endless or config.num_sessions or config.num_prompts < 1 or not facts.planned:
+        document["num_prompts"] = len(columns) + facts.unsent
     document.update(
         _pooling(columns, summary) if summary.kind == "pooling" else _generation(columns, summary)
     )

@@ -170,7 +170,7 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
         audit=benchmark.audit_inputs(),
         workers=workers_of(coordinator),
         interrupted=benchmark.interrupted,
-        unsent=0 if tasks else never,
+        unsent=0 if tasks or benchmark.config.endless else never,
         cut_off=never if tasks else 0,
         folded=benchmark.store.folded,
         spec_decode=benchmark.spec_decode,

@@ -68,6 +68,18 @@ def test_an_answer_that_stopped_of_itself_is_not_short():
     assert reasons(records=rows(tokens=2, finish_reason="stop")) == []
 
 
+def test_too_few_requests_name_the_flag_that_gives_more():
+    def advice(*records, **flags):
+        given = replace(config(), metric_percentiles=(99.0,), **flags)
+        found = figures(columns(*records), given=given).block["validity"]["reasons"]
+        return found[0]["what_to_do"]
+
+    assert advice(row()) == "Raise --num-prompts."
+    assert advice(row(), duration_s=9.0) == "Raise --duration."
+    assert advice(row(), num_sessions=3) == "Raise --num-sessions."
+    assert advice(row(due_time=np.nan)) == "Raise --run-time."
+
+
 def test_a_chat_template_is_no_warm_cache():
     """20 tokens more a request, all from the cache: the template, which the prompts share."""
     more = {"prefix_cache_hits": 1400 + 20 * N, "prefix_cache_queries": 7000 + 20 * N}

@@ -48,6 +48,17 @@ def test_a_reader_tells_failed_requests_by_their_error():
     assert [type(v) for v in document["ttfts"] + document["queue_times"]] == [float] * 8
 
 
+def test_the_number_of_prompts_is_that_of_the_requests_where_sessions_or_users_decide():
+    def number(*records, unsent=0, **flags):
+        done = figures(columns(*records), given=config(**flags), unsent=unsent)
+        return build_document(done)["num_prompts"]
+
+    assert number(row(0), row(1), unsent=1) == 3  # as asked for
+    assert number(row(0), failed(1), unsent=2, num_sessions=2, num_prompts=1000) == 4
+    assert number(row(0), row(1), num_prompts=-1) == 2
+    assert number(row(0, due_time=np.nan), num_prompts=1000) == 1
+
+
 def test_poolings_keys():
     given = config(percentile_metrics=("e2el",), metric_percentiles=(50.0, 99.5))
     answer = {"token_times": np.empty(0), "output_len": 0, "num_sequences": 3, "input_tokens": 12}

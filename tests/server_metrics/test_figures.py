@@ -326,9 +326,9 @@ def test_the_ttft_of_retried_requests_is_not_split():
 
 def test_the_docs_have_every_name():
     page = (Path(__file__).parents[2] / "docs" / "server-metrics.md").read_text()
-    for row in SERVER_METRICS:
-        assert f"| `{row.name}` |" in page
-        for source in row.sources:
+    for metric in SERVER_METRICS:
+        assert f"| `{metric.name}` |" in page
+        for source in metric.sources:
             name = source.partition("{")[0]
             shown = re.sub(r"\b(vllm:|sglang:|trtllm_|tgi_|llamacpp:)", "", source)
             assert f"`{shown}`" in page or f"`{name}`" in page, source
