@@ -21,7 +21,7 @@ def _drawn(run: Run, found: Requests) -> Drawn:
     ttft, tpot, e2el = (_of_each(found, name) for name in ("ttft", "tpot", "e2el"))
     start = np.full(n, np.nan) if found.start is None else found.start
     lens = np.zeros(n, np.int64) if found.output is None else found.output
-    origin_s = float(start[0]) if n and found.start is not None else 0.0
+    origin_s = float(np.nanmin(start)) if np.isfinite(start).any() else 0.0
     return Drawn(
         columns=_columns(run, found, start, ttft),
         latencies=Latencies(found.ok, ttft, e2el, tpot, _gaps(found), np.full(n, np.nan)),

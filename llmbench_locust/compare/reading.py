@@ -131,6 +131,8 @@ def _columns(document: Document) -> Requests | None:
         k: _floats(document, k, n) for k in ("ttfts", "start_times", "output_lens", "input_lens")
     }
     ttft, start, output = lists["ttfts"], lists["start_times"], lists["output_lens"]
+    if start is not None:
+        start[start == 0] = np.nan  # never sent, because a worker was lost
     samples = {"e2el": _sample(e2el, ok)}
     if ttft is not None:
         samples["ttft"] = _sample(ttft, ok)

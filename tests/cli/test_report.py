@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from llmbench_locust.cli import main
@@ -36,6 +37,7 @@ def ours(tmp_path, **more):
         row(0, 10.0, 0.1, (0.02, 0.03), due_time=9.9, output_len=3),
         row(1, 10.5, 0.3, (0.2,), due_time=10.5, output_len=2),
         failed(2, 10.6, 10.6),  # when a failed request ended is not in the file
+        failed(3, np.nan, np.nan, kind="worker_lost"),  # never sent
     ]
     given = config(goodput={"ttft": 150.0}, **more)
     done = finished(*records, given=given, origin_s=10.0)
