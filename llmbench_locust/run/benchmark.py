@@ -292,7 +292,7 @@ class Benchmark:
                 self._spec_before, spec_decode.counts_of(self.server.metrics_text())
             )
         if self._journal is not None:
-            self._kept = self._journal.close(self.store.add)
+            self._kept = self._journal.close(self.store.add, ended=not self.interrupted)
         return self.store.columns()
 
     @property

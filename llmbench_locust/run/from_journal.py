@@ -42,7 +42,7 @@ def report_of(path: Path) -> Report:
         counted=count_texts(columns, load_tokenizer(config)) if untold else None,
         audit=kept.audit,
         workers=kept.workers,
-        interrupted=total is None or len(columns) < total,
+        interrupted=not kept.ended and (total is None or len(columns) < total),
         unsent=0 if total is None else total - len(columns),
         folded=store.folded,
         prompts=head["prompts"],

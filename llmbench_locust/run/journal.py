@@ -56,12 +56,15 @@ def is_wanted(config: RunConfig, last_due_s: float) -> bool:
 
 @dataclasses.dataclass(slots=True)
 class Kept:
-    """What a journal holds besides outcomes. ``audit``: None if it has no block."""
+    """What a journal holds besides outcomes. ``audit``: None if it has no block. ``ended``: the run
+    came to its own end.
+    """
 
     audit: AuditInputs | None = None
     workers: list[Json] = dataclasses.field(default_factory=list)
     server: Readings = dataclasses.field(default_factory=dict)
     gpus: Readings = dataclasses.field(default_factory=dict)
+    ended: bool = False
 
     def add(self, payload: bytes, take: Take) -> None:
         """Add a block; ``take`` gets its outcomes."""
@@ -70,6 +73,7 @@ class Kept:
             take(RecordColumns.from_message(found["records"]))
         self.audit = AuditInputs.from_message(found["audit"]).after(self.audit)
         self.workers = found["workers"]
+        self.ended = found.get("ended", False)
         for pages, new in ((self.server, found["server"]), (self.gpus, found["gpus"])):
             for url, readings in new.items():
                 thin(pages.setdefault(url, []), map(Reading.of, readings))
@@ -108,14 +112,14 @@ class Journal:
         if len(self._parts) > MOST_PARTS:
             self._write()
 
-    def close(self, take: Take) -> Kept:
+    def close(self, take: Take, *, ended: bool) -> Kept:
         """Write what is left, then read everything back: ``take`` gets the outcomes. Deletes the
-        file if there are none.
+        file if there are none. ``ended``: not interrupted.
         """
         kept = Kept()
         if self._writer is not None:
             self._writer.kill()
-            self._write()
+            self._write(ended=ended)
             self._file.seek(0)
             try:
                 for payload in islice(read_blocks(self._file, self._unread), 1, None):
@@ -148,14 +152,15 @@ class Journal:
                 except OSError as e:
                     warn(f"error: {self.path} could not be written: {e.strerror}")
 
-    def _write(self) -> bool:
+    def _write(self, *, ended: bool = False) -> bool:
         """Write a block; returns whether it worked. Unwritten data stays in memory for a retry."""
         tried = bool(self._unwritten)
         if not tried and not self._written:
             self._unwritten.append(msgpack.packb(self._head()))
         parts, self._parts = self._parts, []
         records = RecordColumns.concat(parts).to_message() if parts else None
-        self._unwritten.append(msgpack.packb({"records": records, **self._news()}))
+        made = {"records": records, **self._news(), "ended": ended}
+        self._unwritten.append(msgpack.packb(made))
         try:
             while self._unwritten:
                 whole = block(self._unwritten[0])

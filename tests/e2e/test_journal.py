@@ -93,6 +93,19 @@ def test_a_journal_has_what_the_result_has(sim, tmp_path):
     assert {key for key in mine if theirs[key] != mine[key]} <= {"command"}
 
 
+def test_a_journal_knows_that_its_run_ended_although_the_plan_has_no_end(sim, tmp_path):
+    argv = ("--base-url", sim, "--duration", "2s", "--max-concurrency", 2, *SMALL)
+    out = ("--save-result", "--result-dir", tmp_path, "--result-filename", "ours.json")
+    assert locust(*argv, *out, "--journal").returncode == 0
+    [journal] = tmp_path.glob("*.journal")
+    status, said, _ = llmbench("report", journal, cwd=ROOT)
+    assert (status, "INTERRUPTED" in said) == (0, False)
+    files = tmp_path / "ours.json", journal.with_suffix(".json")
+    ours, found = (json.loads(path.read_text()) for path in files)
+    assert found["completed"] == ours["completed"] > 0
+    assert ours["llmbench"]["interrupted"] is found["llmbench"]["interrupted"] is False
+
+
 def test_a_run_that_ends_removes_a_journal_that_it_wrote_by_itself(sim, tmp_path):
     """One that cannot be written any more costs a line, and no outcome."""
     run, journal = long_run(sim, tmp_path, "--save-result")
