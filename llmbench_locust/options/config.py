@@ -290,7 +290,8 @@ def from_redacted(shown: Json) -> RunConfig:
     run. Raises KeyError or TypeError for anything else.
     """
     v = {name: _tuples(value) for name, value in shown.items()}
-    v["request_rate"] = float(v["request_rate"])
+    endless = ("request_rate", "burstiness", "asr_max_audio_len_sec")  # inf is a text in JSON
+    v |= {name: float(v[name]) for name in endless}
     v |= {"dataset_path": v["dataset_path"] or "", "save_detailed": True}
     return RunConfig(
         **v, backend_info=backend_info(shown["backend"]), startup_server=False, typed=()
