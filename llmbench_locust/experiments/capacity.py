@@ -142,8 +142,9 @@ class _Capacity:
 
     def _outcome(self, report: Report, load: float, seed: int, overloaded: bool) -> Outcome:
         columns, summary = report.figures.facts.columns, report.summary
-        start, end = columns.floats["start_time"], columns.floats["end_time"]
-        rows = steady_window(start, end)
+        start = columns.floats["start_time"]
+        end = np.where(columns.success, columns.floats["end_time"], np.nan)
+        rows = steady_window(start, end) & ~columns.cancelled
         throughput, saturated = completion_rate(start, end)
         found, total = summary.latencies, max(1, int(rows.sum()))
         misses = {

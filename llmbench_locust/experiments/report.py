@@ -21,7 +21,8 @@ def capacity_page(document: Json, words: str) -> str:
 
 def attainment_chart(document: Json) -> Figure:
     """Probes with their intervals, the fitted curve, the target, the interval of the answer."""
-    share = document["goals"][0]["share"] is not None
+    goal = _limiting(document)
+    share = goal["share"] is not None
     shown = [p for p in document["probes"] if p["share"] is not None]
     good = [p for p in shown if not p["problem"]]
     scale = 100.0 if share else 1.0
@@ -47,9 +48,15 @@ def attainment_chart(document: Json) -> Figure:
         x, y = zip(*document["curve"], strict=True)
         line, shares = {"color": "#4c78a8", "dash": "solid"}, [value * scale for value in y]
         data.append(trace("scatter", "fitted curve", x, shares, mode="lines", line=line))
-    y_title = "requests that meet the objectives (%)" if share else "mean over its limit"
-    figure = layout(f"load ({document['unit']})", y_title, logx=True)
+    words = f"requests that meet {goal['name']} (%)" if share else f"{goal['name']}: mean ÷ limit"
+    figure = layout(f"load ({document['unit']})", html.escape(words), logx=True)
     return {"data": data, "layout": {**figure, "shapes": _shapes(document, scale)}}
+
+
+def _limiting(document: Json) -> Json:
+    """The goal that limits the capacity, which the shares of the probes and the curve are about."""
+    goals = [goal for goal in document["goals"] if goal["name"] == document["limited_by"]]
+    return max(goals, key=lambda goal: goal["share"] or 0.0)
 
 
 def _bars(some: list[Json], scale: float) -> Json:
@@ -64,7 +71,7 @@ def _bars(some: list[Json], scale: float) -> Json:
 
 
 def _shapes(document: Json, scale: float) -> list[Json]:
-    target = (document["goals"][0]["share"] or 1.0) * scale
+    target = (_limiting(document)["share"] or 1.0) * scale
     line = {"color": _GREY, "dash": "dot"}
     across: Json = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": target, "y1": target}
     shapes: list[Json] = [{**across, "line": line}]
@@ -78,7 +85,8 @@ def _shapes(document: Json, scale: float) -> list[Json]:
 
 def _table(document: Json) -> str:
     load = f"load ({document['unit']})"
-    head = (load, "requests", "seconds", "share that meets", "requests/s completed", "", "file")
+    share = "share that meets" if _limiting(document)["share"] else "mean ÷ limit"
+    head = (load, "requests", "seconds", share, "requests/s completed", "", "file")
     rows = [
         (
             f"{p['load']:.4g}",

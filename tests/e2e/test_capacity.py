@@ -130,6 +130,20 @@ def test_a_dataset_that_makes_no_number_of_requests_is_searched_with(argv, sim, 
     assert document["probes"]
 
 
+def test_cancelled_requests_are_in_no_share(tmp_path):
+    faults = ["--fault", "status=400", "--fault-rate", "0.5"]
+    with launch(["--clock", "fixed", "--ttft-ms", "20", "--itl-ms", "2", *faults]) as half:
+        gone = ("--cancel-rate", 0.5, "--cancel-after", "0.02s", "--slo", "failed_share<=0.9")
+        words = (*gone, "--ready-check-timeout-sec", 0, "--model", "llmbench", "--max", 20)
+        done = search(half.url, *words, "--budget", "60req", "--result-dir", tmp_path)
+    assert done.returncode in (0, 1, 4), done.stderr  # the client may be the limit here
+    [directory] = tmp_path.iterdir()
+    document, _ = found(directory)
+    for row in document["probes"]:
+        probe = json.loads((directory / row["file"]).read_text())
+        assert row["units"][0][1] <= probe["completed"] + probe["failed"] < row["requests"]
+
+
 def test_connections_that_a_server_closes_are_a_load_that_is_too_high(tmp_path):
     """It is there after the probe."""
     with launch(["--clock", "fixed", "--fault", "disconnect"]) as broken:
@@ -139,7 +153,7 @@ def test_connections_that_a_server_closes_are_a_load_that_is_too_high(tmp_path):
     assert "no connection to" not in done.stderr
     [directory] = tmp_path.iterdir()
     document, _ = found(directory)
-    assert {row["share"] for row in document["probes"]} == {0}
+    assert {(row["share"], row["throughput"]) for row in document["probes"]} == {(0, 0)}
 
 
 def test_nobody_in_the_first_probe_is_no_search_to_go_on_with(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from llmbench_locust.arrivals import arrival_offsets
 from llmbench_locust.experiments.answer import as_dict, outcomes_of, spent, text
 from llmbench_locust.experiments.evidence import Goal, Outcome, evidence
+from llmbench_locust.experiments.report import attainment_chart
 from llmbench_locust.experiments.search import Settings, search
 from llmbench_locust.statistics.crossing import Unit
 from llmbench_locust.statistics.crowding import crowding, crowding_dispersion
@@ -216,6 +217,22 @@ def test_a_mean_is_bounded_as_well():
     answer = search(probe, Settings((Goal("mean"),), budget_s=None, budget_requests=REQUESTS))
     assert answer.low <= 30.0 <= answer.high
     assert abs(answer.load / 30 - 1) < 0.05
+
+
+def test_a_mean_that_limits_beside_a_share_is_what_the_page_draws_and_names():
+    def probe(load, requests, seed):
+        value = (load / 30.0) ** 2 * np.exp(np.random.default_rng(seed).normal(0, 0.03))
+        units = (Unit(load, requests, requests), Unit(load, value, 1.0))
+        return Outcome(load, units, requests, 1.0, 0.1, load, misses={"ttft": load / 1000})
+
+    goals = (Goal("ttft ≤ 9 s", 0.9), Goal("mean_ttft_ms <= 25"))
+    answer = search(probe, Settings(goals, budget_s=None, budget_requests=REQUESTS))
+    document = as_dict(answer)
+    assert text(answer).endswith("\n  limited by: mean_ttft_ms <= 25")
+    chart = attainment_chart(document)
+    assert chart["layout"]["yaxis"]["title"]["text"] == "mean_ttft_ms &lt;= 25: mean ÷ limit"
+    assert chart["layout"]["shapes"][0]["y0"] == 1.0
+    assert chart["data"][0]["y"] == [p["share"] for p in document["probes"]]
 
 
 def test_a_search_goes_on_from_its_file():
