@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 from urllib.parse import urlsplit
 
 from llmbench_locust.backends import BackendInfo
@@ -157,7 +158,8 @@ def _path(dataset: DatasetInfo, path: str | None) -> None:
     if dataset.path == "hub":
         return
     misplaced = dataset.path != "any" and os.path.isdir(path) is not (dataset.path == "directory")
-    if misplaced or not os.access(path, os.R_OK):
+    device = stat.S_ISCHR(os.stat(path).st_mode)  # /dev/zero has no end
+    if misplaced or device or not os.access(path, os.R_OK):
         raise ConfigError(f"--dataset-path: cannot read {path!r}; use {_PATHS[dataset.path]}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llmbench_locust.options import dataset_checks
 from llmbench_locust.options.flag import INF, dataset_flag, flag, section
+from llmbench_locust.options.values import MOST_TOKENS
 
 
 @section
@@ -39,9 +40,11 @@ class SpeedBenchDataset:
 
 @section
 class SonnetDataset:
-    sonnet_input_len: int = dataset_flag(550, "Input tokens.", least=1)
+    sonnet_input_len: int = dataset_flag(550, "Input tokens.", least=1, most=MOST_TOKENS)
     sonnet_output_len: int = dataset_flag(150, "Output tokens.", least=1)
-    sonnet_prefix_len: int = dataset_flag(200, "Input tokens that all prompts share.", least=0)
+    sonnet_prefix_len: int = dataset_flag(
+        200, "Input tokens that all prompts share.", least=0, most=MOST_TOKENS
+    )
 
 
 @section
@@ -71,15 +74,15 @@ class AsrDataset:
 
 @section
 class RandomDataset:
-    random_input_len: int = dataset_flag(1024, "Input tokens.", least=0)
-    random_output_len: int = dataset_flag(128, "Output tokens.", least=1)
+    random_input_len: int = dataset_flag(1024, "Input tokens.", least=0, most=MOST_TOKENS)
+    random_output_len: int = dataset_flag(128, "Output tokens.", least=1, most=MOST_TOKENS)
     random_range_ratio: tuple[float, float] = dataset_flag(
         "0.0",
         'Vary lengths by ± this ratio: a number in [0, 1), or {"input": a, "output": b}.',
         parse=dataset_checks.range_ratio,
     )
     random_prefix_len: int = dataset_flag(
-        0, "Tokens that all prompts share, before the random part.", least=0
+        0, "Tokens that all prompts share, before the random part.", least=0, most=MOST_TOKENS
     )
     random_batch_size: int = dataset_flag(
         1, "Prompts in one request (pooling backends only).", least=1
@@ -140,8 +143,12 @@ class HFDataset:
 
 @section
 class PrefixRepetitionDataset:
-    prefix_repetition_prefix_len: int = dataset_flag(256, "Tokens in a prefix.", least=0)
-    prefix_repetition_suffix_len: int = dataset_flag(256, "Tokens in a suffix.", least=0)
+    prefix_repetition_prefix_len: int = dataset_flag(
+        256, "Tokens in a prefix.", least=0, most=MOST_TOKENS
+    )
+    prefix_repetition_suffix_len: int = dataset_flag(
+        256, "Tokens in a suffix.", least=0, most=MOST_TOKENS
+    )
     prefix_repetition_num_prefixes: int = dataset_flag(10, "Number of prefixes.", least=1)
     prefix_repetition_output_len: int = dataset_flag(128, "Output tokens.", least=1)
 
@@ -194,7 +201,10 @@ class ConversationsAndMixes:
         0.0, "Same as --think-time, in milliseconds.", least=0, finite=True
     )
     per_turn_input_len: int = dataset_flag(
-        0, "Input tokens of the turns after the first; 0: --random-input-len.", least=0
+        0,
+        "Input tokens of the turns after the first; 0: --random-input-len.",
+        least=0,
+        most=MOST_TOKENS,
     )
     multi_turn_prefix_global_ratio: float = dataset_flag(
         0.0,

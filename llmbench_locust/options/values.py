@@ -55,6 +55,8 @@ def _given(flag: Flag, given: object) -> Any:
 
 #: The largest value of an int64 array.
 MOST_INTEGER = 2**63 - 1
+#: The longest prompt or answer, in tokens: a larger number is a mistake, and would fill the memory.
+MOST_TOKENS = 10**8
 
 
 def integer(name: str, text: str) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 
 from llmbench_locust.errors import ConfigError, first_line
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.options.values import MOST_TOKENS
 from llmbench_locust.workload.choose import collect, oversample
 from llmbench_locust.workload.files import read_csv
 from llmbench_locust.workload.sample import Progress, SampleRequest, silent
@@ -101,13 +102,18 @@ def _tokens(row: dict[str, str], name: str, path: str, line: int) -> int:
     text = row.get(name, "").strip()
     try:
         value = float(text)
-        if value < 0 or value != int(value):
+        if not 0 <= value <= MOST_TOKENS or value != int(value):
             raise ValueError
-    except (ValueError, OverflowError):
-        raise ConfigError(
-            f"--dataset-path: {path!r} line {line}: {name!r} is {text!r}; it must be a whole number"
-        ) from None
+    except ValueError:
+        raise _not_tokens(path, line, name, text) from None
     return int(value)
+
+
+def _not_tokens(path: str, line: int, name: str, text: str) -> ConfigError:
+    return ConfigError(
+        f"--dataset-path: {path!r} line {line}: {name!r} is {text!r}; it must be a whole number "
+        f"from 0 to {MOST_TOKENS}"
+    )
 
 
 def _seconds(text: str, path: str, line: int, name: str) -> float:
@@ -163,4 +169,8 @@ def _frame(path: str) -> Any:
     frame = frame[(frame["Model"] == "GPT-4") & answered]
     if not len(frame):
         raise ConfigError(f"--dataset-path: {path!r} has no row of GPT-4 with response tokens")
+    for name in _BURSTGPT[1:]:
+        lens = pd.to_numeric(frame[name], errors="coerce")
+        for place in frame.index[~(lens.between(0, MOST_TOKENS) & (lens % 1 == 0))][:1]:
+            raise _not_tokens(path, int(place) + 2, name, str(frame[name][place]))
     return frame

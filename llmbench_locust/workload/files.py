@@ -24,7 +24,7 @@ def read_text(path: str, flag: str = "--dataset-path") -> str:
 def read_json(path: str, flag: str = "--dataset-path") -> JsonValue:
     try:
         return json.loads(read_text(path, flag))
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise ConfigError(f"{flag}: {path!r} is not JSON ({e})") from None
 
 
@@ -36,7 +36,7 @@ def read_jsonl(path: str, flag: str = "--dataset-path") -> list[tuple[int, Json]
             continue
         try:
             row = json.loads(line)
-        except ValueError as e:
+        except (ValueError, RecursionError) as e:
             raise ConfigError(f"{flag}: {path!r} line {number} is not JSON ({e})") from None
         if not isinstance(row, dict):
             raise ConfigError(f"{flag}: {path!r} line {number} is not a JSON object")
@@ -67,7 +67,9 @@ def read_prompts(config: RunConfig) -> list[tuple[int, Json]]:
 
 
 def bad_line(config: RunConfig, line: int | str, what: str) -> ConfigError:
-    """The error for one line of ``--dataset-path``."""
+    """The error for one line of ``--dataset-path``. A very long value is cut in the middle."""
+    if len(what) > 400:
+        what = f"{what[:200]} … {what[-150:]}"
     return ConfigError(f"--dataset-path: {config.dataset_path!r} line {line} {what}")
 
 

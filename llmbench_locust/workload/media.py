@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import importlib
 import io
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,7 @@ _EXTRAS = {
     "soundfile": ("audio", "audio files need soundfile"),
     "cv2": ("video", "making videos needs OpenCV"),
 }
+LONGEST_PATH = 4096  # bytes, on Linux
 _REMOTE = ("http://", "https://")
 _MAGIC = (
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -125,8 +127,9 @@ def audio_file(audio: object, *, folder: str | None = None) -> Json:
         path = local_path(audio, folder)
         try:
             data = path.read_bytes()
-        except OSError as e:
-            raise ConfigError(f"--dataset-path: {audio!r} cannot be read ({e.strerror})") from None
+        except (OSError, ValueError) as e:  # a NUL in the name
+            why = getattr(e, "strerror", None) or e
+            raise ConfigError(f"--dataset-path: {audio!r} cannot be read ({why})") from None
         return _file_of_bytes(soundfile, data, path.name)
     if isinstance(audio, tuple) and len(audio) == 2:
         samples, rate = audio
@@ -157,8 +160,8 @@ def local_path(name: str, folder: str | None) -> Path:
     if (
         folder is not None
         and not path.is_absolute()
-        and not path.exists()
-        and (Path(folder) / path).exists()
+        and not os.path.exists(path)  # unlike Path.exists, False for a name that is too long
+        and os.path.exists(Path(folder) / path)
     ):
         return Path(folder) / path
     return path
@@ -167,8 +170,13 @@ def local_path(name: str, folder: str | None) -> Path:
 def _reference(text: str, folder: str | None) -> str:
     if text.startswith((*_REMOTE, "file://")):
         return text
+    if len(text) > LONGEST_PATH:
+        raise ConfigError(
+            f"--dataset-path: {text[:30]!r}… has {len(text)} characters, too many for a path; "
+            "base64 data must begin with data:image/png;base64, or the like"
+        )
     path = local_path(text, folder)
-    return f"file://{path.absolute() if path.exists() else path}"
+    return f"file://{path.absolute() if os.path.exists(path) else path}"
 
 
 def _embedded(url: str) -> str:

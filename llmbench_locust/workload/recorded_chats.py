@@ -41,7 +41,7 @@ def load_vllm(
     """The requests of a file of vLLM's benchmark_serving_multi_turn. Raises ConfigError."""
     sessions.need_chat(config)
     found = read_json(config.dataset_path)
-    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+    if not isinstance(found, list) or not found or not all(isinstance(e, dict) for e in found):
         raise ConfigError(
             f"--dataset-path: {config.dataset_path!r} is not a list of objects with 'messages'"
         )

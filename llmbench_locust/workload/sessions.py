@@ -7,20 +7,22 @@ clock and no network here.
 
 from __future__ import annotations
 
-import math
 import random
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
-from llmbench_locust.options.values import MOST_INTEGER
+from llmbench_locust.options.values import MOST_TOKENS
 from llmbench_locust.workload.files import bad_line
 from llmbench_locust.workload.sample import SampleRequest
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 Session = list[SampleRequest]
+#: The largest finite number; JSON has larger integers.
+MOST = sys.float_info.max
 
 
 def number(sessions: Sequence[Session], config: RunConfig) -> list[SampleRequest]:
@@ -78,7 +80,7 @@ class Row:
         """The number under ``key``, at least ``least``; ``default`` if there is none."""
         value = self.values.get(key, default)
         number = None if isinstance(value, bool) else value
-        if not isinstance(number, int | float) or not least <= number < math.inf:
+        if not isinstance(number, int | float) or not least <= number <= MOST:
             shown = f"is {value!r}" if key in self.values else "is missing"
             name = self.names.get(key, key)
             raise self.error(f"{name!r} {shown}; it must be a number, {least:g} or more")
@@ -90,7 +92,7 @@ class Row:
         if value != int(value):
             name = self.names.get(key, key)
             raise self.error(f"{name!r} is {value!r}; it must be a whole number")
-        if value > MOST_INTEGER:
+        if value > MOST_TOKENS:
             raise self.error(f"{self.names.get(key, key)!r} is {value!r}, which is too large")
         return int(value)
 
@@ -128,7 +130,8 @@ def _texts(message: Json) -> list[str]:
     content = message.get("content")
     parts = content if isinstance(content, list) else [{"text": content}]
     texts = [str(part["text"]) for part in parts if isinstance(part, dict) and part.get("text")]
-    for call in message.get("tool_calls") or []:
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else []:
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
             texts += [str(function.get("name", "")), str(function.get("arguments", ""))]

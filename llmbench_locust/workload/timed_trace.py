@@ -18,10 +18,11 @@ import math
 
 from llmbench_locust.json_types import Json
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.options.values import MOST_TOKENS
 from llmbench_locust.workload.blocks import Blocks
 from llmbench_locust.workload.files import bad_line, read_jsonl
 from llmbench_locust.workload.sample import Progress, SampleRequest, silent
-from llmbench_locust.workload.sessions import Row
+from llmbench_locust.workload.sessions import MOST, Row
 from llmbench_locust.workload.tokenizer import Tokenizer
 
 #: Texts that are counted in one call, in the library's threads.
@@ -50,7 +51,7 @@ def load(
             f"{config.request_id_prefix}{i}",
         )
         if config.self_timed:
-            time = _number(row, line, config, "timestamp", -math.inf)
+            time = _number(row, line, config, "timestamp", -MOST)
             sample.due_s = time * config.timed_trace_sec_multiplier
         samples.append(sample)
         if not ids_wanted and (len(samples) % _BATCH == 0 or len(samples) == len(rows)):
@@ -71,10 +72,12 @@ def _number(row: Json, line: int, config: RunConfig, flag: str, least: float) ->
     label = getattr(config, f"timed_trace_label_{flag}")
     value = row.get(label)
     number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else value
-    if math.isfinite(number) and number >= least and (least < 1 or number == int(number)):
+    if least <= number <= (MOST_TOKENS if least == 1 else MOST) and (
+        least < 1 or number == int(number)
+    ):
         return float(number)
     there = f"is missing (there are {', '.join(map(repr, row))})"
     wrong = f"is {value!r}" if label in row else there
-    allowed = "a whole number, 1 or more" if least == 1 else "a number"
+    allowed = f"a whole number from 1 to {MOST_TOKENS}" if least == 1 else "a number"
     named = f"--timed-trace-label-{flag.replace('_', '-')}"
     raise bad_line(config, f"{line}:", f"{label!r} {wrong}; it must be {allowed} ({named})")

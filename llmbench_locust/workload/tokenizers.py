@@ -79,7 +79,7 @@ class FastTokenizer:
         return int(self._backend.num_special_tokens_to_add(False))
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        ids: list[int] = self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+        ids: list[int] = _encoded(self._backend, [text], add_special_tokens)[0].ids
         return ids
 
     def encode_batch(self, texts: list[str], add_special_tokens: bool = False) -> list[list[int]]:
@@ -122,7 +122,18 @@ _CLEAN_UP = (
 
 
 def _encoded(backend: Backend, texts: list[str], special: bool) -> list[Encoding]:
-    return backend.encode_batch_fast(texts, add_special_tokens=special)
+    try:
+        return backend.encode_batch_fast(texts, add_special_tokens=special)
+    except TypeError:
+        for text in texts:
+            try:
+                text.encode()
+            except UnicodeEncodeError as e:  # as "\\ud83d" in a JSON file
+                raise ConfigError(
+                    f"--dataset-path: the text {text[max(0, e.start - 30) : e.end]!r} ends in half "
+                    "of a character (a lone surrogate), which no tokenizer reads; correct the file"
+                ) from None
+        raise
 
 
 class HFTokenizer:

@@ -178,7 +178,7 @@ BAD = [
     (["--request-rate=-inf"], "--request-rate: -inf is too small; use a number above 0"),
     (["--num-prompts", "-12345678"], "--num-prompts: -12345678 is too small; use 1 or more"),
     (["--num-warmups", "-1"], "--num-warmups: -1 is too small; use 0 or more"),
-    (["--random-output-len", "0"], "--random-output-len: 0 is too small; use 1 or more"),
+    (["--random-output-len", "0"], "--random-output-len: 0 is too small; use 1 to 100000000"),
     (
         ["--custom-output-len", "0"],
         "--custom-output-len: 0 is not allowed; use 1 or more, or -1 for each line's",

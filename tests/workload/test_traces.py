@@ -167,7 +167,7 @@ def test_labels_chunks_and_no_times(tmp_path, tokenizer):
         ),
         (
             {"timestamp": 1, "input_length": 1, "output_length": 0},
-            r"'output_length' is 0; it must be a whole number, 1 or more",
+            r"'output_length' is 0; it must be a whole number from 1 to 100000000",
         ),
         ({"timestamp": 1, "input_length": 1.5, "output_length": 1}, r"'input_length' is 1.5"),
         (
