@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 
@@ -29,6 +30,6 @@ def as_object(value: object) -> Json:
 
 def number(value: object) -> float | None:
     """``value`` if it is a finite number, else None: a result may hold "inf" or null."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value
+    return value if abs(value) <= sys.float_info.max else None  # JSON has larger integers

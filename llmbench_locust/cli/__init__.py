@@ -51,6 +51,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        print(f"llmbench: {error.filename or command}: {error.strerror or error}", file=sys.stderr)
+        return 1
     except BenchError as error:
         print(f"llmbench: {error}", file=sys.stderr)
         return error.exit_code

@@ -83,7 +83,7 @@ def _run_pairs(flags: argparse.Namespace, shared: list[str], disturbed: dict[int
     own = {"a": shlex.split(flags.a), "b": shlex.split(flags.b)}
     order, spare = abba(flags.repeat), 0 if flags.force else SPARE * flags.repeat
     for number in range(flags.repeat):
-        seed, why = flags.seed + number, ""
+        seed, why = (flags.seed + number) % 2**32, ""
         while True:
             for side in order[2 * number : 2 * number + 2]:
                 title = f"{side.upper()}, run {number + 1} of {flags.repeat}, seed {seed}"

@@ -13,10 +13,12 @@ from llmbench_locust._version import __version__
 from llmbench_locust.experiments.evidence import Outcome
 from llmbench_locust.experiments.search import Answer
 from llmbench_locust.json_types import Json
+from llmbench_locust.json_values import number
 from llmbench_locust.statistics.crossing import Unit
 from llmbench_locust.statistics.distributions import t_quantile
 
 CURVE = 200  # points of the fitted curve
+MOST = 1e12  # larger than any figure of a probe
 
 
 def text(answer: Answer) -> str:
@@ -198,13 +200,25 @@ def _curve(answer: Answer) -> list[list[float]]:
 
 
 def outcomes_of(document: Json) -> list[Outcome]:
-    """The probes of a capacity.json."""
-    names = [f.name for f in dataclasses.fields(Outcome) if f.name != "units"]
+    """The probes of a capacity.json. Raises ValueError, KeyError or TypeError for a wrong one."""
     rows: Iterable[Json] = document["probes"]
-    return [
-        Outcome(
-            units=tuple(Unit(row["load"], *pair) for pair in row["units"]),
-            **{name: row[name] for name in names if name in row},
-        )
-        for row in rows
-    ]
+    shares = [goal["share"] is not None for goal in document["goals"]]
+    return [_outcome_of(row, shares) for row in rows]
+
+
+def _outcome_of(row: Json, shares: list[bool]) -> Outcome:
+    """``shares``: whether each goal is a share of the requests, and not a mean."""
+    fields = [f for f in dataclasses.fields(Outcome) if f.name != "units" and f.name in row]
+    units = [Unit(float(row["load"]), *unit) for unit in row["units"]]
+    counts = [row[f.name] for f in fields if f.type in ("int", "float")]
+    counts += [*row["misses"].values(), *(v for unit in units for v in unit[:3])]
+    every = [number(v) for v in (*counts, *(v for unit in units for v in unit[3:]))]
+    if (
+        not all(value is not None and abs(value) < MOST for value in every)
+        or min(counts) < 0
+        or not (row["load"] and row["requests"])
+        or any(u.value > u.weight for u, share in zip(units, shares, strict=True) if share)
+        or not all(isinstance(row[f.name], str) for f in fields if f.type == "str")
+    ):
+        raise ValueError(f"the figures of its probe at {row['load']!r} are not those of a probe")
+    return Outcome(units=tuple(units), **{f.name: row[f.name] for f in fields})

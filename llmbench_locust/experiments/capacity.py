@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -23,13 +25,13 @@ from llmbench_locust.metrics.vllm import good
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.redact import without_user
-from llmbench_locust.results.files import write_result, write_whole
+from llmbench_locust.results.files import check_directory, write_result, write_whole
 from llmbench_locust.run.benchmark import Progress, replicas_of
 from llmbench_locust.run.lifecycle import WATCH_S, Runs
 from llmbench_locust.run.report import Report
 from llmbench_locust.statistics.crowding import crowding
 from llmbench_locust.statistics.transients import completion_rate, grows, steady_window
-from llmbench_locust.terminal import say
+from llmbench_locust.terminal import say, warn
 
 CLIENT_LIMITED = 4  # exit status
 LAST = 5  # last requests of a probe that show whether the server is still there
@@ -72,6 +74,10 @@ class _Capacity:
         if config.resume is not None:
             self.directory = Path(config.resume)
             self.done = _earlier(self.directory, self.settings)
+            check_directory("--resume", self.directory)
+        else:
+            check_directory("--result-dir", self.directory.parent)
+        self._whole = True  # whether all files could be written
         self._begun = perf_counter()
         self._number = len(self.done)
 
@@ -100,9 +106,8 @@ class _Capacity:
         outcome = self._outcome(report, load, seed, watch.overloaded)
         outcome = replace(outcome, seconds=perf_counter() - begun, file=name)
         keys = {"load": load, "seed": seed, "overloaded": watch.overloaded}
-        write_result(
-            {**report.document, "capacity_probe": keys}, self.directory / name, append=False
-        )
+        document = {**report.document, "capacity_probe": keys}
+        self._write(name, partial(write_result, document, append=False))
         report.settle()
         say(_line(self._number, outcome, self.settings))
         return outcome
@@ -198,9 +203,8 @@ class _Capacity:
     def publish(self, answer: Answer, *, going_on: bool = True) -> None:
         """Save the results so far, for the page and for --resume."""
         document = json_value(as_dict(answer))
-        write_whole(
-            self.directory / "capacity.json", json.dumps(document, indent=2).encode() + b"\n"
-        )
+        data = json.dumps(document, indent=2).encode() + b"\n"
+        self._write("capacity.json", partial(write_whole, data=data))
         self._runs.show({**document, "text": text(answer), "going_on": going_on})
 
     def finish(self, answer: Answer) -> None:
@@ -210,13 +214,22 @@ class _Capacity:
             return
         self.publish(answer, going_on=False)
         page = capacity_page(json_value(as_dict(answer)), text(answer))
-        write_whole(self.directory / "report.html", page.encode())
+        self._write("report.html", partial(write_whole, data=page.encode()))
         say(f"\n{text(answer)}")
         say(spent(answer, perf_counter() - self._begun))
-        say(f"Wrote {self.directory}/{{capacity.json,probes/,report.html}}")
+        if self._whole:
+            say(f"Wrote {self.directory}/{{capacity.json,probes/,report.html}}")
         # Not Locust's: requests that failed under too high a load are a part of the answer.
         without = {"unknown": 1, "client": CLIENT_LIMITED}
-        self._runs.exit_status = without.get(answer.verdict, 0)
+        self._runs.exit_status = without.get(answer.verdict, 0 if self._whole else 1)
+
+    def _write(self, name: str, write: Callable[[Path], None]) -> None:
+        """A full disk costs the search no more than the file."""
+        try:
+            write(self.directory / name)
+        except OSError as e:
+            self._whole = False
+            warn(f"error: {self.directory / name} could not be written: {e.strerror}")
 
 
 class _Overload:
@@ -283,7 +296,7 @@ def _earlier(directory: Path, settings: Settings) -> list[Outcome]:
         goals = tuple(Goal(**goal) for goal in document["goals"])
         whole = document["settings"]["whole"]
         done = outcomes_of(document)
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
         raise ConfigError(f"--resume: {path} is not a capacity.json: {e}") from None
     if (goals, whole) != (settings.goals, settings.whole):
         search = "max-concurrency" if whole else "request-rate"

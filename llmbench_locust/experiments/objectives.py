@@ -7,6 +7,7 @@ requests have a TTFT of at most 300 ms. A mean stays a mean.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -76,7 +77,7 @@ def _objective(condition: Condition, goodput_ms: dict[str, float]) -> Objective:
             raise ConfigError("--slo: attainment needs the objectives of --goodput")
         return _attainment(goodput_ms, limit)
     kind = condition.latency
-    if kind is None or not upper or limit <= 0 or kind[0] == "std":
+    if kind is None or not upper or not 0 < limit < math.inf or kind[0] == "std":
         raise ConfigError(
             f"--slo: {str(condition)!r} does not limit anything that load makes worse; use a mean, "
             "median or percentile of a latency with <=, failed_share<=X, or attainment>=X"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from llmbench_locust.experiments.single import status
+from llmbench_locust.experiments.single import FAILED, status
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.results.files import write_whole
 from llmbench_locust.run.lifecycle import Runs
 from llmbench_locust.statistics.blocks import runs_interval
-from llmbench_locust.terminal import say
+from llmbench_locust.terminal import say, warn
 
 _FIGURES = ("mean_", "median_", "p")
 _SUFFIXES = ("_ms", "_throughput")
@@ -29,7 +29,7 @@ def nth(config: RunConfig, number: int) -> RunConfig:
 
     return replace(
         config,
-        seed=config.seed if config.same_seed else config.seed + number,
+        seed=config.seed if config.same_seed else (config.seed + number) % 2**32,
         result_filename=named(config.result_filename or "result.json"),
         per_request=named(config.per_request),
         llm_html=named(config.llm_html),
@@ -60,7 +60,12 @@ def repeat(runs: Runs) -> None:
     if config.save_result:
         name = Path(config.result_filename or "result.json").stem + ".summary.json"
         data = {"runs": len(documents), "figures": found}
-        write_whole(Path(config.result_dir or "") / name, json.dumps(data, indent=1).encode())
+        path = Path(config.result_dir or "") / name
+        try:
+            write_whole(path, json.dumps(data, indent=1).encode())
+        except OSError as e:
+            warn(f"error: {path} could not be written: {e.strerror}")
+            runs.exit_status = FAILED
 
 
 def summary(documents: Sequence[dict[str, object]]) -> dict[str, dict[str, object]]:

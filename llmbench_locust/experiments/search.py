@@ -45,6 +45,7 @@ SPREAD = 0.25
 DISPERSION_GUESS = 5.0
 #: Probes at the end of the allowed loads needed to show that the capacity is beyond it.
 AT_THE_END = 3
+SEEDS = 2**32  # numpy has no others
 CLOSE = 1 + 1e-9  # tolerance: the bounds were computed by logarithms
 
 
@@ -197,7 +198,7 @@ class _Search:
         """
         load = float(max(1, round(load))) if self.settings.whole else load
         for attempt in range(2):
-            seed = self.settings.seed + len(self.outcomes) + len(self.invalid)
+            seed = (self.settings.seed + len(self.outcomes) + len(self.invalid)) % SEEDS
             outcome = self._probe(load, self._requests(load, seconds, least), seed)
             if not outcome.problem:
                 self.outcomes.append(outcome)

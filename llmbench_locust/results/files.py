@@ -62,18 +62,19 @@ def check_outputs(config: RunConfig) -> None:
     if config.save_result or config.append_result:
         directories.append(("--result-dir", Path(config.result_dir or "")))
     for flag, directory in directories:
-        try:
-            _probe(directory)
-        except OSError as e:
-            raise ConfigError(f"{flag}: {directory} cannot be written: {e.strerror}") from e
+        check_directory(flag, directory)
 
 
-def _probe(directory: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=directory, prefix=".llmbench-probe.") as file:
-        file.write(b"x" * 4096)
-        file.flush()
-        os.fsync(file.fileno())
+def check_directory(flag: str, directory: Path) -> None:
+    """Create the directory and write a small file in it. Raises ConfigError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=".llmbench-probe.") as file:
+            file.write(b"x" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as e:
+        raise ConfigError(f"{flag}: {directory} cannot be written: {e.strerror}") from e
 
 
 def _in_a_name(model: str) -> str:

@@ -1,13 +1,18 @@
 """A search for the capacity as a user starts it: probes, the files that it leaves, going on."""
 
 import json
+import resource
 import signal
 
 import psutil
 import pytest
 import requests
 
+from llmbench_locust.experiments.answer import as_dict, outcomes_of
+from llmbench_locust.experiments.evidence import Goal, Outcome
+from llmbench_locust.experiments.search import Answer, Settings
 from llmbench_locust.simulator.launch import launch
+from llmbench_locust.statistics.crossing import Unit
 from tests.commands import ROOT, SMALL, finish, free_port, locust, start, wait_for
 
 CHATS = ("--goodput", "ttft:9", "--backend", "openai-chat", "--multi-turn")
@@ -193,6 +198,11 @@ def test_nobody_in_the_first_probe_is_no_search_to_go_on_with(tmp_path):
             "under locust -f --llm-html: cannot be used with",
         ),
         (("--goodput", "ttft:9", "--resume", "nowhere"), "is not a capacity.json"),
+        (
+            ("--goodput", "ttft:9", "--result-dir", "/dev/null/results"),
+            "--result-dir: /dev/null/results cannot be written",
+        ),
+        (("--slo", "p99_ttft_ms<=inf"), "does not limit anything that load makes worse"),
     ],
 )
 def test_bad_input_is_one_line(sim, argv, line):
@@ -200,6 +210,40 @@ def test_bad_input_is_one_line(sim, argv, line):
     assert done.returncode == 2
     assert line in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_costs_the_files_but_not_the_answer(sim, tmp_path):
+    words = (*LOADS, *SMALL, "--goodput", "e2el:60000", "--result-dir", tmp_path)
+    # The last seed that numpy has: the next probe begins at 0 again.
+    process = start("--base-url", sim, *words, "--seed", 2**32 - 1, "--budget", "120req")
+    try:
+        _in_probe(sim, tmp_path, 1)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (10, 10))
+    finally:
+        output = finish(process)
+    assert process.returncode in (1, 4), output  # the client may be the limit here
+    assert "could not be written: File too large" in output
+    assert "Traceback" not in output
+    assert "apacity: " in output
+    assert "Wrote" not in output
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"load": "12"}, {"units": []}, {"requests": 1e30}, {"misses": None}, {"file": {}}]
+)
+def test_a_capacity_json_that_was_edited_is_refused(wrong, tmp_path):
+    goal = Goal("e2el ≤ 60000 ms", 0.99)
+    units = (Unit(2.0, 9.0, 10.0),)
+    done = [Outcome(2.0, units, 10, 5.0, 0.1, 2.0)]
+    whole = Answer("unknown", Settings((goal,)), tuple(done))
+    document = as_dict(whole)
+    assert outcomes_of(document) == done
+    document["probes"][0] |= wrong
+    (tmp_path / "capacity.json").write_text(json.dumps(document))
+    ended = locust("--sim", *LOADS, "--goodput", "e2el:60000", "--resume", tmp_path)
+    assert ended.returncode == 2, ended.stderr
+    assert "capacity.json is not a capacity.json: " in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("search_for", ["request-rate", "max-concurrency"])
