@@ -76,6 +76,7 @@ class Coordinator:
                 messages.Pong: self._on_pong,
                 messages.Returned: self._on_returned,
                 messages.Report: self._on_report_of,
+                messages.Arrived: self._roster.acknowledged,
             }
         )
 
@@ -208,15 +209,8 @@ class Coordinator:
         """Handle a message from a worker; drops those of another run or of a lost worker."""
         self._inbox.receive(kind, data, worker_id)
 
-    def _sender(self, message: messages.Message, worker_id: str) -> WorkerState | None:
-        worker = self.workers.get(worker_id)
-        if worker is None or message.run != self.id or worker.lost:
-            return None
-        worker.heard_s = perf_counter()
-        return worker
-
     def _on_ready(self, message: messages.Ready, worker_id: str) -> None:
-        worker = self._sender(message, worker_id)
+        worker = self._roster.sender(message, worker_id)
         if worker is not None and message.refused:
             worker.refused = message.refused
         elif worker is not None:
@@ -226,23 +220,19 @@ class Coordinator:
                 worker.clock.same_clock()
 
     def _on_pong(self, message: messages.Pong, worker_id: str) -> None:
-        if (worker := self._sender(message, worker_id)) is not None:
+        if (worker := self._roster.sender(message, worker_id)) is not None:
             worker.clock.measured(message.sent_s, message.worker_s, worker.heard_s)
 
     def _on_returned(self, message: messages.Returned, worker_id: str) -> None:
-        worker = self._sender(message, worker_id)
+        worker = self._roster.sender(message, worker_id)
         if worker is not None and self._permits is not None:
             self._permits.returned(worker.number, message.permits)
             self._balance()
 
     def _on_report_of(self, report: messages.Report, worker_id: str) -> None:
-        worker = self._sender(report, worker_id)
+        worker = self._roster.sender(report, worker_id)
         if worker is None:
             return
-        if report.seq >= 0:
-            self._roster.tell(worker, messages.Ack(self.id, report.seq))
-            if not worker.seen.add(report.seq):
-                return
         if report.records is not None:
             report.records.shift_times(-worker.clock.offset_s)
         try:

@@ -79,15 +79,18 @@ class Dispatcher:
 
     # --- called for the master's messages
 
-    def add(self, tickets: Iterable[Ticket]) -> None:
-        """Add tickets; ``due_s`` is relative to the start of the arrivals."""
+    def add(self, tickets: Iterable[Ticket]) -> list[int]:
+        """Add tickets; ``due_s`` is relative to the start of the arrivals. Returns the indexes that
+        come after `halt` and are never sent.
+        """
         if self._halted:
-            return
+            return [i for ticket in tickets for i in _indexes(ticket)]
         for ticket in tickets:
             heapq.heappush(self._coming, (ticket.due_s, ticket.index, ticket))
             if ticket.following:
                 self._gaps.ends_awaited = True
         self._arm()
+        return []
 
     def add_turns(self, turns: Iterable[tuple[Ticket, float]]) -> None:
         """Add later turns of a session, each due at a time in seconds of perf_counter, but not

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from typing import Any, ClassVar, NamedTuple, get_type_hints
 
@@ -64,6 +64,15 @@ class Message:
         cls.kind = f"llmbench_{cls.__name__.lower()}"
 
 
+@dataclass(slots=True)
+class Numbered(Message):
+    """A message that must not be lost, not even with its connection: it is resent until it is
+    acknowledged, and handled once. ``seq``: -1 within one process, which loses nothing.
+    """
+
+    seq: int = field(default=-1, kw_only=True)
+
+
 # --- master → worker
 
 
@@ -92,12 +101,12 @@ class Ping(Message):
 
 
 @dataclass(slots=True)
-class Tickets(Message):
+class Tickets(Numbered):
     tickets: list[Ticket]
 
 
 @dataclass(slots=True)
-class Go(Message):
+class Go(Numbered):
     """Arrivals start, and requests may be started until ``lease_s``; by the worker's clock."""
 
     start_s: float
@@ -112,14 +121,14 @@ class Lease(Message):
 
 
 @dataclass(slots=True)
-class Grant(Message):
+class Grant(Numbered):
     """``permits`` more requests may be in flight."""
 
     permits: int
 
 
 @dataclass(slots=True)
-class Recall(Message):
+class Recall(Numbered):
     """Give back at most this many unused permits; `Returned` answers."""
 
     permits: int
@@ -127,13 +136,13 @@ class Recall(Message):
 
 @dataclass(slots=True)
 class Ack(Message):
-    """The report ``seq`` has arrived."""
+    """The report or numbered message ``seq`` has arrived."""
 
     seq: int
 
 
 @dataclass(slots=True)
-class Halt(Message):
+class Halt(Numbered):
     """Start nothing more; users with their own tasks stop."""
 
 
@@ -143,6 +152,13 @@ class Stop(Message):
 
 
 # --- worker → master
+
+
+@dataclass(slots=True)
+class Arrived(Message):
+    """The numbered message ``seq`` has arrived."""
+
+    seq: int
 
 
 @dataclass(slots=True)
@@ -165,7 +181,7 @@ class Pong(Message):
 
 
 @dataclass(slots=True)
-class Returned(Message):
+class Returned(Numbered):
     """The answer to `Recall`."""
 
     permits: int
@@ -210,7 +226,7 @@ TO_WORKER: tuple[type[Message], ...] = (
     *(Plan, Ping, Tickets, Go, Lease),
     *(Grant, Recall, Ack, Halt, Stop),
 )
-TO_MASTER: tuple[type[Message], ...] = (Ready, Pong, Returned, Report)
+TO_MASTER: tuple[type[Message], ...] = (Ready, Pong, Returned, Report, Arrived)
 _BY_KIND = {message.kind: message for message in (*TO_WORKER, *TO_MASTER)}
 
 

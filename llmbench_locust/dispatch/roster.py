@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Protocol
 
@@ -12,9 +13,9 @@ import gevent
 from llmbench_locust.dispatch import messages
 from llmbench_locust.dispatch.backlog import RunPlan
 from llmbench_locust.dispatch.clock_sync import ClockOffset
-from llmbench_locust.dispatch.messages import Message, Report
+from llmbench_locust.dispatch.messages import Message, Numbered, Report
 from llmbench_locust.dispatch.permits import Permits
-from llmbench_locust.dispatch.reports import Seen
+from llmbench_locust.dispatch.reports import Outbox, Seen
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class WorkerState:
 
     number: int
     id: str
+    outbox: Outbox
     ready: bool = False
     going: bool = False
     lost: bool = False
@@ -80,7 +82,8 @@ class Roster:
 
     def invite(self, worker_id: str, share: int, parts: int) -> None:
         """Send the plan to one more worker. ``share``: its permits; ``parts``: count of workers."""
-        worker = WorkerState(number=self._invited, id=worker_id, heard_s=perf_counter())
+        outbox = Outbox(partial(self._send, worker_id))
+        worker = WorkerState(self._invited, worker_id, outbox, heard_s=perf_counter())
         self._invited += 1
         self.workers[worker_id] = worker
         plan = self._plan
@@ -140,6 +143,7 @@ class Roster:
                 self.tell(worker, messages.Lease(self._run, until_s))
                 if worker.clock.error_s > 0:
                     self.tell(worker, messages.Ping(self._run, now))
+                worker.outbox.send_again(now)
                 continue
             grace_s = LEFT_GRACE_S if gone else GRACE_S
             if now > worker.lease_until_s + grace_s and (gone or not self._plan.tasks):
@@ -171,8 +175,31 @@ class Roster:
         for worker in self.alive():
             self.tell(worker, message)
 
+    def sender(self, message: Message, worker_id: str) -> WorkerState | None:
+        """Who sent a message that counts; None if it is of another run, of a lost worker, or came
+        before. Acknowledges those with a number.
+        """
+        worker = self.workers.get(worker_id)
+        if worker is None or message.run != self._run or worker.lost:
+            return None
+        worker.heard_s = perf_counter()
+        if isinstance(message, Report | Numbered) and message.seq >= 0:
+            self.tell(worker, messages.Ack(self._run, message.seq))
+            return worker if worker.seen.add(message.seq) else None
+        return worker
+
+    def acknowledged(self, message: messages.Arrived, worker_id: str) -> None:
+        if (worker := self.sender(message, worker_id)) is not None:
+            worker.outbox.acknowledged(message.seq)
+
     def tell(self, worker: WorkerState, message: Message) -> None:
+        if isinstance(message, Numbered) and not self._crew.local:
+            worker.outbox.send(message)
+        else:
+            self._send(worker.id, message)
+
+    def _send(self, worker_id: str, message: Message) -> None:
         try:
-            self._crew.send(message, worker.id)
+            self._crew.send(message, worker_id)
         except Exception as e:  # the connection is gone: the lease decides
-            logger.debug("could not send %s to %s: %s", message.kind, worker.id, e)
+            logger.debug("could not send %s to %s: %s", message.kind, worker_id, e)

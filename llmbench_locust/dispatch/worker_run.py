@@ -27,7 +27,7 @@ from llmbench_locust.dispatch.lag import LagSampler, run_queue_wait_s
 from llmbench_locust.dispatch.messages import Message, Plan, Report
 from llmbench_locust.dispatch.own_tasks import OwnTasks
 from llmbench_locust.dispatch.preparer import Preparer
-from llmbench_locust.dispatch.reports import Outbox
+from llmbench_locust.dispatch.reports import Outbox, Seen
 from llmbench_locust.dispatch.tickets import Play, Ticket
 from llmbench_locust.records import RecordColumns, RequestRecord
 from llmbench_locust.users.replicas import Replicas
@@ -71,7 +71,7 @@ class WorkerRun:
         self._records: list[RequestRecord] = []
         self._unsent: list[int] = []
         self._plays: set[Play] = set()
-        self._outbox = Outbox(send)
+        self._outbox, self._seen = Outbox(send), Seen()
         self._halted = False
         self._lag: LagSampler | None = None
         self._collector: SteeredCollector | None = None
@@ -104,11 +104,16 @@ class WorkerRun:
     # --- messages
 
     def receive(self, message: Message) -> None:
+        if isinstance(message, messages.Numbered) and message.seq >= 0:
+            self._send(messages.Arrived(self.id, message.seq))
+            if not self._seen.add(message.seq):
+                return
         self._handlers[type(message)](message)
 
     def _on_tickets(self, message: messages.Tickets) -> None:
-        self._source.add(message.tickets)
-        self._preparer.add(message.tickets)
+        self._unsent.extend(self._source.add(message.tickets))
+        if not self._halted:
+            self._preparer.add(message.tickets)
 
     def _on_go(self, message: messages.Go) -> None:
         if not self.tasks:  # own tasks wait for Locust's users, whose start blocks the loop
@@ -124,7 +129,7 @@ class WorkerRun:
 
     def _on_recall(self, message: messages.Recall) -> None:
         if isinstance(self._source, Dispatcher):
-            self._send(messages.Returned(self.id, self._source.give_back(message.permits)))
+            self._outbox.send(messages.Returned(self.id, self._source.give_back(message.permits)))
 
     # --- requests
 

@@ -54,7 +54,7 @@ def carried(message: Any) -> Any:
 
 def test_every_message_has_a_kind_of_its_own() -> None:
     kinds = [message.kind for message in (*TO_WORKER, *TO_MASTER)]
-    assert len(set(kinds)) == len(kinds) == 14
+    assert len(set(kinds)) == len(kinds) == 15
 
 
 def test_what_is_encoded_is_decoded() -> None:
