@@ -131,6 +131,8 @@ def drop_malformed(runner: Runner) -> None:
             if _plausible(runner, sender, msg):
                 handle(sender, msg)
                 return
+            if sender in runner.worker_indexes and sender not in runner.clients:
+                return  # the last words of a worker that has left
             reason = "it is not one that a worker of this run sends"
         except Exception as e:
             reason = repr(e)

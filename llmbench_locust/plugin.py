@@ -279,8 +279,6 @@ class Plugin:
 
     def _on_test_stopping(self, **_: object) -> None:
         self._stopping = self._conductor is not None and not self._conductor.ready()
-        if self.runs is not None and self._interruption.status is None:
-            self.runs.desert()
         self.stop()
         self.agent.release()
         if self._own_run is not None and not self.local:

@@ -26,14 +26,12 @@ class Accounts:
         self.ledger.know(plan.done)
         self.start_s = float("nan")
         self._on_columns = on_columns
-        self._cancelled = False
 
     def reported(
         self, number: int, sent: Indexes, records: RecordColumns | None, unsent: Indexes
-    ) -> bool:
-        """Add a report of worker ``number``; ``records`` on the master's clock. Returns whether the
-        worker leaves: it has given back tickets, which go to others. Raises IndexError for a
-        request that is not in the plan.
+    ) -> None:
+        """Add a report of worker ``number``; ``records`` on the master's clock. Raises IndexError
+        for a request that is not in the plan.
         """
         ledger = self.ledger
         ledger.send(number, ledger.indexes(number, sent))
@@ -45,19 +43,10 @@ class Accounts:
             if len(counted) != len(records):
                 records = records.take(np.flatnonzero(np.isin(index, counted)))
             self._on_columns(records)
-        if not len(unsent):
-            return False
-        unsent = ledger.indexes(number, unsent)
-        back = unsent[:0]
-        if not self._cancelled:
-            back = ledger.give_back(number, self.tickets.whole(unsent))
-        self.tickets.take_back(back)
-        self.tickets.done(ledger.never(number, unsent))
-        return len(back) > 0
+        if len(unsent):
+            self.tickets.done(ledger.never(number, ledger.indexes(number, unsent)))
 
     def cancel(self) -> None:
-        """Nothing more may be sent."""
-        self._cancelled = True
         self.tickets.drop()
         self.ledger.cancel()
 

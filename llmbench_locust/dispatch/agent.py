@@ -106,14 +106,14 @@ class Agent:
         return; Locust stops users with their own tasks.
         """
         if self._run is not None and not self._run.tasks:
-            self._run.close()
+            self._run.leave()
         self._released = True
         self._open.set()
 
     def leave(self) -> None:
         """The users have stopped, or this process ends: report the rest, close the connections."""
         if self._run is not None:
-            self._run.close()
+            self._run.leave()
         self.release()
         if self._servers is not None:
             self._servers.close()

@@ -144,14 +144,8 @@ class PlannedTickets:
         found[[i for i, (_, head) in self._out.items() if head.due_s <= until_s]] = True
         return found
 
-    def whole(self, indexes: Indexes) -> Indexes:
-        """Those of ``indexes`` whose conversation has not begun: its first request is one, too."""
-        given = set(indexes.tolist())
-        begun = (i for i in given if i not in self._out or self._out[i][1].index not in given)
-        return np.array(sorted(given.difference(begun)), np.int64)
-
     def take_back(self, indexes: Indexes) -> None:
-        """Put back requests that a lost or leaving worker has not sent, in their order."""
+        """Put back requests that a lost worker cannot have sent, in their order."""
         back = [self._out.pop(i) for i in indexes.tolist()]
         heads = [ticket for ticket, head in back if ticket is head]
         self._queue = deque(sorted([*heads, *self._queue], key=lambda t: t.due_s))

@@ -93,8 +93,10 @@ class Coordinator:
 
         Raises SetupError if no worker answers.
         """
-        ids, cap = self._crew.workers(), self.plan.cap
-        shares = split(cap, len(ids)) if cap is not None and ids else [0] * len(ids)
+        ids = self._crew.workers()
+        shares = (
+            split(self.plan.cap, len(ids)) if self.plan.cap is not None and ids else [0] * len(ids)
+        )
         for worker_id, share in zip(ids, shares, strict=True):
             self._roster.invite(worker_id, share, len(ids))
         deadline = perf_counter() + READY_S
@@ -163,13 +165,6 @@ class Coordinator:
             self.done.set()
             self._roster.to_all(messages.Stop(self.id))
 
-    def desert(self) -> None:
-        """If no worker is left, end the run: Locust stops the test, often before a lease ends."""
-        if not self._crew.local and not self._crew.workers():
-            for worker in self._roster.alive():
-                self._lose(worker)
-            self.finish()
-
     def halt(self) -> None:
         """Send nothing more; requests in flight finish. Users with their own tasks stop."""
         if not self.halted:
@@ -188,6 +183,8 @@ class Coordinator:
             self.done.wait(2 * timeout_s)
             return
         self._interrupting = True
+        for worker in self._roster.gone():
+            self._lose(worker)
         if self._conductor is not None:
             self._conductor.kill(block=False)
         self.halt()
@@ -236,27 +233,28 @@ class Coordinator:
         if report.records is not None:
             report.records.shift_times(-worker.clock.offset_s)
         try:
-            sent, unsent = report.sent, report.unsent
-            leaves = self._accounts.reported(worker.number, sent, report.records, unsent)
+            self._accounts.reported(worker.number, report.sent, report.records, report.unsent)
         except IndexError as e:
             raise Malformed(str(e)) from e
         if self._permits is not None:
             holder = self._permits.holders[worker.number]
             holder.free, holder.waiting = report.free, report.waiting
             self._balance()
-        worker.closed = worker.closed or report.closed or leaves
+        worker.closed = worker.closed or report.closed
         if worker.going:
             worker.cpu_last = (report.cpu_s, report.clock_s)
             worker.cpu_start = worker.cpu_start or worker.cpu_last
         worker.latest = report
         self._on_report(worker)
+        if worker.left and not (self.halted or self.plan.tasks or self.done.is_set()):
+            self._lose(worker)
         self._woken.set()
 
     # --- tickets
 
     def _feed(self, now_s: float) -> None:
         """Deliver tickets due before ``now_s`` + AHEAD_S in turn, within each worker's window."""
-        takers = {w.number: w for w in self._roster.alive() if w.ready and not w.closed}
+        takers = {w.number: w for w in self._roster.alive() if w.ready}
         for number, batch in self._accounts.tickets.batches(
             now_s + AHEAD_S, list(takers), lambda n: self._has_room(takers[n]), self.ledger.deliver
         ):
@@ -297,13 +295,20 @@ class Coordinator:
     def _lose(self, worker: WorkerState) -> None:
         worker.lost = True
         self.workers_lost += 1
-        failed, returned = self._accounts.lose(worker.number, worker.id, worker.lease_until_s)
-        told = "worker %s is lost: %d requests fail with it, %d go to the others"
-        logger.error(told, worker.id, failed, returned)
+        until_s = float("-inf") if worker.left else worker.lease_until_s
+        failed, returned = self._accounts.lose(worker.number, worker.id, until_s)
+        logger.error(
+            "worker %s %s: %d requests fail with it, %d go to the others",
+            worker.id,
+            "has left" if worker.left else "is lost",
+            failed,
+            returned,
+        )
         if self._permits is not None:
             self._permits.leave(worker.number)
         self._roster.tell(worker, messages.Stop(self.id))
         if not self._roster.alive():
+            logger.error("no worker is left: the run ends")
             self._accounts.abandon(worker.number, worker.id)
         self._balance()
 
@@ -324,8 +329,11 @@ class Coordinator:
         if plan.tasks:
             self._watch_users(now)
             return
-        over = plan.run_time_s is not None and now - self.start_s >= plan.run_time_s
-        if over and not self.halted:
+        if (
+            not self.halted
+            and plan.run_time_s is not None
+            and now - self.start_s >= plan.run_time_s
+        ):
             self.halt()
         if self.halted and plan.stop_timeout_s and now - self._halted_s > plan.stop_timeout_s:
             self._roster.to_all(messages.Stop(self.id))

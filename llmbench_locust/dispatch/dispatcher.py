@@ -135,6 +135,12 @@ class Dispatcher:
             self.permits -= given
         return given
 
+    def drop(self) -> None:
+        """Forget the tickets that were not started; later turns of started sessions stay."""
+        self._coming = [entry for entry in self._coming if entry[2].play is not None]
+        heapq.heapify(self._coming)
+        self._waiting = deque(entry for entry in self._waiting if entry[1].play is not None)
+
     def halt(self) -> list[int]:
         """Start nothing more; requests in flight continue. Returns the indexes never sent."""
         self._halted = True

@@ -1,8 +1,7 @@
 """The state of each request of the plan, for the master. Pure: no messages, no clock, no Locust.
 
 Each request is planned, delivered to a worker, sent, and then finished, or it is never sent. States
-do not go backwards, except that a request that a lost or leaving worker has not sent is planned
-again.
+do not go backwards, except that a request that a lost worker cannot have sent is planned again.
 """
 
 from __future__ import annotations
@@ -91,13 +90,6 @@ class Ledger:
         self._move(worker, new, -1)
         self.state[new] = NEVER
         self.never_count += len(new)
-        return new
-
-    def give_back(self, worker: int, indexes: Indexes) -> Indexes:
-        """The worker leaves before it sends these: planned again. Returns the valid ones."""
-        new: Indexes = indexes[(self.owner[indexes] == worker) & (self.state[indexes] == DELIVERED)]
-        self._move(worker, new, -1)
-        self.state[new] = PLANNED
         return new
 
     def cancel(self) -> None:

@@ -42,6 +42,9 @@ class OwnTasks:
     def go(self, start_s: float) -> None:
         """The users send by themselves."""
 
+    def drop(self) -> None:
+        """There are no tickets."""
+
     def halt(self) -> list[int]:
         """Locust stops the users."""
         return []

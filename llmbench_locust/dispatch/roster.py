@@ -47,8 +47,7 @@ class Crew(Protocol):
 @dataclass(slots=True)
 class WorkerState:
     """One worker in one run. Times are on the master's clock; ``cpu_*``: (CPU seconds used, clock
-    in seconds) at its first and its latest report. ``closed``: it has reported everything, or it
-    leaves and takes no more tickets.
+    in seconds) at its first and its latest report. ``closed``: it has reported everything.
     """
 
     number: int
@@ -69,6 +68,11 @@ class WorkerState:
     latest: Report | None = None
     cpu_start: tuple[float, float] | None = None
     cpu_last: tuple[float, float] | None = None
+
+    @property
+    def left(self) -> bool:
+        """Whether it has left the run, and all its reports are in."""
+        return self.closed and not self.seen
 
 
 class Roster:
@@ -170,6 +174,11 @@ class Roster:
 
     def alive(self) -> list[WorkerState]:
         return [w for w in self.workers.values() if not w.lost]
+
+    def gone(self) -> list[WorkerState]:
+        """Those of `alive` that Locust sees no longer."""
+        connected = set(self._crew.workers())
+        return [w for w in self.alive() if w.id not in connected]
 
     def to_all(self, message: Message) -> None:
         for worker in self.alive():

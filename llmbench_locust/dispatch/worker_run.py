@@ -274,6 +274,12 @@ class WorkerRun:
             self._unsent.extend(play.stop())
         self._wake()
 
+    def leave(self) -> None:
+        """This process leaves the run. What it has not begun is not reported: it goes to others."""
+        if not self.closed:
+            self._source.drop()
+            self.close()
+
     def close(self) -> None:
         """Abort requests in flight, report them, release the users."""
         if self.closed:

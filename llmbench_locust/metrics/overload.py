@@ -37,12 +37,12 @@ def overload(columns: RecordColumns) -> Overload | None:
     """
     due, start, end = (columns.floats[n] for n in ("due_time", "start_time", "end_time"))
     began = np.where(np.isnan(due), start, due)
-    known = ~np.isnan(began)
+    known = ~np.isnan(began) & ~np.isnan(end)  # without an end, its worker was lost
     if np.count_nonzero(known) < LEAST_REQUESTS:
         return None
-    order = np.argsort(began)[: np.count_nonzero(known)]
+    order = np.flatnonzero(known)[np.argsort(began[known])]
     began, took = began[order], (end - began)[order]
-    ended = np.sort(end[~np.isnan(end)])
+    ended = np.sort(end[known])
     begin, last = float(began[0]) + _fill_up_s(took), float(began[-1])
     length = last - begin
     if length < LEAST_S or length < FILL_UPS * _fill_up_s(took) or _load_grows(began, begin):

@@ -254,8 +254,9 @@ class Benchmark:
     def interrupt(self) -> None:
         """Stop before the end and collect the outcomes so far."""
         if self.coordinator is not None and not self.finished.is_set():
-            self.interrupted = True
             self.coordinator.interrupt()
+            # Locust ends the test itself when it has no worker left.
+            self.interrupted = any(not w.lost for w in self.coordinator.workers.values())
 
     def halt(self) -> None:
         """Locust stops users with their own tasks; `finished` is set once all outcomes are in."""

@@ -130,11 +130,6 @@ class Runs:
         elif self._killable is not None:
             self._killable.kill(block=False)
 
-    def desert(self) -> None:
-        """Locust stops the test: if that is because all workers have left, the run is over."""
-        if self._going is not None and self._going.coordinator is not None:
-            self._going.coordinator.desert()
-
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
         """Inside this context, `stop` raises `Interrupted`."""

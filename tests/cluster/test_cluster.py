@@ -152,19 +152,6 @@ def test_a_lost_worker_loses_nothing(how, n, sim, tmp_path):
     assert len(counts) >= found["completed"]
 
 
-def test_what_a_leaving_worker_has_not_sent_goes_to_the_others(sim, tmp_path):
-    argv = ("--base-url", sim.url, "--num-prompts", 900, "--request-rate", 60, *SMALL)
-    with cluster(2, *argv, "--save-result", "--result-dir", tmp_path / "out") as (master, crew, _):
-        wait_for(lambda: sim.log.exists() and len(arrived(sim.log)) > 60)
-        crew[0].terminate()  # with its tickets of the next 20 s
-        output = finish(master)
-    found = result(tmp_path / "out")
-    assert found["completed"] + found["failed"] == 900, output
-    assert found["failed"] < 60  # what was in flight
-    assert found["llmbench"]["unsent_requests"] == 0
-    assert max(Counter(r["id"] for r in arrived(sim.log)).values()) == 1
-
-
 #: A worker of Locust ends if its master is silent for a minute. With this, for ten seconds.
 IMPATIENT = """
 from locust import runners
@@ -211,6 +198,26 @@ def test_a_run_that_loses_all_workers_is_no_success(how, sim, tmp_path):
     assert found["completed"] + found["failed"] == 5000
     assert found["llmbench"]["errors"]["worker_lost"]["count"] > 4000
     assert not found["llmbench"]["interrupted"]
+    assert found["llmbench"]["overload"] is None, "the server kept up"
+    assert "no worker is left: the run ends" in output
+
+
+def test_what_a_worker_that_leaves_has_not_sent_goes_to_the_others(sim, tmp_path):
+    n = 600
+    argv = ("--base-url", sim.url, "--num-prompts", n, "--request-rate", 100, *SMALL)
+    saving = ("--save-result", "--result-dir", tmp_path / "out")
+    with cluster(2, *argv, *saving) as (master, crew, _):
+        wait_for(lambda: sim.log.exists() and len(arrived(sim.log)) > 100)
+        crew[0].send_signal(signal.SIGTERM)
+        output = finish(master)
+    assert master.returncode == 1, output
+    found = result(tmp_path / "out")
+    broken_off = found["llmbench"]["errors"].get("interrupted", {"count": 0})["count"]
+    assert found["llmbench"]["unsent_requests"] == 0
+    assert (found["completed"], found["failed"]) == (n - broken_off, broken_off), output
+    assert sorted(w["lost"] for w in found["llmbench"]["workers"]) == [False, True]
+    counts = Counter(r["id"] for r in arrived(sim.log))
+    assert (len(counts), max(counts.values())) == (n, 1)
 
 
 def test_a_stopped_master_writes_what_there_is_and_the_workers_stop(sim, tmp_path):

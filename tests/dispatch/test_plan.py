@@ -107,12 +107,6 @@ def test_what_is_taken_back_is_handed_out_again_in_its_place(
     assert due == sorted(due)
 
 
-def test_only_conversations_that_have_not_begun_go_to_another_worker() -> None:
-    planned = PlannedTickets(plan_of([1.0, 2.0, 3.0], turns=1).tickets)
-    hand_out(planned, ALWAYS, [0], {0: 10})
-    assert planned.whole(np.array([1, 3, 2, 9])).tolist() == [2, 3]
-
-
 def test_what_is_left_is_told_and_handed_out_no_more() -> None:
     planned = PlannedTickets(plan_of([1.0, 2.0, 3.0], turns=1).tickets)
     hand_out(planned, 1.5, [0], {0: 10})

@@ -47,6 +47,16 @@ def test_a_server_that_only_fills_up_is_not_called_overloaded():
     assert all(overload(queue(40, 200, 0.9, 100, seed=s)) is None for s in range(20))
 
 
+def test_requests_whose_worker_was_lost_are_not_the_servers():
+    rows = [
+        RequestRecord(i, due_time=i / 20, start_time=i / 20, end_time=i / 20 + 0.1)
+        if i < 150
+        else RequestRecord(i, due_time=i / 20, error_kind="worker_lost")
+        for i in range(600)
+    ]
+    assert overload(RecordColumns.from_records(rows)) is None
+
+
 def test_a_growing_load_is_no_growing_queue():
     due = np.cumsum(1 / np.linspace(5, 60, 900))
     rows = [
