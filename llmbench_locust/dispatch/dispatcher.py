@@ -66,6 +66,7 @@ class Dispatcher:
         self._carriers: list[gevent.Greenlet] = []
         self._start_s = float("inf")
         self._lease_until_s = float("-inf")
+        self._freed_s = float("-inf")  # since then there has been a free permit
         self._halted = False
         self._alarm = Alarm(self._pump)
         self._hub = gevent.get_hub()
@@ -76,6 +77,7 @@ class Dispatcher:
         self.send_lag_s = array("d")
         self.offered = 0
         self.overflow = 0
+        self.lapsed_s = 0.0  # how long there was no lease
 
     # --- called for the master's messages
 
@@ -106,17 +108,25 @@ class Dispatcher:
     def session_ended(self) -> None:
         """A session has no request left."""
         self._sessions -= 1
-        if self._by_session and self._waiting:
-            self._soon()
+        if self._by_session:
+            self._note_free(1)
+            if self._waiting:
+                self._soon()
 
     def go(self, start_s: float) -> None:
         """The arrivals start at ``start_s`` (seconds of perf_counter)."""
         self._start_s = start_s
+        self._freed_s = perf_counter()
         self._arm()
 
     def lease(self, until_s: float) -> None:
         """Requests may be started until ``until_s``."""
-        expired = perf_counter() > self._lease_until_s
+        now = perf_counter()
+        if until_s < now:
+            return  # it comes too late, with others
+        expired = now > self._lease_until_s
+        if expired and self._lease_until_s > float("-inf"):
+            self.lapsed_s += now - self._lease_until_s
         self._lease_until_s = max(self._lease_until_s, until_s)
         if expired:
             self._arm()
@@ -126,6 +136,7 @@ class Dispatcher:
         """Allow this many more requests in flight."""
         if self.permits is not None:
             self.permits += permits
+            self._note_free(permits)
             self._soon()
 
     def give_back(self, wanted: int) -> int:
@@ -195,6 +206,11 @@ class Dispatcher:
         used = self._sessions if self._by_session else len(self._jobs)
         return 0 if self.permits is None else max(0, self.permits - used)
 
+    def _note_free(self, permits: int) -> None:
+        """This many permits have become free."""
+        if self.free_permits == permits:
+            self._freed_s = perf_counter()
+
     def _may_start(self, ticket: Ticket) -> bool:
         """Whether a due ticket can start without waiting for a permit."""
         if self.permits is None or (self._by_session and ticket.play is not None):
@@ -233,7 +249,9 @@ class Dispatcher:
             due += start_s
             self.offered += 1
             if self._may_start(ticket):
-                self._start(ticket, due, due)
+                # The master holds back what no permit is free for: then it is not late here.
+                held = self.permits is not None and due < self._freed_s
+                self._start(ticket, due, self._freed_s if held else due)
             else:
                 self._waiting.append((due, ticket))
                 if len(self._waiting) == 1:
@@ -293,6 +311,8 @@ class Dispatcher:
             self._perform(ticket, due, user)
         finally:
             self._jobs.discard(gevent.getcurrent())
+            if not self._by_session:
+                self._note_free(1)
             if user is not None:
                 self._idle.append(user)
             if self._waiting:

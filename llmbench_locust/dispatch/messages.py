@@ -209,6 +209,7 @@ class Report(Message):
     most_in_use: int
     idle_excess_s: float
     queue_wait_s: float
+    lapsed_s: float
     shared_chunks: int
     token_events: int
     cpu_s: float

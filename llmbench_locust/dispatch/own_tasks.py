@@ -13,6 +13,7 @@ class OwnTasks:
 
     permits: int | None = None
     free_permits = waiting = overflow = 0
+    lapsed_s = 0.0
 
     def __init__(self) -> None:
         self.sent = array("q")

@@ -251,6 +251,7 @@ class WorkerRun:
             most_in_use=counters.most_in_use,
             idle_excess_s=counters.idle_excess_s - self._before.idle_excess_s,
             queue_wait_s=run_queue_wait_s(),
+            lapsed_s=source.lapsed_s,
             shared_chunks=counters.shared_chunks - self._before.shared_chunks,
             token_events=counters.token_events - self._before.token_events,
             cpu_s=time.process_time(),

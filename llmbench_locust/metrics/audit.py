@@ -25,6 +25,8 @@ SHARED_CHUNKS = 0.01
 IDLE_EXCESS_S = 1.0
 #: A process that waited longer than this for a core was kept from running by others.
 STARVED_S = 0.1
+#: A worker that was cut off from its master for longer than this sent late.
+LAPSED_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class AuditInputs:
     sign of overload. ``kernel_times``: arrival times are the kernel's, not those of the reads;
     ``shared_chunks``: number of ``token_events`` that were read together with a later one and have
     its time. ``starved_s``: maximum time that a process was ready to run while others had the
-    core. ``calibration``: what `llmbench calibrate` found on this machine with as many processes.
+    core. ``lapsed_s``: maximum time that a worker was cut off from the master and could not send.
+    ``calibration``: what `llmbench calibrate` found on this machine with as many processes.
     """
 
     send_lag: Histogram
@@ -63,6 +66,7 @@ class AuditInputs:
     reader: str = "python"
     connections: Connections = Connections()
     starved_s: float = 0.0
+    lapsed_s: float = 0.0
     shared_chunks: int = 0
     token_events: int = 0
     calibration: Json | None = None
@@ -161,12 +165,21 @@ def _reasons(inputs: AuditInputs, send: Json, loop: Json) -> list[str]:
 
 
 def _hint(inputs: AuditInputs) -> str:
-    """What to do: a client that waited for a core was starved, any other is overloaded."""
+    """What to do: a client that waited for its master was cut off, one that waited for a core was
+    starved, any other is overloaded.
+    """
     used = [fraction for process, fraction in inputs.cpu_fraction.items() if process != "master"]
     busiest = max(used, default=1.0)
     if inputs.connections.idle_excess_s > IDLE_EXCESS_S:
         return "open fewer connections in advance (--prewarm-connections)"
-    if not inputs.workers_lost and busiest < BUSY_FRACTION and inputs.starved_s > STARVED_S:
+    if inputs.workers_lost:
+        return "find out why workers were lost: stopped, out of memory, or cut off from the master"
+    if inputs.lapsed_s > LAPSED_S:
+        return (
+            f"a worker was cut off from the master and could not send for {inputs.lapsed_s:.1f} s: "
+            "check the network between them, and give each a core of its own"
+        )
+    if busiest < BUSY_FRACTION and inputs.starved_s > STARVED_S:
         return (
             f"the client was starved of CPU (it used {busiest * 100:.0f}% of a core but waited "
             f"{inputs.starved_s:.1f} s for one): give it cores of its own"

@@ -89,6 +89,7 @@ class AuditLog:
                 int(total("most_connections")), int(total("most_in_use")), total("idle_excess_s")
             ),
             starved_s=max(waits, default=0.0),
+            lapsed_s=max((report.lapsed_s for report in reports), default=0.0),
             shared_chunks=int(total("shared_chunks")),
             token_events=int(total("token_events")),
             kernel_times=bool(reports) and all(report.kernel_times for report in reports),

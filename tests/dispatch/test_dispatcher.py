@@ -75,6 +75,31 @@ def test_each_is_started_once_in_the_order_of_its_due_time(make):
     assert list(dispatcher.sent) == list(range(9, -1, -1))
 
 
+def test_a_ticket_that_the_master_held_back_is_late_only_from_when_a_permit_was_free(make):
+    log = Log()
+    dispatcher = make(log, permits=1)
+    dispatcher.lease(perf_counter() + 60)
+    dispatcher.go(perf_counter() - 3600)  # both are due since an hour
+    dispatcher.add([ticket(0)])
+    until(lambda: len(log.started) == 1 and not log.running)
+    dispatcher.add([ticket(1)])
+    until(lambda: len(log.started) == 2)
+    assert all(0 <= late < 1800 for late in dispatcher.send_lag_s)
+
+
+def test_the_time_without_a_lease_is_counted(make):
+    dispatcher = make(Log())
+    ended = perf_counter() + 0.1
+    dispatcher.lease(ended)
+    until(lambda: perf_counter() > ended)
+    dispatcher.lease(ended)  # sent before it ended, received after
+    gevent.sleep(0.05)
+    dispatcher.lease(perf_counter() + 60)
+    renewed = perf_counter()
+    dispatcher.lease(perf_counter() + 90)
+    assert 0.05 <= dispatcher.lapsed_s <= renewed - ended
+
+
 def test_without_an_idle_user_a_request_is_sent_all_the_same(make):
     log = Log()
     dispatcher = make(log)

@@ -35,7 +35,7 @@ from llmbench_locust.workload.sample import SampleRequest
 def report(**changed: Any) -> Report:
     figures: dict[str, Any] = dict.fromkeys(("in_flight", "waiting", "free", "offered"), 1)
     figures |= dict.fromkeys(("overflow", "resent", "most_connections", "most_in_use"), 2)
-    figures |= dict.fromkeys(("idle_excess_s", "queue_wait_s", "cpu_s", "clock_s"), 0.5)
+    figures |= dict.fromkeys(("idle_excess_s", "queue_wait_s", "lapsed_s", "cpu_s", "clock_s"), 0.5)
     figures |= {
         "kernel_times": True,
         "reader": "native",

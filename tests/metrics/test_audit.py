@@ -127,5 +127,6 @@ def test_starvation_is_told_from_own_bursts_by_the_run_queue():
     assert verdict(inputs(loop=0.02, cpu_fraction={"local": 0.8}))["hint"].startswith(
         "use more worker processes"
     )
-    assert verdict(inputs(workers_lost=1))["hint"].startswith("use more worker processes")
+    assert "cut off" in verdict(inputs(workers_lost=1))["hint"]
+    assert "for 1.5 s" in verdict(inputs(**idle, starved_s=0.2, lapsed_s=1.5))["hint"]
     assert verdict(inputs())["hint"] == ""
