@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 from collections.abc import Iterable
 from typing import Any
@@ -23,6 +24,8 @@ from llmbench_locust.redact import masked
 
 #: Selects the stream reader (`transport.reader`). Not a flag, because it changes no result.
 READER_VARIABLE = "LLMBENCH_READER"
+#: The end of a variable's name; what comes before it names the service.
+_OF_A_SERVICE = re.compile(r"(?<=_)(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)$")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +41,16 @@ def env_name(flag: Flag) -> str:
 
 
 def check_variables(names: Iterable[str]) -> None:
-    """Raises ConfigError for an environment variable that looks like a flag's but is not."""
+    """Raises ConfigError for an environment variable that looks like a flag's but is not, and is
+    not one that Kubernetes sets for a service (such as llmbench-master).
+    """
+    names = sorted(names)
     known = {READER_VARIABLE, *(env_name(flag) for flag in FLAGS.values())}
-    for name in sorted(names):
+    services = {n.removesuffix("SERVICE_HOST") for n in names if n.endswith("_SERVICE_HOST")}
+    for name in names:
+        about = _OF_A_SERVICE.search(name)
+        if about and name[: about.start()] in services:
+            continue
         if name.startswith("LLMBENCH_") and name not in known:
             hint = did_you_mean(name, known, "unset it")
             raise ConfigError(f"{name}: no flag has this environment variable; {hint}")

@@ -183,3 +183,11 @@ def test_a_variable_of_no_flag_is_refused(name, hint):
     with pytest.raises(ConfigError) as refused:
         check_variables(["PATH", "LLMBENCH_HEADER", name])
     assert str(refused.value) == f"{name}: no flag has this environment variable; {hint}"
+
+
+def test_the_variables_of_a_kubernetes_service_are_not_flags():
+    names = ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_WORKERS", "PORT", "PORT_5557_TCP"]
+    names += [f"PORT_5557_TCP_{what}" for what in ("PROTO", "PORT", "ADDR")]
+    check_variables([f"LLMBENCH_MASTER_{name}" for name in names])
+    with pytest.raises(ConfigError, match="LLMBENCH_MASTER_PORT: no flag"):
+        check_variables(["LLMBENCH_MASTER_PORT", "KUBERNETES_SERVICE_HOST"])
