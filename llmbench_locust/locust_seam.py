@@ -159,6 +159,11 @@ def _plausible(runner: Runner, sender: str, msg: Message) -> bool:
 # --- the end
 
 
+def shape_goes_on(runner: Runner) -> bool:
+    """Whether a test with a load shape goes on. Until it is over, another start has no effect."""
+    return runner.shape_greenlet is not None
+
+
 def end_after_dead_workers() -> None:
     """Let a master with `--processes` end in order if a worker died more than a minute ago. gevent
     has then forgotten its exit status, and Locust asks for it for 3 s, with a traceback each time.

@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Collection
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import gevent
@@ -37,6 +38,7 @@ from llmbench_locust.locust_seam import (
     keep_defaults,
     keep_small,
     say_taken_port,
+    shape_goes_on,
     silence,
     stop_without_sources,
 )
@@ -64,6 +66,9 @@ if TYPE_CHECKING:
     from llmbench_locust.run.report import Report
 
 logger = logging.getLogger(__name__)
+
+#: How long a start waits for the end of the test before it.
+ENDS_S = 10.0
 
 _installed = False
 
@@ -111,7 +116,7 @@ class Plugin:
         self.crew = None if self.is_worker else Crew(environment, runner, gaps)
         self.runs: Runs | None = None
         self._conductor: gevent.Greenlet | None = None
-        self._stopping = self._cancelled = False
+        self._stopping = self._cancelled = self._ends = False
         self.live = LiveStats({}, (50.0, 90.0, 99.0))
         self._own_run: Benchmark | None = None
         self.agent = Agent(
@@ -185,6 +190,17 @@ class Plugin:
                 "a run is in progress; stop it or wait until it ends before you start another"
             )
         return outlook(self.configurator.config_of(form), planned=self.open_loop)
+
+    def until_ended(self) -> bool:
+        """Wait until Locust has ended the test of a run that is over: on a master, a second after
+        its report. Returns False if that takes long.
+        """
+        deadline = perf_counter() + ENDS_S
+        while ends := not self._going() and (self._ends or shape_goes_on(self.runner)):
+            if perf_counter() > deadline:
+                break
+            gevent.sleep(0.02)
+        return not ends
 
     def _going(self) -> bool:
         return self._conductor is not None and not self._conductor.ready()
@@ -278,14 +294,15 @@ class Plugin:
             self._conductor.join()
 
     def _on_test_stopping(self, **_: object) -> None:
-        self._stopping = self._conductor is not None and not self._conductor.ready()
+        self._ends = True
+        self._stopping = self._going()
         self.stop()
         self.agent.release()
         if self._own_run is not None and not self.local:
             self._own_run.finished.wait()  # Locust's master would not wait for the last outcomes
 
     def _on_test_stop(self, **_: object) -> None:
-        self._conductor, self._stopping = None, False
+        self._conductor, self._stopping, self._ends = None, False, False
         self.agent.leave()
         if self._own_run is not None and self.runs is not None:
             run, self._own_run = self._own_run, None

@@ -106,7 +106,9 @@ def test_a_stop_fires_test_stopping_then_ends_the_shape_then_fires_test_stop(env
     environment.events.test_stop.add_listener(lambda **_: order.append("stop"))
     environment.runner.start_shape()
     assert began.wait(MOST_S)
+    assert locust_seam.shape_goes_on(environment.runner)
     environment.runner.stop()
+    assert not locust_seam.shape_goes_on(environment.runner)
     assert order == ["stopping", "shape", "stop"]
 
 

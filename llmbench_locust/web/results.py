@@ -29,5 +29,8 @@ class Bench(Protocol):
     def plan(self, form: Json) -> str:
         """What this start form would run, in one sentence. Raises ConfigError if it is invalid."""
 
+    def until_ended(self) -> bool:
+        """Wait until the test before is over. Returns False if that takes long."""
+
     def stop(self) -> None:
         """Cancel a run that is being prepared."""

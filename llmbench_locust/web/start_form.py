@@ -51,6 +51,8 @@ def install_check(web_ui: WebUI, bench: Bench, others: Collection[str]) -> None:
         good, line = plan_of(bench)
         for name in sorted(closed.intersection(request.form)):
             good, line = False, f"{name}: can be set only when llmbench is started"
+        if good and not bench.until_ended():
+            good, line = False, "the last run has not ended yet; try again in a minute"
         if good:
             return None
         return jsonify({"success": False, "message": line, "host": web_ui.environment.host})

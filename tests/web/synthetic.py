@@ -91,6 +91,9 @@ class Made:
             )
         return "A made-up run."
 
+    def until_ended(self) -> bool:
+        return True
+
     def stop(self) -> None:
         pass
 

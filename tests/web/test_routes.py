@@ -264,6 +264,23 @@ def test_a_run_can_be_called_off_while_it_is_prepared(
 
 
 @pytest.mark.cluster
+def test_a_run_that_is_started_as_soon_as_the_last_one_has_finished_runs(web: Any) -> None:
+    """Locust's master takes a second more to end the test, and would ignore the start."""
+    with launch([]) as sim:
+        started = web(SERVE, "--base-url", sim.url, *SHORT, workers=1)
+        for run in (1, 2, 3):
+            form = {"user_count": "1", "spawn_rate": "1", "num_prompts": str(run)}
+            answer = requests.post(started.url + "/swarm", form, timeout=60).json()
+            assert answer["success"] is True, answer
+            for _ in range(1200):
+                shot = started.get("/llm/stats").json()
+                if (shot["run"], shot["state"]) == (run, "finished"):
+                    break
+                time.sleep(0.05)
+            assert (shot["state"], shot["totals"]["completed"]) == ("finished", run)
+
+
+@pytest.mark.cluster
 def test_a_run_that_waits_for_its_server_can_be_stopped(web: Any) -> None:
     url = f"http://127.0.0.1:{free_port()}"  # nobody listens
     started = web(SERVE, "--base-url", url, "--model", "m", *SHORT, workers=1)
