@@ -213,6 +213,8 @@ class Coordinator:
         elif worker is not None:
             worker.ready, worker.prewarmed = True, message.prewarmed
             worker.pid, worker.host = message.pid, message.host
+            if self.plan.prewarm and not message.prewarmed and not self._crew.local:
+                logger.warning("worker %s could not connect to the server", worker.id)
             if message.clock and message.clock == clock_identity():
                 worker.clock.same_clock()
 

@@ -148,6 +148,20 @@ def test_a_worker_that_comes_late_is_nobody_else(monkeypatch: pytest.MonkeyPatch
     coordinator.interrupt(0.1)
 
 
+def test_a_worker_that_does_not_reach_the_server_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    crew = FakeCrew(["a", "b"])  # neither opens a connection
+    plan = plan_of([0.0])
+    for plan.prewarm in (0, 4):
+        coordinator = Coordinator(plan, crew, on_columns=lambda columns: None)
+        crew.answer(coordinator)
+        coordinator.prepare()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"worker {worker} could not connect to the server" for worker in ("a", "b")
+    ]
+
+
 def test_a_worker_that_leaves_before_the_start_is_not_waited_for() -> None:
     crew = FakeCrew(["deaf", "b"], deaf={"deaf"})
     coordinator = Coordinator(plan_of([0.0]), crew, on_columns=lambda columns: None)
