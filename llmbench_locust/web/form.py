@@ -58,7 +58,7 @@ _LOCUST_HELP = {
 }
 
 #: Not useful on a page: progress on the console, exit statuses.
-_LEFT_OUT = {"preset", "disable_tqdm", "progress_stats", "dry_run", "strict"}
+_LEFT_OUT = {"preset", "disable_tqdm", "progress_stats", "dry_run", "strict", "check"}
 #: Never stored in a browser: they may contain secrets.
 FORGOTTEN = {"header", "header_file", "extra_body", "sim_args", "metadata"}
 
@@ -94,7 +94,8 @@ class Group:
 @dataclass(frozen=True, slots=True)
 class Form:
     """``first``: no run was started from the page yet. ``datasets``: by name, the default ``input``
-    and ``output`` length ("" if it has none), and the kind of ``path`` ("none" without a file).
+    and ``output`` length ("" if it has none) and the flags that set them, and the kind of ``path``
+    ("none" without a file).
     """
 
     essentials: tuple[Group, ...]
@@ -232,6 +233,8 @@ def _datasets() -> dict[str, dict[str, str]]:
         name: {
             "input": _default(info.input_flag),
             "output": _default(info.output_flag),
+            "input_flag": info.input_flag,
+            "output_flag": info.output_flag,
             "path": info.path,
         }
         for name, info in DATASETS.items()

@@ -136,7 +136,7 @@ class Pages:
             asked = request.args.get("run", type=int)
             run = live.run if asked is None else asked
             # A run that is being prepared or cannot begin has no number yet.
-            if run in history and (asked is not None or live.state == "finished"):
+            if asked is not None and run in history:
                 shot = orjson.loads(history[run].shot)
             elif run == live.run:
                 shot = live.snapshot(request.args.get("since", 0, type=int))

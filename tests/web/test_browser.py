@@ -396,6 +396,10 @@ def test_the_form_shows_what_matters_and_finds_the_rest(web: Any, browser: Any, 
         assert page.locator(f"#f-{name}").is_visible(), name
     assert page.input_value("#o-ttft") == "300"
     assert page.locator("#f-output_len").get_attribute("placeholder") == "128"
+    page.fill("#find", "random output len")
+    page.fill("#f-random_output_len", "9")
+    page.fill("#find", "")
+    assert page.locator("#f-output_len").get_attribute("placeholder") == "9"
     assert page.locator("#f-dataset_path").is_hidden(), "random has no file"
     page.select_option("#f-dataset_name", "sharegpt")
     assert page.locator("#f-dataset_path").is_visible()
@@ -417,6 +421,53 @@ def test_the_form_shows_what_matters_and_finds_the_rest(web: Any, browser: Any, 
     assert "%%" not in page.content()
     shots(page, "form")
     assert errors == []
+
+
+def test_the_field_of_a_bad_value_is_marked_also_for_those_who_hear_the_page(
+    web: Any, browser: Any
+) -> None:
+    page = open_form(browser, web(SERVE, "--sim"))
+    for field, text in (("f-request_rate", "abc"), ("o-ttft", "abc")):
+        before = page.input_value(f"#{field}")
+        page.fill(f"#{field}", text)
+        page.locator("#plan", has_text="'abc' is not a number").wait_for()
+        assert page.get_attribute(f"#{field}", "aria-invalid") == "true"
+        assert page.get_attribute("#f-num_prompts", "aria-invalid") == "false"
+        page.locator("#find").focus()
+        page.get_by_role("button", name="START", exact=True).click()
+        until(page, "id => document.activeElement.id === id", field)
+        page.fill(f"#{field}", before)
+        page.locator("#plan[data-kind=good]").wait_for()
+
+
+def test_a_form_that_comes_back_can_be_started(web: Any, browser: Any) -> None:
+    """Firefox, Safari and Chrome keep the page as it was left, with START pressed."""
+    page = open_form(browser, web(SERVE, "--sim"))
+    page.evaluate(
+        """() => {
+            document.getElementById("start").disabled = true;
+            window.dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }));
+        }"""
+    )
+    page.locator("#start:enabled").wait_for()
+
+
+def test_a_finished_run_stands_still(web: Any, browser: Any) -> None:
+    """A selection or a tooltip stays, and no screen reader speaks every second."""
+    page = open_form(browser, web(SERVE, "--sim", *SHORT))
+    start(page, num_prompts="20", request_rate="20")
+    wait_until_finished(page)
+    page.locator("#downloads a").first.wait_for()
+    page.wait_for_timeout(3000)
+    changes = page.evaluate(
+        """() => new Promise((done) => {
+            let count = 0;
+            const watcher = new MutationObserver((found) => { count += found.length; });
+            watcher.observe(document.body, { childList: true, subtree: true, characterData: true });
+            setTimeout(() => done(count), 3500);
+        })"""
+    )
+    assert changes == 0
 
 
 def test_a_capacity_is_searched_from_the_form_to_the_answer(

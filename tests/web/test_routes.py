@@ -84,6 +84,9 @@ def test_a_run_over_http(web: Any) -> None:
     requests.post(started.url + "/stop", timeout=60)
     done = started.get("/llm/stats").json()
     assert done["state"] == "finished"
+    assert done["series"]["index"]
+    again = started.get(f"/llm/stats?since={done['version']}").json()
+    assert again["series"]["index"] == [], "an open page does not load all of it every second"
     assert done["downloads"] == list(DOWNLOADS)
     for name, (_, kind, _make) in DOWNLOADS.items():
         answer = started.get(f"/llm/{name}")

@@ -37,8 +37,9 @@ function settle() {
   for (const name of ["request_rate", "duration"]) if (named(name)) named(name).disabled = searched;
   const dataset = datasets[named("dataset_name")?.value];
   if (dataset) {
-    named("input_len").placeholder = dataset.input;
-    named("output_len").placeholder = dataset.output;
+    for (const kind of ["input", "output"]) {
+      named(`${kind}_len`).placeholder = named(dataset[`${kind}_flag`])?.value.trim() || dataset[kind];
+    }
   }
   rowOf("dataset_path")?.classList.toggle("away", dataset?.path === "none");
 }
@@ -94,10 +95,11 @@ let asked = 0;
 function tell(good, line) {
   plan.textContent = readable(line);
   plan.dataset.kind = good ? "good" : "bad";
+  const flag = good ? null : line.match(/^--([\w-]+)/)?.[1];
   for (const row of rows) {
-    const wrong = !good && line.startsWith(`--${row.dataset.name.replaceAll("_", "-")}:`);
+    const wrong = row.dataset.name.replaceAll("_", "-") === flag;
     row.classList.toggle("wrong", wrong);
-    for (const control of row.querySelectorAll("input, select")) control.toggleAttribute("aria-invalid", wrong);
+    for (const control of row.querySelectorAll("input, select")) control.setAttribute("aria-invalid", String(wrong));
   }
 }
 
@@ -163,6 +165,9 @@ document.getElementById("find")?.addEventListener("input", (event) => {
   }
   document.getElementById("found").textContent = words.length === 0 ? "" : count === 0 ? "No setting matches." : `${count} found`;
 });
+
+// A page that Back brings out of the browser's cache is as it was when START was pressed.
+window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
 themed();
 spread();

@@ -14,6 +14,7 @@ let store = newStore();
 let charts = null;
 let paused = false;
 let latest = null;
+let shown = ""; // the answer that was rendered: as long as it stays the same, so do selections and tooltips
 let other = null; // the run to compare with: {shot, store}
 
 // --- the run's buckets
@@ -57,7 +58,7 @@ function show(shot) {
   verdict(shot.audit, shot.state, shot.validity);
   validity(shot.validity);
   const message = byId("message");
-  message.textContent = readable(shot.message || WORDS[shot.state] || "");
+  put(message, readable(shot.message || WORDS[shot.state] || ""));
   message.dataset.kind = shot.state === "failed" ? "bad" : "open";
   message.hidden = message.textContent === "";
   // Before the first request there is nothing to show.
@@ -80,8 +81,13 @@ function show(shot) {
   downloads(shot);
 }
 
+// A screen reader speaks a changed status, also if it changed to the same text.
+function put(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 function badge(text, kind) {
-  byId("state").textContent = text;
+  put(byId("state"), text);
   byId("state").dataset.kind = kind ?? "open";
 }
 
@@ -245,12 +251,12 @@ async function answerOf(query) {
   // Logged out meanwhile: the reload leads to the login page.
   if (answer.type === "opaqueredirect") location.reload();
   if (!answer.ok) throw new Error(answer.status === 404 ? await answer.text() : `No response from the load generator (HTTP ${answer.status}).`);
-  return answer.json();
+  return answer.text();
 }
 
 async function loadOther() {
   if (wanted.compare === null || other !== null) return;
-  const found = { shot: await answerOf(`run=${wanted.compare}`), store: newStore() };
+  const found = { shot: JSON.parse(await answerOf(`run=${wanted.compare}`)), store: newStore() };
   keep(found.store, found.shot);
   other = found;
 }
@@ -261,12 +267,17 @@ async function ask() {
   try {
     await loadOther();
     const since = wanted.run === null || GOING.includes(latest?.state) ? `since=${store.version}` : "";
-    latest = await answerOf(wanted.run === null ? since : `run=${wanted.run}&${since}`);
+    const text = await answerOf(wanted.run === null ? since : `run=${wanted.run}&${since}`);
+    latest = JSON.parse(text);
     charts ??= new Charts(byId("charts"), latest.latency_names);
     if (!keep(store, latest)) wait = 0;
-    else if (!paused && !document.hidden) render();
+    else if (text !== shown && !paused && !document.hidden) {
+      shown = text;
+      render();
+    }
     if (wanted.run !== null && !GOING.includes(latest.state)) wait = wait === 0 ? 0 : 5000;
   } catch (error) {
+    shown = "";
     badge(error instanceof TypeError ? "no response from the load generator" : error.message, "bad");
   }
   setTimeout(ask, wait);
