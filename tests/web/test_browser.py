@@ -440,6 +440,22 @@ def test_the_field_of_a_bad_value_is_marked_also_for_those_who_hear_the_page(
         page.locator("#plan[data-kind=good]").wait_for()
 
 
+def test_what_has_the_focus_is_not_below_the_bars(web: Any, browser: Any) -> None:
+    page = open_form(browser, web(SERVE, "--sim"))
+    page.set_viewport_size({"width": 1280, "height": 720})
+    while page.evaluate("document.activeElement.id") != "start":
+        page.keyboard.press("Tab")
+        below = page.evaluate(
+            """() => {
+                const [focus, header, bar] = [document.activeElement, ...document.querySelectorAll("header, .go")];
+                const [at, top, end] = [focus, header, bar].map((e) => e.getBoundingClientRect());
+                return !header.contains(focus) && !bar.contains(focus)
+                    && (at.top < top.bottom - 1 || at.bottom > end.top + 1);
+            }"""  # noqa: E501
+        )
+        assert not below, page.evaluate("document.activeElement.outerHTML")
+
+
 def test_a_form_that_comes_back_can_be_started(web: Any, browser: Any) -> None:
     """Firefox, Safari and Chrome keep the page as it was left, with START pressed."""
     page = open_form(browser, web(SERVE, "--sim"))
