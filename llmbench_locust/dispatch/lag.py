@@ -26,16 +26,18 @@ class LagSampler:
         self._was_busy = False
         self._alarm = Alarm(self._ring)
         self._next_s = perf_counter() + SAMPLE_S
-        self._alarm.every(SAMPLE_S)
+        self._alarm.set(self._next_s)
 
     def _ring(self) -> None:
         now = perf_counter()
         busy = self._busy()
         if busy or self._was_busy:
-            self.lag_s.append(now - self._next_s)
+            self.lag_s.append(max(0.0, now - self._next_s))
         self._was_busy = busy
-        missed = max(0, int((now - self._next_s) / SAMPLE_S))  # missed alarms fire only once
+        missed = max(0, int((now - self._next_s) / SAMPLE_S))  # missed alarms count once
         self._next_s += SAMPLE_S * (1 + missed)
+        # Set anew each time: a periodic timer could already have fired for an alarm counted here.
+        self._alarm.set(self._next_s)
 
     def take(self) -> array[float]:
         taken, self.lag_s = self.lag_s, array("d")

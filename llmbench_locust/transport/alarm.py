@@ -36,20 +36,10 @@ class Alarm:
         if self._exact is not None:
             self._exact.at(at_s)
         else:
-            self._start(max(0.0, at_s - perf_counter()), 0.0)
-
-    def every(self, period_s: float) -> None:
-        """Fire every ``period_s`` seconds from now on; periods that the loop missed fire once."""
-        if self._exact is not None:
-            self._exact.every(period_s)
-        else:
-            self._start(period_s, period_s)
-
-    def _start(self, first_s: float, period_s: float) -> None:
-        if self._timer is not None:
-            self._timer.close()
-        self._timer = self._loop.timer(first_s, period_s)
-        self._timer.start(self._ring, update=True)
+            if self._timer is not None:
+                self._timer.close()
+            self._timer = self._loop.timer(max(0.0, at_s - perf_counter()))
+            self._timer.start(self._ring, update=True)
 
     def close(self) -> None:
         """Never fire again."""
