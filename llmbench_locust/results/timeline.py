@@ -86,11 +86,14 @@ def timeline(
         elif ok:
             pieces += _draw_gaps(times, (low, high), kinds, y)
     title = "request" if drawn == len(rows) else f"request (the first {drawn} of {len(rows)})"
-    axis: Figure = {"title": {"text": title}, "range": [drawn - 0.5, -0.5]}
-    if drawn < 10:
-        axis["dtick"] = 1  # no half requests
-    shape = layout("seconds", title, height=max(360, min(1200, 8 * drawn))) | {"yaxis": axis}
+    shape = layout("seconds", title, height=max(360, min(1200, 8 * drawn)))
+    shape["yaxis"] = _rows_axis(title, drawn)
     return {"data": [p.trace(name) for name, p in parts.items() if p.x], "layout": shape}
+
+
+def _rows_axis(title: str, drawn: int) -> Figure:
+    whole = {"dtick": 1} if drawn < 10 else {}  # no half requests
+    return {"title": {"text": title}, "range": [drawn - 0.5, -0.5], **whole}
 
 
 def _about(columns: RecordColumns, output_lens: Ints | None, row: int) -> str:
