@@ -173,7 +173,10 @@ class LiveStats:
             "latency_names": {row.key: row.short for row in LATENCIES},
             "objectives_ms": self.goodput_ms,
             "totals": {k: json_value(v) for k, v in totals.items()},
-            "summary": figure_rows(totals, self.document),
+            "summary": figure_rows(
+                {k: v for k, v in totals.items() if k not in _OF_GENERATION or not self.pooling},
+                self.document,
+            ),
             "latency": latency_rows(live, self.percentiles, self.document),
             "slo": self.slo(),
             "errors": [
@@ -186,6 +189,11 @@ class LiveStats:
             "heat_rows_ms": _HEAT_ROWS_MS,
             "series": rows,
         }
+
+    @property
+    def pooling(self) -> bool:
+        """Whether the responses have no tokens."""
+        return self.info.get("kind") == "pooling"
 
     def audit_now(self) -> Json:
         """The audit as in `metrics.audit.verdict`; "client_limited" is None until the end."""
@@ -240,6 +248,9 @@ FIGURES = {
 }
 
 
+_OF_GENERATION = ("total_output_tokens", "output_throughput", "max_concurrent_requests")
+
+
 def figure_rows(totals: Json, document: Json | None) -> list[Json]:
     """``{key, name, unit, value}`` of each known figure; the document's values take precedence."""
     rows = []
@@ -265,7 +276,8 @@ def latency_rows(
         figures = dict(live.get(key, {}))
         for stat in ("mean", "median", "std", *(f"p{q:g}" for q in percentiles)):
             final = number(document.get(f"{stat}_{key}_ms")) if document is not None else None
-            if final is not None:
+            # vLLM's document says 0 if there is no sample.
+            if final is not None and (final or live.get(key)):
                 figures[stat] = final
         if not figures:
             continue

@@ -109,6 +109,7 @@ def run_info(config: RunConfig, source: Source, started_at: datetime) -> Json:
         "num_prompts": source.total,
         "request_rate": config.request_rate if planned else None,
         "max_concurrency": config.max_concurrency,
+        "concurrent_sessions": config.concurrent_sessions,
         "goodput_ms": dict(config.goodput),
         "percentiles": list(config.metric_percentiles),
         "started": started_at.isoformat(timespec="seconds"),

@@ -54,7 +54,7 @@ def outlook(config: RunConfig, *, planned: bool) -> str:
     """What a configuration would do, in one sentence; loads nothing. ``planned``: arrivals follow a
     plan, else users have their own tasks.
     """
-    where = "the built-in simulator" if config.sim else without_user(config.base_url)
+    where = "the built-in simulator" if config.sim else servers(config)
     if not planned:
         return f"Requests of the locustfile's users, to {where}."
     if config.capacity:
@@ -64,9 +64,36 @@ def outlook(config: RunConfig, *, planned: bool) -> str:
     return text[0].upper() + text[1:]
 
 
+def servers(config: RunConfig) -> str:
+    """The servers of a run for a line of text."""
+    more = len(config.base_urls) - 1
+    return without_user(config.base_url) + (f" and {more} more" if more else "")
+
+
+def _sessions(config: RunConfig) -> str:
+    """Only the first request of a session is due by the rate; the others wait for responses."""
+    n, rate = config.num_prompts, config.request_rate
+    what = "every session of the dataset" if n < 0 else f"{n:,} requests in sessions"
+    if config.num_sessions is not None:
+        what = f"{config.num_sessions:,} sessions"
+    if config.users is not None and config.user_rate_s is not None:
+        how = f"of {config.users} users"
+    elif config.concurrent_sessions is not None:
+        how = f"{config.concurrent_sessions} sessions at a time"
+    elif config.self_timed:
+        how = "which start at the times of the trace"
+    elif config.ramp_up_strategy is not None:
+        how = "which start at a rising rate"
+    else:
+        how = "which start " + ("at once" if rate == float("inf") else f"at {rate:g} per second")
+    return f"{what}, {how}"
+
+
 def _traffic(config: RunConfig) -> str:
     n, cap = config.num_prompts, config.max_concurrency
     capped = f", at most {cap} at a time" if cap else ""
+    if config.multi_turn or config.dataset.sessions:
+        return _sessions(config) + (f", at most {cap} requests at a time" if cap else "")
     if config.self_timed:
         return f"up to {n:,} requests at the times of the trace{capped}"
     if n < 0:

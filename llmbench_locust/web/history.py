@@ -87,10 +87,12 @@ def _title(shot: Json) -> str:
     """Run 3: 10 req/s, 300 requests, 14:02:11."""
     info = shot["info"]
     rate, cap = info.get("request_rate"), info.get("max_concurrency")
+    sessions = info.get("concurrent_sessions")
     paced = isinstance(rate, int | float)
+    capped = f"{cap} at a time" if cap else f"{sessions} sessions at a time" if sessions else ""
     words = [
         f"{rate:g} req/s" if paced else "",
-        f"{cap} at a time" if cap else "" if paced else "at once",
+        capped or ("" if paced else "at once"),
         f"{shot['totals']['completed'] + shot['totals']['failed']:,} requests",
         str(info.get("started") or "").partition("T")[2][:8],
     ]

@@ -27,6 +27,23 @@ from llmbench_locust.run.preview import outlook
             "About 300 requests over 60 s, to http://h:1.",
         ),
         (
+            "--multi-turn --num-sessions 9 --num-prompts 700 --request-rate 2",
+            "9 sessions, which start at 2 per second, to http://h:1.",
+        ),
+        (
+            "--multi-turn --num-prompts 30 --concurrent-sessions 4",
+            "30 requests in sessions, 4 sessions at a time, to http://h:1.",
+        ),
+        (
+            "--multi-turn --num-prompts 30 --max-concurrency 4",
+            "30 requests in sessions, which start at once, at most 4 requests at a time, to "
+            "http://h:1.",
+        ),
+        (
+            "--base-url http://h:2 --num-prompts 3",
+            "3 requests, all at once, to http://h:1 and 1 more.",
+        ),
+        (
             "--repeat 3 --num-prompts 10 --request-rate 1",
             "3 runs of about 10 requests over 10 s, to http://h:1.",
         ),

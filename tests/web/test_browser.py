@@ -468,6 +468,32 @@ def test_a_form_that_comes_back_can_be_started(web: Any, browser: Any) -> None:
     page.locator("#start:enabled").wait_for()
 
 
+def test_a_link_to_a_run_that_is_gone_says_so_and_leads_on(web: Any, browser: Any) -> None:
+    page = browser.new_page()
+    page.goto(f"{web(SERVE, '--sim').url}/llm?run=9")
+    page.locator("#state", has_text="Run 9 is not among the last runs").wait_for()
+    assert page.locator("#tables").is_hidden()
+    page.get_by_role("link", name="New run").click()
+    page.locator("#plan[data-kind]").wait_for()
+
+
+def test_an_embeddings_run_shows_no_output_tokens(web: Any, browser: Any) -> None:
+    words = ("--backend", "openai-embeddings", "--tokenizer", SHORT[1])
+    page = open_form(browser, web(SERVE, "--sim", *words))
+    errors = problems(page)
+    start(page, num_prompts="30", request_rate="20", input_len="16")
+    wait_until_finished(page)
+    page.locator("#tiles", has_text="E2EL P50").wait_for()
+    shown = page.locator("main").inner_text()
+    assert "Output tok" not in shown
+    assert "generated tokens" not in shown
+    assert page.locator("#card-rates").is_visible()
+    assert page.locator("#card-tokens").is_hidden()
+    ticks = page.evaluate("document.getElementById('plot-heat').layout.yaxis.tickformat")
+    assert ticks == "~g", "20 and not 2 between 10 and 100"
+    assert errors == []
+
+
 def test_a_finished_run_stands_still(web: Any, browser: Any) -> None:
     """A selection or a tooltip stays, and no screen reader speaks every second."""
     page = open_form(browser, web(SERVE, "--sim", *SHORT))

@@ -338,6 +338,24 @@ def test_the_documents_figures_take_the_place_of_the_live_ones() -> None:
     assert live.elapsed_s == 2.5
 
 
+def test_a_run_in_which_nothing_succeeded_has_no_latency() -> None:
+    """vLLM's document then says 0 ms."""
+    live = running()
+    live.add(columns(failure(0, 100.0)))
+    live.finish({"completed": 0, "failed": 1, "mean_ttft_ms": 0.0, "p99_ttft_ms": 0.0}, None)
+    assert live.snapshot()["latency"] == []
+
+
+def test_a_pooling_run_has_no_figures_of_output_tokens() -> None:
+    live = running()
+    live.reset({"kind": "pooling"})
+    live.begin()
+    live.counters({"start_s": 100.0, "sent": 1}, now_s=101.0)
+    keys = {row["key"] for row in live.snapshot()["summary"]}
+    assert {"completed", "request_throughput", "total_token_throughput"} <= keys
+    assert not {"output_throughput", "total_output_tokens", "max_concurrent_requests"} & keys
+
+
 def test_the_first_tokens_are_shown_before_the_first_request_ends() -> None:
     live = running()
     live.counters({"sent": 3, "in_flight": 3, "ttft_ms": [100.0, 200.0, 300.0]}, now_s=101.0)

@@ -12,9 +12,9 @@ const CONFIG = { displaylogo: false, responsive: true, modeBarButtons: [["toImag
 
 // One row per chart; its lines are [column of the series, name in the legend]. A chart without values is hidden.
 const LOAD = [
-  { id: "rates", title: "Request rate", unit: "req/s", lines: [["offered", "offered"], ["sent", "sent"], ["completed", "completed"], ["failed", "failed"]] },
+  { id: "rates", title: "Request rate", unit: "req/s", lines: [["offered", "offered"], ["sent", "sent"], ["completed", "ended"], ["failed", "failed"]] },
   { id: "concurrency", title: "Requests in flight and waiting", unit: "requests", lines: [["in_flight", "in flight"], ["waiting", "waiting"]] },
-  { id: "tokens", title: "Output tokens", unit: "tok/s", lines: [["tokens", "output tokens"]] },
+  { id: "tokens", title: "Output tokens", unit: "tok/s", lines: [["tokens", "output tokens"]], generation: true },
 ];
 const CLIENT = [
   { id: "lag", title: "Client: send lag and loop lag", unit: "ms",
@@ -72,7 +72,7 @@ export class Charts {
       const key = chart.latency ?? (chart.heat ? this.heatOf : null);
       const data = chart.heat ? heat(run, this.heatOf) : traces(chart, run);
       if (other !== null) data.push(...over(chart.heat ? { latency: this.heatOf } : chart, other));
-      const known = data.some((line) => line.z || line.y.some((value) => value !== null));
+      const known = !(chart.generation && run.pooling) && data.some((line) => line.z || line.y.some((value) => value !== null));
       plot.parentElement.hidden = !known;
       if (known) Plotly.react(plot, data, frame(chart, key !== null ? run.objectives[key] : undefined), CONFIG);
     }
@@ -137,7 +137,7 @@ function frame(chart, objective) {
     font: { color: colour("--text"), size: 12, family: "system-ui, sans-serif" }, hovermode: chart.heat ? "closest" : "x unified",
     hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--text") } },
     xaxis: { ...axis, title: { text: "s since the start", standoff: 4 }, hoverformat: ".0f", rangemode: "tozero", automargin: true },
-    yaxis: chart.heat ? { ...axis, type: "log" } : { ...axis, rangemode: "tozero", automargin: true },
+    yaxis: chart.heat ? { ...axis, type: "log", tickformat: "~g", nticks: 4 } : { ...axis, rangemode: "tozero", automargin: true },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, showlegend: !chart.heat, shapes: [], annotations: [],
   };
   if (objective !== undefined) {

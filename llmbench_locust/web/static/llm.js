@@ -46,7 +46,7 @@ function keep(into, shot) {
 
 function drawable(shot, from) {
   const rows = [...from.rows.entries()].sort((a, b) => a[0] - b[0]).map((entry) => entry[1]);
-  return { rows, width: from.width, objectives: shot.objectives_ms, heatRows: shot.heat_rows_ms, name: `run ${shot.run}` };
+  return { rows, width: from.width, objectives: shot.objectives_ms, pooling: pooling(shot.info), heatRows: shot.heat_rows_ms, name: `run ${shot.run}` };
 }
 
 // --- what is shown
@@ -119,8 +119,10 @@ function validity(found) {
   if (!found.valid) line.append(why);
 }
 
+const pooling = (info) => info.kind === "pooling"; // no output tokens
+
 // name → value, in the order of the tiles.
-function figures({ latency, summary, totals }) {
+function figures({ info, latency, summary, totals }) {
   const value = Object.fromEntries(summary.map((row) => [row.key, row.value]));
   const found = new Map();
   for (const key of ["ttft", "ttfo", "tpot", "e2el"]) {
@@ -129,7 +131,7 @@ function figures({ latency, summary, totals }) {
     if (row) found.set(`${key.toUpperCase()} P50 (ms)`, row.median);
     if (p99 !== undefined) found.set(`${key.toUpperCase()} P99 (ms)`, p99);
   }
-  found.set("Output tok/s", value.output_throughput ?? null);
+  if (!pooling(info)) found.set("Output tok/s", value.output_throughput ?? null);
   found.set("Requests/s", value.request_throughput ?? null);
   if (value.request_goodput !== undefined) found.set("Goodput (req/s)", value.request_goodput);
   found.set("Completed", value.completed).set("Failed", value.failed);
@@ -278,6 +280,7 @@ async function ask() {
     if (wanted.run !== null && !GOING.includes(latest.state)) wait = wait === 0 ? 0 : 5000;
   } catch (error) {
     shown = "";
+    if (latest === null) byId("new").hidden = false; // as for a run that is gone
     badge(error instanceof TypeError ? "no response from the load generator" : error.message, "bad");
   }
   setTimeout(ask, wait);
