@@ -17,6 +17,7 @@ import orjson
 from flask import Blueprint, Response, make_response, request, send_file, send_from_directory
 from jinja2 import Environment as Templates
 from jinja2 import FileSystemLoader, StrictUndefined
+from locust.runners import MasterRunner
 
 from llmbench_locust.errors import SetupError
 from llmbench_locust.experiments.report import capacity_page
@@ -107,7 +108,8 @@ class Pages:
         @routes.get("/llm")
         @protected
         def page() -> Response:
-            return _page("llm.html")
+            runner = self._web_ui.environment.runner
+            return _page("llm.html", workers=isinstance(runner, MasterRunner))
 
         @routes.get("/llm/static/<path:name>")
         @protected

@@ -245,6 +245,9 @@ def test_the_same_with_two_workers(web: Any, browser: Any, shots: Any) -> None:
         started = web(SERVE, "--base-url", sim.url, *SHORT, workers=2)
         document = run_and_look(browser, started, shots)
         assert len(document["llmbench"]["workers"]) == 2
+        page = browser.pages[0]
+        page.get_by_role("link", name="Workers").click()
+        page.get_by_text("CPU usage").wait_for()
 
 
 SLOW_STOP = """
