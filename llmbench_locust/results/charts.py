@@ -39,8 +39,12 @@ _COLOURS = {
 }
 
 
-def load_over_time(columns: RecordColumns, origin_s: float) -> Figure | None:
-    """Sent and completed requests and token events per second, and requests in flight."""
+def load_over_time(
+    columns: RecordColumns, origin_s: float, gone: NDArray[np.bool_]
+) -> Figure | None:
+    """Sent and completed requests and token events per second, and requests in flight. ``gone``:
+    rows whose token events are not all kept; if there are any, the events are left out.
+    """
     start, end = columns.floats["start_time"] - origin_s, columns.floats["end_time"] - origin_s
     known = ~np.isnan(start) & ~np.isnan(end)
     if not np.any(known):
@@ -50,8 +54,6 @@ def load_over_time(columns: RecordColumns, origin_s: float) -> Figure | None:
     last = max(float(end[known].max()), 1e-3)
     edges = np.linspace(0.0, last, min(max(int(np.ceil(last)), 1), BINS) + 1)
     width = float(edges[1] - edges[0])
-    ok = np.repeat(columns.success, np.diff(columns.token_offsets))
-    events = columns.token_times[ok] - origin_s
 
     def rate(times: Floats) -> Floats:
         return np.histogram(times, edges)[0] / width
@@ -64,8 +66,13 @@ def load_over_time(columns: RecordColumns, origin_s: float) -> Figure | None:
         stairs("sent/s", start[known]),
         stairs("completed/s", end[columns.success & known]),
         trace("scattergl", "in flight", steps, level, line={"shape": "hv"}),
-        trace("scatter", "token events/s", edges[:-1] + width / 2, rate(events), yaxis="y2"),
     ]
+    if gone.any():
+        return {"data": data, "layout": layout("seconds", "requests")}
+    ok = np.repeat(columns.success, np.diff(columns.token_offsets))
+    events = rate(columns.token_times[ok] - origin_s)
+    middle = edges[:-1] + width / 2
+    data.append(trace("scatter", "token events/s", middle, events, yaxis="y2"))
     right = _right_axis("token events/s", rangemode="tozero")
     return {"data": data, "layout": layout("seconds", "requests", yaxis2=right)}
 
@@ -112,9 +119,15 @@ def _shown(found: Latencies) -> list[tuple[str, Floats]]:
 
 
 def latency_over_time(
-    columns: RecordColumns, found: Latencies, origin_s: float, goodput_ms: dict[str, float]
+    columns: RecordColumns,
+    found: Latencies,
+    origin_s: float,
+    gone: NDArray[np.bool_],
+    goodput_ms: dict[str, float],
 ) -> Figure | None:
-    """TTFT, TPOT and E2EL of each request, the ITL's median and P99 over time, and objectives."""
+    """TTFT, TPOT and E2EL of each request, the ITL's median and P99 over time (without the rows
+    that are ``gone``), and objectives.
+    """
     start = columns.floats["start_time"] - origin_s
     data: list[Figure] = []
     for name, values in _shown(found):
@@ -125,7 +138,7 @@ def latency_over_time(
             x, y = _thin(start[there], values[there] * 1000)
             marker = {"color": _COLOURS[name], "size": 4, "opacity": 0.6}
             data.append(trace("scattergl", name.upper(), x, y, mode="markers", marker=marker))
-    data += _itl_over_time(columns, origin_s)
+    data += _itl_over_time(columns, origin_s, gone)
     if not data:
         return None
     span = [float(np.nanmin(start)), float(np.nanmax(columns.floats["end_time"] - origin_s))]
@@ -134,8 +147,10 @@ def latency_over_time(
     return {"data": data, "layout": shape}
 
 
-def _itl_over_time(columns: RecordColumns, origin_s: float) -> list[Figure]:
-    times, gaps = gaps_over_time(columns)
+def _itl_over_time(
+    columns: RecordColumns, origin_s: float, gone: NDArray[np.bool_]
+) -> list[Figure]:
+    times, gaps = gaps_over_time(columns, columns.success & ~gone)
     if not len(gaps):
         return []
     edges = np.linspace(float(times.min()), float(times.max()) + 1e-9, BINS + 1)
@@ -155,12 +170,14 @@ def _itl_over_time(columns: RecordColumns, origin_s: float) -> list[Figure]:
     return found
 
 
-def gaps_over_time(columns: RecordColumns, most: int = 2_000_000) -> tuple[Floats, Floats]:
-    """(end of each gap, its length), in seconds, of successful requests; sampled above ``most``."""
+def gaps_over_time(
+    columns: RecordColumns, rows: NDArray[np.bool_], most: int = 2_000_000
+) -> tuple[Floats, Floats]:
+    """(end of each gap, its length), in seconds, of the chosen rows; sampled above ``most``."""
     n = len(columns)
     step = max(1, -(-len(columns.token_times) // most))
-    rows = np.flatnonzero(columns.success & (np.arange(n) % step == 0))
-    part = columns.take(rows) if step > 1 or len(rows) != n else columns
+    chosen = np.flatnonzero(rows & (np.arange(n) % step == 0))
+    part = columns.take(chosen) if step > 1 or len(chosen) != n else columns
     inside = inner_events(part, part.success)
     return part.token_times[inside], np.diff(part.token_times, prepend=np.nan)[inside]
 

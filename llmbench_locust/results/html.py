@@ -62,16 +62,17 @@ def figures_of(run: Shown) -> list[tuple[str, charts.Figure]]:
     drawn = run.drawn
     if drawn is None:
         return []
-    columns, origin_s, found = drawn.columns, drawn.origin_s, drawn.latencies
+    columns, origin_s, gone = drawn.columns, drawn.origin_s, drawn.gone
     objectives_ms, span = drawn.objectives_ms, (origin_s, drawn.duration_s)
+    latency = columns, drawn.latencies, origin_s, gone, objectives_ms
     of_server = drawn.server, charts.SERVER_LINES, ("requests on the server", "KV cache %"), span
     of_gpus = drawn.gpus, charts.GPU_LINES, ("W", "utilization %"), span
     shown = [
-        ("Load over time", charts.load_over_time(columns, origin_s)),
-        ("Latency over time", charts.latency_over_time(columns, found, origin_s, objectives_ms)),
+        ("Load over time", charts.load_over_time(columns, origin_s, gone)),
+        ("Latency over time", charts.latency_over_time(*latency)),
         ("Server over time", charts.pages_over_time(*of_server)),
         ("GPUs over time", charts.pages_over_time(*of_gpus)),
-        ("Distributions", charts.distributions(found, objectives_ms)),
+        ("Distributions", charts.distributions(drawn.latencies, objectives_ms)),
         ("Timeline of requests", _timeline(drawn)),
     ]
     return [(name, figure) for name, figure in shown if figure is not None]

@@ -22,6 +22,7 @@ def request_frame(figures: Figures) -> Any:
 
     columns, summary, origin_s = figures.facts.columns, figures.summary, figures.facts.origin_s
     found, floats, ints, texts = summary.latencies, columns.floats, columns.ints, columns.texts
+    events = np.where(figures.facts.gone, -1, np.diff(columns.token_offsets))
 
     return pd.DataFrame(
         {
@@ -48,7 +49,7 @@ def request_frame(figures: Figures) -> Any:
             "cached_tokens": _known(ints["cached_tokens"]),
             "output_tokens": summary.output_lens,
             "reasoning_tokens": _known(ints["reasoning_tokens"]),
-            "token_events": np.diff(columns.token_offsets),
+            "token_events": _known(events),
             "expected_output_tokens": _known(ints["expected_output_len"]),
             "finish_reason": texts["finish_reason"],
             "retried": texts["retried"],

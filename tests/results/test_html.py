@@ -11,6 +11,7 @@ from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.results.charts import lengths
 from llmbench_locust.results.document import build_document
 from llmbench_locust.results.html import charts_html, dataset_stats_html, report_html, timeline_html
+from llmbench_locust.results.requests_table import request_frame
 from llmbench_locust.results.shown import Shown
 from llmbench_locust.results.timeline import MOST_PIECES, MOST_ROWS, timeline
 from llmbench_locust.server_metrics.reading import Reading
@@ -183,6 +184,18 @@ def test_gaps_that_were_not_kept_are_not_drawn_as_gaps():
     cols = store.columns()
     found = timeline(cols, None, 0.0, (25.0, 50.0), store.folded.mask(cols))["data"]
     assert [t["name"] for t in found] == ["TTFT", "gaps not kept"]
+
+
+def test_charts_over_time_leave_out_token_events_that_were_not_kept():
+    store = RecordStore(max_exact_tokens=4)
+    store.add(columns(row(0, 0.0, 0.1, (0.1, 0.1))))
+    store.add(columns(row(1, 0.5, 0.1, (0.1, 0.1, 0.1, 0.1))))
+    done = derived(store.columns(), folded=store.folded)
+    load, latency, *_ = figures(Page(report(done)))
+    assert [t["name"] for t in load["data"]] == ["sent/s", "completed/s", "in flight"]
+    medians = next(t for t in latency["data"] if t["name"] == "ITL median")
+    assert [round(y) for y in medians["y"]] == [100] * len(medians["y"])  # not 400
+    assert request_frame(done)["token_events"].isna().tolist() == [False, True]
 
 
 def test_lengths_of_the_workload():
