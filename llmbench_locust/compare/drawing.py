@@ -22,13 +22,14 @@ def _drawn(run: Run, found: Requests) -> Drawn:
     start = np.full(n, np.nan) if found.start is None else found.start
     lens = np.zeros(n, np.int64) if found.output is None else found.output
     origin_s = float(np.nanmin(start)) if np.isfinite(start).any() else 0.0
+    folded = run.block.get("exact") is False  # then no gaps means that they were not kept
     return Drawn(
         columns=_columns(run, found, start, ttft),
         latencies=Latencies(found.ok, ttft, e2el, tpot, _gaps(found), np.full(n, np.nan)),
         output_lens=lens,
         origin_s=origin_s,
         duration_s=float(run.document.get("duration") or 0),
-        gone=np.zeros(n, np.bool_),
+        gone=found.ok & (lens > 1) & (_counts(found, "itl") == 0) & folded,
         objectives_ms=section(run.block, "objectives_ms"),
         server=_series(run, "server", origin_s),
         gpus=_series(run, "gpu", origin_s),

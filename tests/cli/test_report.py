@@ -13,12 +13,14 @@ from llmbench_locust.compare.drawing import shown_of
 from llmbench_locust.compare.overlay import COLOURS, Side, overlay
 from llmbench_locust.compare.reading import read_runs
 from llmbench_locust.json_values import json_value
+from llmbench_locust.metrics.store import RecordStore
 from llmbench_locust.results.document import build_document
 from llmbench_locust.results.headline import headline, tiles
 from llmbench_locust.results.html import figures_of, report_html
 from llmbench_locust.results.shown import Shown
-from tests.metrics.rows import failed, row
+from tests.metrics.rows import columns, failed, row
 from tests.results.runs import config, finished
+from tests.results.runs import figures as derived
 
 FOREIGN = Path(__file__).parents[1] / "data" / "foreign"
 
@@ -62,6 +64,18 @@ def test_a_detailed_file_of_ours_draws_what_its_run_drew(tmp_path):
     assert "llmbench serve" in text
     assert "2026-11-24 03:42:01" in text
     assert "Raise --num-prompts" in text
+
+
+def test_a_file_without_all_token_events_draws_none_over_time(tmp_path):
+    store = RecordStore(max_exact_tokens=3)
+    store.add(columns(row(0, 10.0, 0.1, (0.02, 0.03))))
+    store.add(columns(row(1, 10.5, 0.1, (0.02, 0.03))))
+    done = derived(store.columns(), folded=store.folded, origin_s=10.0)
+    path = tmp_path / "folded.json"
+    path.write_text(json.dumps(json_value(build_document(done))))
+    (run,) = read_runs(path)
+    names = [t["name"] for t in dict(figures_of(shown_of(run)))["Load over time"]["data"]]
+    assert names == ["sent/s", "completed/s", "in flight"]
 
 
 @pytest.mark.parametrize(("name", "tool", *("rate", "tokens", "ttft", "tpot", "e2el")), FILES)
