@@ -17,21 +17,24 @@ def cancelled(basis: Basis) -> Json | None:
 
     ``token_events``: those before the cancellation. ``generated_after``: tokens that the server
     generated for requests that were already cancelled, i.e. counted but not received; None if one
-    of the two counts is missing.
+    of the two counts is missing. An event of a cancelled request counts as many tokens as one of a
+    complete request on average. Both are None if not all token events were kept.
     """
     columns = basis.columns
     gone = columns.cancelled
     if not np.any(gone):
         return None
     events = np.diff(columns.token_offsets)
-    received = int(events[gone].sum())
+    received, whole = int(events[gone].sum()), int(events[columns.success].sum())
     counters = basis.server["all"]["counters"] if basis.server else {}
-    made, counted = counters.get("generation_tokens"), basis.summary.total_output + received
-    clear = made is not None and not np.any(columns.failed) and not attempts_before(columns)
+    made, total = counters.get("generation_tokens"), basis.summary.total_output
+    counted = total + round(received * total / whole if whole else received)
+    kept = not np.any(basis.facts.gone)
+    clear = kept and not np.any(columns.failed) and not attempts_before(columns)
     return {
         "requests": int(np.count_nonzero(gone)),
         "before_first_token": int(np.count_nonzero(gone & (events == 0))),
-        "token_events": received,
+        "token_events": received if kept else None,
         "generated_after": max(0, int(made) - counted) if clear and made is not None else None,
     }
 

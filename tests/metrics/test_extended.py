@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from llmbench_locust.metrics.audit import AuditInputs
+from llmbench_locust.metrics.store import RecordStore
+from llmbench_locust.server_metrics.reading import Reading
 from tests.results.runs import config, figures
 
 from .rows import columns, failed, lags, row
@@ -202,3 +204,16 @@ def test_a_cancelled_request_is_in_no_share_of_a_group():
     found = block(row(0, label="a"), gone, goodput={"ttft": 200.0})
     assert found["slo_attainment"]["all"] == found["by_label"]["a"]["goodput_share"] == 1.0
     assert block(gone, goodput={"ttft": 200.0})["by_label"]["a"]["goodput_share"] is None
+
+
+def test_tokens_generated_after_a_cancellation_are_those_beyond_the_ones_that_came():
+    # Chunks of two tokens: 10 received in full, 6 before the cancellation; the server made 20.
+    gone = failed(1, kind="cancelled", token_times=np.array([0.1, 0.2, 0.3]))
+    rows = row(0, gaps=(0.1,) * 4, tokens=10), gone
+    readings = {"u": [Reading(0.0), Reading(9.0, {"generation_tokens": 20.0})]}
+    found = block(*rows, server=readings)["cancelled"]
+    assert (found["token_events"], found["generated_after"]) == (3, 4)
+    store = RecordStore(max_exact_tokens=1)
+    store.add(columns(*rows))
+    done = figures(store.columns(), folded=store.folded, server=readings).block["cancelled"]
+    assert (done["token_events"], done["generated_after"]) == (None, None)
