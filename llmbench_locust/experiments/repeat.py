@@ -17,8 +17,7 @@ from llmbench_locust.run.lifecycle import Runs
 from llmbench_locust.statistics.blocks import runs_interval
 from llmbench_locust.terminal import say, warn
 
-_FIGURES = ("mean_", "median_", "p")
-_SUFFIXES = ("_ms", "_throughput")
+_LATENCY, _RATES = ("mean_", "median_", "p"), ("_throughput", "_goodput")
 
 
 def nth(config: RunConfig, number: int) -> RunConfig:
@@ -76,7 +75,8 @@ def summary(documents: Sequence[dict[str, object]]) -> dict[str, dict[str, objec
     for key in documents[0] if documents else ():
         values = [document.get(key) for document in documents]
         numbers = [float(v) for v in values if isinstance(v, int | float)]
-        if not (key.startswith(_FIGURES) or "throughput" in key) or not key.endswith(_SUFFIXES):
+        latency = key.startswith(_LATENCY) and key.endswith("_ms")
+        if not latency and not key.endswith(_RATES):
             continue
         if len(numbers) < len(documents) or not all(map(math.isfinite, numbers)):
             continue

@@ -32,6 +32,9 @@ def test_summary_by_hand():
     assert (row["mean"], row["variation"]) == (2.0, pytest.approx(0.5))
     assert row["interval"] == pytest.approx((-0.484, 4.484), abs=1e-3)
     assert "50.0%" in table(found)
+    goodputs = [{"request_goodput": v, "duration": 3.0} for v in (1.0, 2.0, 3.0)]
+    assert list(summary(goodputs)) == ["request_goodput"]
+    assert summary([{"request_goodput": None}]) == {}
     assert summary(documents[:1])["mean_ttft_ms"]["interval"] is None
     assert summary([]) == {}
 
