@@ -24,9 +24,10 @@ def server_figures(facts: RunFacts, summary: Summary) -> Json | None:
     ):
         return None
     ttft = summary.distributions.get("ttft")
-    # With retries, the TTFT has failed attempts and pauses, which are no part of the server's.
-    known = ttft is not None and summary.completed and not any(facts.columns.texts["retried"])
-    mean_s = ttft.mean / 1000 if ttft is not None and known else None
+    # With retries, the TTFT has failed attempts and pauses, which are no part of the server's; the
+    # first part of a resumed run is in no reading.
+    other = any(facts.columns.texts["retried"]) or facts.resumed is not None
+    mean_s = ttft.mean / 1000 if ttft is not None and summary.completed and not other else None
     busiest = max(
         facts.server.values(),
         key=lambda found: max(

@@ -313,15 +313,17 @@ def test_nothing_is_said_that_the_figures_do_not_support():
 
 
 def test_the_ttft_of_retried_requests_is_not_split():
-    def parts(**more):
+    def parts(resumed=None, **more):
         times = {"queue_time": Histogram(0.2, 2.0), "prefill_time": Histogram(0.1, 2.0)}
         readings = [Reading(0.0), Reading(9.0, {"requests_finished": 2.0}, times)]
-        found = run_figures(columns(row(0), row(1, ttft=0.9, **more)), server={"u": readings})
+        rows = columns(row(0), row(1, ttft=0.9, **more))
+        found = run_figures(rows, server={"u": readings}, resumed=resumed)
         return found.block["server"]["ttft_parts_s"], found.block["server"]["attribution"]
 
     assert parts()[0]["network_and_front_end"] == pytest.approx(0.5 - 0.15)
     # Its 0.9 s are a failed attempt, a pause, and the time of the second attempt.
     assert parts(retried='[{"error_kind": "timeout"}]') == (None, [])
+    assert parts(resumed={"requests": 1}) == (None, [])  # no reading is of the first part
 
 
 def test_the_docs_have_every_name():
