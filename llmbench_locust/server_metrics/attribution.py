@@ -66,7 +66,7 @@ def _kv_cache(server: ServerFigures, readings: Sequence[Reading]) -> str:
     facts = []
     if full:
         facts.append(
-            f"KV cache above {FULL_SHARE:.0%} from {full[0] - readings[0].time_s:.0f} s on"
+            f"KV cache first above {FULL_SHARE:.0%} at {full[0] - readings[0].time_s:.0f} s"
         )
     if preempted:
         facts.append(f"{preempted:.0f} preemption{'s' if preempted != 1 else ''}")

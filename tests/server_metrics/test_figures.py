@@ -301,7 +301,7 @@ def test_the_ttft_is_split_into_queue_prefill_and_the_rest():
     }
     assert sentences(0.812, server, readings) == [
         "TTFT 812 ms = 640 queue + 118 prefill + 54 network and front end",
-        "KV cache above 95% from 40 s on, 31 preemptions",
+        "KV cache first above 95% at 40 s, 31 preemptions",
         "Prefix cache served 62% of prompt tokens",
     ]
 
