@@ -50,9 +50,9 @@ def _warnings(extended: Json, timed: bool) -> list[str]:
         lines.append(f"warning: {_requests(extended['unsent_requests'])} of the plan never sent")
     if (extended.get("tokens_per_event") or 0) > 1.5:
         lines.append(
-            f"note: a chunk had {extended['tokens_per_event']:.1f} tokens on average; the ITL "
-            "above is per chunk, the ITL per token is in the result file "
-            "(llmbench.per_token_itl_ms)"
+            f"note: a chunk had {extended['tokens_per_event']:.1f} tokens on average; the ITL and "
+            "the peak output throughput above count chunks, those of tokens are in the result file "
+            "(llmbench.per_token_itl_ms, llmbench.peak_output_tokens_per_s)"
         )
     if extended.get("exact") is False:
         lines.append(

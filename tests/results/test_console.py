@@ -128,3 +128,10 @@ def test_objectives_reasoning_and_lengths():
     assert lines[at + 1] == "Mean (ms):                               300.00"
     assert lines[at + 4] == "Reasoning tokens:                        2"
     assert "warning: 1 of 1 responses were shorter than requested" in lines
+
+
+def test_figures_that_count_chunks_are_named_where_chunks_carry_several_tokens():
+    text = "\n".join(lines_of(row(0, gaps=(0.4, 0.4), tokens=12)))
+    assert "Peak output token throughput (tok/s):    3.00" in text
+    assert "note: a chunk had 4.0 tokens on average; the ITL and the peak output throughput" in text
+    assert "llmbench.peak_output_tokens_per_s" in text
