@@ -162,7 +162,8 @@ def _failed(e: Figures) -> Found | None:
 
 def _too_few(e: Figures) -> Found | None:
     """The number of requests missing for the highest requested percentile."""
-    asked = max(e.facts.config.metric_percentiles, default=0.0)
+    below = [p for p in e.facts.config.metric_percentiles if p < 100]  # P100 is the maximum
+    asked = max(below, default=0.0)
     needed, there = least_samples(asked), e.summary.completed
     fit = [f"{p}" for p in _USUAL_PERCENTILES if least_samples(p) <= there and p < asked]
     lower = f", or report lower percentiles with --metric-percentiles {','.join(fit)}"

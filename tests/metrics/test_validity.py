@@ -70,11 +70,12 @@ def test_an_answer_that_stopped_of_itself_is_not_short():
 
 def test_too_few_requests_name_the_flag_that_gives_more():
     def advice(*records, **flags):
-        given = replace(config(), metric_percentiles=(99.0,), **flags)
+        given = replace(config(), **{"metric_percentiles": (99.0,), **flags})
         found = figures(columns(*records), given=given).block["validity"]["reasons"]
         return found[0]["what_to_do"]
 
     assert advice(row()) == "Raise --num-prompts."
+    assert advice(row(), metric_percentiles=(99.0, 100.0)) == "Raise --num-prompts."
     assert advice(row(), duration_s=9.0) == "Raise --duration."
     assert advice(row(), num_sessions=3) == "Raise --num-sessions."
     assert advice(row(due_time=np.nan)) == "Raise --run-time."
