@@ -126,6 +126,14 @@ def test_its_metrics_page_agrees_with_what_was_sent(server) -> None:
 
 
 def test_the_next_turn_of_a_conversation_begins_with_the_cached_one(server) -> None:
+    def counted(name):
+        page = get(f"{server}/metrics").splitlines()
+        return sum(
+            float(line.split()[-1]) for line in page if line.startswith(f"vllm:{name}_total")
+        )
+
+    names = "prompt_tokens", "prefix_cache_queries"
+    before = [counted(name) for name in names]
     messages = [{"role": "user", "content": "e f " * 20}]
     found = []
     for _ in range(2):
@@ -137,6 +145,8 @@ def test_the_next_turn_of_a_conversation_begins_with_the_cached_one(server) -> N
         found.append(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
         messages += [answer["choices"][0]["message"], {"role": "user", "content": "g"}]
     assert found == [0, 32]  # whole blocks of 16 of its 40 words
+    prompts, queries = (counted(n) - b for n, b in zip(names, before, strict=True))
+    assert queries == prompts > 80  # with the template
 
 
 def test_the_cache_is_reset_when_nothing_runs(server) -> None:

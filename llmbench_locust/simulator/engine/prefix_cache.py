@@ -21,10 +21,12 @@ class PrefixCache:
         self.hits = 0
         self._blocks: OrderedDict[int, None] = OrderedDict()
 
-    def admit(self, tokens: Sequence[Hashable]) -> int:
-        """Look up a prompt and store its blocks. Returns how many of its tokens were cached."""
+    def admit(self, tokens: Sequence[Hashable], template: int = 0) -> int:
+        """Look up a prompt and store its blocks. Returns how many of its tokens were cached.
+        ``template``: further tokens of the prompt, from a chat template, which are not cached.
+        """
         size, known, chain, cached = self.block_size, True, 0, 0
-        self.queries += len(tokens)
+        self.queries += len(tokens) + template
         for start in range(0, len(tokens) - size + 1, size):
             chain = hash((chain, *tokens[start : start + size]))
             known = known and chain in self._blocks and start + size < len(tokens)

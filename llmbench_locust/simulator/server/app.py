@@ -124,7 +124,9 @@ class Simulator:
             return self._refuse(start_response, seen, refusal, protocol)
         seen.prompt_tokens, seen.stream, seen.model = ask.prompt_tokens, ask.stream, ask.model
         if self.cache is not None and protocol.generates:
-            ask.cached_tokens = seen.cached_tokens = self.cache.admit(self.count.units(ask.prompt))
+            units = self.count.units(ask.prompt)
+            template = max(0, ask.prompt_tokens - len(units))
+            ask.cached_tokens = seen.cached_tokens = self.cache.admit(units, template)
         ask.tell_times = self.settings.request_metrics
         seen.output_tokens = plan.tokens * ask.choices if protocol.generates else 0
         self.stats.begin(seen)
