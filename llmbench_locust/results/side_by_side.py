@@ -38,6 +38,9 @@ def _load(run: Shown) -> str:
     document = run.document
     rate = document.get("request_rate")
     words = [f"{rate} req/s" if isinstance(rate, int | float) else f"rate {rate or 'unknown'}"]
+    if document.get("ramp_up_strategy"):
+        begin, end = (document.get(f"ramp_up_{name}_rps") for name in ("start", "end"))
+        words = [f"{document['ramp_up_strategy']} ramp from {begin} to {end} req/s"]
     if document.get("max_concurrency") is not None:
         words.append(f"at most {document['max_concurrency']} in flight")
     return ", ".join(words)

@@ -114,6 +114,12 @@ def test_all_of_them_side_by_side(tmp_path, capsys):
     assert all(line.count("|") == 7 for line in rows)
 
 
+def test_the_load_of_a_ramp_is_the_ramp(capsys):
+    gold = Path(__file__).parents[1] / "data" / "results" / "ramp-up.json"
+    assert main(["report", str(gold)]) == 0
+    assert "Load                        linear ramp from 2 to 12 req/s" in capsys.readouterr().out
+
+
 def test_a_summary_of_one_file_goes_to_the_screen(tmp_path, capsys):
     path, live = ours(tmp_path)
     assert main(["report", str(path), "--markdown", "-"]) == 0
