@@ -142,7 +142,7 @@ def _row(
         return Row(wanted, base, new, _UNBOUNDED, level, CANNOT_TELL, why, False)
     interval = found.interval(level)
     word = verdict(interval, limit, wanted.higher_is_better)
-    needs = _needs(sides, found, level, limit) if word == CANNOT_TELL else ""
+    needs = _needs(wanted, sides, found, level, limit) if word == CANNOT_TELL else ""
     return Row(wanted, base, new, interval, level, word, needs, found.paired)
 
 
@@ -156,11 +156,18 @@ def _typical(side: list[Figure | None]) -> float | None:
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
-def _needs(sides: list[list[Figure | None]], found: Difference, level: float, limit: float) -> str:
+def _needs(
+    wanted: Metric,
+    sides: list[list[Figure | None]],
+    found: Difference,
+    level: float,
+    limit: float,
+) -> str:
     times = found.factor(level, limit)
     if times is None:
         bare = any(f is not None and not f.influences for side in sides for f in side)
-        return "needs --save-detailed or several runs" if bare else "too few requests"
+        more = "--save-detailed or several runs" if wanted.of_requests else "several runs"
+        return f"needs {more}" if bare else "too few requests"
     if found.runs:
         runs = math.ceil(found.runs * times)
         return f"needs {_size(runs)} runs per side"

@@ -45,6 +45,11 @@ class Metric:
     def higher_is_better(self) -> bool:
         return not self.latency
 
+    @property
+    def of_requests(self) -> bool:
+        """Whether a file with --save-detailed has a value of each request."""
+        return self.latency != "ttfo" and self.key not in ("request_goodput", "capacity")
+
 
 def metric(key: str) -> Metric:
     """The metric for a name in the result file. Raises ConfigError with the most similar name."""

@@ -77,6 +77,11 @@ def test_cannot_tell_says_what_would(runs, capsys):
         Path(runs[key]).write_text(json.dumps(kept))
     assert main(["compare", runs["a0"], runs["b0"], "--metrics", "p99_ttft_ms"]) == 0
     assert "cannot tell (needs --save-detailed or several runs)" in capsys.readouterr().out
+    for key in ("a0", "b0"):  # no file has these figures by request
+        found = json.loads(Path(runs[key]).read_text()) | {"request_goodput": 7.0}
+        Path(runs[key]).write_text(json.dumps(found))
+    assert main(["compare", runs["a0"], runs["b0"], "--metrics", "request_goodput"]) == 0
+    assert "cannot tell (needs several runs)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
