@@ -178,6 +178,7 @@ def test_processes_that_stood_still_continue(sim, tmp_path):
 def test_a_worker_ends_if_its_master_is_silent(sim, tmp_path):
     (tmp_path / "impatient.py").write_text(IMPATIENT)
     argv = ("--base-url", sim.url, "--num-prompts", 5000, "--request-rate", 50, *SMALL)
+    argv += ("--no-journal",)  # in the current directory, which the killed master would leave
     with cluster(1, *argv, locustfile=tmp_path / "impatient.py") as (master, crew, _):
         wait_for(lambda: sim.log.exists() and len(arrived(sim.log)) > 20)
         os.killpg(master.pid, signal.SIGSTOP)
