@@ -228,14 +228,7 @@ def dial(
             reason = error
             continue
         try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in KEEPALIVE.items():
-                with contextlib.suppress(AttributeError):  # another system
-                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-            with contextlib.suppress(OSError):  # another system, or a kernel before 6.3
-                sock.setsockopt(socket.IPPROTO_IP, _PORT_RANGE, _ANY_PORT)
+            _set_options(sock)
             _connect(sock, address, deadline)
             if endpoint.tunnel:
                 _tunnel(sock, endpoint, deadline)
@@ -263,6 +256,17 @@ def dial(
     )
     failed.kind = "tls" if isinstance(reason, ssl.SSLError) else "connect"
     raise failed
+
+
+def _set_options(sock: _socket.socket) -> None:
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE.items():
+        with contextlib.suppress(AttributeError):  # another system
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    with contextlib.suppress(OSError):  # another system, or a kernel before 6.3
+        sock.setsockopt(socket.IPPROTO_IP, _PORT_RANGE, _ANY_PORT)
 
 
 def _connect(sock: _socket.socket, address: tuple[str, int], deadline: float | None) -> None:
