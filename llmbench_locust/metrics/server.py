@@ -15,6 +15,9 @@ from llmbench_locust.server_metrics.reading import Reading
 from llmbench_locust.server_metrics.vocabulary import GPU_METRICS
 from llmbench_locust.server_metrics.watch import server_block
 
+#: A page that is slow to answer has its last reading at most so many seconds before the end.
+UNREAD_S = 10.0
+
 
 def server_figures(facts: RunFacts, summary: Summary) -> Json | None:
     """Figures of ``all`` replicas together and of each by URL; None without readings."""
@@ -23,11 +26,12 @@ def server_figures(facts: RunFacts, summary: Summary) -> Json | None:
         together["gauges"] or together["counters"] or together["restarted"]
     ):
         return None
-    ttft = summary.distributions.get("ttft")
-    # With retries, the TTFT has failed attempts and pauses, which are no part of the server's; the
-    # first part of a resumed run is in no reading.
-    other = any(facts.columns.texts["retried"]) or facts.resumed is not None
-    mean_s = ttft.mean / 1000 if ttft is not None and summary.completed and not other else None
+    ttft, unread = summary.distributions.get("ttft"), _unread(facts)
+    # The TTFT of a retried request has pauses and failed attempts. The first part of a resumed run,
+    # and what a replica counted before it was restarted, are in no reading.
+    retried = any(facts.columns.texts["retried"])
+    whole = not (unread or together["restarted"] or facts.resumed or retried)
+    mean_s = ttft.mean / 1000 if ttft is not None and summary.completed and whole else None
     busiest = max(
         facts.server.values(),
         key=lambda found: max(
@@ -38,9 +42,18 @@ def server_figures(facts: RunFacts, summary: Summary) -> Json | None:
         "all": together,
         "replicas": each,
         "ttft_parts_s": ttft_parts(mean_s, together) if mean_s is not None else None,
-        "attribution": sentences(mean_s, together, busiest),
+        "attribution": unread + sentences(mean_s, together, busiest),
     }
     return found | series(facts, facts.server)
+
+
+def _unread(facts: RunFacts) -> list[str]:
+    """A sentence if a page could not be read any more: its figures are of a part of the run."""
+    last_s = min(found[-1].time_s for found in facts.server.values() if found)
+    unread_s = facts.origin_s + facts.duration_s - last_s
+    if unread_s < UNREAD_S:
+        return []
+    return [f"These figures leave out the last {unread_s:.0f} s: a page could not be read any more"]
 
 
 def series(facts: RunFacts, pages: Mapping[str, Sequence[Reading]]) -> Json:
