@@ -29,6 +29,8 @@ from llmbench_locust.transport.endpoint import Endpoint
 from llmbench_locust.transport.reader import StreamReader
 
 CONNECT_TIMEOUT_S = 30.0
+#: After a failed connection, the host's name is resolved again if that was longer ago.
+RESOLVED_S = 5.0
 #: Maximum time to open connections before a run: with TLS each takes a millisecond.
 OPENING_S = 10.0
 #: The peak use of this many seconds determines how many connections stay open.
@@ -83,6 +85,7 @@ class ConnectionPool:
         self._growing = False
         self._trimmer: gevent.Greenlet | None = None
         self._addresses: list[Address] = []
+        self._resolved_s = 0.0
         self._closed = False
 
     @property
@@ -159,11 +162,16 @@ class ConnectionPool:
 
     def _dial(self, deadline: float | None) -> Connection:
         if not self._addresses:
-            self._addresses = resolve(self.endpoint)
+            self._addresses, self._resolved_s = resolve(self.endpoint), time.perf_counter()
         limit = time.perf_counter() + CONNECT_TIMEOUT_S
         if deadline is not None:
             limit = min(limit, deadline)
-        sock, tls = dial(self.endpoint, self._addresses, self._context, limit, self._stamps)
+        try:
+            sock, tls = dial(self.endpoint, self._addresses, self._context, limit, self._stamps)
+        except (ConnectError, TimeoutError):
+            if time.perf_counter() - self._resolved_s > RESOLVED_S:
+                self._addresses = []  # the server may have moved
+            raise
         if self._closed:
             sock.close()
             raise ConnectError("the run has ended")

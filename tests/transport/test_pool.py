@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from resource import RLIMIT_NOFILE
+from urllib.parse import urlsplit
 
 import gevent
 import pytest
@@ -42,6 +43,18 @@ def test_connections_opened_ahead_stay_until_the_first_request(serve, connect):
     assert transport.prewarm(6) == 6
     gevent.sleep(0.3)
     assert transport._pool.idle == 6
+
+
+def test_a_server_that_has_moved_is_found_by_its_name(serve, connect, monkeypatch):
+    monkeypatch.setattr(pool_module, "RESOLVED_S", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as old:
+        where = [(socket.AF_INET, old.getsockname())]
+    monkeypatch.setattr(pool_module, "resolve", lambda endpoint: list(where))
+    transport = connect("http://server.example")
+    assert transport.exchange(POST, TextSink()).error_kind == "connect"
+    url = urlsplit(serve(always(answer("a"))).url)
+    where[:] = [(socket.AF_INET, (url.hostname, url.port))]
+    assert transport.exchange(POST, TextSink()).complete
 
 
 def test_to_open_ahead_takes_some_seconds_at_most(serve, connect, monkeypatch):
