@@ -50,7 +50,7 @@ def text(answer: Answer) -> str:
 
 
 def spent(answer: Answer, seconds: float) -> str:
-    """What the search took, a line. ``seconds``: of this process, less than all when resumed."""
+    """What the search took, a line. ``seconds``: with those of earlier parts."""
     every = (*answer.probes, *answer.invalid)
     minutes, rest = divmod(round(seconds), 60)
     took = f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -78,7 +78,7 @@ class _Capacity:
         else:
             check_directory("--result-dir", self.directory.parent)
         self._whole = True  # whether all files could be written
-        self._begun = perf_counter()
+        self._begun = perf_counter() - sum(outcome.seconds for outcome in self.done)
         self._number = len(self.done)
 
     def probe(self, load: float, requests: int, seed: int) -> Outcome:

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import re
 import signal
 
 import psutil
@@ -72,6 +73,8 @@ def test_a_lost_worker_costs_its_probe_and_a_search_goes_on_after_ctrl_c(sim, tm
     _, more = found(directory)
     assert more[: len(probes)] == probes
     assert len(more) > len(probes)
+    minutes, rest = re.search(r"requests, (?:(\d+) min )?(\d+) s", done.stdout).groups()
+    assert 60 * int(minutes or 0) + int(rest) > sum(row["seconds"] for row in document["probes"])
 
 
 def _in_probe(sim, directory, number):
