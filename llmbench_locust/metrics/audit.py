@@ -25,6 +25,8 @@ SHARED_CHUNKS = 0.01
 IDLE_EXCESS_S = 1.0
 #: A process that waited longer than this for a core was kept from running by others.
 STARVED_S = 0.1
+#: An idle loop that was late for longer than this, and than it waited for a core, was stopped.
+STILL_S = 2.0
 #: A worker that was cut off from its master for longer than this sent late.
 LAPSED_S = 0.1
 
@@ -165,8 +167,8 @@ def _reasons(inputs: AuditInputs, send: Json, loop: Json) -> list[str]:
 
 
 def _hint(inputs: AuditInputs) -> str:
-    """What to do: a client that waited for its master was cut off, one that waited for a core was
-    starved, any other is overloaded.
+    """What to do: a client that was late without work or waiting was stopped, one that waited for
+    its master was cut off, one that waited for a core was starved, any other is overloaded.
     """
     used = [fraction for process, fraction in inputs.cpu_fraction.items() if process != "master"]
     busiest = max(used, default=1.0)
@@ -174,12 +176,19 @@ def _hint(inputs: AuditInputs) -> str:
         return "open fewer connections in advance (--prewarm-connections)"
     if inputs.workers_lost:
         return "find out why workers were lost: stopped, out of memory, or cut off from the master"
+    idle = busiest < BUSY_FRACTION
+    still_s = inputs.loop_lag.max_s if inputs.loop_lag.total else 0.0
+    if idle and still_s > max(STILL_S, inputs.starved_s):
+        return (
+            f"the client stood still for {still_s:.1f} s at once: it was stopped, or its machine "
+            "was suspended; repeat the run"
+        )
     if inputs.lapsed_s > LAPSED_S:
         return (
             f"a worker was cut off from the master and could not send for {inputs.lapsed_s:.1f} s: "
             "check the network between them, and give each a core of its own"
         )
-    if busiest < BUSY_FRACTION and inputs.starved_s > STARVED_S:
+    if idle and inputs.starved_s > STARVED_S:
         return (
             f"the client was starved of CPU (it used {busiest * 100:.0f}% of a core but waited "
             f"{inputs.starved_s:.1f} s for one): give it cores of its own"

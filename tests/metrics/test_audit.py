@@ -130,3 +130,10 @@ def test_starvation_is_told_from_own_bursts_by_the_run_queue():
     assert "cut off" in verdict(inputs(workers_lost=1))["hint"]
     assert "for 1.5 s" in verdict(inputs(**idle, starved_s=0.2, lapsed_s=1.5))["hint"]
     assert verdict(inputs())["hint"] == ""
+
+
+def test_a_client_that_was_stopped_is_not_called_starved():
+    stopped = inputs(loop=90.0, cpu_fraction={"local": 0.01}, starved_s=3.5)
+    assert verdict(stopped)["hint"].startswith("the client stood still for 90.0 s at once")
+    starved = inputs(loop=3.0, cpu_fraction={"local": 0.01}, starved_s=60.0)
+    assert "starved of CPU" in verdict(starved)["hint"]
