@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from time import perf_counter
 
 import gevent
@@ -294,6 +295,7 @@ class Benchmark:
             )
         if self._journal is not None:
             self._kept = self._journal.close(self.store.add, ended=not self.interrupted)
+        self.server.close()
         return self.store.columns()
 
     @property
@@ -301,10 +303,13 @@ class Benchmark:
         """Zero of all times: the start of the arrivals, with --resume that of the first run."""
         return self.start_s - (0.0 if self.resumed is None else self.resumed.duration_s)
 
-    def settled(self) -> None:
-        """The report is written: delete the journal, unless --journal asked for it."""
-        if self._journal is not None and not self.config.journal:
-            self._journal.discard()
+    def settling(self) -> Callable[[], None]:
+        """What to call when the report is written: deletes the journal, unless --journal asked for
+        it. Does not refer to this run: reports are kept for longer than its prompts and records.
+        """
+        if self._journal is None or self.config.journal or not self._journal.whole:
+            return lambda: None
+        return partial(self._journal.path.unlink, missing_ok=True)
 
     def _head(self) -> Json:
         more = {

@@ -70,6 +70,10 @@ class Server:
             self._session.headers["Authorization"] = f"Bearer {api_key}"
         self._session.headers.update(headers)
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
     def models(self) -> list[str]:
         """The ids that /v1/models lists, at least one. Raises NotAnswered."""
         url = f"{without_user(self.base_url)}/v1/models"

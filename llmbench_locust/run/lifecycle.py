@@ -99,7 +99,7 @@ class Runs:
 
         self._going = None
         columns = benchmark.close()
-        self.report = replace(make_report(benchmark, columns), settle=benchmark.settled)
+        self.report = replace(make_report(benchmark, columns), settle=benchmark.settling())
         self._live.finish(self.report.document, self.report.audit)
         return self.report
 

@@ -105,6 +105,9 @@ class ServerWatch:
         if process.poll() is None:
             process.kill()
         process.wait()
+        self._reader.join()
+        if process.stdout is not None:
+            process.stdout.close()
 
     def latest(self) -> list[Reading]:
         return [found[-1] for found in self.readings.values() if found]

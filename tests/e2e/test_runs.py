@@ -47,6 +47,22 @@ ENDS_EARLY = """
         runs.exit_status = 0
 """
 
+#: The web page keeps the reports of the last runs.
+KEPT = """
+        import gc, os
+        from llmbench_locust.run.benchmark import Benchmark
+        reports, pipes = [], []
+        for _ in range(4):
+            report = runs.run(replace(runs.config, request_rate=100.0))
+            report.publish()
+            reports.append(report)
+            gc.collect()
+            files = [os.readlink(each.path) for each in os.scandir("/proc/self/fd")]
+            pipes.append(sum(file.startswith("pipe:") for file in files))
+        print("runs:", sum(isinstance(each, Benchmark) for each in gc.get_objects()))
+        print("pipes:", pipes[-1] - pipes[1])
+"""
+
 UNTIL_STOPPED = """
         try:
             for rate in (100.0, 10.0, 5.0):
@@ -103,6 +119,14 @@ def test_three_rates_one_after_another(workers, sim, tmp_path):
     assert ids[0] == ids[1] == ids[2]
     # Nothing is sent twice.
     assert _received(sim) == 3 * (READY_CHECK + 40)
+
+
+def test_a_report_that_is_kept_keeps_nothing_else_of_its_run(sim, tmp_path):
+    path = locustfile(tmp_path, KEPT)
+    done = locust(*saving(sim, tmp_path, 20), "--server-metrics", f"{sim}/metrics", locustfile=path)
+    assert done.returncode == 0, done.stderr
+    assert "runs: 1\n" in done.stdout
+    assert "pipes: 0\n" in done.stdout
 
 
 def test_a_run_that_is_ended_early_leaves_the_next_one_alone(sim, tmp_path):
