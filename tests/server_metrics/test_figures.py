@@ -307,19 +307,22 @@ def test_the_ttft_is_split_into_queue_prefill_and_the_rest():
 
 
 def test_a_page_that_ends_before_the_run_is_said_and_splits_nothing():
-    def page(last_s):
+    def page(last_s, before=0.0):
         sums = {"queue_time": 0.01, "prefill_time": 0.04}
         of_run = {name: Histogram(10 * s, 10.0) for name, s in sums.items()}
-        return [Reading(0.0, {"running": 0.0}), Reading(last_s, {"running": 1.0}, of_run)]
+        first = Reading(0.0, {"running": 0.0, "preemptions": before})
+        return [first, Reading(last_s, {"running": 1.0, "preemptions": 0.0}, of_run)]
 
-    def said(last_s):
-        block = run_figures(columns(row()), duration_s=100.0, server={"u": page(last_s)})
+    def said(last_s, **others):
+        server = {"u": page(last_s), **others}
+        block = run_figures(columns(row()), duration_s=100.0, server=server)
         return block.block["server"]["attribution"]
 
     assert said(99.0) == ["TTFT 100 ms = 10 queue + 40 prefill + 50 network and front end"]
     assert said(60.0) == [
         "These figures leave out the last 40 s: a page could not be read any more"
     ]
+    assert said(99.0, other=page(99.0, before=5.0)) == []  # restarted: its histograms are unknown
 
 
 def test_nothing_is_said_that_the_figures_do_not_support():
