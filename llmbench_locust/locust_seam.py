@@ -134,6 +134,8 @@ def drop_malformed(runner: Runner) -> None:
             if sender in runner.worker_indexes and sender not in runner.clients:
                 return  # the last words of a worker that has left
             reason = "it is not one that a worker of this run sends"
+            if sender not in runner.clients:
+                reason = "its sender is no worker of this run, or was silent for over a minute"
         except Exception as e:
             reason = repr(e)
         if sender not in logged and len(logged) < 100:
