@@ -135,7 +135,9 @@ class Benchmark:
         if self._watch is not None:
             say_unread(self._watch, self.config, self._say)
         if not self.config.disable_tqdm:
-            self._bar = ProgressLine(self.live, self.source.total, self._crew.gaps)
+            done = 0 if self.resumed is None else len(self.resumed.done)
+            left = None if self.source.total is None else self.source.total - done
+            self._bar = ProgressLine(self.live, left, self._crew.gaps)
         return self.source.users and max(self.source.users, len(self.coordinator.workers))
 
     def _rehearse(self) -> float | None:
