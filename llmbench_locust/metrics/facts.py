@@ -41,6 +41,9 @@ class RunFacts:
     the plan that were never sent. ``cut_off``: requests without an outcome, because their users
     were stopped. ``folded``: token events that are only kept in aggregated form.
 
+    ``turns``: requests of the plan by session; a session that is missing has one. None if unknown,
+    as in a journal.
+
     ``spec_decode``, ``probes``, ``rps_changes``: vLLM's keys, from the server's counters, the probe
     requests and the ramp; None if there were none. ``prompts``: the digest of the prompts in the
     order of the plan, "" without a plan. ``environment``: what the client ran on. ``server``,
@@ -60,6 +63,7 @@ class RunFacts:
     unsent: int = 0
     cut_off: int = 0
     folded: Folded | None = None
+    turns: Mapping[int, int] | None = None
     spec_decode: Json | None = None
     probes: Json | None = None
     rps_changes: list[Json] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,16 +81,18 @@ def prefix_cache(basis: Basis) -> Json | None:
 
 
 def session_figures(basis: Basis) -> Json | None:
-    found = sessions(basis.columns)
+    facts = basis.facts
+    found = sessions(basis.columns, facts.turns)
     if found is None:
         return None
+    known = facts.turns is not None or not facts.unsent
     started = basis.columns.floats["start_time"]
     steady = np.flatnonzero(started <= found.window_s)
     return {
         "sessions": found.count,
-        "completed": len(found.duration_s),
+        "completed": len(found.duration_s) if known else None,
         "turns_mean": found.turns_mean,
-        "duration_ms": basis.shape(found.duration_s),
+        "duration_ms": basis.shape(found.duration_s) if known else None,
         "requests_after_window": int(np.count_nonzero(started > found.window_s)),
         "in_window": group(basis, steady),
     }
@@ -117,21 +120,23 @@ class Sessions:
     window_s: float
 
 
-def sessions(columns: RecordColumns) -> Sessions | None:
+def sessions(columns: RecordColumns, turns: Mapping[int, int] | None = None) -> Sessions | None:
     """None for a run without sessions. A session is incomplete if a turn failed, so that the later
-    ones were never sent.
+    ones were never sent, or if it has fewer than its ``turns``, because the run ended.
     """
     rows = np.flatnonzero(columns.ints["conversation"] >= 0)
     sent = np.isfinite(columns.floats["start_time"][rows])
     if not np.any(sent):
         return None
-    _, place = np.unique(columns.ints["conversation"][rows], return_inverse=True)
+    names, place = np.unique(columns.ints["conversation"][rows], return_inverse=True)
     count = int(place.max()) + 1
     began, ended = np.full(count, np.inf), np.full(count, -np.inf)
     np.fmin.at(began, place, columns.floats["start_time"][rows])
     np.fmax.at(ended, place, columns.floats["end_time"][rows])
     whole = np.ones(count, np.bool_)
     np.logical_and.at(whole, place, columns.success[rows])
+    if turns is not None:
+        whole &= np.bincount(place) >= [turns.get(name, 1) for name in names.tolist()]
     begun = np.isfinite(began)
     late = ended[ended > began[begun].max()]
     return Sessions(

@@ -230,9 +230,10 @@ def _money(value: float | None) -> str:
 def _sessions(found: Json | None) -> list[str]:
     if found is None:
         return []
+    complete = "n/a" if found["completed"] is None else found["completed"]
     lines = [
         f"{'Sessions':-^50}",
-        _line("Sessions complete / all:", f"{found['completed']} / {found['sessions']}"),
+        _line("Sessions complete / all:", f"{complete} / {found['sessions']}"),
         _line("Mean requests per session:", found["turns_mean"], ".1f"),
     ]
     if duration := found["duration_ms"]:

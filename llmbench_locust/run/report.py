@@ -173,6 +173,7 @@ def make_report(benchmark: Benchmark, columns: RecordColumns) -> Report:
         unsent=0 if tasks or benchmark.config.endless else never,
         cut_off=never if tasks else 0,
         folded=benchmark.store.folded,
+        turns=benchmark.source.turns,
         spec_decode=benchmark.spec_decode,
         probes=None if benchmark.prober is None else benchmark.prober.figures(),
         rps_changes=_rps_changes(benchmark, coordinator),

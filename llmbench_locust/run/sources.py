@@ -56,7 +56,8 @@ class Source:
     Locust. ``due_s``: due times of the plan in seconds, ascending (float64), sessions by their
     first request. ``rehearsal``: a typical request for the ready check, None if there is none.
     ``prompts``: the digest of the prompts, "" without a plan.
-    ``answers``: what responses are checked against.
+    ``answers``: what responses are checked against. ``turns``: requests by session; a session that
+    is missing has one. None without a plan.
     """
 
     def __init__(self) -> None:
@@ -67,6 +68,7 @@ class Source:
         self.rehearsal: SampleRequest | None = None
         self.prompts = ""
         self.answers = AnswerKey()
+        self.turns: Mapping[int, int] | None = None
 
     def settle(self, config: RunConfig) -> RunConfig:
         """``config`` with what this source determines."""
@@ -144,6 +146,8 @@ class Planned(Source):
         if self._stream is None:
             self.prompts, self.total = in_thread(digest, self._samples), len(self._samples)
             self._tickets = make_tickets(config, self._samples)
+            heads = [ticket for ticket in self._tickets if ticket.following]
+            self.turns = {t.sample.conversation or 0: t.count for t in heads}
             self.due_s = np.array([ticket.due_s for ticket in self._tickets])
         else:
             self.prompts, self.total = self._stream.digest, self._stream.total
