@@ -25,7 +25,7 @@ class Resumed:
         head: Json = {}
         self._parts: list[RecordColumns] = []
         read_journal(Path(path), lambda part: self._parts.append(_ended(part)), head)
-        if total is None:
+        if total is None or head["total"] is None:
             raise ConfigError(f"--resume: {path}: a run of unknown length has nothing left to send")
         if (head["prompts"], head["total"]) != (prompts, total):
             raise ConfigError(

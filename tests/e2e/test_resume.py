@@ -16,6 +16,7 @@ from llmbench_locust.run.journal import read_journal
 from llmbench_locust.simulator.launch import launch
 from tests.commands import MOST_S, SMALL, cluster, finish, locust, start, wait_for
 from tests.e2e.test_journal import llmbench
+from tests.e2e.test_own_tasks import LOCUSTFILE
 
 PROMPTS = 600
 #: The simulator needs 1.7 s for them.
@@ -100,6 +101,15 @@ def test_a_journal_of_another_plan(sim, tmp_path):
     run.communicate(timeout=MOST_S)
     status, _, err = llmbench("serve", "--resume", journal, "--seed", 5, cwd=tmp_path)
     assert (status, "is of another plan" in err, len(err.splitlines())) == (2, True, 1)
+
+
+def test_a_journal_of_users_with_tasks_of_their_own(sim, tmp_path):
+    (tmp_path / "own.py").write_text(LOCUSTFILE.format(user="OpenAIChatUser", call="chat"))
+    argv = ("--base-url", sim, *SMALL, "--journal", "--result-dir", tmp_path / "out", "-t", "2s")
+    assert locust(*argv, locustfile=tmp_path / "own.py").returncode == 0
+    [journal] = (tmp_path / "out").glob("*.journal")
+    status, _, err = llmbench("serve", "--resume", journal, cwd=tmp_path)
+    assert (status, "a run of unknown length has nothing left to send" in err) == (2, True), err
 
 
 def test_sessions_of_which_only_first_turns_were_answered(sim, tmp_path):
