@@ -22,8 +22,9 @@ from llmbench_locust.options.table import FLAGS, GROUPS
 from llmbench_locust.options.values import Default, show, split
 from llmbench_locust.redact import masked
 
-#: Selects the stream reader (`transport.reader`). Not a flag, because it changes no result.
-READER_VARIABLE = "LLMBENCH_READER"
+#: Not flags, because they change no result: the stream reader (`transport.reader`), and whether
+#: an installation compiles it (hatch_build.py).
+OTHER_VARIABLES = ("LLMBENCH_READER", "LLMBENCH_BUILD_NATIVE")
 #: The end of a variable's name; what comes before it names the service.
 _OF_A_SERVICE = re.compile(r"(?<=_)(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)$")
 
@@ -45,7 +46,7 @@ def check_variables(names: Iterable[str]) -> None:
     not one that Kubernetes sets for a service (such as llmbench-master).
     """
     names = sorted(names)
-    known = {READER_VARIABLE, *(env_name(flag) for flag in FLAGS.values())}
+    known = {*OTHER_VARIABLES, *(env_name(flag) for flag in FLAGS.values())}
     services = {n.removesuffix("SERVICE_HOST") for n in names if n.endswith("_SERVICE_HOST")}
     for name in names:
         about = _OF_A_SERVICE.search(name)

@@ -181,7 +181,7 @@ def test_workers_put_in_their_own_secrets(form, monkeypatch):
 )
 def test_a_variable_of_no_flag_is_refused(name, hint):
     with pytest.raises(ConfigError) as refused:
-        check_variables(["PATH", "LLMBENCH_HEADER", name])
+        check_variables(["PATH", "LLMBENCH_HEADER", "LLMBENCH_BUILD_NATIVE", name])
     assert str(refused.value) == f"{name}: no flag has this environment variable; {hint}"
 
 
