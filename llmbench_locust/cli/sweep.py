@@ -17,6 +17,7 @@ from llmbench_locust.experiments import grid
 from llmbench_locust.experiments.sweep import Plan, sweep
 from llmbench_locust.options.checks import base_url
 from llmbench_locust.options.values import integer, words_in, words_of
+from llmbench_locust.results.files import check_directory
 
 VERBS = ("serve", "serve_workload")
 
@@ -69,6 +70,8 @@ def _plan(verb: str, argv: list[str], bench_flags: list[str]) -> Plan:
     )
     if own:
         _check(bench, [params for _, fits in cells for params in fits])
+    if not flags.dry_run:
+        check_directory("--output-dir", directory)
     return Plan(
         directory=directory,
         serve=words_in("--serve-cmd", flags.serve_cmd),

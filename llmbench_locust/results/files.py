@@ -57,7 +57,8 @@ def check_outputs(config: RunConfig) -> None:
     """Create the directories of all requested files and write a small file in each, to fail before
     the run. Raises ConfigError.
     """
-    wanted = [("--per-request", config.per_request), ("--llm-html", config.llm_html)]
+    page = "--html, under locust -f --llm-html"
+    wanted = [("--per-request", config.per_request), (page, config.llm_html)]
     directories = [(flag, Path(path).parent) for flag, path in wanted if path]
     if config.save_result or config.append_result:
         directories.append(("--result-dir", Path(config.result_dir or "")))
@@ -74,7 +75,8 @@ def check_directory(flag: str, directory: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as e:
-        raise ConfigError(f"{flag}: {directory} cannot be written: {e.strerror}") from e
+        where = "the current directory" if directory == Path() else directory
+        raise ConfigError(f"{flag}: {where} cannot be written: {e.strerror}") from e
 
 
 def _in_a_name(model: str) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from llmbench_locust.cli import sweep
+from llmbench_locust.errors import ConfigError
 from llmbench_locust.experiments.single import exit_status
 from llmbench_locust.simulator.launch import launch
 from tests.commands import SMALL, finish, locust, result, start, wait_for
@@ -35,12 +37,20 @@ def test_the_table(change, status):
     assert exit_status(**{**GOOD, **change}) == status
 
 
-def test_a_directory_that_cannot_be_written_is_said_before_the_run(tmp_path):
+@pytest.mark.parametrize("more", [["--save-result"], ["--capacity", "--goodput", "ttft:900"]])
+def test_a_directory_that_cannot_be_written_is_said_before_the_run(tmp_path, more):
     (tmp_path / "file").write_text("")
-    done = locust(*SIX, "--save-result", "--result-dir", tmp_path / "file" / "out")
+    argv = SIX if "--save-result" in more else ("--sim", *SMALL)
+    done = locust(*argv, *more, "--result-dir", tmp_path / "file" / "out")
     assert done.returncode == 2
     assert f"--result-dir: {tmp_path}/file/out cannot be written: Not a directory" in done.stderr
     assert "Starting main benchmark run" not in done.stdout
+
+
+def test_a_sweep_says_so_before_its_first_run(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"--output-dir: .* cannot be written: Not a directory"):
+        sweep.main(["serve", "-o", str(tmp_path / "file" / "out"), "--", "--sim"])
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mounting a small disk needs root")
