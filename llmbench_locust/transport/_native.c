@@ -5,10 +5,10 @@
  *        `template.PythonLane` is the same in Python; both pass the same tests.
  * Reader the lanes by descriptor, and `poll`.
  *
- * Uses CPython's stable ABI: one build works with every version from 3.11.
+ * Uses CPython's stable ABI: one build works with every version from 3.11. No format has a `#`:
+ * built with the headers of 3.13, it raises SystemError on older versions.
  */
 #define Py_LIMITED_API 0x030B0000
-#define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include <errno.h>
@@ -222,29 +222,34 @@ unknown:
     return 0;
 }
 
+static PyObject *bytes_of(const void *data, size_t size)
+{
+    return PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
+}
+
 static PyObject *lane_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    const char *prefix, *suffix;
-    Py_ssize_t prefix_size, suffix_size;
+    PyObject *prefix, *suffix;
     if (kwargs && PyDict_Size(kwargs)) {
         PyErr_SetString(PyExc_TypeError, "Lane takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "y#y#", &prefix, &prefix_size, &suffix, &suffix_size))
+    if (!PyArg_ParseTuple(args, "SS", &prefix, &suffix))
         return NULL;
+    size_t prefix_size = (size_t)PyBytes_Size(prefix), suffix_size = (size_t)PyBytes_Size(suffix);
     Lane *lane = (Lane *)PyType_GenericAlloc(type, 0); /* zeroed */
     if (!lane)
         return NULL;
-    lane->prefix = malloc((size_t)(prefix_size + suffix_size) + 1);
+    lane->prefix = malloc(prefix_size + suffix_size + 1);
     if (!lane->prefix) {
         Py_DECREF(lane);
         return PyErr_NoMemory();
     }
-    memcpy(lane->prefix, prefix, (size_t)prefix_size);
+    memcpy(lane->prefix, PyBytes_AsString(prefix), prefix_size);
     lane->suffix = lane->prefix + prefix_size;
-    memcpy(lane->suffix, suffix, (size_t)suffix_size);
-    lane->prefix_size = (size_t)prefix_size;
-    lane->suffix_size = (size_t)suffix_size;
+    memcpy(lane->suffix, PyBytes_AsString(suffix), suffix_size);
+    lane->prefix_size = prefix_size;
+    lane->suffix_size = suffix_size;
     return (PyObject *)lane;
 }
 
@@ -262,12 +267,12 @@ static void lane_dealloc(PyObject *self)
 
 static PyObject *lane_feed(PyObject *self, PyObject *args)
 {
-    const char *data;
-    Py_ssize_t size;
+    PyObject *data;
     double time_s;
-    if (!PyArg_ParseTuple(args, "y#d", &data, &size, &time_s))
+    if (!PyArg_ParseTuple(args, "Sd", &data, &time_s))
         return NULL;
-    Py_ssize_t events = lane_take_in((Lane *)self, data, (size_t)size, time_s);
+    Py_ssize_t events = lane_take_in((Lane *)self, PyBytes_AsString(data),
+                                     (size_t)PyBytes_Size(data), time_s);
     return events < 0 ? NULL : PyLong_FromSsize_t(events);
 }
 
@@ -278,9 +283,9 @@ static PyObject *lane_take(PyObject *self, PyObject *unused)
     if (!lane->events)
         Py_RETURN_NONE;
     PyObject *taken = Py_BuildValue(
-        "(y#y#y#)", (char *)lane->times, (Py_ssize_t)(lane->events * sizeof *lane->times),
-        lane->texts, (Py_ssize_t)lane->texts_size, (char *)lane->ends,
-        (Py_ssize_t)(lane->events * sizeof *lane->ends));
+        "(NNN)", bytes_of(lane->times, lane->events * sizeof *lane->times),
+        bytes_of(lane->texts, lane->texts_size),
+        bytes_of(lane->ends, lane->events * sizeof *lane->ends));
     if (taken)
         lane->events = lane->texts_size = 0;
     return taken;
@@ -490,8 +495,8 @@ static int read_one(Reader *reader, struct epoll_event event, double offset_s, R
             }
             if (events < 0)
                 return -1;
-            done = PyObject_CallFunction(round->on_data, "iy#d", fd, reader->buffer,
-                                         (Py_ssize_t)got, time_s);
+            done = PyObject_CallFunction(round->on_data, "iNd", fd,
+                                         bytes_of(reader->buffer, (size_t)got), time_s);
         }
     }
     Py_XDECREF(done);

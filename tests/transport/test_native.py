@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import socket
 import time
@@ -118,6 +119,14 @@ def test_what_a_turn_leaves_comes_in_the_next():
 
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_no_format_depends_on_the_version_it_was_built_with():
+    """Built with the headers of 3.13, a `#` in a format raises SystemError on 3.11 and 3.12."""
+    source = (ROOT / "llmbench_locust" / "transport" / "_native.c").read_text()
+    formats = re.findall(r'(?:ParseTuple|BuildValue|CallFunction)\([^"]*"([^"]*)"', source)
+    assert len(formats) >= 10
+    assert [given for given in formats if "#" in given] == []
 
 
 @pytest.mark.parametrize(("compiler", "files"), [("cc", 1), ("no-such-compiler", 0)])
