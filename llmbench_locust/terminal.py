@@ -67,7 +67,7 @@ class Status:
     _shown = False
 
     def __init__(self, first_after_s: float = LINE_S) -> None:
-        self._terminal = sys.stderr.isatty()
+        self._terminal = _is_terminal(sys.stderr)
         self._next_s = perf_counter() + (0.0 if self._terminal else first_after_s)
         if self._terminal:
             for handler in logging.getLogger().handlers:
@@ -115,8 +115,13 @@ def _mute(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _is_terminal(stream: TextIO) -> bool:
+    """One that understands escape sequences."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def _colored(text: str) -> str:
-    if "NO_COLOR" in os.environ or not sys.stdout.isatty():
+    if "NO_COLOR" in os.environ or not _is_terminal(sys.stdout):
         return text
     return "\n".join(
         next(

@@ -67,7 +67,7 @@ def test_a_pooling_run_shows_the_whole_latency():
     assert "E2EL p50 100 p99 100 ms" in progress_line(live, 1)
 
 
-def shown(first_after_s, terminal):
+def shown(first_after_s, terminal, term="xterm"):
     """What three steps, a line on standard output, and a last step leave on both streams."""
     command = [sys.executable, "-c", STATUS, str(first_after_s)]
     if not terminal:
@@ -76,7 +76,8 @@ def shown(first_after_s, terminal):
         )
         return both.stdout
     ours, theirs = pty.openpty()
-    done = subprocess.run(command, stdout=theirs, stderr=theirs, check=True)
+    env = {**os.environ, "TERM": term}
+    done = subprocess.run(command, stdout=theirs, stderr=theirs, env=env, check=True)
     os.close(theirs)
     text = os.read(ours, 65536).decode()
     os.close(ours)
@@ -103,3 +104,8 @@ def test_on_a_terminal_the_line_is_written_over_and_no_other_line_breaks_it():
         "",
     ]
     assert len(pieces[1].rstrip("\r")) < 200, "cut at the terminal's width"
+
+
+def test_a_terminal_without_escape_sequences_gets_lines():
+    lines = shown(10, terminal=True, term="dumb").splitlines()
+    assert lines == ["a line"]
