@@ -19,6 +19,7 @@ from llmbench_locust.command_parser import CommandParser
 from llmbench_locust.errors import ConfigError, SetupError, last_line
 from llmbench_locust.options.dotted import overridden
 from llmbench_locust.options.values import flag_of, words_in
+from llmbench_locust.results.files import check_directory
 
 SPARE = 2  # extra pairs per requested pair, to replace disturbed pairs
 LEAST = 2  # pairs needed for a comparison
@@ -37,6 +38,9 @@ def main(argv: list[str]) -> int:
     if taken := next((flag for flag in map(flag_of, words) if flag in _OURS), None):
         use = "give it outside --a and --b" if taken in ("--repeat", "--seed") else "use --dir"
         raise ConfigError(f"{taken}: cannot be set for the runs of an A/B comparison; {use}")
+    for name in ("dir", "json", "markdown", "html"):
+        if path := getattr(flags, name):
+            check_directory(f"--{name}", path if name == "dir" else path.parent)
     with child.raising_on_sigterm():
         return _compared(flags, shared)
 
@@ -123,7 +127,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--a", required=True, metavar="FLAGS", help="flags of the base side only")
     parser.add_argument("--b", required=True, metavar="FLAGS", help="flags of the new side only")
     parser.add_count("--repeat", 5, (2, 1000), "runs per side, at least 2")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first pair (default 0)")
+    parser.add_count("--seed", 0, (0, 2**32 - 1), "seed of the first pair")
     parser.add_argument(
         "--dir", type=Path, default=Path("ab"), help="directory of the result files (default ab)"
     )

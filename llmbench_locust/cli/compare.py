@@ -62,7 +62,7 @@ def checked(flags: argparse.Namespace) -> tuple[list[Condition], list[Metric]]:
     from llmbench_locust.compare.engine import parse_condition
     from llmbench_locust.compare.metrics import metric
 
-    wanted = [metric(key.strip()) for key in flags.metrics.split(",")] if flags.metrics else []
+    wanted = [metric(key.strip()) for key in (flags.metrics or "").split(",") if key.strip()]
     return [parse_condition(text) for text in flags.fail_on], wanted
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from llmbench_locust.cli import ab, main
 from llmbench_locust.simulator.launch import launch
-from tests.commands import environment, hear_interrupts, wait_for
+from tests.commands import environment, free_port, hear_interrupts, wait_for
 from tests.compare.files import document, write
 from tests.statistics import queues
 
@@ -93,6 +93,8 @@ def test_a_pair_that_stays_disturbed_is_left_out_while_two_are_left(tmp_path, ca
             ["--a=--seed 1"],
             "--seed: cannot be set for the runs of an A/B comparison; give it outside --a",
         ),
+        (["--json", "/dev/null/a.json"], "--json: /dev/null cannot be written: File exists"),
+        (["--seed", "-1"], "--seed: -1 is not allowed; use a whole number from 0 to 4294967295"),
         (["--num-promts", "9"], "--num-promts: unknown flag; did you mean --num-prompts?"),
     ],
 )
@@ -100,6 +102,16 @@ def test_bad_input_is_one_line(tmp_path, capsys, argv, line):
     sides = [] if "--a" in argv else ["--a=--model a", "--b=--model b"]
     assert main(["ab", *sides, "--dir", str(tmp_path), *argv]) == 2
     assert line in capsys.readouterr().err
+
+
+def test_a_server_that_does_not_answer_is_named_while_it_is_waited_for(tmp_path, capsys):
+    nobody = f"http://127.0.0.1:{free_port()}"
+    sides = [f"--{side}=--base-url {nobody}" for side in "ab"]
+    words = ["--ready-check-timeout-sec", "3", "--model", "a", "--dir", str(tmp_path)]
+    assert main(["ab", *sides, *FLAGS, *words]) == 1
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == f"Waiting for {nobody} (0 s of 3 s): connection refused"
+    assert "was not ready after 3 s" in last
 
 
 def received(url):
