@@ -57,7 +57,7 @@ class Prices:
             ("pipeline_parallel_size", "pp"),
             ("data_parallel_size", "dp"),
         ):
-            count *= float(next((run[n] for n in names if n in run), 1))
+            count *= next((number(run[n]) or 1 for n in names if n in run), 1)
         return count
 
     def per_million(self, run: Result, key: str) -> float | None:
@@ -78,7 +78,7 @@ def cells_of(path: Path) -> list[Cell]:
             found[file] = [file]
     cells = []
     for key, files in found.items():
-        runs = tuple(_read(file) for file in files)
+        runs = tuple(read_result(file) for file in files)
         name = str(key.relative_to(path))
         cells.append(Cell(str(path), name, tuple(map(str, files)), runs))
     if not cells:
@@ -88,10 +88,11 @@ def cells_of(path: Path) -> list[Cell]:
     return cells
 
 
-def _read(file: Path) -> Result:
+def read_result(file: Path) -> Result:
+    """The object in a file. Raises ConfigError."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise ConfigError(f"{file} is not a result: {e}") from None
     if not isinstance(found, dict):
         raise ConfigError(f"{file} is not a result: it must be a JSON object")
@@ -324,7 +325,7 @@ def table(cells: Sequence[Cell], prices: Prices) -> list[list[str]]:
 def capacity_of(path: Path) -> float | None:
     """The answer of a capacity directory; None if it is a number of users."""
     file = path / "capacity.json"
-    found = _read(file) if file.exists() else {}
+    found = read_result(file) if file.exists() else {}
     return None if found.get("unit") == "users" else number(found.get("capacity"))
 
 

@@ -32,7 +32,7 @@ def combinations(text: str | None, flag: str) -> list[Params]:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
     except OSError as e:
         raise ConfigError(f"{flag}: {text} cannot be read: {e.strerror}") from e
-    except (UnicodeDecodeError, yaml.YAMLError) as e:
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as e:
         words = " ".join(str(e).split())
         raise ConfigError(f"{flag}: {text} is neither JSON nor YAML: {words}") from e
     if isinstance(found, dict) and found and all(isinstance(v, dict) for v in found.values()):
@@ -41,6 +41,10 @@ def combinations(text: str | None, flag: str) -> list[Params]:
         raise ConfigError(
             f"{flag}: {text} must contain a list of objects, or an object of names to objects"
         )
+    for params in found:
+        for key in params:
+            if not isinstance(key, str):
+                raise ConfigError(f"{flag}: {text}: {key!r} is not the name of a flag")
     return found
 
 
@@ -80,7 +84,16 @@ def cells(
             b for b in bench if all(_value(server, k) == _value(b, other) for k, other in links)
         ]
         if fits:
+            _distinct([(directory(server, b), {**server, **b}) for b in fits])
             yield server, fits
+
+
+def _distinct(named: Sequence[tuple[str, Params]]) -> None:
+    """Raises ConfigError for two combinations that would have one directory."""
+    seen: dict[str, Params] = {}
+    for name, params in named:
+        if seen.setdefault(name, params) != params:
+            raise ConfigError(f"{NAME}: two combinations are called {name}; give each its own")
 
 
 def _value(params: Params, key: str) -> object:

@@ -24,10 +24,10 @@ import requests
 
 from llmbench_locust import child
 from llmbench_locust.errors import BenchError, ConfigError, SetupError
-from llmbench_locust.experiments.curves import Cell, Prices, table
+from llmbench_locust.experiments.curves import Cell, Prices, read_result, table
 from llmbench_locust.experiments.grid import Params, command, directory, spread
 from llmbench_locust.json_types import Json
-from llmbench_locust.json_values import json_value
+from llmbench_locust.json_values import json_value, number
 from llmbench_locust.redact import without_user
 from llmbench_locust.results.files import write_whole
 from llmbench_locust.results.tables import text_table
@@ -35,7 +35,7 @@ from llmbench_locust.run.control_api import Server
 from llmbench_locust.server_session import ServerSession
 from llmbench_locust.terminal import say
 
-LAST_LINES = 20
+LAST_LINES, LAST_BYTES = 20, 4000  # of a server's log
 END_S = 10.0  # for a server and its child processes, before they are killed
 Result = Json
 
@@ -95,6 +95,7 @@ class _Sweep:
         self._starting_s, self._started = 0.0, 0
         self._warned = False
         self._server = Server(plan.base_url, {})
+        self._process: subprocess.Popen[bytes] | None = None  # of --serve-cmd
 
     # --- the server
 
@@ -119,27 +120,31 @@ class _Sweep:
             except OSError as e:
                 raise SetupError(f"--serve-cmd: {words[0]} cannot be started: {e.strerror}") from e
             try:
-                self._wait_ready(process, log)
+                self._process, self._log = process, log
+                self._wait_ready(process)
                 self._starting_s += time.monotonic() - begun
                 self._started += 1
                 yield
             finally:
+                self._process = None
                 _end(process)
 
-    def _wait_ready(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def _wait_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + self.plan.ready_timeout_s
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                raise SetupError(
-                    f"--serve-cmd: the server exited with status {process.returncode}; {log} ends "
-                    f"with:\n{_tail(log)}"
-                )
+                raise self._exited(process.returncode)
             if _status(f"{self.plan.base_url}/health") == 200:
                 return
             time.sleep(0.5)
         raise SetupError(
             f"--server-ready-timeout: no 200 from {without_user(self.plan.base_url)}/health "
-            f"within {self.plan.ready_timeout_s:g} s; {log} ends with:\n{_tail(log)}"
+            f"within {self.plan.ready_timeout_s:g} s; {_tail(self._log)}"
+        )
+
+    def _exited(self, status: int) -> SetupError:
+        return SetupError(
+            f"--serve-cmd: the server exited with status {status}; {_tail(self._log)}"
         )
 
     def _reset_caches(self) -> None:
@@ -167,7 +172,7 @@ class _Sweep:
                 if self.plan.dry_run:
                     continue
                 return
-            rate, ms = (mean(r[k] for r in found) for k in ("request_throughput", "mean_e2el_ms"))
+            rate, ms = (_mean(found, k) for k in ("request_throughput", "mean_e2el_ms"))
             ends.append(rate if variable == "request_rate" else rate * ms / 1000)
         if len(ends) == 2:
             low, high = math.ceil(ends[0]), math.floor(ends[1])
@@ -181,16 +186,16 @@ class _Sweep:
         if self.plan.warmup_prompts and not (path / "warmup.json").exists():
             self._run(path / "warmup.json", {**bench, "num_prompts": self.plan.warmup_prompts})
         found = []
-        for number in range(self.plan.runs):
-            file = path / f"run={number}.json"
+        for nth in range(self.plan.runs):
+            file = path / f"run={nth}.json"
             fresh = not file.exists()
             there = not fresh or self._run(file, bench)
             self._done += 1
             if not there:
                 continue
-            result = json.loads(file.read_text()) if not self.plan.dry_run else {}
+            result = read_result(file) if not self.plan.dry_run else {}
             if fresh and not self.plan.dry_run:
-                result = {**result, "run_number": number, **server, **bench}
+                result = {**result, "run_number": nth, **server, **bench}
                 write_whole(file, json.dumps(result, indent=4).encode())
             found.append(result)
         if found and not self.plan.dry_run:
@@ -219,15 +224,18 @@ class _Sweep:
             left.unlink()
         say(f"{self._progress()}  {file.relative_to(self.plan.directory)}")
         try:
+            if self._process is not None and self._process.poll():
+                raise self._exited(self._process.returncode)
             done = child.run(words, show=self.plan.show_stdout)
             self._ran += 1
             if done.returncode or not partial.exists():
-                last = (done.stderr or done.stdout or "").strip().splitlines()[-3:]
+                last = (done.stderr or done.stdout or "no output").strip().splitlines()[-3:]
                 refused = done.returncode == ConfigError.exit_code
                 raise (ConfigError if refused else SetupError)(
                     f"--bench-cmd: status {done.returncode}, {file.name} was not written: "
                     f"{' / '.join(last)}"
                 )
+            read_result(partial)
             os.replace(partial, file)
         except OSError as e:
             raise SetupError(f"--bench-cmd: {words[0]} cannot be run: {e.strerror}") from e
@@ -281,6 +289,14 @@ def _rounded(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
+def _mean(found: list[Result], key: str) -> float:
+    values = [number(result.get(key)) for result in found]
+    known = [value for value in values if value is not None]
+    if len(known) < len(found):
+        raise SetupError(f"serve_workload: a result has no {key}, which the next load depends on")
+    return mean(known)
+
+
 def _shown(words: list[str]) -> str:
     return " ".join(without_user(word) if "://" in word else word for word in words)
 
@@ -303,7 +319,10 @@ def _status(url: str) -> int:
 
 
 def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-LAST_LINES:])
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LAST_BYTES))
+        last = file.read().decode(errors="replace").splitlines()[-LAST_LINES:]
+    return "\n".join([f"{log} ends with:", *last]) if last else f"{log} is empty"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

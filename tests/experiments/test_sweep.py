@@ -120,6 +120,62 @@ def test_a_server_that_dies_shows_its_last_lines(bench, tmp_path):
     assert (tmp_path / "out/x/server.log").read_text() == "no GPU\n"
 
 
+def test_a_long_line_of_a_log_is_cut(bench, tmp_path):
+    server = f"{shlex.quote(sys.executable)} -c \"print('x' * 10**6); raise SystemExit(3)\""
+    with pytest.raises(SetupError, match=r"(?s)status 3.*xxx") as error:
+        run(bench, tmp_path, "--serve-cmd", server)
+    assert len(str(error.value)) < 10_000
+
+
+def test_a_server_that_died_after_a_run_is_named_before_the_next(tmp_path, capsys):
+    port = free_port()
+    server = tmp_path / "server.py"
+    server.write_text(
+        "import os, http.server as h\n"
+        f"h.HTTPServer(('127.0.0.1', {port}), h.SimpleHTTPRequestHandler).handle_request()\n"
+        "os._exit(3)\n"
+    )
+    (tmp_path / "health").write_text("")
+    bench = tmp_path / "bench.py"
+    bench.write_text("import time; time.sleep(1); raise SystemExit('no server')")
+    python = shlex.quote(sys.executable)
+    words = ("--continue-on-error", "--bench-params", f"port={port}", "--num-runs", "2")
+    start = f'{python} -c \'import os; os.chdir("{tmp_path}"); exec(open("server.py").read())\''
+    done = run(
+        f"{python} {shlex.quote(str(bench))} --port {port}", tmp_path, *words, "--serve-cmd", start
+    )
+    assert done == 1
+    shown = capsys.readouterr().out
+    assert "no server" in shown
+    assert "the server exited with status 3; " in shown
+
+
+def test_a_result_that_is_none_costs_its_run(tmp_path):
+    bench = tmp_path / "bench.py"
+    bench.write_text(BENCH.replace("json.dumps(found)", "'[1,2'"))
+    command = f"{shlex.quote(sys.executable)} {shlex.quote(str(bench))} --port 9"
+    with pytest.raises(ConfigError, match=r"run=0.json.partial is not a result: "):
+        run(command, tmp_path, "--num-runs", "1")
+    left = {path.name for path in (tmp_path / "out/x").iterdir()}
+    assert left == {"run=0.failure.json"}
+
+
+def test_a_half_written_result_is_named_when_a_sweep_is_resumed(bench, tmp_path):
+    cell = tmp_path / "out/x/BENCH--request_rate=4"
+    cell.mkdir(parents=True)
+    (cell / "run=0.json").write_text('{"duration": ')
+    with pytest.raises(ConfigError, match=r"request_rate=4/run=0.json is not a result: "):
+        run(bench, tmp_path, "--bench-params", "request_rate=4", "--resume")
+
+
+def test_the_next_load_needs_the_throughput(tmp_path):
+    bench = tmp_path / "bench.py"
+    bench.write_text(BENCH.replace('"mean_e2el_ms": 500.0', '"mean_e2el_ms": None'))
+    command = f"{shlex.quote(sys.executable)} {shlex.quote(str(bench))} --port 9"
+    with pytest.raises(SetupError, match="a result has no mean_e2el_ms"):
+        run(command, tmp_path, "--num-runs", "1", verb="serve_workload")
+
+
 def test_the_time_left_counts_the_start_of_each_server_once(tmp_path, monkeypatch, capsys):
     now = 0.0
 
@@ -245,7 +301,15 @@ def test_names_and_links():
     assert grid.directory({"a": "x/y"}, {"_benchmark_name": "n"}) == "SERVE--a=x_y-BENCH--n"
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3"])
+def test_two_combinations_of_one_name_are_refused():
+    """The second one would find the result of the first."""
+    first, other = {"_benchmark_name": "n", "b": 1}, {"_benchmark_name": "n", "b": 2}
+    with pytest.raises(ConfigError, match=r"two combinations are called BENCH--n; give each"):
+        list(grid.cells([{}], [first, other], []))
+    assert list(grid.cells([{}], [first, first], [])) == [({}, [first, first])]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", "[{1: 2}]", "[" * 100_000])
 def test_a_parameter_file_that_is_none_is_one_line(text, tmp_path):
     path = tmp_path / "p.json"
     path.write_text(text)
