@@ -28,8 +28,11 @@ PASSED, FAILED, NOT_COMPARABLE = 0, 3, 4
 
 def main(argv: list[str]) -> int:
     """0: passed; 3: a --fail-on condition failed; 4: not comparable. Raises ConfigError."""
+    from llmbench_locust.compare.reading import in_our_format
+
     flags, base_paths, new_paths = _parsed(argv)
-    return judge(flags, _cells(base_paths, new_paths))
+    with in_our_format([*base_paths, *new_paths]):
+        return judge(flags, _cells(base_paths, new_paths))
 
 
 def judge(flags: argparse.Namespace, cells: Iterable[tuple[str, list[Run], list[Run]]]) -> int:

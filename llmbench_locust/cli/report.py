@@ -11,6 +11,7 @@ from llmbench_locust.errors import ConfigError
 from llmbench_locust.terminal import say
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Sequence
 
     from llmbench_locust.compare.reading import Run
@@ -38,12 +39,17 @@ def main(argv: list[str]) -> int:
         from llmbench_locust.run.from_journal import result_of
 
         paths = [result_of(path) if path.suffix == ".journal" else path for path in paths]
+    from llmbench_locust.compare.reading import in_our_format, read_side
+
+    with in_our_format(paths):
+        return _report(flags, read_side(paths))
+
+
+def _report(flags: Namespace, runs: Sequence[Run]) -> int:
     from llmbench_locust.compare.drawing import shown_of
-    from llmbench_locust.compare.reading import read_side
     from llmbench_locust.results import side_by_side
     from llmbench_locust.results.files import write_whole
 
-    runs = read_side(paths)
     if any("capacity" in run.document for run in runs):
         raise ConfigError("report: a capacity search has a report.html of its own in its directory")
     shown = [shown_of(run) for run in runs]
@@ -55,7 +61,7 @@ def main(argv: list[str]) -> int:
         wanted.append((flags.output, _page(runs)))
     for path, made in wanted:
         try:
-            write_whole(path, made.encode("utf-8"))
+            write_whole(path, made.encode("utf-8", "replace"))  # a lone surrogate
         except OSError as error:
             raise ConfigError(f"report: {path}: {error.strerror}") from None
         say(f"Wrote {path}")

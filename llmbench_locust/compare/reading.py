@@ -5,20 +5,24 @@ document or JSON lines.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench_locust._version import __version__
 from llmbench_locust.compare.foreign import adapted
-from llmbench_locust.errors import ConfigError
+from llmbench_locust.errors import ConfigError, first_line
 from llmbench_locust.json_types import Json
 from llmbench_locust.json_values import as_object
 from llmbench_locust.statistics.blocks import Floats, Ints
 from llmbench_locust.statistics.estimates import Sample
 
 Document = Json
+MOST = 1e15  # larger than any time or length of a request
+_ALWAYS = ("latencies", "start_times", "output_lens", "input_lens")  # what every request has
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,19 @@ class Run:
     def block(self) -> Document:
         """Our own block of the document; {} for a file of vLLM."""
         return section(self.document, "llmbench")
+
+
+@contextmanager
+def in_our_format(paths: Sequence[Path]) -> Iterator[None]:
+    """Raises ConfigError for files of another version, or edited by hand, that cannot be shown."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        names = ", ".join(map(str, paths))
+        what = f"{type(error).__name__}: {first_line(error)}"
+        raise ConfigError(
+            f"{names}: not in the format of llmbench {__version__} ({what})"
+        ) from error
 
 
 def section(document: Document, key: str) -> Document:
@@ -115,9 +132,9 @@ def _requests(name: str, document: Document) -> Requests | None:
     """None without arrays of requests. vLLM's plain files still have their end-to-end latencies."""
     try:
         return _columns(document)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise ConfigError(
-            f"{name}: its per-request arrays are not in vLLM's format: {error}"
+            f"{name}: its per-request arrays are not in vLLM's format: {first_line(error)}"
         ) from None
 
 
@@ -161,6 +178,8 @@ def _floats(document: Document, key: str, n: int | None = None) -> Floats | None
     found = np.array(values, np.float64)
     if n is not None and len(found) != n:
         raise ValueError(f"{key} has {len(found)} values for {n} requests")
+    if np.any(np.abs(found) > MOST) or (key in _ALWAYS and np.any(np.isnan(found))):
+        raise ValueError(f"{key} has a value that is no number, or too large")
     return found
 
 

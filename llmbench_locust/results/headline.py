@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmbench_locust.json_values import number as finite
 from llmbench_locust.results.shown import Shown, attained
 
 NOTHING = "n/a"
@@ -46,7 +47,7 @@ def tiles(run: Shown) -> list[tuple[str, str]]:
     if failed is None:
         found.append(("Failed", NOTHING))
     else:
-        found.append(("Failed", f"{failed} of {document['completed'] + failed}"))
+        found.append(("Failed", f"{failed} of {(finite(document['completed']) or 0) + failed}"))
     return found
 
 
@@ -61,4 +62,5 @@ def milliseconds(value: float | None) -> str:
 
 
 def number(value: object, form: str) -> str:
-    return format(value, form) if isinstance(value, int | float) else NOTHING
+    found = finite(value)
+    return NOTHING if found is None else format(found, form)

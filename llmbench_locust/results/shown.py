@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench_locust.json_types import Json, JsonValue
-from llmbench_locust.json_values import as_object
+from llmbench_locust.json_values import as_object, number
 from llmbench_locust.metrics.facts import Figures
 from llmbench_locust.metrics.latencies import Ints, Latencies
 from llmbench_locust.records import RecordColumns
@@ -89,8 +89,8 @@ class Shown:
         """A percentile, or the mean for None: from the file, else from its requests."""
         word = "mean" if p is None else "median" if p == 50 else f"p{p:g}"
         # vLLM writes 0 for a latency without a sample.
-        if found := self.document.get(f"{word}_{name}_ms"):
-            return float(found)
+        if found := number(self.document.get(f"{word}_{name}_ms")):
+            return found
         if self.drawn is None:
             return None
         values = getattr(self.drawn.latencies, f"{name}_s")

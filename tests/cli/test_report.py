@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from llmbench_locust.results.document import build_document
 from llmbench_locust.results.headline import headline, tiles
 from llmbench_locust.results.html import figures_of, report_html
 from llmbench_locust.results.shown import Shown
+from tests.commands import environment
 from tests.metrics.rows import columns, failed, row
 from tests.results.runs import config, finished
 from tests.results.runs import figures as derived
@@ -140,6 +143,48 @@ def test_a_file_that_is_no_result_is_one_line(text, says, tmp_path, capsys):
     path.write_text(text)
     assert main(["report", str(path)]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"llmbench": {"cancelled": 3, "version": "9.0"}},
+        {"llmbench": {"by_label": -1}},
+        {"start_times": [1e300, 1.0, 2.0]},
+        {"latencies": [float("inf"), 1.0, 2.0]},
+        {"errors": [""]},
+    ],
+)
+def test_a_file_of_another_version_or_edited_by_hand_is_one_line(other, tmp_path, capsys):
+    path, _ = ours(tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | other))
+    assert main(["report", str(path), "-o", str(tmp_path / "page.html")]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"llmbench: {path}: ")
+
+
+def test_a_figure_that_is_no_number_is_missing(tmp_path, capsys):
+    path = tmp_path / "a.json"
+    odd = {"p99_ttft_ms": "x", "output_throughput": float("nan"), "request_throughput": 10**400}
+    path.write_text(json.dumps({"duration": 1.0, "completed": 2, "model_id": "\ud83d", **odd}))
+    page = tmp_path / "page.html"
+    assert main(["report", str(path), "-o", str(page), "--markdown", "-"]) == 0
+    assert "**n/a req/s**" in capsys.readouterr().out
+    assert page.read_text()
+
+
+def test_a_terminal_without_unicode(tmp_path):
+    """As with LANG=en_US.ISO-8859-1, which has no ≤ and no …."""
+    words = [sys.executable, "-m", "llmbench_locust", "serve", "--help"]
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        env=environment(PYTHONIOENCODING="latin-1"),
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u2026" in done.stdout
 
 
 def test_names_that_are_alike_are_told_apart(tmp_path, capsys):
