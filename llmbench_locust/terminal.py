@@ -38,7 +38,6 @@ def replace_unencodable() -> None:
 def say(line: str) -> None:
     """A line, or several, on standard output."""
     _erase()
-    lenient()
     try:
         print(_colored(line), flush=True)
     except OSError as e:

@@ -52,11 +52,8 @@ class Prices:
         if self.gpus is not None:
             return float(self.gpus)
         count = 1.0
-        for names in (
-            ("tensor_parallel_size", "tp"),
-            ("pipeline_parallel_size", "pp"),
-            ("data_parallel_size", "dp"),
-        ):
+        for kind in ("tensor", "pipeline", "data"):
+            names = (f"{kind}_parallel_size", f"{kind[0]}p")
             count *= next((number(run[n]) or 1 for n in names if n in run), 1)
         return count
 

@@ -1,8 +1,8 @@
 """A search for the capacity as a user starts it: probes, the files that it leaves, going on."""
 
 import json
-import resource
 import re
+import resource
 import signal
 
 import psutil
