@@ -112,10 +112,12 @@ class LiveStats:
         return max(told if told == told else 0.0, tally.series.end_s)
 
     def totals(self) -> Json:
-        """Running totals under the result's keys, and gauges; rates are None at the very start."""
+        """Running totals under the result's keys, and gauges; rates are None at the very start.
+        The result's own values replace them when there is one.
+        """
         tally, elapsed = self._tally, self.elapsed_s
         rate = (lambda n: n / elapsed) if elapsed > 0 else (lambda n: None)
-        return {
+        found: Json = {
             "offered": int(tally.last["offered"]),
             "sent": int(tally.last["sent"]),
             "completed": tally.ok,
@@ -133,6 +135,8 @@ class LiveStats:
             "total_token_throughput": rate(tally.input_tokens + tally.output_tokens),
             "max_concurrent_requests": tally.peak_in_flight,
         }
+        final = self.document or {}
+        return found | {key: final[key] for key in found if number(final.get(key)) is not None}
 
     def slo(self) -> list[Json]:
         """By objective: limit, number of successful requests that met it, and their share of all
@@ -142,16 +146,14 @@ class LiveStats:
         done = tally.ok + tally.failed
         rows = [(name, limit, tally.met[name]) for name, limit in self.goodput_ms.items()]
         every = [("all", None, tally.good)] if rows else []
-        return [
-            {
-                "metric": name,
-                "limit_ms": limit,
-                "met": met,
-                "of": done,
-                "share": met / done if done else None,
-            }
-            for name, limit, met in (*rows, *every)
-        ]
+        final = (self.document or {}).get("llmbench", {}).get("slo_attainment") or {}
+        found = []
+        for name, limit, met in (*rows, *every):
+            share = final.get(name, met / done if done else None)
+            met = met if share is None else round(share * done)
+            row = {"metric": name, "limit_ms": limit, "met": met, "of": done, "share": share}
+            found.append(row)
+        return found
 
     def snapshot(self, since: int = 0, most: int = MOST_ROWS) -> Json:
         """All that the page shows, as plain JSON-able values; docs/web.md describes every field.

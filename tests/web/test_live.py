@@ -265,6 +265,19 @@ def test_goodput_and_attainment_by_objective() -> None:
     assert live.totals()["request_goodput"] == pytest.approx(0.5)
 
 
+def test_when_the_run_is_over_its_result_replaces_what_was_counted_live() -> None:
+    # No usage: each chunk counted as a token; the tokenizer found three in each.
+    live = running({"tpot": 10.0})
+    live.add(columns(record(0, 100.0, gap=0.03, tokens=5), failure(1, 100.0)))
+    live.counters({"sent": 2}, now_s=104.0)
+    assert [row["share"] for row in live.slo()] == [0, 0]
+    tokens = {"total_output_tokens": 15, "output_throughput": 3.75, "request_goodput": 0.25}
+    attained = {"tpot": 0.5, "all": 0.5}
+    live.finish({**tokens, "llmbench": {"slo_attainment": attained}}, {"client_limited": False})
+    assert {key: live.totals()[key] for key in tokens} == tokens
+    assert [(row["met"], row["of"], row["share"]) for row in live.slo()] == [(1, 2, 0.5)] * 2
+
+
 def test_errors_are_counted_by_kind_with_one_example() -> None:
     live = running()
     live.add(
