@@ -91,7 +91,7 @@ class Shown:
         # vLLM writes 0 for a latency without a sample.
         if found := number(self.document.get(f"{word}_{name}_ms")):
             return found
-        if self.drawn is None:
+        if self.drawn is None or (name == "itl" and self.drawn.gone.any()):
             return None
         values = getattr(self.drawn.latencies, f"{name}_s")
         some = values[~np.isnan(values)]

@@ -196,6 +196,9 @@ def test_charts_over_time_leave_out_token_events_that_were_not_kept():
     medians = next(t for t in latency["data"] if t["name"] == "ITL median")
     assert [round(y) for y in medians["y"]] == [100] * len(medians["y"])  # not 400
     assert request_frame(done)["token_events"].isna().tolist() == [False, True]
+    shown = Shown.of(done, build_document(done))
+    assert shown.latency_ms("itl", 99) is not None  # in the document
+    assert shown.latency_ms("itl", 90) is None  # the gaps that were kept are not all
 
 
 def test_lengths_of_the_workload():
