@@ -85,6 +85,8 @@ def figure(run: Run, wanted: Metric) -> Figure | None:
 
 def _of_requests(run: Run, wanted: Metric) -> Figure | None:
     sample = run.requests.samples.get(wanted.latency) if run.requests else None
+    if wanted.latency == "itl" and run.block.get("exact") is False:
+        return None  # the file has the gaps of some requests only
     if sample is None or sample.values.mean() <= 0:
         return None
     in_ms = type(sample)(sample.values * 1000, sample.counts)

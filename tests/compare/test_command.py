@@ -122,6 +122,15 @@ def test_a_single_token_has_no_time_per_output_token(runs, capsys):
     assert f"{1000 * 0.95 / 49:.2f}  {1000 * 0.95 / 49:.2f}" in capsys.readouterr().out
 
 
+def test_gaps_that_are_not_all_kept_are_not_compared_by_request(runs, capsys):
+    for key in ("a0", "b0"):
+        found = json.loads(Path(runs[key]).read_text())
+        found |= {"p99_itl_ms": 123.0, "itls": [[0.01], *[[] for _ in found["latencies"][1:]]]}
+        Path(runs[key]).write_text(json.dumps(found | {"llmbench": {"exact": False}}))
+    assert main(["compare", runs["a0"], runs["b0"], "--metrics", "p99_itl_ms"]) == 0
+    assert "123" in capsys.readouterr().out
+
+
 def test_json_lines_are_several_runs(runs, tmp_path, capsys):
     for name in ("a", "slow"):
         lines = [json.loads(Path(path).read_text()) for path in side(runs, name)]
