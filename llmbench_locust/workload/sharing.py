@@ -48,8 +48,19 @@ def sharing(
         share = max(_prefix_share(sent, rehearsed), _known_media(samples))
         if len(whole) < len(samples):
             share, tokens = _with_histories(samples, sizes, share)
-    distinct = len({hashlib.sha256(text).digest() for text in texts})
-    return Sharing(len(samples), distinct, tokens, share)
+    return Sharing(len(samples), _distinct(samples, texts), tokens, share)
+
+
+def _distinct(samples: Sequence[SampleRequest], texts: Sequence[bytes]) -> int:
+    """A prompt that continues another one is distinct if that one is."""
+    whole: dict[tuple[int | None, int | None], bytes] = {}
+    found = set()
+    for sample, text in zip(samples, texts, strict=True):
+        before = whole.get((sample.conversation, sample.continues), b"")
+        key = hashlib.sha256(before + text).digest()
+        whole[sample.conversation, sample.turn] = key
+        found.add(key)
+    return len(found)
 
 
 def _with_histories(

@@ -105,6 +105,15 @@ def test_the_shared_part_of_prompts_is_what_a_cache_without_end_would_serve():
     assert (known.prefix_share, known.prompt_tokens) == (60 / 140, 140)
 
 
+def test_a_follow_up_that_others_ask_too_repeats_no_prompt_unless_its_history_does():
+    def sessions(*first):
+        turns = [(text, "Go on.") for text in first]
+        return [sample(t, n, conversation=c) for c, s in enumerate(turns) for n, t in enumerate(s)]
+
+    assert sharing(sessions("a", "b"), prefixes=False).distinct == 4
+    assert sharing(sessions("a", "b", "a"), prefixes=False).distinct == 4
+
+
 def test_what_prompts_share_is_counted_in_tokens():
     # A fifth of the tokens, in a fifteenth of the bytes: a server counts tokens.
     short, others = "a" * 66, ["b" * 300, "c" * 300]
