@@ -218,7 +218,8 @@ def _cost(block: Json) -> list[str]:
             lines += [_line(f"{title} {words}:", _money(part[k])) for k, words in COSTS if part]
     if share:
         lines += [] if paid else [f"{'Per GPU':-^50}"]
-        lines.append(_line("Output throughput (tok/s/GPU):", share["output_throughput"], ".2f"))
+        if share["output_throughput"]:  # a pooling backend has no output tokens
+            lines.append(_line("Output throughput (tok/s/GPU):", share["output_throughput"], ".2f"))
         lines.append(_line("Total throughput (tok/s/GPU):", share["total_token_throughput"], ".2f"))
     return lines
 

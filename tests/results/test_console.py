@@ -44,6 +44,14 @@ def test_poolings_layout():
     ]
 
 
+def test_pooling_has_no_output_throughput_per_gpu():
+    answer = {"token_times": np.empty(0), "output_len": 0}
+    given = config(percentile_metrics=("e2el",), num_gpus=2)
+    text = "\n".join(lines_of(row(0, **answer), kind="pooling", given=given))
+    assert "Total throughput (tok/s/GPU)" in text
+    assert "Output throughput" not in text
+
+
 def test_speculative_decoding_probes_and_the_clients_queue():
     spec = {
         "spec_decode_acceptance_rate": 62.5,
