@@ -166,6 +166,8 @@ class Plugin:
         self.configurator.take_limits()
         if self.configurator.headless or options.autostart:
             self._or_exit(self.configure)
+            if self.crew is not None and not self.local:
+                gevent.spawn(self.crew.tell_missing)
         if self.web_ui is not None:
             from llmbench_locust.web.plugin import check_port, install_web
 

@@ -69,7 +69,8 @@ def _run_locust(locustfile: str, argv: list[str], *, web: bool) -> int:
     if not web and "--worker" not in words:
         ours.append("--headless")
     if not any(word.split("=")[0] in ("--loglevel", "-L") for word in words):
-        ours += ["--loglevel", "INFO" if web else "WARNING"]
+        # A worker tells that it does not reach its master.
+        ours += ["--loglevel", "INFO" if web or "--worker" in words else "WARNING"]
     sys.argv = ["llmbench", *ours, *words]
     try:
         sys.modules["locust.main"].main()

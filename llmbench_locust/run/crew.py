@@ -14,7 +14,7 @@ from locust.runners import LocalRunner, Runner
 from llmbench_locust._version import __version__
 from llmbench_locust.dispatch.messages import Message, encode
 from llmbench_locust.locust_seam import connected_workers
-from llmbench_locust.terminal import warn
+from llmbench_locust.terminal import Status, warn
 from llmbench_locust.transport.gaps import Gaps
 
 #: Master → worker: who are you? Worker → master: the version of this package.
@@ -22,6 +22,8 @@ WHO, HELLO = "llmbench_who", "llmbench_hello"
 #: After this many questions, this many seconds apart, a silent worker counts as one without this
 #: package. It may not listen yet when the first question arrives.
 QUESTIONS, APART_S = 6, 0.5
+#: Seconds until the first line about missing workers, where it is not a terminal that shows it.
+TELL_S = 3.0
 
 
 class Crew:
@@ -44,6 +46,18 @@ class Crew:
             runner.register_message(HELLO, self._on_hello)
         environment.events.spawning_complete.add_listener(lambda **_: self.spawned.set())
         environment.events.test_stop.add_listener(self._on_test_stop)
+
+    def tell_missing(self) -> None:
+        """Show how many workers Locust's master waits for before it starts a test."""
+        options, status = self.environment.parsed_options, Status(TELL_S)
+        expected, port = options.expect_workers, options.master_bind_port
+        while self._runner.state == "ready":
+            found = len(connected_workers(self._runner))
+            if found >= expected:
+                break
+            status.show(f"Waiting for workers: {found} of {expected} connected to port {port}")
+            gevent.sleep(0.2)
+        status.clear()
 
     def refuse_other_versions(self) -> None:
         """Reject workers of another version that joined since the last run, and name them."""

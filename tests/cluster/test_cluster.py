@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import threading
 import time
 from collections import Counter
 
@@ -16,7 +17,7 @@ import requests
 
 from llmbench_locust.arrivals import arrival_offsets
 from llmbench_locust.simulator.launch import launch
-from tests.commands import SMALL, cluster, finish, locust, result, start, wait_for
+from tests.commands import MOST_S, SMALL, cluster, finish, locust, result, start, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -219,6 +220,19 @@ def test_what_a_worker_that_leaves_has_not_sent_goes_to_the_others(sim, tmp_path
     assert sorted(w["lost"] for w in found["llmbench"]["workers"]) == [False, True]
     counts = Counter(r["id"] for r in arrived(sim.log))
     assert (len(counts), max(counts.values())) == (n, 1)
+
+
+def test_a_master_tells_how_many_workers_are_missing(sim):
+    argv = ("--base-url", sim.url, "--num-prompts", 3, *SMALL)
+    with cluster(2, *argv) as (master, crew, port):
+        os.killpg(crew[0].pid, signal.SIGKILL)
+        end = threading.Timer(MOST_S, master.kill)
+        end.start()
+        told = []
+        while told[-1:] != [f"Waiting for workers: 1 of 2 connected to port {port}\n"]:
+            told.append(master.stdout.readline())
+            assert told[-1], told
+        end.cancel()
 
 
 def test_a_stopped_master_writes_what_there_is_and_the_workers_stop(sim, tmp_path):
