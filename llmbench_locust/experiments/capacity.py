@@ -26,6 +26,7 @@ from llmbench_locust.options.config import RunConfig
 from llmbench_locust.records import RecordColumns
 from llmbench_locust.redact import without_user
 from llmbench_locust.results.files import check_directory, write_result, write_whole
+from llmbench_locust.results.tables import short
 from llmbench_locust.run.benchmark import Progress, replicas_of
 from llmbench_locust.run.lifecycle import WATCH_S, Runs
 from llmbench_locust.run.report import Report
@@ -318,6 +319,6 @@ def _line(number: int, outcome: Outcome, settings: Settings) -> str:
     if outcome.problem:
         words.insert(0, f"not counted: {outcome.problem}")
     return (
-        f"Probe {number:>2}: {outcome.load:8.3g} {unit}, {outcome.requests:>6,} requests, "
+        f"Probe {number:>2}: {short(outcome.load, 3):>8} {unit}, {outcome.requests:>6,} requests, "
         f"{outcome.seconds:4.0f} s  {', '.join(words)}"
     )

@@ -20,6 +20,7 @@ from llmbench_locust.json_types import Json
 from llmbench_locust.json_values import number
 from llmbench_locust.results.charts import Figure, layout, trace, upright
 from llmbench_locust.results.shown import attained, client_limited
+from llmbench_locust.results.tables import short
 from llmbench_locust.statistics.blocks import runs_interval
 
 Result = Json
@@ -124,7 +125,7 @@ def charts(
         boxes = list(_boxes(cells, key))
         if boxes:
             shape = layout("cell", f"{key.upper()} (ms)", logy=True, boxmode="group")
-            shape["xaxis"]["type"], shape["yaxis"]["dtick"] = "category", "D2"
+            shape["xaxis"]["type"] = "category"
             found.append((f"{key.upper()} by cell", {"data": boxes, "layout": shape}))
     pareto = list(_pareto(cells, prices))
     if pareto:
@@ -137,12 +138,8 @@ def charts(
 
 def _key(name: str) -> Value:
     """The figure of that name. A latency of 0 is none: vLLM writes it if nothing succeeded."""
-
-    def value(run: Result) -> float | None:
-        found = number(run.get(name))
-        return None if name.endswith("_ms") and not found else found
-
-    return value
+    none = (0.0, None) if name.endswith("_ms") else (None,)
+    return lambda run: None if run.get(name) in none else number(run.get(name))
 
 
 def _own(*keys: str) -> Value:
@@ -311,10 +308,12 @@ def table(cells: Sequence[Cell], prices: Prices) -> list[list[str]]:
         row = [f"{Path(cell.source, cell.name)}{_remark(cell)}"]
         for key in keys:
             value, half = mean(cell, _key(key))
-            row.append("" if value is None else f"{value:.4g}" + (f" ± {half:.2g}" if half else ""))
+            row.append(
+                "" if value is None else short(value) + (f" ± {short(half, 2)}" if half else "")
+            )
         for key in costs.values():
             cost = mean(cell, partial(prices.per_million, key=key))[0]
-            row.append("" if cost is None else f"{cost:.3g}")
+            row.append("" if cost is None else short(cost, 3))
         rows.append(row)
     return rows
 

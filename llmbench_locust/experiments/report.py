@@ -7,7 +7,7 @@ import html
 from llmbench_locust.json_types import Json
 from llmbench_locust.results.charts import Figure, layout, trace, upright
 from llmbench_locust.results.html import charts_html, page
-from llmbench_locust.results.tables import html_table
+from llmbench_locust.results.tables import html_table, short
 
 _DARK, _GREY, _BAND = "#222222", "#999999", "rgba(76,120,168,0.25)"
 
@@ -89,11 +89,11 @@ def _table(document: Json) -> str:
     head = (load, "requests", "seconds", share, "requests/s completed", "", "file")
     rows = [
         (
-            f"{p['load']:.4g}",
+            short(p["load"]),
             str(p["requests"]),
             f"{p['seconds']:.0f}",
             "" if p["share"] is None else f"{p['share']:.4f}",
-            f"{p['throughput']:.3g}",
+            short(p["throughput"], 3),
             _remark(p),
             p["file"],
         )

@@ -8,6 +8,7 @@ from llmbench_locust.metrics.latencies import KEYS, LATENCIES
 from llmbench_locust.metrics.vllm import Distribution, Summary
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.results.document import p_word, shown_metrics
+from llmbench_locust.results.tables import short
 from llmbench_locust.results.verdict import verdict_lines
 
 _TITLES = {
@@ -177,7 +178,7 @@ def _gpu(found: Json | None, given: int | None) -> list[str]:
     if found["energy_j"] is None:
         lines.append(f"Energy: unknown: {found['energy_reason']}")
     else:
-        lines.append(_line("Energy of the run (J):", found["energy_j"], ".6g"))
+        lines.append(_line("Energy of the run (J):", short(found["energy_j"], 6)))
     lines += [
         _line(title, found[key], ".4g")
         for title, key in (

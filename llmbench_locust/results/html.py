@@ -20,7 +20,7 @@ from llmbench_locust.metrics.validity import validity_lines
 from llmbench_locust.results import charts
 from llmbench_locust.results.headline import NOTHING, headline, milliseconds, number, tiles
 from llmbench_locust.results.shown import Drawn, Shown
-from llmbench_locust.results.tables import html_table
+from llmbench_locust.results.tables import html_table, short
 from llmbench_locust.results.timeline import timeline
 
 #: The only buttons of the toolbar: plotly's default set has one that uploads the data.
@@ -262,7 +262,7 @@ def _short(value: object) -> JsonValue:
     if isinstance(value, list):
         return ", ".join(str(_short(one)) for one in value)
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+        return short(value)
     return value
 
 

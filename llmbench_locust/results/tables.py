@@ -8,6 +8,11 @@ from collections.abc import Sequence
 Rows = Sequence[Sequence[str]]
 
 
+def short(value: float, digits: int = 4) -> str:
+    """``value`` with so many significant digits; large ones whole, not as 2.421e+04."""
+    return f"{value:.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:.0f}"
+
+
 def text_table(rows: Rows, *, figures: bool = False) -> str:
     """Columns side by side; with ``figures`` all but the first are aligned to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -72,6 +72,15 @@ def test_a_run_in_which_nothing_succeeded_has_no_latency(tmp_path):
     assert [row[4] for row in curves.table(cells, curves.Prices())[1:]] == ["30", ""]
 
 
+def test_large_figures_are_written_out(tmp_path):
+    for run, tokens in enumerate((24_210.4, 24_710.4)):
+        figures = {"request_rate": 8.0, "output_throughput": tokens, "p99_ttft_ms": 9999.7}
+        write(tmp_path, f"r=8/run={run}.json", **figures)
+    row = curves.table(curves.cells_of(tmp_path), curves.Prices())[1]
+    assert row[3] == "24460 ± 3177"  # t(1) · sd ÷ √2, sd = 500 ÷ √2
+    assert row[5] == "10000"
+
+
 def test_a_mean_has_the_interval_of_its_runs(sweep):
     cell = curves.cells_of(sweep)[0]
     value, half = curves.mean(cell, lambda run: run["output_throughput"])
@@ -122,6 +131,8 @@ def test_cells_that_keep_their_requests_have_a_box_each(tmp_path):
     drawn = dict(curves.charts(curves.cells_of(tmp_path), curves.Prices(), []))
     (box,) = drawn["TTFT by cell"]["data"]
     assert (box["x"], box["median"]) == (("r=2.0", "r=10.0"), (300.0, 100.0))
+    axis = drawn["TPOT by cell"]["layout"]["yaxis"]
+    assert (axis["type"], axis.get("dtick")) == ("log", None), "20 alone says nothing of 18 to 25"
     assert drawn["TPOT by cell"]["data"][0]["q3"] == pytest.approx((80.0, 100.0))
 
 
