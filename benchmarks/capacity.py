@@ -187,7 +187,7 @@ def grid_over_http(number: int) -> str:
             folder,
         )
         shares, sent = defaultdict(list), 0
-        for file in Path(folder).rglob("run=*.json"):
+        for file in Path(folder).rglob("run=[0-9].json"):
             run = json.loads(file.read_text())
             sent += run["completed"] + run["failed"]
             shares[float(run["request_rate"])].append(run["llmbench"]["slo_attainment"]["all"])
