@@ -127,6 +127,9 @@ def test_the_toolbar_of_a_report_uploads_nothing(browser: Any, tmp_path: Path) -
     page.wait_for_selector(".modebar-btn")
     assert toolbar(page) == TOOLBAR
     assert asked == [path.as_uri()]
+    page.emulate_media(media="print")
+    verdict = page.evaluate("getComputedStyle(document.querySelector('.bad')).color")
+    assert verdict == "rgb(0, 0, 0)", "white text is lost on paper, where its background is not"
 
 
 def download(page: Any, name: str) -> bytes:
