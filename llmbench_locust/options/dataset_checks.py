@@ -18,7 +18,7 @@ def range_ratio(text: object) -> tuple[float, float]:
     if shown.startswith("{"):
         try:
             parsed = json.loads(shown)
-        except ValueError:
+        except (ValueError, RecursionError):
             parsed = None
         if not isinstance(parsed, dict) or set(parsed) != {"input", "output"}:
             raise ConfigError(

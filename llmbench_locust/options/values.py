@@ -41,6 +41,8 @@ def _given(flag: Flag, given: object) -> Any:
         as_it_is = flag.parse or isinstance(given, dict)
         return given if as_it_is else json_object(f"--{flag.name}", str(given))
     text = str(given).strip()
+    if "\0" in text:  # from a web form: no file and no server has such a name
+        raise ConfigError(f"--{flag.name}: has a NUL character")
     if flag.kind == "int":
         return integer(f"--{flag.name}", text)
     if flag.kind == "float":
@@ -83,7 +85,7 @@ def number(name: str, text: str) -> float:
 def json_object(name: str, text: str) -> Json:
     """An object of finite numbers: NaN and Infinity are not JSON, and no server reads them."""
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as e:
         raise ConfigError(
             f"{name}: not JSON ({e}); use an object such as '{{\"key\": 1}}'"
@@ -98,6 +100,13 @@ def json_object(name: str, text: str) -> Json:
 
 def _no_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is not a JSON value")
+
+
+def _finite(word: str) -> float:
+    value = float(word)
+    if math.isinf(value):
+        raise ValueError(f"{word} is too large")
+    return value
 
 
 def split(text: str) -> list[str]:

@@ -185,6 +185,10 @@ def p_word(p: float) -> str:
     return str(int(p)) if int(p) == p else str(p)
 
 
+#: Changes of the rate that one request adds at most: a steep ramp passes millions at once.
+MOST_STEPS = 1000
+
+
 def ramp_changes(
     config: RunConfig, rates: Floats, offsets_s: Floats, started_at: datetime
 ) -> list[Json]:
@@ -192,6 +196,7 @@ def ramp_changes(
     last = int(config.ramp_up_start_rps or 0)
     changes = [{"rps": last, "timestamp": started_at.isoformat()}]
     for rate, offset in zip(rates.tolist(), offsets_s.tolist(), strict=True):
+        last = max(last, int(rate) - MOST_STEPS)
         while last < int(rate):
             last += 1
             changes.append(

@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import gevent
 
-from llmbench_locust.errors import BenchError
+from llmbench_locust.errors import BenchError, SetupError, first_line
 from llmbench_locust.options.config import RunConfig
 from llmbench_locust.terminal import Status
 from llmbench_locust.workload.load import load_requests
@@ -30,6 +30,8 @@ def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
             return work(*args, **kwargs)
         except BenchError as e:
             return e  # gevent's thread pool would print what is raised
+        except MemoryError as e:
+            return SetupError(f"the workload does not fit into memory: {first_line(e)}")
 
     found: T | BenchError = gevent.get_hub().threadpool.apply(caught)
     if isinstance(found, BenchError):

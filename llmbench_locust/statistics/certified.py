@@ -29,7 +29,7 @@ def certified(values: NDArray[np.float64], p: float) -> float | None:
 
 def least_samples(p: float) -> int:
     """The smallest n for which `certified` has a value (P90: 64, P99: 662); 0 for P100."""
-    if not 0 < p < 100:
+    if not 0 < 1 - p / 100 < 1:
         return 0
     low, high = 1, 2
     while not _is_enough(high, p):

@@ -8,6 +8,7 @@ import numpy as np
 
 from llmbench_locust.errors import ConfigError
 from llmbench_locust.options.config import RunConfig
+from llmbench_locust.options.values import MOST_TOKENS
 from llmbench_locust.workload.exact import exact_prompt
 from llmbench_locust.workload.files import read_text
 from llmbench_locust.workload.random_tokens import drawer, row, tokens_without
@@ -36,6 +37,8 @@ def _text(given: str, seed: int, tokenizer: Tokenizer | None) -> str:
         return read_text(given, "--system-prompt")
     if tokenizer is None:
         raise ConfigError("--system-prompt: a number of tokens needs a tokenizer; use a file")
+    if int(given) > MOST_TOKENS:
+        raise ConfigError(f"--system-prompt: {given} is too large; use 1 to {MOST_TOKENS}")
     rng, length = np.random.default_rng(seed), int(given)
     allowed = tokens_without(tokenizer, tokenizer.all_special_ids)
     chosen = row(allowed, int(rng.integers(len(allowed))), length)

@@ -129,6 +129,7 @@ def test_a_sound_that_came_before_may_be_all_of_its_prompt():
 
 def test_the_least_samples_are_those_of_loadgen():
     assert [least_samples(p) for p in (90, 95, 97, 99, 99.9)] == [64, 130, 219, 662, 6636]
+    assert least_samples(1e-300) == 0
 
 
 @settings(max_examples=50)

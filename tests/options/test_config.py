@@ -341,6 +341,10 @@ BAD = [
     ),
     (["--llm-html", "/tmp"], "--llm-html: '/tmp' is a directory"),
     (
+        ["--extra-body", '{"a": 1e400}'],
+        "--extra-body: not JSON (1e400 is too large); use an object such as '{\"key\": 1}'",
+    ),
+    (
         ["--extra-body", '{"a": NaN}'],
         "--extra-body: not JSON (NaN is not a JSON value); use an object such as '{\"key\": 1}'",
     ),
@@ -392,6 +396,14 @@ def test_connections_ahead_are_a_number_or_auto(config):
     for bad in ("-1", "\N{SUPERSCRIPT TWO}"):
         with pytest.raises(ConfigError, match=r"--prewarm-connections: '.*'; use a number from 0"):
             config(f"--prewarm-connections={bad}")
+
+
+def test_values_that_no_shell_can_type(config):
+    """A web form can send a NUL, and a file can hold any JSON."""
+    with pytest.raises(ConfigError, match=r"^--result-dir: has a NUL character$"):
+        config("--result-dir", "a\0b")
+    with pytest.raises(ConfigError, match=r" is not a ratio; use a number or "):
+        config("--random-range-ratio", '{"a":' * 50_000)
 
 
 @pytest.mark.parametrize(("argv", "line"), BAD, ids=[" ".join(argv) for argv, _ in BAD])

@@ -138,6 +138,14 @@ def test_moments_of_a_ramp():
     assert [c["timestamp"][17:] for c in changes] == ["01", "02", "02", "03", "03"]
 
 
+def test_a_steep_ramp_has_few_moments():
+    """From 1 to a billion in four requests: it filled 20 GB."""
+    given = config(ramp_up_strategy="exponential", ramp_up_start_rps=1.0, ramp_up_end_rps=1e9)
+    changes = ramp_changes(given, np.array([1.0, 1e3, 1e6, 1e9]), np.arange(4.0), WHEN)
+    assert len(changes) == 1 + 999 + 2 * 1000
+    assert changes[-1]["rps"] == 10**9
+
+
 @pytest.mark.parametrize("kind", ["generation", "pooling"])
 def test_metadata_overrides_no_key(kind):
     given = config(

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from llmbench_locust.errors import ConfigError
+from llmbench_locust.errors import ConfigError, SetupError
+from llmbench_locust.run.loading import in_thread
 from llmbench_locust.workload.load import load_requests
 from tests.workload.common import config
 
@@ -87,6 +88,17 @@ def test_a_long_value_is_cut_in_the_error(tmp_path, tokenizer):
     with pytest.raises(ConfigError, match=r"… 9+'; it must be a whole number") as error:
         load_requests(config("--dataset-name", "timed_trace", "--dataset-path", path), tokenizer)
     assert len(str(error.value)) < 1000
+
+
+def test_what_does_not_fit_into_memory_is_one_line(tokenizer):
+    def too_much():
+        raise MemoryError("8 EiB")
+
+    with pytest.raises(SetupError, match="the workload does not fit into memory: 8 EiB"):
+        in_thread(too_much)
+    given = config("--system-prompt", 10**20, "--num-prompts", 1)
+    with pytest.raises(ConfigError, match=r"--system-prompt: 10+ is too large"):
+        load_requests(given, tokenizer)
 
 
 def test_a_device_is_not_read():
