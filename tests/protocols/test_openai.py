@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbench_locust.users.protocols.sinks import count
 from llmbench_locust.workload.sample import SampleRequest
 
 from .answers import protocol, read
@@ -22,6 +23,13 @@ def body(backend, sample=None, **more):
         sample or SampleRequest("hi", 1, 5, request_id="q-1")
     )
     return orjson.loads(request.body), request
+
+
+@pytest.mark.parametrize("told", [-3, 2**63 - 1, 10**30, 1e30, "3", True, None, [3]])
+def test_a_count_that_no_response_can_have_is_none(told):
+    """2**63 - 1 made the sum over the requests negative."""
+    assert count(told) == -1
+    assert count(3) == 3
 
 
 def test_body_and_headers_of_completions():

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import orjson
 
 from llmbench_locust.json_types import Json
+from llmbench_locust.options.values import MOST_TOKENS
 from llmbench_locust.users.protocols.server_errors import message_of
 
 #: The servers' finish reasons in OpenAI's terms.
@@ -190,8 +191,10 @@ class BytesSink(BodySink):
 
 
 def count(value: object) -> int:
-    """A token count of a response, -1 for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else -1
+    """A token count of a response, -1 for anything else, and for what no response can have."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return -1
+    return value if 0 <= value <= MOST_TOKENS else -1
 
 
 def seconds(milliseconds: object) -> float:
