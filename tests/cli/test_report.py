@@ -173,7 +173,7 @@ def test_a_figure_that_is_no_number_is_missing(tmp_path, capsys):
     assert page.read_text()
 
 
-def test_a_terminal_without_unicode(tmp_path):
+def test_a_terminal_without_unicode():
     """As with LANG=en_US.ISO-8859-1, which has no ≤ and no …."""
     words = [sys.executable, "-m", "llmbench_locust", "serve", "--help"]
     done = subprocess.run(
@@ -184,7 +184,7 @@ def test_a_terminal_without_unicode(tmp_path):
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "\\u2026" in done.stdout
+    assert "[flags of vllm bench serve]" in done.stdout
 
 
 def test_names_that_are_alike_are_told_apart(tmp_path, capsys):

@@ -132,12 +132,19 @@ def test_a_server_that_died_after_a_run_is_named_before_the_next(tmp_path, capsy
     server = tmp_path / "server.py"
     server.write_text(
         "import os, http.server as h\n"
-        f"h.HTTPServer(('127.0.0.1', {port}), h.SimpleHTTPRequestHandler).handle_request()\n"
-        "os._exit(3)\n"
+        "class Mortal(h.SimpleHTTPRequestHandler):\n"
+        "    def do_GET(self): self.path == '/die' and os._exit(3) or super().do_GET()\n"
+        f"h.HTTPServer(('127.0.0.1', {port}), Mortal).serve_forever()\n"
     )
     (tmp_path / "health").write_text("")
     bench = tmp_path / "bench.py"
-    bench.write_text("import time; time.sleep(1); raise SystemExit('no server')")
+    bench.write_text(
+        "import contextlib, http.client\n"
+        f"asked = http.client.HTTPConnection('127.0.0.1', {port})\n"
+        "asked.request('GET', '/die')\n"
+        "with contextlib.suppress(Exception): asked.getresponse()\n"
+        "raise SystemExit('no server')\n"
+    )
     python = shlex.quote(sys.executable)
     words = ("--continue-on-error", "--bench-params", f"port={port}", "--num-runs", "2")
     start = f'{python} -c \'import os; os.chdir("{tmp_path}"); exec(open("server.py").read())\''

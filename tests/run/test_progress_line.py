@@ -108,4 +108,4 @@ def test_on_a_terminal_the_line_is_written_over_and_no_other_line_breaks_it():
 
 def test_a_terminal_without_escape_sequences_gets_lines():
     lines = shown(10, terminal=True, term="dumb").splitlines()
-    assert lines == ["a line"]
+    assert lines == ["a line", "logged"]
