@@ -153,27 +153,27 @@ def test_a_lost_worker_loses_nothing(how, n, sim, tmp_path):
     assert len(counts) >= found["completed"]
 
 
-#: A worker of Locust ends if its master is silent for a minute. With this, for ten seconds.
+#: A worker of Locust ends if its master is silent for a minute. With this, for six seconds.
 IMPATIENT = """
 from locust import runners
 from llmbench_locust.locustfiles.serve import Arrivals, ServeUser
-runners.MASTER_HEARTBEAT_TIMEOUT = 10
+runners.MASTER_HEARTBEAT_TIMEOUT = 6
 """
 
 
 def test_processes_that_stood_still_continue(sim, tmp_path):
     """After Ctrl-Z, or on a machine that was suspended."""
     (tmp_path / "impatient.py").write_text(IMPATIENT)
-    argv = ("--base-url", sim.url, "--num-prompts", 100, "--request-rate", 5, *SMALL)
+    argv = ("--base-url", sim.url, "--num-prompts", 50, "--request-rate", 5, *SMALL)
     saving = ("--save-result", "--result-dir", tmp_path / "out")
     process = start(*argv, *saving, "--processes", 2, locustfile=tmp_path / "impatient.py")
     wait_for(lambda: sim.log.exists() and len(arrived(sim.log)) > 20)
     os.killpg(process.pid, signal.SIGSTOP)
-    time.sleep(12)
+    time.sleep(8)
     os.killpg(process.pid, signal.SIGCONT)
     output = finish(process)
     assert process.returncode == 0, output
-    assert result(tmp_path / "out")["completed"] == 100
+    assert result(tmp_path / "out")["completed"] == 50
 
 
 def test_a_worker_ends_if_its_master_is_silent(sim, tmp_path):
@@ -183,7 +183,7 @@ def test_a_worker_ends_if_its_master_is_silent(sim, tmp_path):
     with cluster(1, *argv, locustfile=tmp_path / "impatient.py") as (master, crew, _):
         wait_for(lambda: sim.log.exists() and len(arrived(sim.log)) > 20)
         os.killpg(master.pid, signal.SIGSTOP)
-        assert "the master was silent for 1" in finish(crew[0])
+        assert "the master was silent for " in finish(crew[0])
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
