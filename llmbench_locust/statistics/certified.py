@@ -16,8 +16,8 @@ CONFIDENCE = 0.99
 
 
 def certified(values: NDArray[np.float64], p: float) -> float | None:
-    """The ``t``-th largest of ``values``; None for too few. It bounds the ``p``-th percentile
-    (0 to 100) from above with 99% confidence, as the next smaller one would.
+    """One of ``values`` that bounds the ``p``-th percentile (0 to 100) from above with at least 99%
+    confidence: LoadGen's, which is one above the smallest that does. None for too few values.
     """
     n, q = len(values), 1 - p / 100
     if not n or not 0 < q < 1:
